@@ -1,0 +1,49 @@
+# Two commands: "make report" and "make test". Each sets up .venv first, from requirements.lock.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# TensorFlow's CPU wheel where there is no CUDA; the other wheel elsewhere (same version).
+CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null && echo yes)
+
+.PHONY: report test lab doctor setup lint lock clean
+
+report: setup
+	@$(BIN)/python -m workbench report
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks/workbench.ipynb
+
+doctor: setup
+	@$(BIN)/python -m workbench doctor
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<=(3,13) else "Python 3.11 to 3.13 is needed; found %d.%d. Run: make PYTHON=python3.12 ..." % v)'
+	@start=$$(date +%s); \
+	echo "setting up $(VENV) ..."; \
+	$(PYTHON) -m venv $(VENV) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)" && \
+	sed $(if $(CPU_WHEEL),-e '',-e 's/^tensorflow-cpu==/tensorflow==/') requirements.lock > $(VENV)/requirements.txt && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(VENV)/requirements.txt && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . && \
+	touch $@ && echo "set-up took $$(( $$(date +%s) - start )) s"
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# Choose versions again, for every supported Python at once. TensorFlow is pinned by its CPU wheel.
+lock: setup
+	@sed -e 's/"tensorflow>/"tensorflow-cpu>/' pyproject.toml > $(VENV)/pyproject.toml
+	@printf 'uv\nhatchling\neditables\n' > $(VENV)/build.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  --extra openvino --extra rtx --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .workbench reports
