@@ -1,0 +1,37 @@
+"""Fixtures shared by all tests: a demo trained once and kept, and a store that is fresh in every session."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from workbench.sources import demo_model
+from workbench.store import Store
+from workbench.worker import Pool
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Path:
+    """Folder with demo.keras, saved_model/ and metrics.json; trained once, kept in the repository's own store."""
+    store = Store(REPOSITORY / ".workbench").prepare()
+    with Pool(store.log_path, threading.Event()) as pool:
+        return demo_model(store, pool, print).parent
+
+
+@pytest.fixture(scope="session")
+def store_root(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with nothing but the trained demo, so that every build under test really happens."""
+    root = tmp_path_factory.mktemp("store")
+    shutil.copytree(demo_folder, root / "demo" / demo_folder.name)
+    return root
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store").prepare()

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from workbench.accuracy import score
+from workbench.errors import RunError
+
+
+def _logits(classes, n=3):
+    return {"output_0": np.eye(n, dtype="float32")[classes]}
+
+
+def test_flips_are_counted_in_pairs():
+    labels = np.array([0, 1, 2, 0, 1])
+    source = _logits([0, 1, 2, 1, 2])  # right, right, right, wrong, wrong
+    engine = _logits([0, 1, 0, 0, 0])  # right, right, broken, fixed, wrong another way
+    result = score("key", engine, source, labels)
+    assert (result.fixed, result.broken) == (1, 1)
+    assert result.value == pytest.approx(3 / 5)
+    assert result.agreement == pytest.approx(2 / 5)
+    assert result.low < result.value < result.high
+    assert result.p_value == 1.0
+    assert result.max_abs_diff == 1.0
+
+
+def test_without_labels_only_agreement_is_said():
+    result = score("key", _logits([0, 1]), _logits([0, 2]), None)
+    assert (result.value, result.low, result.p_value, result.labelled) == (None, None, None, False)
+    assert result.agreement == 0.5
+
+
+def test_a_single_probability_is_read_with_a_threshold():
+    labels = np.array([0, 1])
+    source = {"p": np.array([[0.2], [0.9]], dtype="float32")}
+    result = score("key", {"p": np.array([[0.6], [0.8]], dtype="float32")}, source, labels)
+    assert (result.value, result.broken) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ({"other": np.zeros((2, 3))}, "The engine's outputs are ['other']; the source model's are ['output_0']."),
+        (
+            {"output_0": np.zeros((2, 4))},
+            "Output 'output_0' has the shape (2, 4); the source model's has (2, 3).",
+        ),
+        (
+            {"output_0": np.full((2, 3), np.nan)},
+            "Output 'output_0' holds NaN where the source model's does not: the engine's range overflowed.",
+        ),
+    ],
+)
+def test_outputs_that_do_not_match_are_refused(outputs, sentence):
+    with pytest.raises(RunError) as caught:
+        score("key", outputs, _logits([0, 1]), None)
+    assert str(caught.value) == sentence

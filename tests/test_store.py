@@ -1,0 +1,161 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from workbench.errors import StoreError
+from workbench.store import MANIFEST, Store, key_of
+
+
+def _put(store, key="k", content=b"data"):
+    with store.create("thing", key) as draft:
+        (draft.folder / "file.bin").write_bytes(content)
+        draft.facts = {"answer": 42}
+
+
+def test_what_was_written_is_found_whole(store):
+    _put(store)
+    folder = store.find("thing", "k")
+    assert (folder / "file.bin").read_bytes() == b"data"
+    assert store.facts("thing", "k") == {"answer": 42}
+
+
+def test_a_failed_write_leaves_nothing(store):
+    with pytest.raises(ValueError, match="broke"), store.create("thing", "k") as draft:
+        (draft.folder / "file.bin").write_bytes(b"half")
+        raise ValueError("broke")
+    assert store.find("thing", "k") is None
+    assert list((store.root / "thing").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
+def test_a_damaged_artefact_is_set_aside_and_never_used(store, damage):
+    _put(store)
+    folder = store.path("thing", "k")
+    if damage == "flip":
+        (folder / "file.bin").write_bytes(b"dato")
+    elif damage == "cut":
+        (folder / "file.bin").write_bytes(b"")
+    elif damage == "remove":
+        (folder / "file.bin").unlink()
+    else:
+        (folder / MANIFEST).write_text("{")
+    assert store.find("thing", "k") is None
+    assert not folder.exists()
+    assert [path.name.startswith("k.damaged-") for path in (store.root / "thing").iterdir()] == [True]
+    _put(store)
+    assert store.find("thing", "k") == folder
+
+
+def test_make_fills_once(store):
+    calls = []
+
+    def fill(draft):
+        calls.append(1)
+        (draft.folder / "x").write_text("1")
+        draft.facts = "made"
+
+    first, second = (store.make("thing", "k", fill) for _ in range(2))
+    assert (first.reused, second.reused, len(calls)) == (False, True, 1)
+    assert first.facts == second.facts == "made"
+
+
+def test_two_makers_do_not_work_twice(store):
+    calls = []
+
+    def fill(draft):
+        calls.append(1)
+        time.sleep(0.2)
+        draft.facts = 1
+
+    threads = [threading.Thread(target=Store(store.root).make, args=("thing", "k", fill)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+
+
+def test_put_again_replaces(store):
+    store.put("fact", "k", 1)
+    store.put("fact", "k", 2)
+    assert store.facts("fact", "k") == 2
+    assert len(list((store.root / "fact").iterdir())) == 1
+
+
+def test_keys_do_not_depend_on_order_and_do_on_values():
+    assert key_of(a=1, b=[2]) == key_of(b=[2], a=1)
+    assert key_of(a=1) != key_of(a=2)
+
+
+def test_a_path_through_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "file" / "store").prepare()
+    assert str(caught.value) == (
+        f"Could not write to {tmp_path / 'file' / 'store'}: a part of the path is a file, not a folder. "
+        "Choose another folder (option --store, or the variable WORKBENCH_STORE)."
+    )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/sys is Linux's")
+def test_no_write_permission_is_one_sentence():
+    """Nobody, not even root, may make folders in /sys."""
+    with pytest.raises(StoreError, match=r"Could not write to /sys/workbench: .*permission|read-only") as caught:
+        Store("/sys/workbench").prepare()
+    assert "\n" not in str(caught.value)
+
+
+SMALL_DISK = """
+import resource, sys
+from workbench.errors import StoreError
+from workbench.store import Store
+store = Store(sys.argv[1]).prepare()
+store.put("fact", "old", "kept")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from workbench.errors import writing
+try:
+    with store.create("thing", "big") as draft, writing(draft.folder):
+        (draft.folder / "file.bin").write_bytes(b"x" * 1_000_000)
+except StoreError as error:
+    print(error)
+print(store.facts("fact", "old"), store.find("thing", "big"), list((store.root / "thing").iterdir()))
+"""
+
+
+def test_a_write_that_does_not_fit_loses_nothing(tmp_path):
+    """A limit on file size stands in for a full disk where no small disk can be mounted."""
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    sentence, rest = done.stdout.splitlines()
+    assert sentence.startswith(f"Could not write to {tmp_path}")
+    assert "the file would be larger than allowed" in sentence
+    assert rest == "kept None []"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_named(store):
+    from workbench.errors import writing
+
+    with pytest.raises(StoreError, match="the disk is full. Free some space"), writing(store.root):
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+
+def test_the_manifest_names_every_file(store):
+    _put(store)
+    manifest = json.loads((store.path("thing", "k") / MANIFEST).read_text())
+    assert list(manifest["files"]) == ["file.bin"]
+
+
+def test_names_of_logs_are_safe(store):
+    path = store.log_path("../../etc/<img src=x>")
+    assert path.parent == store.root / "logs"
+    assert "<" not in path.name
+    assert "/" not in path.name

@@ -1,0 +1,113 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from workbench.errors import Cancelled, InputError, RunError, WorkerError
+from workbench.worker import Pool, Worker
+
+
+@pytest.fixture
+def worker(tmp_path):
+    with Worker(tmp_path / "log") as made:
+        yield made
+
+
+def test_a_task_answers(worker):
+    assert worker.call("hello", modules=["json"])["rss_bytes"] > 1_000_000
+
+
+def test_phases_arrive_while_it_works(worker):
+    phases = []
+    worker.call("hello", modules=["json", "csv"], progress=phases.append)
+    assert phases == ["import json", "import csv"]
+
+
+def test_an_error_keeps_its_kind_and_sentence(worker, tmp_path):
+    with pytest.raises(InputError) as caught:
+        worker.call("inspect", path=str(tmp_path / "no.onnx"), signature="")
+    assert "no.onnx" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(worker):
+    with pytest.raises(RunError, match="The step 'hello' failed: ModuleNotFoundError: No module named 'nothing'") as caught:
+        worker.call("hello", modules=["nothing"])
+    assert "Traceback" in caught.value.log
+    assert worker.call("hello", modules=[])  # and the worker goes on
+
+
+def test_a_crash_is_named(worker):
+    worker.send("hello", modules=["this"])
+    worker.receive("hello")
+    os.kill(worker.process.pid, signal.SIGSEGV)
+    with pytest.raises(WorkerError, match="ended with SIGSEGV during the step 'hello'"):
+        worker.call("hello", modules=[])
+
+
+def test_a_hang_is_ended(worker):
+    with pytest.raises(WorkerError, match="took longer than its time limit"):
+        worker.call("hello", modules=["tensorflow"], limit_s=0.2)
+    assert worker.process.poll() is not None
+
+
+def test_cancel_ends_the_child_at_once(tmp_path):
+    cancel = threading.Event()
+    with Worker(tmp_path / "log", cancel=cancel) as worker:
+        threading.Timer(0.3, cancel.set).start()
+        began = time.monotonic()
+        with pytest.raises(Cancelled):
+            worker.call("hello", modules=["tensorflow"])
+        assert time.monotonic() - began < 2.0
+        assert worker.process.returncode == -signal.SIGKILL
+
+
+PARENT = """
+import sys, threading
+from pathlib import Path
+from workbench.worker import Worker
+worker = Worker(Path(sys.argv[1]))
+worker.call("hello", modules=[])
+worker.send("hello", modules=["tensorflow"])
+print(worker.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_parent_leaves_no_orphan(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    gone, alive = psutil.wait_procs([child], timeout=5)
+    assert not alive
+
+
+def test_the_log_may_hold_anything(worker):
+    worker.log.write_bytes(b"\xff\xfe broken \x80")
+    assert "broken" in worker.log_tail()
+
+
+def test_a_pool_replaces_a_dead_worker(store):
+    with Pool(store.log_path) as pool:
+        pool.call("a", "hello", modules=[])
+        os.kill(pool._workers["a"].process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"SIGKILL \(usually out of memory\)"):
+            pool.call("a", "hello", modules=[])
+        assert pool.call("a", "hello", modules=[])
+
+
+def test_answers_are_json_lines_of_any_length(worker, tmp_path):
+    path = tmp_path / ("x" * 200 + ".onnx")
+    with pytest.raises(InputError) as caught:
+        worker.call("inspect", path=str(path), signature="y" * 100_000)
+    json.dumps(str(caught.value))

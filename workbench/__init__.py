@@ -1,0 +1,46 @@
+"""Build inference engines from a trained model, measure them side by side, and say which is really faster."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from workbench.compare import comparison as comparison
+    from workbench.compare import table as table
+    from workbench.errors import WorkbenchError as WorkbenchError
+    from workbench.experiment import Experiment as Experiment
+    from workbench.panel import Panel as Panel
+    from workbench.panel import show as show
+    from workbench.pipeline import run as run
+    from workbench.plots import figures as figures
+    from workbench.sources import open_model as open_model
+
+_HOMES = {
+    "Experiment": "experiment",
+    "Panel": "panel",
+    "WorkbenchError": "errors",
+    "comparison": "compare",
+    "figures": "plots",
+    "open_model": "sources",
+    "run": "pipeline",
+    "show": "panel",
+    "table": "compare",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module at first use, so that ``import workbench`` costs nothing (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'workbench' has no attribute '{name}'; it has: {', '.join(sorted(_HOMES))}")
+    value = getattr(importlib.import_module(f"workbench.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,274 @@
+"""What runs inside a worker process: ``python -m workbench.child READ_FD WRITE_FD``.
+
+One command at a time arrives as a JSON line and names one of ``TASKS``; answers and phases go back the same way. When
+the parent's end of the pipe closes, however the parent ended, a watchdog ends this process at once: no orphan keeps
+burning the cores that somebody is measuring on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench import benchmark
+from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
+from workbench.protocols import Progress, Session, Source
+from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Region, TensorSpec, from_json, to_json
+
+
+class Engine:
+    """The one engine that this process holds open, and the call that is being timed."""
+
+    session: Session | None = None
+    call: Callable[[], object] | None = None
+
+
+def hello(progress: Progress, modules: list[str]) -> dict[str, Any]:
+    """Import what the engine needs, so that opening it later is timed without the import."""
+    for name in modules:
+        progress(f"import {name}")
+        importlib.import_module(name)
+    return {"rss_bytes": memory()[0]}
+
+
+def inspect(progress: Progress, path: str, signature: str) -> Any:
+    from workbench.models import inspect_model
+
+    progress("read model")
+    return to_json(inspect_model(path, signature))
+
+
+def train_demo(progress: Progress, into: str) -> Any:
+    from workbench.demo import train
+
+    return train(Path(into), progress)
+
+
+def export_saved_model(progress: Progress, keras: str, into: str) -> None:
+    from workbench.export import saved_model_from_keras
+
+    progress("export SavedModel")
+    saved_model_from_keras(Path(keras), Path(into))
+
+
+def export_onnx(
+    progress: Progress, saved_model: str, model: dict[str, Any], samples: str, real: bool, into: str
+) -> Any:
+    from workbench.data import load_samples
+    from workbench.export import onnx_from_saved_model
+
+    record = from_json(Model, model)
+    check = onnx_from_saved_model(Path(saved_model), record, load_samples(Path(samples)), real, Path(into), progress)
+    return to_json(check)
+
+
+def copy_onnx(progress: Progress, model: dict[str, Any], into: str) -> None:
+    from workbench.export import onnx_from_onnx
+
+    progress("read ONNX")
+    onnx_from_onnx(from_json(Model, model), Path(into))
+
+
+def rewrite(progress: Progress, source: str, form: str, into: str, samples: str | None, method: str | None) -> Any:
+    from workbench.data import load_samples
+    from workbench.precision import rewrite as rewrite_onnx
+
+    calibration = load_samples(Path(samples)) if samples else None
+    chosen = Calibration(method) if method else Calibration.MINMAX
+    return rewrite_onnx(Path(source), form, Path(into), calibration=calibration, method=chosen, progress=progress)
+
+
+def fix_batch(progress: Progress, source: str, batch: int, into: str) -> None:
+    from workbench.precision import fix_batch as fix
+
+    progress(f"fix batch to {batch}")
+    fix(Path(source), batch, Path(into))
+
+
+def build(
+    progress: Progress,
+    source: str,
+    inputs: list[Any],
+    outputs: list[Any],
+    signature: str,
+    spec: dict[str, Any],
+    into: str,
+) -> Any:
+    """Build one engine and judge whether the precision that was asked for is the one that was built."""
+    from workbench.backends import get
+
+    what = from_json(EngineSpec, spec)
+    backend = get(what.backend)
+    for name in backend_modules(what.backend):
+        importlib.import_module(name)
+    specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
+    origin = Source(Path(source), specs[0], specs[1], signature)
+    progress("build")
+    began = time.perf_counter()
+    with during("build", what.label, BuildError):
+        built = backend.build(origin, what, Path(into), progress)
+    return {**to_json(built), "build_s": time.perf_counter() - began}
+
+
+def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
+    """Open the engine; the library has been imported before by ``hello``."""
+    from workbench.backends import get
+
+    what = from_json(EngineRecord, record)
+    progress("open engine")
+    began = time.perf_counter()
+    with during("open", what.spec.label, RunError):
+        Engine.session = get(what.spec.backend).open(Path(engine), what).__enter__()
+    Engine.call = None
+    return {"load_s": time.perf_counter() - began}
+
+
+def prepare_timing(progress: Progress, samples: str, batch: int, region: str, warm_up_s: float) -> Any:
+    """Stage inputs of this batch size and warm up until stable."""
+    from workbench.data import load_samples
+
+    session = _session()
+    feeds = load_samples(Path(samples)).feeds(0, batch)
+    progress(f"warm up at batch {batch}")
+    with during("run", f"batch {batch}", RunError):
+        Engine.call = session.stage(feeds) if region == Region.COMPUTE else lambda: session.run(feeds)
+        return {"warm_up_ns": benchmark.warm_up(Engine.call, warm_up_s), "quiet": benchmark.settle()}
+
+
+def block(progress: Progress, seconds: float) -> Any:  # noqa: ARG001 - every task takes progress; a block must not spend time on it
+    if Engine.call is None:
+        raise RunError("A block was asked for before any input was staged.")
+    with during("run", "a timed block", RunError):
+        return benchmark.timed_block(Engine.call, seconds)._asdict()
+
+
+def peak(progress: Progress) -> Any:  # noqa: ARG001
+    return {"peak_rss_bytes": memory()[1]}
+
+
+def evaluate(progress: Progress, samples: str, batch: int, into: str) -> Any:
+    """Run every sample once, ``batch`` at a time, and write the outputs as an npz with one array per output."""
+    import numpy as np
+
+    from workbench.data import load_samples
+
+    session, data = _session(), load_samples(Path(samples))
+    progress(f"score {data.count} samples")
+    parts: dict[str, list[Any]] = {}
+    for start in range(0, data.count, batch):
+        with during("run", f"samples {start} to {start + batch - 1}", RunError):
+            outputs = session.run(data.feeds(start, batch))  # always full: an engine may have a fixed batch
+        left = min(batch, data.count - start)
+        for name, array in outputs.items():
+            if array.shape[:1] != (batch,):
+                raise RunError(
+                    f"Output '{name}' has the shape {array.shape} for a batch of {batch}; its first axis should be the batch."
+                )
+            parts.setdefault(name, []).append(array[:left].copy())
+    with Path(into).open("wb") as file:
+        arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+        np.savez(file, **arrays)
+    return {"samples": data.count}
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    task.__name__: task
+    for task in (
+        hello, inspect, train_demo, export_saved_model, export_onnx, copy_onnx, rewrite, fix_batch, build,
+        open_engine, prepare_timing, block, peak, evaluate,
+    )
+}  # fmt: skip
+
+
+def backend_modules(name: str) -> list[str]:
+    """The libraries that a backend's engines need in memory."""
+    from workbench.backends import get
+
+    return list(get(name).imports)
+
+
+def memory() -> tuple[int, int]:
+    """Resident memory of this process in bytes: (now, high-water mark).
+
+    Read from /proc, because ``ru_maxrss`` keeps the parent's peak across the exec of a child on Linux.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        values = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+        return int(values["VmRSS"]) * 1024, int(values["VmHWM"]) * 1024
+    except (OSError, KeyError, IndexError):
+        import resource
+
+        import psutil
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _session() -> Session:
+    if Engine.session is None:
+        raise RunError("No engine is open in this worker.")
+    return Engine.session
+
+
+def main() -> None:
+    read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
+    commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(read_fd, commands), daemon=True).start()
+    while True:
+        command = json.loads(commands.get())
+        answer = _obey(command, write_fd)
+        _send(write_fd, answer)
+
+
+def _listen(read_fd: int, commands: queue.SimpleQueue[bytes]) -> None:
+    """Queue commands; at the end of the pipe end the process, whatever the main thread is doing."""
+    with os.fdopen(read_fd, "rb") as pipe:
+        for line in pipe:
+            commands.put(line)
+    os._exit(0)
+
+
+def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
+    def progress(phase: str) -> None:
+        _send(write_fd, {"phase": phase})
+
+    try:
+        return {"ok": True, "result": TASKS[command["task"]](progress, **command["arguments"])}
+    except WorkbenchError as error:
+        traceback.print_exc()
+        return {"ok": False, "kind": type(error).__name__, "message": error.message}
+    except MemoryError:
+        traceback.print_exc()
+        return {"ok": False, "kind": "RunError", "message": "Memory ran out. Choose a smaller batch or model."}
+    except OSError as error:
+        traceback.print_exc()
+        return {"ok": False, "kind": "StoreError", "message": f"Could not read or write a file: {brief(error)}."}
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
+        return {"ok": False, "kind": RunError.__name__, "message": text}
+
+
+def _send(write_fd: int, message: dict[str, Any]) -> None:
+    line = json.dumps(message).encode() + b"\n"
+    while line:
+        line = line[os.write(write_fd, line) :]
+
+
+if __name__ == "__main__":
+    # tasks raise errors of the imported module, not of __main__
+    from workbench import child  # noqa: PLW0406 - on purpose, see above
+
+    child.main()

@@ -1,0 +1,135 @@
+"""Errors for people: what was asked, what was found, what to do."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+
+class WorkbenchError(Exception):
+    """Base of every error that the workbench raises on purpose.
+
+    The message is one sentence or two for a person. ``kind`` travels over the worker's pipe, so that an
+    error raised in a child process keeps its class in the parent.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.log = log
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback (its documented hook for exceptions)."""
+        return [f"{type(self).__name__}: {self.message}"]
+
+
+class InputError(WorkbenchError):
+    """The user's model, data or setting cannot be used."""
+
+
+class ExportError(WorkbenchError):
+    """A model could not be converted, or its conversion disagrees with the source."""
+
+
+class BuildError(WorkbenchError):
+    """A backend could not build an engine."""
+
+
+class PrecisionError(BuildError):
+    """An engine was built, but not in the precision that was asked for."""
+
+
+class RunError(WorkbenchError):
+    """An engine failed while it ran."""
+
+
+class WorkerError(WorkbenchError):
+    """A worker process ended, hung, or answered nonsense."""
+
+
+class StoreError(WorkbenchError):
+    """The store cannot be read or written."""
+
+
+class MissingPackageError(WorkbenchError):
+    """An optional package is not installed, or is installed and broken."""
+
+
+class Cancelled(WorkbenchError):  # noqa: N818 - reads as a state, and is one
+    """The user asked for the work to stop."""
+
+
+KINDS: dict[str, type[WorkbenchError]] = {
+    kind.__name__: kind
+    for kind in (
+        InputError,
+        ExportError,
+        BuildError,
+        PrecisionError,
+        RunError,
+        WorkerError,
+        StoreError,
+        MissingPackageError,
+        Cancelled,
+    )
+}
+
+
+@contextmanager
+def during(step: str, subject: object, kind: type[WorkbenchError] = BuildError) -> Iterator[None]:
+    """Turn any foreign exception inside the block into ``kind``, naming the step and keeping the cause."""
+    try:
+        yield
+    except (WorkbenchError, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as cause:
+        raise kind(f"Could not {step} {subject}: {brief(cause)}") from cause
+
+
+def brief(cause: BaseException, limit: int = 500) -> str:
+    """The first telling lines of an exception's text, on one line, at most ``limit`` characters."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = " ".join(lines[:6]) or type(cause).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def optional(module: str, fix: str) -> ModuleType:
+    """Import ``module`` now, at the call that needs it.
+
+    Raises:
+        MissingPackageError: absent, or present and broken; the text keeps the real cause.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as cause:
+        raise MissingPackageError(
+            f"This needs the package '{module.split('.', maxsplit=1)[0]}', which did not import ({brief(cause)}). "
+            f"To install it: {fix}"
+        ) from cause
+
+
+_STORE_CAUSES = {
+    errno.ENOSPC: ("the disk is full", "Free some space, or choose another folder for the store"),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, or choose another folder for the store"),
+    errno.EFBIG: ("the file would be larger than allowed", "Raise the file size limit (ulimit -f)"),
+    errno.EACCES: ("there is no permission to write there", "Choose a folder that you own"),
+    errno.EPERM: ("there is no permission to write there", "Choose a folder that you own"),
+    errno.EROFS: ("the file system is read-only", "Choose a folder on a writable disk"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another folder"),
+    errno.ENOENT: ("a part of the path cannot be made", "Choose another folder"),
+}
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Turn an ``OSError`` met while writing below ``path`` into a :class:`StoreError` in plain words."""
+    try:
+        yield
+    except OSError as cause:
+        found, fix = _STORE_CAUSES.get(cause.errno or 0, (brief(cause), "Choose another folder"))
+        raise StoreError(
+            f"Could not write to {path}: {found}. {fix} (option --store, or the variable WORKBENCH_STORE)."
+        ) from cause

@@ -1,0 +1,110 @@
+"""What a backend is: the contract that every file in ``workbench/backends`` fulfils."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+from workbench.records import EngineRecord, EngineSpec, Model, RealizedPrecision, Region, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Progress = Callable[[str], None]
+"""Called with the name of the phase that begins."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether something can be done here and now; if not, why, and the line that would change it."""
+
+    ok: bool
+    reason: str = ""
+    fix: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+YES = Availability(ok=True)
+
+
+def no(reason: str, fix: str = "") -> Availability:
+    return Availability(ok=False, reason=reason, fix=fix)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine is built from: a prepared file or folder, and the model's signature."""
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signature: str = ""  # of a SavedModel
+
+
+@dataclass(frozen=True)
+class Built:
+    """What :meth:`Backend.build` found after building; the store adds size, key and time."""
+
+    library: str
+    library_version: str
+    realized: RealizedPrecision
+    runnable: bool = True
+    note: str = ""
+
+
+class Session(Protocol):
+    """An open engine, as a context manager. One per process."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Host in, host out, blocking. The arrays belong to the caller."""
+        ...
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        """Put the inputs in place; every call of what is returned runs the engine once and waits for it."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One engine library. Describing is free: only ``build`` and ``open`` import it."""
+
+    name: str  # equal to the file's name
+    title: str  # for people
+    modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
+    distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
+    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
+    settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
+    without: Mapping[str, str]  # settings that have none, with the reason
+
+    def status(self) -> Availability:
+        """Is the library here? Never raises, imports nothing heavy, leaves any GPU alone."""
+        ...
+
+    def supports(self, spec: EngineSpec, model: Model) -> Availability:
+        """Can this variant of this model be built here?"""
+        ...
+
+    def measures(self, spec: EngineSpec, region: Region) -> Availability:
+        """Can this variant be run here and timed over this region?"""
+        ...
+
+    def source(self, spec: EngineSpec) -> str:
+        """Which prepared form it is built from: ``saved_model``, or ``onnx:fp32``, ``onnx:fp16``,
+        ``onnx:int8-u8`` (asymmetric, for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT).
+        """
+        ...
+
+    def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
+        """Build into the empty folder ``into`` and read back what was built."""
+        ...
+
+    def open(self, engine: Path, record: EngineRecord) -> Session:
+        """Open what ``build`` left in ``engine``."""
+        ...

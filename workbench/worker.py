@@ -1,0 +1,219 @@
+"""The parent's end of a worker: a child process that does heavy or dangerous work and can be ended at any time.
+
+The two talk JSON lines over two pipes of their own, because libraries print on stdout; what they print goes to a log
+file. Arrays pass as files. A crash, a hang or a kill of the child costs one row and never the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerError
+
+POLL_S = 0.05
+LOG_TAIL = 4000  # characters kept of a failed worker's log
+DEFAULT_LIMIT_S = 1800.0
+
+
+class Worker:
+    """One child process. Use as a context manager, or call :meth:`close`."""
+
+    def __init__(
+        self, log: Path, *, env: Mapping[str, str] | None = None, cancel: threading.Event | None = None
+    ) -> None:
+        self.log = log
+        self._cancel = cancel or threading.Event()
+        self._buffer = b""
+        self._ended = False
+        to_child, self._write = os.pipe()
+        self._read, from_child = os.pipe()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "workbench.child", str(to_child), str(from_child)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(to_child, from_child),
+                env={**os.environ, **QUIET_ENV, **(env or {})},
+            )
+        os.close(to_child)
+        os.close(from_child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def send(self, task: str, **arguments: Any) -> None:
+        """Start a task without waiting for it; :meth:`receive` waits."""
+        line = json.dumps({"task": task, "arguments": arguments}).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._write, line) :]
+        except OSError as cause:
+            raise self._died(task) from cause
+
+    def receive(
+        self, task: str, *, limit_s: float = DEFAULT_LIMIT_S, progress: Callable[[str], None] | None = None
+    ) -> Any:
+        """Wait for the answer to what was sent.
+
+        Raises:
+            WorkbenchError: of the kind that the task raised.
+            Cancelled: the cancel event was set; the child is ended.
+            WorkerError: the child died, or took longer than ``limit_s`` seconds.
+        """
+        deadline = time.monotonic() + limit_s
+        while True:
+            answer = self._answer(task, deadline)
+            if "phase" in answer:
+                if progress:
+                    progress(answer["phase"])
+            elif answer["ok"]:
+                return answer["result"]
+            else:
+                kind = KINDS.get(answer["kind"], RunError)
+                raise kind(answer["message"], log=self.log_tail())
+
+    def call(
+        self,
+        task: str,
+        *,
+        limit_s: float = DEFAULT_LIMIT_S,
+        progress: Callable[[str], None] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run one of ``workbench.child.TASKS`` in the child and wait for its result."""
+        self.send(task, **arguments)
+        return self.receive(task, limit_s=limit_s, progress=progress)
+
+    def _answer(self, task: str, deadline: float) -> dict[str, Any]:
+        """The next message of the child."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+            if self._cancel.is_set():
+                self.kill()
+                raise Cancelled("Stopped on request.")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise WorkerError(
+                    f"The step '{task}' took longer than its time limit and was ended. "
+                    "Try a smaller model or batch, or look at its log.",
+                    log=self.log_tail(),
+                )
+            if select.select([self._read], [], [], POLL_S)[0]:
+                chunk = os.read(self._read, 1 << 16)
+                if not chunk:
+                    raise self._died(task)
+                self._buffer += chunk
+
+    def log_tail(self) -> str:
+        """The last lines that the child printed; bytes that are no UTF-8 are replaced."""
+        try:
+            return self.log.read_bytes()[-LOG_TAIL:].decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _died(self, task: str) -> WorkbenchError:
+        code = self.process.wait()
+        how = f"exit status {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = signal.Signals(-code).name
+        hint = " (usually out of memory)" if code == -signal.SIGKILL else ""
+        return WorkerError(
+            f"The worker process ended with {how}{hint} during the step '{task}'. "
+            "The library crashed on this input; the other rows are not touched.",
+            log=self.log_tail(),
+        )
+
+    def kill(self) -> None:
+        """End the child now."""
+        self.process.kill()
+        self._release()
+
+    def close(self) -> None:
+        """Ask the child to end by closing its pipe, and end it if it does not."""
+        if self._ended:
+            return
+        os.close(self._write)
+        self._write = -1
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self._release()
+
+    def _release(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.process.wait()
+        for end in (self._write, self._read):
+            if end >= 0:
+                os.close(end)
+
+
+class Pool:
+    """Task workers by name, started at first use and kept: importing TensorFlow takes seconds. A dead one is replaced."""
+
+    def __init__(self, log_path: Callable[[str], Path], cancel: threading.Event | None = None) -> None:
+        self._log_path = log_path
+        self._cancel = cancel
+        self._workers: dict[str, Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def call(self, name: str, task: str, *, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
+        """Run a task in the worker called ``name``; errors as in :meth:`Worker.receive`."""
+        if name not in self._workers:
+            # a GPU must never be touched by work that is meant for the CPU
+            env = {"CUDA_VISIBLE_DEVICES": "-1"}
+            self._workers[name] = Worker(self._log_path(name), env=env, cancel=self._cancel)
+        try:
+            return self._workers[name].call(task, progress=progress, **arguments)
+        except (WorkerError, Cancelled):
+            self._workers.pop(name).kill()
+            raise
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+
+QUIET_ENV = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONPATH": os.pathsep.join(
+        filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
+    ),
+}
+"""Set in every worker: less noise in the logs, and this very package even where it is not installed."""
+
+
+def thread_env(threads: int) -> dict[str, str]:
+    """Environment that holds every thread pool a library might make to ``threads``; read at its import."""
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+    return {**dict.fromkeys(pools, str(threads)), "TF_NUM_INTEROP_THREADS": "1"}
