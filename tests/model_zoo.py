@@ -1,0 +1,157 @@
+"""Small models with one oddity each, made by the real libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def keras_mlp(path: Path, *, name: str = "features", batch: int | None = None) -> Path:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    entry = keras.Input(batch_shape=(batch, 4), name=name)
+    layers = keras.layers
+    keras.Sequential([entry, layers.Dense(8, activation="relu"), layers.Dense(3, activation="softmax")]).save(path)
+    return path
+
+
+def keras_two_by_two(path: Path, *, named: bool) -> Path:
+    """Two inputs and two outputs, the outputs as a dictionary or as a list."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    left, right = keras.Input((4,), name="left"), keras.Input((2,), name="right")
+    joined = keras.layers.Concatenate()([left, right])
+    first, second = keras.layers.Dense(2)(joined), keras.layers.Dense(3)(joined)
+    keras.Model([left, right], {"zeta": first, "alpha": second} if named else [first, second]).save(path)
+    return path
+
+
+def keras_gelu(path: Path) -> Path:
+    """The exact GELU, which is Keras' default."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    keras.Sequential([keras.Input((4,), name="x"), layers.Dense(8, activation="gelu"), layers.Dense(3)]).save(path)
+    return path
+
+
+def keras_normalization(path: Path) -> Path:
+    """Preprocessing inside the model: the layer that converts rightly only through a SavedModel."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    scale = keras.layers.Normalization(mean=[3.0, 1.0, 4.0, 1.0], variance=[2.0, 7.0, 1.0, 8.0])
+    keras.Sequential([keras.Input((4,), name="x"), scale, keras.layers.Dense(3)]).save(path)
+    return path
+
+
+def keras_lambda(path: Path) -> Path:
+    import keras
+
+    layers = [keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2, name="double"), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(path)
+    return path
+
+
+def saved_model(path: Path) -> Path:
+    """Three signatures and no ``serving_default``: ``score``, ``half`` and ``text`` (which takes text)."""
+    import tensorflow as tf
+
+    class Module(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = tf.Variable(tf.reshape(tf.range(8.0), (4, 2)))
+            self.steps = tf.Variable(7, dtype=tf.int64)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def score(self, x: Any) -> Any:
+            return {"y": x @ self.weight + tf.cast(self.steps - 7, tf.float32)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def half(self, x: Any) -> Any:
+            return {"y": x / 2}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])  # type: ignore[untyped-decorator]
+        def text(self, words: Any) -> Any:
+            return {"length": tf.strings.length(words)}
+
+    module = Module()
+    signatures = {"score": module.score, "half": module.half, "text": module.text}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    return path
+
+
+def saved_model_of(path: Path, function: Any, *shape: int | None, weights: Any = None) -> Path:
+    """A SavedModel of one function of ``x`` as ``serving_default``."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = weights
+    module.call = tf.function(
+        lambda x: {"y": function(x)}, input_signature=[tf.TensorSpec(list(shape), tf.float32, name="x")]
+    )
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.call})
+    return path
+
+
+def onnx_model(
+    nodes: list[Any],
+    weights: dict[str, Any] | None = None,
+    *,
+    inputs: dict[str, tuple[Any, ...]] | None = None,
+    outputs: dict[str, tuple[Any, ...]] | None = None,
+    opset: int = 17,
+    dtype: int = 1,
+) -> Any:
+    """A ``ModelProto`` from nodes (made by ``onnx.helper.make_node``), weights and shapes."""
+    from onnx import helper, numpy_helper
+
+    inputs, outputs = inputs or {"x": ("n", 4)}, outputs or {"y": ("n", 3)}
+    graph = helper.make_graph(
+        nodes,
+        "zoo",
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, 1, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def onnx_dense(*, opset: int = 17, constants: bool = False) -> Any:
+    """x @ w + b, 12 + 3 parameters, as one Gemm; with ``constants`` the weights are ``Constant`` nodes."""
+    from onnx import helper, numpy_helper
+
+    weights = {
+        "w": np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32),
+        "b": np.array([1, 2, 3], np.float32),
+    }
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="dense")]
+    if not constants:
+        return onnx_model(nodes, weights, opset=opset)
+    stored = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array, name))
+        for name, array in weights.items()
+    ]
+    return onnx_model(stored + nodes, opset=opset)
+
+
+def save(model: Any, path: Path) -> Path:
+    import onnx
+
+    onnx.save(model, path)
+    return path
+
+
+def run_onnx(path: Path, feeds: dict[str, Any]) -> dict[str, Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))

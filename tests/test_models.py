@@ -1,0 +1,341 @@
+"""What a model is, read from the real file; and one clear sentence for everything that is no model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import model_zoo
+import numpy as np
+import pytest
+
+from workbench.errors import InputError
+from workbench.models import digest_of, inspect_model, recognize
+
+
+def one_sentence(error: pytest.ExceptionInfo[InputError]) -> str:
+    """The message, after checking that it is for people: short, on one line, and without a traceback."""
+    text = error.value.message
+    assert len(text) < 700
+    assert "\n" not in text
+    assert "Traceback" not in text
+    return text
+
+
+def test_formats_are_recognized_without_loading_a_library(demo_folder):
+    code = (
+        "import sys; from workbench.models import recognize, digest_of\n"
+        f"print([recognize(p) for p in {[str(demo_folder / 'demo.keras'), str(demo_folder / 'saved_model')]!r}])\n"
+        f"print(len(digest_of({str(demo_folder / 'saved_model')!r})))\n"
+        "print([m for m in ('tensorflow', 'keras', 'onnx', 'numpy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split("\n")[:3] == ["['keras', 'saved_model']", "64", "[]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gone.keras", None, "There is no model at"),
+        ("empty.onnx", b"", "is empty"),
+        ("model.h5", b"data", ".h5 are not accepted yet"),
+        ("model.tflite", b"data", "tf2onnx.convert --tflite"),
+        ("model.pt", b"data", "torch.onnx.export"),
+        ("frozen.pb", b"data", "--graphdef"),
+        ("saved_model.pb", b"data", "Give the folder"),
+        ("photo.jpeg", b"data", "has the ending '.jpeg'"),
+    ],
+)
+def test_what_cannot_be_opened_is_named_with_a_way_out(tmp_path, name, content, says):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        recognize(path)
+    assert says in one_sentence(error)
+
+
+def test_a_folder_without_a_model_lists_what_it_holds(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError) as error:
+        recognize(tmp_path)
+    assert "has no saved_model.pb (it holds notes.txt)" in one_sentence(error)
+
+
+def test_a_file_without_permission_is_said_to_be_unreadable(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"data")
+    path.chmod(0)
+    if os.getuid() == 0:  # root reads everything: ask as somebody else
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_uid == 0 and folder != Path("/") and not folder.stat().st_mode & stat.S_IXOTH:
+                folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    code = (
+        "import os, sys\n"
+        "from workbench.models import recognize, InputError\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        f"try: recognize({str(path)!r})\nexcept InputError as e: print(e.message)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "cannot be read (Permission denied)" in out
+
+
+def test_the_digest_follows_content_and_names(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        (folder / "variables").mkdir(parents=True)
+        (folder / "saved_model.pb").write_bytes(b"graph")
+        (folder / "variables" / "data").write_bytes(b"weights")
+    before = digest_of(first)
+    assert digest_of(second) == before
+    (second / "variables" / "data").write_bytes(b"weightz")
+    assert digest_of(second) != before
+    (second / "variables" / "data").write_bytes(b"weights")
+    (second / "variables" / "data").rename(second / "variables" / "data2")
+    assert digest_of(second) != before
+
+
+def test_the_demo_is_read_alike_from_keras_and_from_its_saved_model(demo_folder):
+    keras, folder = inspect_model(demo_folder / "demo.keras"), inspect_model(demo_folder / "saved_model")
+    assert (keras.format, folder.format) == ("keras", "saved_model")
+    assert keras.inputs == folder.inputs
+    assert keras.outputs == folder.outputs
+    assert str(keras.inputs[0]) == "image: float32 [? × 28 × 28 × 1]"
+    assert str(keras.outputs[0]) == "output_0: float32 [? × 10]"
+    assert keras.parameters == folder.parameters == 35994  # counted by hand from the lesson's layers
+    assert keras.dynamic_batch
+    assert keras.size_bytes == (demo_folder / "demo.keras").stat().st_size
+    assert keras.digest == digest_of(demo_folder / "demo.keras")
+    assert folder.signature == "serving_default"
+    assert "serving_default" in folder.signatures
+
+
+@pytest.mark.parametrize(("named", "outputs"), [(True, ["alpha", "zeta"]), (False, ["output_0", "output_1"])])
+def test_two_inputs_and_two_outputs_keep_the_export_names(tmp_path, named, outputs):
+    model = inspect_model(model_zoo.keras_two_by_two(tmp_path / "two.keras", named=named))
+    assert [spec.name for spec in model.inputs] == ["left", "right"]
+    assert [spec.name for spec in model.outputs] == outputs
+    assert model.parameters == 6 * 2 + 2 + 6 * 3 + 3
+
+
+def test_a_name_that_tensorflow_refuses_gets_underscores(tmp_path):
+    model = inspect_model(model_zoo.keras_mlp(tmp_path / "spaced.keras", name="my image"))
+    assert [spec.name for spec in model.inputs] == ["my_image"]
+
+
+def test_a_fixed_batch_of_two_named_inputs_stays_fixed(tmp_path):
+    import keras
+
+    entries = {name: keras.Input(batch_shape=(5, 2), name=name) for name in ("left side", "right")}
+    keras.Model(entries, {"sum": keras.layers.Add()(list(entries.values()))}).save(tmp_path / "named.keras")
+    model = inspect_model(tmp_path / "named.keras")
+    assert [str(spec) for spec in model.inputs] == ["left_side: float32 [5 × 2]", "right: float32 [5 × 2]"]
+    assert str(model.outputs[0]) == "sum: float32 [5 × 2]"
+
+
+def test_a_fixed_batch_stays_fixed(tmp_path):
+    model = inspect_model(model_zoo.keras_mlp(tmp_path / "fixed.keras", batch=3))
+    assert model.inputs[0].shape == (3, 4)
+    assert not model.dynamic_batch
+
+
+def test_a_lambda_layer_is_refused_by_name_and_its_code_does_not_run(tmp_path):
+    with pytest.raises(InputError) as error:
+        inspect_model(model_zoo.keras_lambda(tmp_path / "lambda.keras"))
+    assert "The layer 'double' is a Lambda" in one_sentence(error)
+    assert "model.export('folder')" in error.value.message
+
+
+def test_a_custom_layer_is_named(tmp_path):
+    import keras
+
+    class Doubling(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs * 2
+
+    keras.Sequential([keras.Input((4,)), Doubling(), keras.layers.Dense(2)]).save(tmp_path / "custom.keras")
+    with pytest.raises(InputError) as error:
+        inspect_model(tmp_path / "custom.keras")
+    assert "uses 'Doubling', which is not part of Keras" in one_sentence(error)
+
+
+def damage_keras(kind: str, whole: Path, path: Path) -> None:
+    content = whole.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "random":
+        path.write_bytes(np.random.default_rng(0).bytes(2000))
+    elif kind == "text":
+        path.write_text("this is not a model")
+    elif kind == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
+    elif kind == "hdf5":
+        with zipfile.ZipFile(whole) as archive:
+            path.write_bytes(archive.read("model.weights.h5"))
+    else:  # a zip without one of its parts
+        with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(path, "w") as copy:
+            for name in archive.namelist():
+                if name != kind:
+                    copy.writestr(name, archive.read(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("truncated", "is not a whole .keras file"),
+        ("random", "is not a whole .keras file"),
+        ("text", "is not a whole .keras file"),
+        ("flipped", "is damaged: its part 'model.weights.h5'"),
+        ("hdf5", "is an HDF5 file: weights only"),
+        ("config.json", "has no config.json inside"),
+        ("model.weights.h5", "has no model.weights.h5 inside"),
+    ],
+)
+def test_a_damaged_keras_file_is_explained(tmp_path, demo_folder, kind, says):
+    path = tmp_path / "damaged.keras"
+    damage_keras(kind, demo_folder / "demo.keras", path)
+    with pytest.raises(InputError) as error:
+        inspect_model(path)
+    assert says in one_sentence(error)
+
+
+def test_signatures_are_chosen_and_listed(tmp_path):
+    folder = model_zoo.saved_model(tmp_path / "several")
+    model = inspect_model(folder, "score")
+    assert (model.signature, model.signatures) == ("score", ("half", "score", "text"))
+    assert model.parameters == 8  # the counter of steps is no weight
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == ["x: float32 [? × 4]", "y: float32 [? × 2]"]
+    assert inspect_model(folder, "half").parameters == 0
+    for asked, says in (
+        ("", "several signatures and no serving_default; it has: half, score, text"),
+        ("nosuch", "no signature 'nosuch'; it has: half, score, text"),
+        ("text", "The input 'words' holds text"),
+    ):
+        with pytest.raises(InputError) as error:
+            inspect_model(folder, asked)
+        assert says in one_sentence(error)
+
+
+def test_a_signature_makes_no_sense_for_other_formats(tmp_path, demo_folder):
+    with pytest.raises(InputError, match="only a SavedModel has signatures"):
+        inspect_model(demo_folder / "demo.keras", "score")
+
+
+@pytest.mark.parametrize("damage", ["graph", "variables"])
+def test_a_damaged_saved_model_is_explained(tmp_path, demo_folder, damage):
+    folder = tmp_path / "saved"
+    shutil.copytree(demo_folder / "saved_model", folder)
+    if damage == "graph":
+        content = (folder / "saved_model.pb").read_bytes()
+        (folder / "saved_model.pb").write_bytes(content[: len(content) // 2])
+    else:
+        shutil.rmtree(folder / "variables")
+    with pytest.raises(InputError) as error:
+        inspect_model(folder)
+    assert "could not load the SavedModel" in one_sentence(error)
+
+
+def test_inputs_without_a_common_batch_are_refused(tmp_path):
+    from onnx import helper
+
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["y"])]
+    for shape in ((), (1, 4)):
+        proto = model_zoo.onnx_model(nodes, inputs={"x": ("n", 4), "scale": shape}, outputs={"y": ("n", 4)})
+        with pytest.raises(InputError) as error:
+            inspect_model(model_zoo.save(proto, tmp_path / "scaled.onnx"))
+        assert "Every input must begin with the same batch axis" in one_sentence(error)
+
+
+@pytest.mark.parametrize("constants", [False, True])
+def test_onnx_weights_are_counted_wherever_they_are_stored(tmp_path, constants):
+    from onnx import helper, numpy_helper
+
+    weight = np.ones((8, 5), np.float32)
+    stored = [helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight, "w"))] if constants else []
+    nodes = [*stored, helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = None if constants else {"w": weight}
+    proto = model_zoo.onnx_model(nodes, weights, inputs={"x": ("n", 8)}, outputs={"y": ("n", 5)})
+    model = inspect_model(model_zoo.save(proto, tmp_path / "counted.onnx"))
+    assert model.parameters == 40
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == ["x: float32 [? × 8]", "y: float32 [? × 5]"]
+
+
+def test_initializers_repeated_among_the_inputs_are_no_inputs(tmp_path):
+    from onnx import helper
+
+    proto = model_zoo.onnx_dense()
+    proto.graph.input.append(helper.make_tensor_value_info("w", 1, (4, 3)))
+    model = inspect_model(model_zoo.save(proto, tmp_path / "old.onnx"))
+    assert [spec.name for spec in model.inputs] == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["truncated", "random", "text", "unknown operation"])
+def test_a_damaged_onnx_file_is_explained(tmp_path, kind):
+    path = tmp_path / "damaged.onnx"
+    content = model_zoo.onnx_dense().SerializeToString()
+    if kind == "unknown operation":
+        from onnx import helper
+
+        content = model_zoo.onnx_model([helper.make_node("Frobnicate", ["x"], ["y"])]).SerializeToString()
+    damaged = {
+        "truncated": content[: len(content) // 2],
+        "random": np.random.default_rng(0).bytes(500),
+        "text": b"this is not a model",
+    }
+    path.write_bytes(damaged.get(kind, content))
+    with pytest.raises(InputError) as error:
+        inspect_model(path)
+    assert "ONNX" in one_sentence(error)
+
+
+def external(folder: Path, location: str) -> Path:
+    import onnx
+
+    folder.mkdir(exist_ok=True)
+    path = folder / "model.onnx"
+    proto = model_zoo.onnx_dense()
+    onnx.save(proto, path, save_as_external_data=True, location="weights.data", size_threshold=0)
+    if location != "weights.data":
+        proto = onnx.load(path, load_external_data=False)
+        for tensor in proto.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = location
+        path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_weights_beside_an_onnx_file_belong_to_it(tmp_path):
+    path = external(tmp_path / "model", "weights.data")
+    model = inspect_model(path)
+    data = path.with_name("weights.data")
+    assert model.parameters == 15
+    assert model.size_bytes == path.stat().st_size + data.stat().st_size
+    before = digest_of(path)
+    assert model.digest == before
+    content = bytearray(data.read_bytes())
+    content[0] ^= 1
+    data.write_bytes(content)
+    assert digest_of(path) != before
+
+
+@pytest.mark.parametrize("location", ["../secret.data", "/etc/hostname"])
+def test_weights_outside_the_models_folder_are_refused(tmp_path, location):
+    (tmp_path / "secret.data").write_bytes(bytes(100))
+    with pytest.raises(InputError) as error:
+        inspect_model(external(tmp_path / "model", location))
+    assert "outside the model's folder" in one_sentence(error)
+
+
+def test_missing_weights_are_named(tmp_path):
+    path = external(tmp_path / "model", "weights.data")
+    path.with_name("weights.data").unlink()
+    with pytest.raises(InputError) as error:
+        inspect_model(path)
+    assert "'weights.data', which is missing" in one_sentence(error)

@@ -1,0 +1,116 @@
+"""Reading ONNX files that came from elsewhere: nothing outside the model's folder is ever opened."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief
+
+# How protobuf writes the entry {key: "location", value: <path>} of a tensor whose data lies in another file.
+_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
+
+CONSTANT_SIZE = 32
+"""Constants of fewer elements are taken for settings, not weights."""
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files in the folder of the ``.onnx`` file ``path`` that hold its weights, sorted; nothing is parsed."""
+    folder = path.resolve().parent
+    found = set()
+    content = path.read_bytes()
+    for match in _EXTERNAL.finditer(content):
+        length = match[1][0] if len(match[1]) == 1 else (match[1][0] & 0x7F) | match[1][1] << 7
+        name = content[match.end() : match.end() + length].decode("utf-8", "replace")
+        place = folder / name if "\0" not in name else folder
+        if place.is_file() and place.resolve().is_relative_to(folder):
+            found.add(place)
+    return sorted(found)
+
+
+def load_onnx(path: Path) -> Any:
+    """The ``ModelProto`` in ``path``, checked, with its weights loaded.
+
+    Raises:
+        InputError: not ONNX, cut short, not valid, or with weights missing or outside its folder.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' is not a whole ONNX file ({brief(cause, 120)}). It may be cut short or of another kind; "
+            "export it again."
+        ) from cause
+    if not model.graph.output:
+        raise InputError(f"'{path}' holds no ONNX network (no outputs). It may be of another kind; export it again.")
+    _check_external(path, model)
+    try:
+        onnx.checker.check_model(str(path))
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as cause:
+        raise InputError(f"'{path}' is not a valid ONNX model: {brief(cause, 300)} Export it again.") from cause
+    return model
+
+
+def _check_external(path: Path, model: Any) -> None:
+    import onnx
+
+    folder = path.resolve().parent
+    for tensor in tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        place = folder / next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        if not place.resolve().is_relative_to(folder) or place == folder:
+            raise InputError(
+                f"The tensor '{tensor.name}' of '{path}' wants its data from '{place}', outside the model's folder. "
+                "Put the data file beside the model and export it again."
+            )
+        if not place.is_file():
+            raise InputError(
+                f"'{path}' keeps its weights in '{place.name}', which is missing. Put that file beside the model."
+            )
+
+
+def graphs(graph: Any) -> Iterator[Any]:
+    """``graph`` and every graph inside it: branches and bodies of loops."""
+    import onnx
+
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+            elif attribute.type == onnx.AttributeProto.GRAPHS:
+                for inner in attribute.graphs:
+                    yield from graphs(inner)
+
+
+def tensors(graph: Any) -> Iterator[Any]:
+    """Every tensor stored in ``graph``: initializers, then constants, also inside branches and loops."""
+    import onnx
+
+    for part in graphs(graph):
+        yield from part.initializer
+        for node in part.node:
+            yield from (a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
+            for attribute in node.attribute:
+                yield from attribute.tensors
+
+
+def weight_tensors(graph: Any) -> Iterator[Any]:
+    """The tensors that hold weights. Left out are 32- and 64-bit integers (shapes, axes, indices) and small constants."""
+    import onnx
+
+    indices = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)
+    for part in graphs(graph):
+        yield from (tensor for tensor in part.initializer if tensor.data_type not in indices)
+        for node in part.node:
+            for attribute in node.attribute:
+                large = math.prod(attribute.t.dims) >= CONSTANT_SIZE
+                if attribute.type == onnx.AttributeProto.TENSOR and large and attribute.t.data_type not in indices:
+                    yield attribute.t
