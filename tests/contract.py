@@ -1,0 +1,165 @@
+"""The suite that every backend passes, for every mode and precision it says it supports.
+
+``tests/test_backends.py`` collects it. A new file in ``workbench/backends`` is found and tested by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench import backends
+from workbench.data import Dataset, Samples
+from workbench.errors import WorkbenchError
+from workbench.experiment import Experiment
+from workbench.pipeline import build, prepared
+from workbench.protocols import Backend
+from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, to_json
+from workbench.sources import Sources
+from workbench.store import Store
+from workbench.worker import Pool, Worker, thread_env
+
+CASES = [(address, precision) for address in backends.addresses() for precision in Precision]
+REGIONS = list(Region)
+
+
+@dataclass
+class Kit:
+    """The trained demo and what is needed to build from it."""
+
+    store: Store
+    pool: Pool
+    model: Model
+    data: Dataset
+    sources: Sources
+
+    def spec(self, address: str, precision: Precision, **changes) -> EngineSpec:
+        asked = Experiment(
+            backends=address, precisions=str(precision), batches="1,4", calibration_samples=64, **changes
+        )
+        return asked.variants()[0]
+
+    def need(self, spec: EngineSpec) -> Backend:
+        backend = backends.get(spec.backend)
+        for able in (backend.status(), backend.supports(spec, self.model)):
+            if not able:
+                pytest.skip(f"{spec.label}: {able.reason}")
+        return backend
+
+    def engine(self, spec: EngineSpec) -> EngineRecord:
+        return build(spec, prepared(self.sources, spec), self.store, self.pool, lambda _: None)[0]
+
+    def runnable(self, spec: EngineSpec, region: Region = Region.HOST_TO_HOST) -> EngineRecord:
+        able = self.need(spec).measures(spec, region)
+        if not able:
+            pytest.skip(f"{spec.label}: {able.reason}")
+        return self.engine(spec)
+
+    def open(self, engine: EngineRecord) -> Worker:
+        worker = Worker(self.store.log_path(engine.spec.label), env=thread_env(engine.spec.threads))
+        worker.call("hello", modules=list(backends.get(engine.spec.backend).imports))
+        worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
+        return worker
+
+    def outputs(self, worker: Worker, samples: Samples, batch: int, folder: Path) -> dict[str, np.ndarray]:
+        into = folder / f"outputs-{batch}.npz"
+        worker.call("evaluate", samples=str(self.sources.samples_file(samples)), batch=batch, into=str(into))
+        with np.load(into) as file:
+            return {name: file[name] for name in file.files}
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_it_describes_itself(name):
+    backend = backends.get(name)
+    assert isinstance(backend, Backend)
+    assert backend.name == name
+    assert backend.title
+    assert "" in backend.modes
+    assert all(backend.modes.values())
+    state = backend.status()
+    assert state.ok or (state.reason and state.fix)
+    known = {"threads", "optimization_level", "workspace", "batches"}
+    assert set(backend.settings) <= known
+    # every setting that the panel shows is either used or greyed out with a reason
+    assert known - {"batches"} == (set(backend.settings) | set(backend.without)) - {"batches"}
+    assert not set(backend.settings) & set(backend.without)
+
+
+@pytest.mark.parametrize(("address", "precision"), CASES)
+def test_a_refusal_says_why(kit, address, precision):
+    spec = kit.spec(address, precision)
+    backend = backends.get(spec.backend)
+    for able in (backend.status(), backend.supports(spec, kit.model), *(backend.measures(spec, r) for r in REGIONS)):
+        assert able.ok or len(able.reason) > 10
+
+
+@pytest.mark.parametrize(("address", "precision"), CASES)
+def test_what_was_asked_for_was_built(kit, address, precision):
+    spec = kit.spec(address, precision)
+    kit.need(spec)
+    engine = kit.engine(spec)
+    layers = engine.realized.layers
+    assert sum(layers.values()) == 6  # the demo has five convolutions and one dense layer
+    assert layers.get(str(precision), 0) >= 5
+    assert engine.realized.basis
+    assert engine.library_version
+    assert engine.size_bytes > 10_000
+    assert engine.build_s > 0
+    assert kit.engine(spec).built_at == engine.built_at  # found, not built again
+
+
+@pytest.mark.parametrize(("address", "precision"), CASES)
+def test_answers_are_the_source_models(kit, expected, tmp_path, address, precision):
+    engine = kit.runnable(kit.spec(address, precision))
+    with kit.open(engine) as worker:
+        outputs = {batch: kit.outputs(worker, expected.samples, batch, tmp_path) for batch in (1, 4, 7)}
+    assert list(outputs[1]) == [spec.name for spec in kit.model.outputs]
+    ours, theirs = outputs[1]["output_0"], expected.outputs["output_0"]
+    assert ours.shape == theirs.shape
+    assert ours.dtype == np.float32
+    # 30 samples: not a multiple of 4 or 7, so the last batch is filled up and cut again
+    for batch in (4, 7):
+        np.testing.assert_allclose(outputs[batch]["output_0"], ours, atol=1e-5 if precision == Precision.FP32 else 0.15)
+    np.testing.assert_allclose(ours, theirs, atol={"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "int8": 0.4}[precision])
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.9
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("address", backends.addresses())
+def test_it_is_timed_over_both_regions_within_its_threads(kit, address, region):
+    engine = kit.runnable(kit.spec(address, Precision.FP32), region)
+    with kit.open(engine) as worker:
+        samples = str(kit.sources.samples_file(kit.data.test))
+        warm = worker.call("prepare_timing", samples=samples, batch=4, region=region, warm_up_s=0.1)
+        block = worker.call("block", seconds=0.3)
+    assert len(warm["warm_up_ns"]) >= 2
+    assert len(block["samples_ns"]) >= 1
+    assert min(block["samples_ns"]) > 1000
+    assert block["cpu_s"] <= 1.15 * block["wall_s"]  # one thread was asked for
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_a_fixed_batch_is_built_and_runs(kit, expected, tmp_path, address):
+    spec = kit.spec(address, Precision.FP32, shapes="fixed")
+    spec = EngineSpec(**{**spec.__dict__, "batch": 4, "batches": (4,)})
+    engine = kit.runnable(spec)
+    with kit.open(engine) as worker:
+        outputs = kit.outputs(worker, expected.samples, 4, tmp_path)
+    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=1e-5)
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_a_damaged_engine_is_one_sentence(kit, tmp_path, address):
+    engine = kit.runnable(kit.spec(address, Precision.FP32))
+    for source in kit.store.path("engine", engine.key).rglob("*"):
+        if source.is_file():
+            target = tmp_path / source.relative_to(kit.store.path("engine", engine.key))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes()[:100])
+    with Worker(kit.store.log_path("damaged")) as worker, pytest.raises(WorkbenchError) as caught:
+        worker.call("open_engine", engine=str(tmp_path), record=to_json(engine))
+    assert "Traceback" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,125 @@
+"""Runs the contract suite, and what is particular to one backend."""
+
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from contract import *  # noqa: F403 - the suite is collected here
+from contract import Kit
+from workbench import backends
+from workbench.data import Samples, dataset
+from workbench.errors import BuildError, InputError, PrecisionError
+from workbench.pipeline import build
+from workbench.precision import judge
+from workbench.protocols import Source
+from workbench.records import Precision, RealizedPrecision
+from workbench.sources import Form, Sources, read_model
+from workbench.store import Store
+from workbench.worker import Pool
+
+
+@pytest.fixture(scope="module")
+def kit(store_root, demo_folder):
+    store = Store(store_root).prepare()
+    with Pool(store.log_path, threading.Event()) as pool:
+        model = read_model(store, pool, str(demo_folder / "demo.keras"))
+        data = dataset("digits", model, 64, 0, demo=True)
+        yield Kit(store, pool, model, data, Sources(store, pool, model, data, lambda _: None))
+
+
+@dataclass
+class Expected:
+    samples: Samples
+    outputs: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def expected(kit, demo_folder, tmp_path_factory):
+    """The source model's answers, from Keras itself in a process of its own."""
+    samples = kit.data.test.take(slice(0, 30))
+    folder = tmp_path_factory.mktemp("expected")
+    np.save(folder / "x.npy", samples.inputs["image"])
+    code = (
+        "import sys, numpy as np, keras; m = keras.models.load_model(sys.argv[1]);"
+        "np.save(sys.argv[3], m(np.load(sys.argv[2])).numpy())"
+    )
+    paths = [demo_folder / "demo.keras", folder / "x.npy", folder / "y.npy"]
+    subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True, capture_output=True)
+    return Expected(samples, {"output_0": np.load(folder / "y.npy")})
+
+
+def test_the_folder_is_the_registry():
+    assert backends.names() == ("tensorflow", "onnxruntime", "openvino", "tensorrt")
+    assert "tensorflow:xla" in backends.addresses()
+
+
+def test_an_unknown_backend_lists_those_that_exist():
+    with pytest.raises(InputError) as caught:
+        backends.check("tensorrrt")
+    assert str(caught.value) == (
+        "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
+        "onnxruntime, openvino, tensorrt."
+    )
+
+
+def test_status_imports_no_engine_library():
+    code = """
+import sys
+from workbench import backends
+for name in backends.names():
+    backends.get(name).status()
+print([m for m in ("tensorflow", "onnxruntime", "openvino", "tensorrt_rtx", "onnx", "numpy") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_fp16_on_onnx_runtime_is_caught_as_fp32(kit):
+    """Its CPU kernels compute FP16 files in FP32. Asked to build one all the same, the row must fail."""
+    spec = kit.spec("onnxruntime", Precision.FP16)
+    form = kit.sources.get("onnx:fp16")
+    with pytest.raises(PrecisionError, match="fp32"):
+        build(spec, form, kit.store, kit.pool, lambda _: None)
+
+
+def test_bf16_that_nobody_asked_for_would_be_caught():
+    assert judge(Precision.FP32, RealizedPrecision({"bf16": 6}, "test"))
+    assert judge(Precision.FP32, RealizedPrecision({"fp32": 6}, "test")) == ""
+
+
+def test_tensorrt_names_the_node_it_refuses(kit):
+    """The INT8 form for CPU kernels has unsigned, shifted activations, which TensorRT does not take."""
+    spec = kit.spec("tensorrt", Precision.INT8)
+    kit.need(spec)
+    form = kit.sources.get("onnx:int8-u8", method=spec.calibration, samples=64)
+    with pytest.raises(BuildError, match=r"TensorRT's parser refused the ONNX file: \w+ '.+'"):
+        build(spec, form, kit.store, kit.pool, lambda _: None)
+
+
+def test_tensorrt_reports_its_phases(kit):
+    spec = replace(kit.spec("tensorrt", Precision.FP32), workspace_bytes=64 << 20, optimization_level=1)
+    kit.need(spec)
+    phases = []
+    build(spec, kit.sources.get("onnx:fp32"), kit.store, kit.pool, phases.append)
+    assert any("parse ONNX" in phase for phase in phases)
+    assert len(phases) > 3
+
+
+def test_junk_that_a_parser_takes_for_a_model_is_refused(kit, tmp_path):
+    spec = kit.spec("tensorrt", Precision.FP32)
+    kit.need(spec)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    form = Form("junk", Source(tmp_path / "model.onnx", (), ()), reused=False)
+    with pytest.raises(BuildError, match="parser refused"):
+        build(spec, form, kit.store, kit.pool, lambda _: None)
+
+
+def test_optimization_levels_beyond_the_library_are_refused(kit):
+    for address, level in (("onnxruntime", 4), ("tensorrt", 6)):
+        able = backends.get(address).supports(kit.spec(address, Precision.FP32, optimization_level=level), kit.model)
+        assert not able
+        assert "levels are 0 to" in able.reason

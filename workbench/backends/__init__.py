@@ -1,0 +1,45 @@
+"""Engine libraries, one file each; the folder is the registry.
+
+To add one, put ``<name>.py`` here with an object ``BACKEND`` that fulfils :class:`workbench.protocols.Backend`, and
+whose ``name`` is the file's. Import the library only inside ``build`` and ``open``. The panel, the command line and
+the contract suite in ``tests/contract.py`` find it by themselves. Backends never import each other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from workbench.errors import InputError
+from workbench.protocols import Backend
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Names of all backends, in the order in which they are shown: TensorFlow, the baseline, first."""
+    found = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(found, key=lambda name: name != "tensorflow"))
+
+
+def get(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        InputError: there is none; the text lists those that exist.
+    """
+    if name not in names():
+        raise InputError(f"Unknown backend '{name}'. Choose from: {', '.join(addresses())}.")
+    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
+    return backend
+
+
+def addresses() -> tuple[str, ...]:
+    """Every ``backend`` and ``backend:mode`` that an experiment can name."""
+    return tuple(f"{name}:{mode}" if mode else name for name in names() for mode in get(name).modes)
+
+
+def check(address: str) -> None:
+    """Raise :class:`InputError` unless ``address`` names a backend and one of its modes."""
+    if address not in addresses():
+        raise InputError(f"Unknown backend '{address}'. Choose from: {', '.join(addresses())}.")

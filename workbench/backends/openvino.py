@@ -1,0 +1,129 @@
+"""OpenVINO on the CPU. The engine is the blob that OpenVINO exports after compiling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.machine import this_machine, version_of
+from workbench.protocols import YES, Availability, Built, Progress, Source, no
+from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FILE = "engine.blob"
+# On CPUs with BF16, OpenVINO computes in BF16 unless it is told otherwise, so the format is always asked for.
+HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.INT8: "f32"}
+FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm", "RNNSeq", "RNNCell"}
+NEEDS = {
+    Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
+    Precision.BF16: ("avx512_bf16", "amx_bf16", "bf16"),
+}
+
+
+class OpenVino:
+    name = "openvino"
+    title = "OpenVINO"
+    modes = {"": "CPU plugin, one stream"}
+    distributions = ("openvino",)
+    imports = ("openvino", "numpy")
+    settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
+    without = {
+        "optimization_level": "OpenVINO has no such levels",
+        "workspace": "its CPU plugin has no workspace limit",
+    }
+
+    def status(self) -> Availability:
+        if find_spec("openvino") is None:
+            return no("the package 'openvino' is not installed", "pip install openvino")
+        return YES
+
+    def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
+        needed = NEEDS.get(spec.precision, ())
+        if needed and not set(needed) & set(this_machine().instructions):
+            wanted = " or ".join(needed)
+            return no(
+                f"this CPU has none of {wanted}, so {spec.precision.upper()} would silently become another format"
+            )
+        return YES
+
+    def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
+        return YES
+
+    def source(self, spec: EngineSpec) -> str:
+        return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
+
+    def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
+        import openvino
+
+        progress("compile")
+        compiled = openvino.Core().compile_model(str(source.path), "CPU", _config(spec))
+        progress("export blob")
+        with (into / FILE).open("wb") as file:
+            file.write(compiled.export_model().getvalue())
+        progress("read back precision")
+        return Built(
+            library="OpenVINO", library_version=version_of("openvino"), realized=_realized(compiled.get_runtime_model())
+        )
+
+    def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:
+        import openvino
+
+        compiled = openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", _config(record.spec))
+        return OpenVinoSession(compiled)
+
+
+class OpenVinoSession:
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._outputs = [output.get_any_name() for output in compiled.outputs]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._request
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        import openvino
+
+        for name, array in feeds.items():
+            self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        request = self._request
+
+        def call() -> None:
+            request.start_async()
+            request.wait()
+
+        return call
+
+
+def _config(spec: EngineSpec) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
+        "INFERENCE_NUM_THREADS": spec.threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+def _realized(runtime_model: Any) -> RealizedPrecision:
+    """Count the layers with weights by the precision that the compiled model reports for each."""
+    counts: Counter[str] = Counter()
+    for node in runtime_model.get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].value in WEIGHTED:
+            precision = info["runtimePrecision"].value
+            counts[FORMATS.get(precision, precision)] += 1
+    return RealizedPrecision(dict(counts), "precision of each layer of OpenVINO's runtime model")
+
+
+BACKEND = OpenVino()

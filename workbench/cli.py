@@ -1,0 +1,182 @@
+"""The command line: ``python -m workbench report | inspect | doctor``. Bad input ends in one sentence and status 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from workbench import __version__
+from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
+from workbench.experiment import Experiment
+
+HELP = {
+    "model": '"demo", or a .keras file, a SavedModel folder or an .onnx file',
+    "signature": "signature of a SavedModel; empty: serving_default",
+    "data": '"auto", "digits", "random", or an .npz file with the inputs by name and labels as y',
+    "backends": "which engines to build, comma-separated; backend or backend:mode",
+    "precisions": "fp32, fp16, bf16, int8, comma-separated",
+    "batches": "batch sizes, comma-separated",
+    "threads": "threads of every engine",
+    "shapes": '"dynamic": one engine for all batches; "fixed": one for each',
+    "calibration": "how INT8 ranges are chosen: minmax, entropy or percentile",
+    "calibration_samples": "how many samples calibrate INT8",
+    "optimization_level": "-1: the library's default; ONNX Runtime 0 to 3, TensorRT 0 to 5",
+    "workspace_mib": "workspace limit in MiB where a backend has one; 0: automatic",
+    "region": '"host-to-host" (NumPy in, NumPy out) or "compute" (inputs in place)',
+    "measure_s": "seconds of measuring per variant and batch",
+    "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
+    "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
+    "seed": "seed of random inputs and of the order of measuring",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status: 0 well, 1 it failed, 2 bad input, 130 interrupted."""
+    options = _parser().parse_args(argv)
+    try:
+        status: int = options.command(options)
+    except InputError as error:
+        return _refuse(error, 2)
+    except Cancelled as error:
+        return _refuse(error, 130)
+    except WorkbenchError as error:
+        return _refuse(error, 2 if isinstance(error, StoreError) else 1)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return status
+
+
+def _refuse(error: WorkbenchError, status: int) -> int:
+    print(f"workbench: {error.message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workbench", description=sys.modules["workbench"].__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    report = commands.add_parser("report", help="run an experiment headlessly and write one HTML file")
+    report.add_argument("--output", type=Path, default=Path("reports/workbench.html"), help="the HTML file to write")
+    report.add_argument("--remeasure", action="store_true", help="time again what the store has timings for")
+    defaults = Experiment().parameters()
+    for field in fields(Experiment):
+        flag = f"--{field.name.replace('_', '-')}"
+        default = defaults[field.name]
+        # values stay text here: Experiment itself reads and checks them, with one message for every way in
+        report.add_argument(flag, dest=field.name, metavar="", help=f"{HELP[field.name]} (default: {default or 'empty'})")
+    report.set_defaults(command=_report)
+
+    inspect = commands.add_parser("inspect", help="say what a model is: inputs, outputs, parameters, digest")
+    inspect.add_argument("model")
+    inspect.add_argument("--signature", default="")
+    inspect.set_defaults(command=_inspect)
+
+    doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
+    doctor.set_defaults(command=_doctor)
+    for command in (report, inspect, doctor):
+        command.add_argument("--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)")
+    return parser
+
+
+def _report(options: argparse.Namespace) -> int:
+    given = {f.name: getattr(options, f.name) for f in fields(Experiment) if getattr(options, f.name) is not None}
+    experiment = Experiment(**given)
+    _check_early(experiment, options.store)
+    from workbench import report
+    from workbench.resources import notebook
+
+    html: Path = options.output
+    executed = html.with_suffix(".ipynb")
+    with writing(html):
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.with_suffix(".probe").write_bytes(b"x")
+        html.with_suffix(".probe").unlink()
+    began = time.monotonic()
+    parameters: dict[str, Any] = experiment.parameters() | {"store": options.store, "remeasure": options.remeasure}
+    report.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
+    report.html_from_notebook(executed, html)
+    for text in report.tagged_text(executed, "summary"):
+        print(text)
+    print(f"\nreport: {html}\nnotebook: {executed}\ntime: {time.monotonic() - began:.1f} s")
+    return 0
+
+
+def _check_early(experiment: Experiment, store: str) -> None:
+    """Find bad input before a kernel is started for it."""
+    from workbench import backends
+    from workbench.models import recognize
+    from workbench.sources import DEMO
+    from workbench.store import Store
+
+    for address in experiment.backends:
+        backends.check(address)
+    if experiment.model != DEMO:
+        recognize(experiment.model)
+    if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).is_file():
+        raise InputError(f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random.")
+    Store(store or None).prepare()
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from workbench.sources import open_model
+    from workbench.store import Store
+
+    model = open_model(options.model, options.signature, store=Store(options.store or None))
+    lines = [("model", model.path), ("format", model.format)]
+    if model.signatures:
+        lines.append(("signature", f"{model.signature} (of: {', '.join(model.signatures)})"))
+    lines += [("input", str(spec)) for spec in model.inputs]
+    lines += [("output", str(spec)) for spec in model.outputs]
+    lines += [
+        ("dynamic axes", "; ".join(f"{s.name} {list(s.dynamic_axes)}" for s in model.inputs if s.dynamic_axes) or "none"),
+        ("parameters", f"{model.parameters:,}"),
+        ("size", f"{model.size_bytes / 1e6:.2f} MB"),
+        ("sha256", model.digest),
+    ]
+    for name, value in lines:
+        print(f"{name:14}{value}")
+    return 0
+
+
+PACKAGES = (
+    ("tensorflow-cpu", "tensorflow"), ("keras",), ("tf2onnx",), ("onnx",), ("onnxruntime", "onnxruntime-gpu"),
+    ("openvino",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",), ("jupyterlab",), ("ipywidgets",),
+    ("matplotlib",), ("pandas",), ("papermill",),
+)  # fmt: skip
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from workbench import backends
+    from workbench.machine import this_machine, version_of
+    from workbench.store import Store
+
+    machine = this_machine()
+    print(f"machine       {machine.label}\n              {' '.join(machine.instructions) or 'no vector extension known'}")
+    print(f"python        {machine.python}\nworkbench     {__version__}")
+    healthy = True
+    try:
+        print(f"store         {Store(options.store or None).prepare().root} (writable)")
+    except StoreError as error:
+        healthy = False
+        print(f"store         {error.message}")
+    print("\npackages")
+    for names in PACKAGES:
+        print(f"  {names[0]:20}{version_of(*names) or '–'}")
+    print("\nbackends")
+    for name in backends.names():
+        backend = backends.get(name)
+        state = backend.status()
+        print(f"  {backend.title:20}{'ready' if state else 'not ready: ' + state.reason}")
+        if not state and state.fix:
+            print(f"  {'':20}fix: {state.fix}")
+        for setting, reason in backend.without.items():
+            print(f"  {'':20}no {setting.replace('_', ' ')}: {reason}")
+    if not any(backends.get(name).status() for name in backends.names()):
+        healthy = False
+    return 0 if healthy else 1

@@ -1,0 +1,314 @@
+"""The main job: a model comes in, is exported, rewritten, built, timed, scored; what was done before is not done again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from workbench import backends
+from workbench.board import Board, OnEvent
+from workbench.data import Dataset, dataset
+from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
+from workbench.experiment import Experiment, choose
+from workbench.machine import this_machine, version_of
+from workbench.measure import measure_and_score
+from workbench.precision import judge
+from workbench.protocols import Availability, Built, no
+from workbench.records import (
+    EngineRecord,
+    EngineSpec,
+    Failure,
+    Model,
+    Precision,
+    Result,
+    Results,
+    Status,
+    from_json,
+    to_json,
+)
+from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.store import Draft, Store, key_of
+from workbench.worker import Pool
+
+__all__ = ["open_model", "plan", "run"]
+
+STAGES = ("all", "build")
+
+
+def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) -> tuple[Result, ...]:
+    """One row per variant and batch: planned, or not possible with the reason.
+
+    Raises:
+        InputError: a backend that does not exist.
+    """
+    for address in experiment.backends:
+        backends.check(address)
+    rows = []
+    for asked in experiment.variants():
+        spec = _effective(asked)
+        able = _possible(spec, model, has_calibration)
+        failure = None if able else Failure("plan", able.reason + (f"; {able.fix}" if able.fix else ""))
+        status = Status.PLANNED if able else Status.UNSUPPORTED
+        rows += [Result(spec=spec, batch=batch, status=status, failure=failure) for batch in spec.batches]
+    return tuple(rows)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    store: Store | None = None,
+    on_event: OnEvent = lambda _: None,
+    cancel: threading.Event | None = None,
+    only: str = "all",
+    remeasure: bool = False,
+) -> Results:
+    """Run an experiment to its results. Blocks; heavy work happens in child processes.
+
+    Args:
+        experiment: what to do.
+        store: where artefacts and results are kept; what is there already is used again.
+        on_event: called for every step and every change of a row, from the calling thread.
+        cancel: set it to stop; rows that had not come to an end are then marked as cancelled.
+        only: "all", or "build" to stop after building.
+        remeasure: time again what the store already has timings for.
+
+    Raises:
+        InputError: the model, the data or a setting cannot be used at all.
+        StoreError: the store cannot be written.
+    A variant that fails costs its own rows only, and says why there.
+    """
+    choose("only", [only], STAGES)
+    began = time.monotonic()
+    store = (store or Store()).prepare()
+    cancel = cancel or threading.Event()
+    with Pool(store.log_path, cancel) as pool:
+        try:
+            model, data, board = _begin(experiment, store, pool, on_event)
+        except Cancelled:
+            raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
+        sources = Sources(store, pool, model, data, board.say)
+        try:
+            _build_all(board, sources, store, pool)
+            if only == "all":
+                reference = _reference(experiment, board, sources, store, pool)
+                pool.close()  # builders must not share the cores with what is being timed
+                measure_and_score(
+                    board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
+                )
+        except (Cancelled, KeyboardInterrupt):
+            _cancel(board, only)
+        board.count(wall_s=time.monotonic() - began)
+        board.say(f"done: {board.tally}")
+        return _results(experiment, model, data, board, sources)
+
+
+def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) -> tuple[Model, Dataset, Board]:
+    def say(text: str) -> None:
+        on_event_only(on_event, text)
+
+    for address in experiment.backends:
+        backends.check(address)
+    is_demo = experiment.model == DEMO
+    path = str(demo_model(store, pool, say)) if is_demo else experiment.model
+    say(f"reading {path}")
+    model = read_model(store, pool, path, experiment.signature)
+    data = dataset(experiment.data, model, experiment.calibration_samples, experiment.seed, demo=is_demo)
+    if not model.dynamic_batch and any(batch != model.inputs[0].shape[0] for batch in experiment.batches):
+        fixed = model.inputs[0].shape[0] if model.inputs[0].shape else None
+        raise InputError(
+            f"The model's batch is fixed to {fixed}, and the batches {list(experiment.batches)} were asked for. "
+            f"Choose the batch {fixed}, or export the model with a dynamic batch."
+        )
+    rows = plan(experiment, model, has_calibration=data.calibration is not None)
+    board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row))
+    possible = [row for row in rows if row.status == Status.PLANNED]
+    board.say(f"{model.name}: {len({row.spec for row in possible})} variants, {len(possible)} rows")
+    for row in rows:
+        board.update(row)
+    return model, data, board
+
+
+def on_event_only(on_event: OnEvent, text: str) -> None:
+    """Tell of a step that happens before there is a board."""
+    from workbench.records import Event
+
+    on_event(Event(text))
+
+
+def _effective(asked: EngineSpec) -> EngineSpec:
+    """The variant without the settings that its backend does not have, so that they change neither key nor label."""
+    settings = backends.get(asked.backend).settings
+    changes: dict[str, Any] = {}
+    if "optimization_level" not in settings:
+        changes["optimization_level"] = None
+    if "workspace" not in settings:
+        changes["workspace_bytes"] = None
+    return replace(asked, **changes)
+
+
+def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availability:
+    backend = backends.get(spec.backend)
+    able = backend.status()
+    if able:
+        able = backend.supports(spec, model)
+    if able and spec.precision == Precision.INT8 and not has_calibration:
+        return no("INT8 needs real calibration samples, and the data has none", "give data as an .npz file")
+    return able
+
+
+def _build_all(board: Board, sources: Sources, store: Store, pool: Pool) -> None:
+    for spec in dict.fromkeys(row.spec for row in board.open_rows()):
+        step = "prepare"
+        rows = board.open_rows(spec)
+        try:
+            board.update_all(rows, status=Status.PREPARING)
+            began = time.monotonic()
+            form = prepared(sources, spec)
+            step = "build"
+            board.update_all(rows, status=Status.BUILDING)
+            record, reused = build(spec, form, store, pool, board.say)
+            board.count(build_s=time.monotonic() - began)
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            board.fail(rows, step, error)
+            continue
+        board.count(**{"reused_builds" if reused else "built": 1})
+        status, note = Status.BUILT, "reused" if reused else f"built in {record.build_s:.2f} s"
+        board.update_all(rows, f"{spec.label}: {note}, {record.realized.label}", status=status, engine=record)
+
+
+def _reference(experiment: Experiment, board: Board, sources: Sources, store: Store, pool: Pool) -> EngineRecord | None:
+    """The engine that stands for the source model when others are scored: TensorFlow's own function, or for an ONNX
+    file ONNX Runtime in FP32. It is built even where it is no variant of the experiment.
+    """
+    if not any(row.engine and row.engine.runnable for row in board.rows):
+        return None
+    name = "tensorflow" if sources.model.is_tensorflow else "onnxruntime"
+    spec = EngineSpec(name, Precision.FP32, batches=experiment.batches, threads=experiment.threads)
+    if experiment.shapes == "fixed":
+        spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
+    try:
+        return build(spec, prepared(sources, spec), store, pool, board.say)[0]
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        board.say(f"no accuracy: the source model could not be prepared as a reference ({error.message})")
+        return None
+
+
+def _cancel(board: Board, only: str) -> None:
+    """End the rows that the cancelled run still owed something."""
+    board.update_all(board.open_rows(), status=Status.CANCELLED)
+    if only == "all":
+        owed = tuple(r for r in board.rows if r.status == Status.BUILT and r.engine and r.engine.runnable)
+        board.update_all(owed, status=Status.CANCELLED)
+    board.say("cancelled; what was finished is kept")
+
+
+def prepared(sources: Sources, spec: EngineSpec) -> Form:
+    """The form of the model that this variant is built from."""
+    form = backends.get(spec.backend).source(spec)
+    return sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
+
+
+def build(
+    spec: EngineSpec, form: Form, store: Store, pool: Pool, say: Callable[[str], None]
+) -> tuple[EngineRecord, bool]:
+    """Build one engine, or find it; its record, and whether it had been there.
+
+    Raises:
+        PrecisionError: it was built, but not in the precision that was asked for; nothing is kept.
+        BuildError, WorkerError: it could not be built.
+    """
+    backend = backends.get(spec.backend)
+    machine = this_machine()
+    served = spec if "batches" in backend.settings else replace(spec, batches=())
+    key = key_of(
+        source=form.key,
+        spec=to_json(served),
+        versions=[version_of(*backend.distributions)],
+        machine=[machine.cpu, *machine.instructions],
+    )
+
+    def fill(draft: Draft) -> None:
+        answer = pool.call(
+            "tensorflow" if spec.backend == "tensorflow" else "onnx",
+            "build",
+            progress=lambda phase: say(f"{spec.label}: {phase}"),
+            source=str(form.source.path),
+            inputs=to_json(form.source.inputs),
+            outputs=to_json(form.source.outputs),
+            signature=form.source.signature,
+            spec=to_json(spec),
+            into=str(draft.folder),
+        )
+        seconds = answer.pop("build_s")
+        built = from_json(Built, answer)
+        problem = judge(spec.precision, built.realized)
+        if problem:
+            raise PrecisionError(problem)
+        record = EngineRecord(
+            spec=spec,
+            key=key,
+            library=built.library,
+            library_version=built.library_version,
+            realized=built.realized,
+            size_bytes=sum(path.stat().st_size for path in draft.folder.rglob("*") if path.is_file()),
+            build_s=seconds,
+            runnable=built.runnable,
+            note=built.note,
+            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        draft.facts = to_json(record)
+
+    made = store.make("engine", key, fill)
+    # the same engine serves any set of batches where the backend has no range for them
+    return replace(from_json(EngineRecord, made.facts), spec=spec), made.reused
+
+
+def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
+    notes = []
+    if sources.check:
+        check = sources.check
+        what = "real samples" if check.real_samples else "random inputs"
+        notes.append(
+            f"Export checked against the source on {what} at batches {', '.join(map(str, check.batches))}: "
+            f"largest relative difference {check.max_rel_diff:.1e} (limit {check.tolerance:.0e}). Route: {check.route}."
+        )
+    if not data.real:
+        notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    return Results(
+        model=model,
+        machine=this_machine(),
+        rows=board.rows,
+        baseline=experiment.baseline or _default_baseline(board),
+        data=data.description,
+        plan=experiment.plan,
+        tally=board.tally,
+        notes=tuple(notes),
+    )
+
+
+def _default_baseline(board: Board) -> str:
+    """The plain TensorFlow function where it was measured, else the first FP32 variant, else the first."""
+    measured = [row.spec for row in board.rows if row.timing]
+    ranked = sorted(
+        measured,
+        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
+    )
+    return f"{ranked[0].backend_and_mode} {ranked[0].precision}" if ranked else ""
+
+
+def _repro(experiment: Experiment, row: Result) -> str:
+    alone = replace(
+        experiment,
+        backends=(row.spec.backend_and_mode,),
+        precisions=(str(row.spec.precision),),
+        batches=(row.batch,),
+    )
+    return alone.papermill_command()
