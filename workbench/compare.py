@@ -1,0 +1,354 @@
+"""Many results against one baseline: ratios with intervals and verdicts, and the tables that show them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from workbench import stats
+from workbench.errors import InputError
+from workbench.records import Comparison, Result, Row, Status, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas.io.formats.style import Styler
+
+    from workbench.records import EngineSpec, Results, Timing
+
+COLUMNS = (
+    "variant",
+    "batch",
+    "status",
+    "p50 ms",
+    "p90 ms",
+    "p95 ms",
+    "p99 ms",
+    "queries/s",
+    "samples/s",
+    "speed-up",
+    "low",
+    "high",
+    "verdict",
+    "asked",
+    "built",
+    "top-1 %",
+    "acc low",
+    "acc high",
+    "agree %",
+    "fixed",
+    "broken",
+    "peak MiB",
+    "engine MB",
+    "build s",
+    "note",
+)
+WHOLE = ("batch", "fixed", "broken")
+WORDS = ("variant", "status", "verdict", "asked", "built", "note")
+ABSENT = "–"
+TERMINAL_WIDTH = 140
+
+
+def variant_name(spec: EngineSpec) -> str:
+    """The variant's label without the batch that fixed shapes add: what two batches of one variant share."""
+    return replace(spec, batch=None).label
+
+
+def plain_name(results: Results, label: str) -> str:
+    """The variant's name for a label that may carry the batch of fixed shapes."""
+    return {row.spec.label: variant_name(row.spec) for row in results.rows}.get(label, label)
+
+
+def comparison(results: Results, baseline: str = "") -> Comparison:
+    """Every measured row against the baseline's row with the same batch, paired by round.
+
+    A row that must not be compared stands in ``refused`` instead of ``rows``. Where the results' own baseline was
+    planned but gave no timing, every row says "cannot tell" and why.
+
+    Raises:
+        InputError: no row of that name was measured; the message lists those that were.
+
+    """
+    name = _baseline_name(results, baseline)
+    anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
+    rows, refused = [], []
+    for result in results.measured:
+        anchor = anchors.get(result.batch)
+        if anchor is None:
+            why = _missing_baseline(results, name, result.batch)
+            rows.append(Row(result, Verdict.CANNOT_TELL, why=why))
+        elif result is anchor:
+            rows.append(Row(result, Verdict.BASELINE, speedup=1.0))
+        elif reason := _mismatch(result, anchor):
+            refused.append((result.row, reason))
+        else:
+            rows.append(_judged(result, anchor))
+    return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
+
+
+def _baseline_name(results: Results, asked: str) -> str:
+    wanted = asked or results.baseline
+    name = plain_name(results, wanted)
+    measured = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
+    planned = any(variant_name(row.spec) == name for row in results.rows)
+    # the experiment's own baseline may have failed: the other rows are still worth a table
+    if name in measured or not measured or (planned and not asked):
+        return name
+    found = "it was not measured" if planned else "there is no such variant"
+    raise InputError(f"Cannot compare with the baseline '{wanted}': {found}. Choose from: {', '.join(measured)}.")
+
+
+def _missing_baseline(results: Results, name: str, batch: int) -> str:
+    for row in results.rows:
+        if variant_name(row.spec) == name and row.batch == batch and row.failure:
+            return f"the baseline {name} failed at batch {batch}: {row.failure.message}"
+    return f"the baseline {name} was not measured at batch {batch}"
+
+
+def _mismatch(result: Result, anchor: Result) -> str:
+    """Why these two must not be compared, naming the key and both values; ``""`` where they may."""
+    ours, theirs = _timing(result), _timing(anchor)
+    for key in ("group", "region", "batch"):
+        mine, base = getattr(ours, key), getattr(theirs, key)
+        if mine != base:
+            hint = " (not measured in turn with each other)" if key == "group" else ""
+            return f"{key} differs: '{mine}' here, '{base}' for the baseline{hint}"
+    return ""
+
+
+def _judged(result: Result, anchor: Result) -> Row:
+    ours, theirs = _timing(result), _timing(anchor)
+    quiet = _quiet_rounds(ours) & _quiet_rounds(theirs)
+    mine, base = ours.block_medians_s, theirs.block_medians_s
+    ratios = [base[number] / mine[number] for number in sorted(quiet) if mine[number] > 0]
+    interval = stats.ratio_interval(ratios)
+    if interval is None:
+        shared = len(mine.keys() & base.keys())
+        why = f"{len(ratios)} usable rounds, at least {stats.samples_needed(50)} are needed"
+        if shared > len(ratios):
+            why += f" ({shared - len(ratios)} of {shared} were disturbed)"
+        return Row(result, Verdict.CANNOT_TELL, why=why)
+    speedup, low, high = interval
+    if low > 1:
+        return Row(result, Verdict.FASTER, speedup, low, high)
+    if high < 1:
+        return Row(result, Verdict.SLOWER, speedup, low, high)
+    return Row(result, Verdict.CANNOT_TELL, speedup, low, high, why="the interval of the speed-up includes 1")
+
+
+def _quiet_rounds(timing: Timing) -> set[int]:
+    return {block.round for block in timing.blocks if block.quiet}
+
+
+def _timing(result: Result) -> Timing:
+    assert result.timing is not None
+    return result.timing
+
+
+def table(results: Results, baseline: str = "") -> pd.DataFrame:
+    """One row per result, in the order of the results; columns as in ``COLUMNS``, absent values missing.
+
+    Milliseconds are milliseconds, MiB are 2**20 and MB 10**6 bytes, percent is 0 to 100. ``speed-up`` is the
+    baseline's time divided by this one's. A percentile is missing where the sample is too small to support it.
+
+    Raises:
+        InputError: unknown baseline.
+
+    """
+    import pandas as pd
+
+    compared = comparison(results, baseline)
+    judged = {id(row.result): row for row in compared.rows}
+    refused = dict(compared.refused)
+    cells = [_cells(result, judged.get(id(result)), refused.get(result.row, "")) for result in results.rows]
+    frame = pd.DataFrame(cells, columns=list(COLUMNS))
+    for name in COLUMNS:
+        kind: Any = "Int64" if name in WHOLE else "str" if name in WORDS else "float64"
+        frame[name] = frame[name].astype(kind)
+    return frame
+
+
+def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
+    cells: dict[str, Any] = {
+        "variant": result.spec.label,
+        "batch": result.batch,
+        "status": str(result.status),
+        "asked": str(result.spec.precision),
+        "verdict": str(row.verdict) if row else "",
+        "built": "",
+        "note": _note(result, row, refused),
+    }
+    if timing := result.timing:
+        for percent in (50, 90, 95, 99):
+            value = timing.percentile_s(percent)
+            cells[f"p{percent} ms"] = None if value is None else value * 1e3
+        cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}
+        cells["peak MiB"] = timing.peak_rss_bytes / 2**20
+    if row:
+        cells |= {"speed-up": row.speedup, "low": row.low, "high": row.high}
+    if engine := result.engine:
+        cells |= {"built": engine.realized.label, "engine MB": engine.size_bytes / 1e6, "build s": engine.build_s}
+    if score := result.accuracy:
+        cells["agree %"] = score.agreement * 100
+        if score.value is not None and score.low is not None and score.high is not None:
+            cells |= {"top-1 %": score.value * 100, "acc low": score.low * 100, "acc high": score.high * 100}
+            cells |= {"fixed": score.fixed, "broken": score.broken}
+    return cells
+
+
+def _note(result: Result, row: Row | None, refused: str) -> str:
+    parts = []
+    if result.failure:
+        parts.append(result.failure.message)
+    if result.engine and result.engine.note:
+        parts.append(result.engine.note)
+    if refused:
+        parts.append(f"not compared: {refused}")
+    if row and row.why:
+        parts.append(f"cannot tell: {row.why}")
+    if result.timing and (noisy := result.timing.noisy_blocks):
+        parts.append(f"{noisy} of {len(result.timing.blocks)} blocks were disturbed")
+    return "; ".join(part.rstrip(". ") for part in parts)
+
+
+def display_table(results: Results, baseline: str = "") -> Styler:
+    """The table for people: texts instead of numbers, every name escaped, columns without data left out.
+
+    Raises:
+        InputError: unknown baseline.
+
+    """
+    frame = _readable(table(results, baseline))
+    line = "1px solid rgba(128, 128, 128, 0.35)"
+    # no colors of its own: the same table stands on light and on dark pages
+    numbers = "text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums"
+    styles: list[Any] = [
+        {"selector": "th, td", "props": numbers},
+        {"selector": "th", "props": f"vertical-align: bottom; border-bottom: {line}"},
+        {"selector": "td", "props": "vertical-align: top"},
+    ]
+    columns: dict[Any, Any] = {
+        name: [{"selector": "th, td", "props": "text-align: left"}]
+        for name in ("variant", "built", "note")
+        if name in frame
+    }
+    if "note" in frame:
+        columns["note"] += [{"selector": "td", "props": "white-space: normal; min-width: 36em"}]
+    shown: Any = frame.style.format(escape="html").hide(axis="index").set_table_styles(styles)
+    shown = shown.set_table_styles(columns, overwrite=False)
+    first = frame["variant"] != frame["variant"].shift()
+    shown = shown.set_properties(subset=(frame.index[first], slice(None)), **{"border-top": line})
+    if "speed-up" in frame:
+        faster = frame["speed-up"].str.endswith("faster")
+        shown = shown.set_properties(subset=(frame.index[faster], "speed-up"), **{"font-weight": "bold"})
+    return cast("Styler", shown)
+
+
+def text_table(results: Results, baseline: str = "") -> str:
+    """The table for a terminal, at most 140 columns wide; notes follow below it, one per row.
+
+    Raises:
+        InputError: unknown baseline.
+
+    """
+    frame = _readable(table(results, baseline))
+    names = [name for name in frame.columns if name not in ("p95 ms", "peak MiB", "engine MB", "build s", "note")]
+    width = {name: max(map(len, [name, *frame[name]])) for name in names}
+    for optional in ("fixed/broken", "agrees", "p99 ms"):
+        if sum(width.values()) + 2 * len(width) - 2 > TERMINAL_WIDTH:
+            width.pop(optional, None)
+    width["variant"] = max(8, width["variant"] + min(0, TERMINAL_WIDTH - sum(width.values()) - 2 * len(width) + 2))
+    lines = []
+    texts: list[dict[str, str]] = [dict(zip(names, names, strict=True)), *cast("Any", frame.to_dict("records"))]
+    for row in texts:
+        first = shortened(row["variant"], width["variant"]).ljust(width["variant"])
+        lines.append("  ".join([first, *(row[name].rjust(width[name]) for name in width if name != "variant")]))
+    lines.insert(1, "─" * len(lines[0]))
+    if "note" in frame:
+        for variant, batch, note in zip(frame["variant"], frame["batch"], frame["note"], strict=True):
+            if note:
+                lines += textwrap.wrap(f"{variant} @{batch}: {note}", TERMINAL_WIDTH, subsequent_indent="    ")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut in the middle: the ends of a variant's name, backend and precision, say most."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as text, variants without any number last; columns that would be empty are left out."""
+    import pandas as pd
+
+    numbers = frame["queries/s"].notna().groupby(frame["variant"]).transform("any")
+    frame = pd.concat([frame[numbers], frame[~numbers]])
+    rows = [_texts({str(name): value for name, value in row.items()}) for row in frame.to_dict("records")]
+    shown = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["variant", "batch"], dtype="str")
+    empty = [
+        name for name in shown.columns if name not in ("variant", "batch") and shown[name].isin([ABSENT, ""]).all()
+    ]
+    return shown.drop(columns=empty)
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    built = row["built"] or ABSENT
+    if not built.startswith((row["asked"], ABSENT)):
+        built = f"{built} (asked {row['asked']})"
+    note = row["note"]
+    if row["status"] not in (Status.DONE, Status.BUILT):
+        note = f"{row['status']}: {note}" if note else row["status"]
+    return {
+        "variant": row["variant"],
+        "batch": str(row["batch"]),
+        "p50 ms": digits(row["p50 ms"]),
+        "speed-up": speedup_text(row["verdict"], row["speed-up"], row["low"], row["high"]),
+        "p95 ms": digits(row["p95 ms"]),
+        "p99 ms": digits(row["p99 ms"]),
+        "samples/s": digits(row["samples/s"]),
+        "built": built,
+        "top-1 accuracy": _interval(row["top-1 %"], row["acc low"], row["acc high"]),
+        "agrees": ABSENT if _none(row["agree %"]) else f"{row['agree %']:.1f} %",
+        "fixed/broken": ABSENT if _none(row["fixed"]) else f"+{row['fixed']} −{row['broken']}",
+        "peak MiB": digits(row["peak MiB"]),
+        "engine MB": digits(row["engine MB"]),
+        "build s": digits(row["build s"]),
+        "note": note,
+    }
+
+
+def speedup_text(verdict: str, speedup: float | None, low: float | None, high: float | None) -> str:
+    """``×2.10 [2.05, 2.16] faster``, with as many decimals as it takes to see that the interval leaves out 1."""
+    if verdict == Verdict.BASELINE or speedup is None or low is None or high is None or math.isnan(low):
+        return verdict or ABSENT
+    decimals = _decimals(speedup)
+    bound = low if verdict == Verdict.FASTER else high
+    while verdict != Verdict.CANNOT_TELL and decimals < 5 and float(f"{bound:.{decimals}f}") == 1:
+        decimals += 1
+    return f"×{speedup:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}] {verdict}"
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    return ABSENT if _none(value) else f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def digits(value: float | None) -> str:
+    """Three significant digits, never in powers of ten: 0.240, 8.42, 61.3, 1,230."""
+    if value is None or math.isnan(value):
+        return ABSENT
+    return f"{value:,.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    if value == 0:
+        return 0
+    return min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
+
+
+def _none(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))

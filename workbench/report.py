@@ -1,0 +1,257 @@
+"""A notebook run without a person, and what it came to as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KERNEL = "python3"
+TEMPLATE = Path(__file__).resolve().parent / "template"
+SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+
+DROPPED = {"script", "iframe", "object", "embed", "link", "meta", "base", "template", "noscript", "svg", "head"}
+PLAIN = (
+    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 "
+    "h6 hr i img ins kbd li mark ol p pre q s samp section small span strong style sub summary sup table tbody td tfoot "
+    "th thead time tr u ul var"
+)
+KEPT = set(PLAIN.split())
+PLAIN_ATTRIBUTES = (
+    "alt class colspan dir height href id lang open role rowspan scope span src start style tabindex title"
+)
+ATTRIBUTES = {*PLAIN_ATTRIBUTES.split(), "width"}
+REMOTE_STYLE = re.compile(r"url\s*\(|image-set|@import|expression|\\|<", re.IGNORECASE)
+INLINE_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
+
+
+def execute(
+    notebook: Path, output: Path, parameters: dict[str, Any], progress: Callable[[str], None] | None = None
+) -> None:
+    """Run ``notebook`` with ``parameters`` in a kernel of this very interpreter; write it as it goes to ``output``.
+
+    The working folder stays the caller's. ``progress`` gets the heading above each code cell as it begins, and
+    every line that a cell prints.
+
+    Raises:
+        WorkbenchError: of the same kind and message where a cell ended in one.
+        InputError: there is no such notebook.
+        StoreError: ``output`` cannot be written.
+        RunError: a cell ended in any other error, or the kernel died.
+    """
+    if not notebook.is_file():
+        raise InputError(f"There is no notebook {notebook}. Give the path of an .ipynb file.")
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
+    tell = progress or (lambda _: None)
+    try:
+        papermill.execute_notebook(
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
+            parameters=parameters,
+            kernel_name=KERNEL,
+            progress_bar=False,
+            kernel_manager_class=_this_interpreter(),
+            stdout_file=_Lines(tell),
+            on_cell_start=lambda cell, **_: tell(_heading(cell)) if _heading(cell) else None,
+        )
+    except PapermillExecutionError as cause:
+        if cause.ename in KINDS:
+            raise KINDS[cause.ename](cause.evalue) from None
+        found = brief(Exception(f"{cause.ename}: {cause.evalue}"))
+        raise RunError(f"A cell of {notebook.name} failed: {found}. The notebook as far as it got: {output}") from None
+    except WorkbenchError:  # from ``progress``, which may ask for the work to stop
+        raise
+    except Exception as cause:
+        raise RunError(
+            f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}"
+        ) from cause
+
+
+class _Lines:
+    """Where papermill writes what cells print: hands on whole lines."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self.rest = ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if shown := line.rpartition("\r")[2].rstrip():
+                self.tell(shown)
+
+    def flush(self) -> None:
+        """Nothing to do: a line that is not whole yet waits for its end."""
+
+
+def _this_interpreter() -> Any:
+    """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3."""
+    import zmq
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisInterpreter(AsyncKernelManager):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            # older versions of jupyter_client do not know it; without it the kernel warns about plain TCP
+            if self.has_trait("transport_encryption") and zmq.has("curve"):
+                self.transport_encryption = "auto"
+
+        @property
+        def kernel_spec(self) -> Any:
+            return KernelSpec(**get_kernel_dict())
+
+    return ThisInterpreter
+
+
+def tagged_text(executed: Path, tag: str) -> list[str]:
+    """What the cells tagged ``tag`` printed or displayed, as plain text, in order."""
+    texts = []
+    for cell in _read(executed).cells:
+        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                text = output.get("text", "") if output.get("name") != "stderr" else ""
+                texts.append(text or output.get("data", {}).get("text/plain", ""))
+    return [text.rstrip() for text in texts if text.strip()]
+
+
+def html_from_notebook(executed: Path, html: Path) -> None:
+    """Write ``executed`` as one HTML file: no script, and nothing that a browser would fetch from anywhere.
+
+    Code is folded. Whatever a cell displayed is cleaned to plain elements, so a file name or a model's name that
+    reached a cell's HTML cannot act. Addresses of links are printed as text.
+
+    Raises:
+        InputError: ``executed`` is not a notebook.
+        StoreError: ``html`` cannot be written.
+    """
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    notebook = _read(executed)
+    config: Any = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # one print, one block
+    exporter: Any = cast("Any", HTMLExporter)(
+        config=config,
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        exclude_anchor_links=True,
+    )
+    run = notebook.metadata.get("papermill", {})
+    report = {
+        "title": next((found for cell in notebook.cells if (found := _heading(cell))), executed.stem),
+        "made": f"Made on {_day(run.get('end_time'))} from {executed.name} by {_product()}.",
+        "parameters": [(name, _value(value)) for name, value in run.get("parameters", {}).items()],
+        "shown": SHOWN,
+    }
+    exporter.register_filter("plain", _plain)
+    text, _ = exporter.from_notebook_node(notebook, resources={"report": report})
+    with _writing(html):
+        html.parent.mkdir(parents=True, exist_ok=True)
+        draft = html.with_name(f".{html.name}.{os.getpid()}.part")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(html)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+
+    try:
+        return cast("Any", nbformat.read)(path, as_version=4)
+    except Exception as cause:
+        raise InputError(f"{path} cannot be read as a notebook: {brief(cause)}. Give an .ipynb file.") from cause
+
+
+def _heading(cell: Any) -> str:
+    """The first heading of a prose cell, without its marks."""
+    if cell.cell_type != "markdown":
+        return ""
+    found = re.search(r"^#{1,6}\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"[*`]", "", found[1])) if found else ""
+
+
+def _day(moment: str | None) -> str:
+    when = datetime.fromisoformat(moment) if moment else datetime.now(UTC)
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _product() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    with suppress(PackageNotFoundError):  # run from a folder that is on the path but not installed
+        return f"Inference Workbench {version('inference-workbench')}"
+    return "Inference Workbench"
+
+
+def _value(value: Any) -> str:
+    return "(empty)" if value == "" else str(value)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        found = cause.strerror or brief(cause)
+        raise StoreError(f"Could not write {path}: {found}. Choose another place for the report.") from cause
+
+
+def _plain(html: str) -> str:
+    """One piece of a page with nothing in it but plain, closed elements: an allow-list, so what is unknown is off.
+
+    Pieces are cleaned one by one, before they are put together: then none can end the element it stands in.
+    """
+    from bs4 import BeautifulSoup
+    from bs4.element import PreformattedString
+
+    piece = BeautifulSoup(html, "html.parser")
+    for comment in piece.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        comment.extract()
+    for element in piece.find_all(True):
+        if element.decomposed:
+            continue
+        if element.name in DROPPED or (element.name == "style" and REMOTE_STYLE.search(element.get_text())):
+            element.decompose()
+        elif element.name not in KEPT:
+            element.unwrap()
+        else:
+            _clean_element(piece, element)
+    for table in piece.find_all("table"):
+        table.wrap(piece.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    return str(piece)
+
+
+def _clean_element(page: Any, element: Any) -> None:
+    for name in list(element.attrs):
+        if name not in ATTRIBUTES:
+            del element[name]
+    if REMOTE_STYLE.search(element.get("style", "")):
+        del element["style"]
+    address, source = element.attrs.get("href", ""), element.attrs.get("src", "")
+    if element.name == "img" and not INLINE_IMAGE.fullmatch(source):
+        element.replace_with(f"[picture left out: {element.get('alt') or 'it is not part of this file'}]")
+    elif element.name != "img" and source:
+        del element["src"]
+    if element.name == "a" and not address.startswith("#"):
+        if address.startswith(("https://", "http://", "mailto:")) and element.get_text(strip=True) != address:
+            note = page.new_tag("span", attrs={"class": "address"})
+            note.string = f" ({address})"
+            element.insert_after(note)
+        element.unwrap()
+    elif element.name != "a" and address:
+        del element["href"]
