@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import BROWSER_FLAGS, Lab, chromium, jupyter_lab, open_panel, put_notebook
+
+SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Where there is none the tests are skipped, except under CI, where that is a failure."""
+    path = chromium()
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI=true, and there is no Chromium on this machine (apt-get install chromium)")
+        pytest.skip("there is no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Any, store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with jupyter_lab(tmp_path_factory.mktemp("lab"), store_root) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page 1280 pixels wide and very tall, so that the whole panel is drawn; a dialog fails the test."""
+    page = browser.new_page(viewport={"width": 1280, "height": 3600})
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    yield page
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{request.node.name}.png")
+    page.close()
+    assert dialogs == []
+
+
+@pytest.fixture
+def panel(page: Any, lab: Lab, request: pytest.FixtureRequest) -> Any:
+    """The panel of a fresh notebook for the demo, small enough to run in seconds."""
+    notebook = put_notebook(lab, f"{request.node.name}.ipynb", measure_s=0.1, rounds=6, calibration_samples=32)
+    return open_panel(page, lab, notebook)

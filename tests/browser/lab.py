@@ -1,0 +1,152 @@
+"""A real JupyterLab with scratch settings, and a real Chromium to drive it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "workbench.ipynb"
+SPARE_CELL = "6 * 7"
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
+}
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+START_S = 60
+
+
+class Lab(NamedTuple):
+    url: str
+    token: str
+    root: Path
+
+    def page_of(self, notebook: str) -> str:
+        return f"{self.url}/lab/tree/{notebook}?token={self.token}"
+
+
+def chromium() -> str | None:
+    """Path of a Chromium that is installed on this machine."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextlib.contextmanager
+def jupyter_lab(scratch: Path, store: Path, theme: str = "JupyterLab Light") -> Iterator[Lab]:
+    """Start JupyterLab on a free port with the folder ``scratch/root``; its kernels run this interpreter."""
+    lab = Lab(f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), scratch / "root")
+    lab.root.mkdir(parents=True)
+    _settings(scratch / "settings", theme)
+    folders = {f"JUPYTER_{name}_DIR": str(scratch / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    env = os.environ | folders | {
+        "JUPYTER_TOKEN": lab.token,
+        "JUPYTERLAB_SETTINGS_DIR": str(scratch / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(scratch / "workspaces"),
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "WORKBENCH_STORE": str(store),
+    }  # fmt: skip
+    env.pop("WORKBENCH_HEADLESS", None)
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={lab.url.rpartition(':')[2]}"]
+    options += ["--ServerApp.port_retries=0", "--ServerApp.terminals_enabled=False", "--KernelManager.transport=ipc"]
+    with (scratch / "lab.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={lab.root}"],
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _await_answer(server, lab, scratch / "lab.log")
+            yield lab
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def put_notebook(lab: Lab, name: str, **parameters: object) -> str:
+    """A copy of the workbench notebook below the lab's root, parameters set and a spare cell added; returns its name."""
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    cell["source"] = [*cell["source"], *(f"\n{key} = {value!r}" for key, value in parameters.items())]
+    extra = {
+        "cell_type": "code",
+        "id": "spare",
+        "metadata": {},
+        "source": SPARE_CELL,
+        "outputs": [],
+        "execution_count": None,
+    }
+    notebook["cells"].append(extra)
+    (lab.root / name).write_text(json.dumps(notebook), encoding="utf-8")
+    return name
+
+
+def open_panel(page: Any, lab: Lab, notebook: str) -> Any:
+    """Open the notebook, run all its cells, and return the panel's locator.
+
+    JupyterLab may drop queued cells while it connects to a fresh kernel, so a run that shows nothing gets a second chance.
+    """
+    page.goto(lab.page_of(notebook))
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    panel = page.locator(".wb").first
+    for last in (False, False, True):
+        idle(page)
+        page.wait_for_timeout(1000)
+        menu(page, "Run", "Run All Cells")
+        try:
+            panel.wait_for(timeout=15_000)
+        except Exception:
+            if last:
+                raise
+        else:
+            break
+    idle(page)
+    return panel
+
+
+def idle(page: Any) -> None:
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
+
+
+def menu(page: Any, title: str, entry: str) -> None:
+    page.locator(f'.lm-MenuBar-itemLabel:text-is("{title}")').click()
+    page.locator(f'.lm-Menu-itemLabel:text-is("{entry}")').click()
+
+
+def _settings(folder: Path, theme: str) -> None:
+    for plugin, values in (SETTINGS | {"@jupyterlab/apputils-extension/themes": {"theme": theme}}).items():
+        path = folder / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_answer(server: subprocess.Popen[bytes], lab: Lab, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{lab.url}/api?token={lab.token}", timeout=2).close()
+            return
+        time.sleep(0.2)
+    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise RuntimeError(f"JupyterLab did not answer within {START_S} s; the end of its log:\n{tail}")

@@ -1,0 +1,161 @@
+"""Every notebook is executed, headlessly, with parameters that make it short."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+
+from workbench import panel_parts
+from workbench.experiment import Experiment
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+SMALL: dict[str, dict[str, Any]] = {
+    "workbench.ipynb": {
+        "backends": "tensorflow,onnxruntime",
+        "precisions": "fp32,int8",
+        "batches": "1",
+        "measure_s": 0.1,
+        "calibration_samples": 32,
+    },
+    "lessons/01_train.ipynb": {"epochs": 1},
+}
+"""Every notebook has to be here: one that is not fails."""
+
+FOUND = sorted(str(path.relative_to(NOTEBOOKS)) for path in NOTEBOOKS.rglob("*.ipynb") if "checkpoint" not in path.name)
+
+
+def read(name: str) -> Any:
+    return nbformat.read(NOTEBOOKS / name, as_version=4)
+
+
+@pytest.fixture
+def execute(store_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a notebook through papermill in a scratch folder, away from the settings of whoever runs the tests."""
+    for name in ("CONFIG", "DATA", "RUNTIME"):
+        monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / name))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("WORKBENCH_STORE", str(store_root))
+    monkeypatch.delenv("WORKBENCH_HEADLESS", raising=False)
+
+    def run(name: str, **parameters: Any) -> Any:
+        return papermill.execute_notebook(
+            NOTEBOOKS / name,
+            tmp_path / "out.ipynb",
+            parameters=SMALL[name] | parameters,
+            cwd=tmp_path,
+            kernel_name="python3",
+            progress_bar=False,
+        )
+
+    return run
+
+
+def texts(notebook: Any) -> dict[str, str]:
+    """What each code cell showed, by its last line, all kinds of text joined."""
+    found = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            parts = [output.get("text", "") for output in cell.outputs]
+            parts += [str(value) for output in cell.outputs for value in output.get("data", {}).values()]
+            found[cell.source.splitlines()[-1]] = "\n".join(parts)
+    return found
+
+
+def test_every_notebook_is_tested() -> None:
+    assert sorted(SMALL) == FOUND
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_is_stored_without_outputs(name: str) -> None:
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_parameters_can_be_listed(name: str) -> None:
+    first = next(cell for cell in read(name).cells if cell.cell_type == "code")
+    assert "parameters" in first.metadata.tags
+    listed = papermill.inspect_notebook(NOTEBOOKS / name)
+    assert len(listed) == len(first.source.splitlines())
+    assert all(each["help"] and each["inferred_type_name"] != "None" for each in listed.values())
+    assert set(SMALL[name]) <= set(listed)
+
+
+def test_the_workbench_has_the_parameters_of_an_experiment() -> None:
+    listed = papermill.inspect_notebook(NOTEBOOKS / "workbench.ipynb")
+    defaults = {name: ast.literal_eval(each["default"]) for name, each in listed.items()}
+    assert defaults == {**Experiment().parameters(), "store": "", "remeasure": False}
+    kinds = {name: each["inferred_type_name"] for name, each in listed.items()}
+    for field in fields(Experiment):
+        assert kinds[field.name] == ("str" if "tuple" in str(field.type) else field.type)
+    cells = [cell.source for cell in read("workbench.ipynb").cells if cell.cell_type == "code"]
+    passed = re.search(r"Experiment\((.*?)\n\)", cells[1], re.DOTALL)
+    call = ast.parse(f"f({passed[1]})", mode="eval").body
+    assert {keyword.arg: keyword.value.id for keyword in call.keywords} == {
+        field.name: field.name for field in fields(Experiment)
+    }
+
+
+def test_the_workbench_displays_every_part() -> None:
+    cells = [cell.source for cell in read("workbench.ipynb").cells if cell.cell_type == "code"]
+    assert [cell for cell in cells if cell.startswith("view.display")] == [
+        f'view.display("{part}")' for part in panel_parts.PARTS
+    ]
+
+
+@pytest.mark.slow
+def test_the_workbench_runs_without_a_person(execute) -> None:
+    notebook = execute("workbench.ipynb")
+    shown = texts(notebook)
+    lines = shown["view = workbench.show(experiment, store=store, remeasure=remeasure)"].splitlines()
+    assert {line.split(" @")[0] for line in lines if "@" in line} == {
+        "✓ tensorflow fp32",
+        "✓ onnxruntime fp32",
+        "✓ onnxruntime int8",
+        "– tensorflow int8",
+    }
+    assert "float32 [? × 28 × 28 × 1]" in shown['view.display("model")']
+    assert "baseline" in shown['view.display("table")']
+    assert "TensorFlow offers no rewrite" in shown['view.display("not possible")']
+    assert "No row failed." in shown['view.display("failures")']
+    assert "This run" in shown['view.display("work")']
+    assert "papermill notebooks/workbench.ipynb" in shown['view.display("repeat")']
+    pictures = [
+        output.data["image/png"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 3
+    assert panel_parts.NOTHING_YET not in json.dumps(notebook)
+    assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FOUND if name != "workbench.ipynb"])
+def test_a_lesson_runs(execute, name: str) -> None:
+    notebook = execute(name)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+
+
+def test_a_bad_parameter_ends_in_one_sentence(execute) -> None:
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        execute("workbench.ipynb", batches="0")
+    assert caught.value.ename == "InputError"
+    assert caught.value.traceback == [f"InputError: {caught.value.evalue}"]
+    assert "Batch sizes must be whole numbers from 1 to 65536; found 0." in caught.value.evalue

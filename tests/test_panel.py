@@ -1,0 +1,365 @@
+"""The panel without a browser: real controls, real runs of a small ONNX model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from workbench import backends, panel_view
+from workbench.errors import InputError
+from workbench.experiment import Experiment
+from workbench.panel import Panel, is_interactive, show
+from workbench.panel_form import MAX_UPLOAD_BYTES, save_upload
+from workbench.panel_parts import NOTHING_YET
+from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
+from workbench.store import Store
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A product of matrices and a softmax: 4 numbers in, 3 classes out."""
+    weights = onnx.numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w")
+    shapes = {"x": ["n", 4], "y": ["n", 3]}
+    values = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes[name]) for name in shapes}
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"]),
+        onnx.helper.make_node("Softmax", ["h"], ["y"], axis=1),
+    ]
+    graph = onnx.helper.make_graph(nodes, "small", [values["x"]], [values["y"]], [weights])
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+@pytest.fixture
+def experiment(model: str) -> Experiment:
+    return Experiment(
+        model=model,
+        data="random",
+        backends=("onnxruntime",),
+        precisions=("fp32",),
+        batches=(1, 2),
+        measure_s=0.06,
+        rounds=6,
+        seed=7,
+    )
+
+
+@pytest.fixture
+def panel(experiment: Experiment, store: Store) -> Panel:
+    return Panel(experiment, store=store)
+
+
+def control(panel: Panel, name: str):
+    return panel._form.control[name]
+
+
+def states(panel: Panel) -> set[Status]:
+    return {row.status for row in panel._rows.values()}
+
+
+def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None:
+    every_field_changed = Experiment(
+        model=model,
+        data="digits",
+        backends=("onnxruntime", "tensorflow:xla"),
+        precisions=("fp32", "int8"),
+        batches=(2, 4),
+        threads=2,
+        shapes="fixed",
+        calibration="minmax",
+        calibration_samples=20,
+        optimization_level=1,
+        workspace_mib=64,
+        region="compute",
+        measure_s=0.5,
+        rounds=7,
+        baseline="onnxruntime fp32",
+        seed=3,
+    )
+    for asked in (Experiment(), every_field_changed):
+        here = [name for name in asked.backends if backends.get(name.partition(":")[0]).status()]
+        panel = Panel(asked, store=store)
+        assert set(panel.experiment.backends) == set(here)
+        assert panel.experiment.changes() | {"backends": ""} == asked.changes() | {"backends": ""}
+
+
+def test_changing_a_control_changes_the_experiment_and_the_commands(panel: Panel) -> None:
+    control(panel, "batches").value = "4, 16"
+    panel._form.precisions["int8"].value = True
+    assert panel.experiment.batches == (4, 16)
+    assert panel.experiment.precisions == ("fp32", "int8")
+    assert "-r batches 4,16" in panel._out.commands.value
+    assert "batches=(4, 16)" in panel._out.commands.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("batches", "0", "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."),
+        ("batches", "", "&#x27;batches&#x27; is empty. Give at least one value."),
+        ("batches", "<b>", "&#x27;batches&#x27; must be a whole number; found &quot;&lt;b&gt;&quot;."),
+        ("threads", 0, "&#x27;threads&#x27; must be at least 1; found 0. Choose a larger number."),
+    ],
+)
+def test_a_bad_value_is_one_sentence_and_stops_the_buttons(
+    panel: Panel, name: str, value: object, sentence: str
+) -> None:
+    good = control(panel, name).value
+    control(panel, name).value = value
+    assert panel._out.problem.value == f'<div class="wb-message wb-bad" role="alert">{sentence}</div>'
+    assert panel._out.build.disabled
+    assert panel._out.benchmark.disabled
+    panel.benchmark()  # as a script might
+    assert not panel._job.busy
+    control(panel, name).value = good
+    assert panel._out.problem.value == ""
+    assert not panel._out.benchmark.disabled
+
+
+def test_no_backend_and_no_path_are_sentences_too(panel: Panel) -> None:
+    panel._form.backends["onnxruntime"].value = False
+    assert "&#x27;backends&#x27; is empty" in panel._out.problem.value
+    panel._form.backends["onnxruntime"].value = True
+    panel._form.model.path.value = " "
+    assert "Model: no path was given." in panel._out.problem.value
+
+
+def test_a_backend_that_does_not_exist_is_named(experiment: Experiment, store: Store) -> None:
+    panel = Panel(Experiment(backends=("onnxruntime", HOSTILE)), store=store)
+    assert "There is no backend" in panel._out.message.value
+    assert "<img" not in panel._out.message.value
+    assert panel.experiment.backends == ("onnxruntime",)
+
+
+def test_load_shows_the_model_and_what_is_possible(panel: Panel) -> None:
+    panel._form.backends["tensorflow"].value = True
+    assert "Load the model" in panel._out.plan.value
+    panel.load()
+    panel.wait(60)
+    for fact in ("small", "x: float32 [? × 4] (dynamic axis: 0)", "y: float32 [? × 3]", "<td>12</td>"):
+        assert fact in panel._out.facts.value
+    assert "<b>1 variant</b> to build, 2 rows to measure: 0.1 s of timed calls" in panel._out.plan.value
+    assert "<b>tensorflow fp32</b>: TensorFlow cannot run an ONNX model" in panel._out.plan.value
+    panel._form.model.path.value = "other.onnx"
+    assert panel._out.facts.value == ""
+
+
+def test_a_hostile_path_is_shown_as_text(panel: Panel) -> None:
+    panel._form.model.path.value = HOSTILE
+    panel.load()
+    panel.wait(60)
+    shown = panel._out.message.value
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "<img" not in shown + panel._out.commands.value
+    assert "Traceback" not in shown
+
+
+def test_what_comes_from_outside_is_escaped() -> None:
+    tensor = TensorSpec(HOSTILE, "float32", (None, 2))
+    model = Model(HOSTILE, HOSTILE, "onnx", (tensor,), (tensor,), 1, 1, "0", HOSTILE, (HOSTILE,))
+    spec = EngineSpec("onnxruntime", Precision.FP32, mode=HOSTILE)
+    failure = Failure(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    rows = [Result(spec, 1, status, failure=failure) for status in Status]
+    shown = [
+        panel_view.model_facts(model),
+        panel_view.table(map(panel_view.row, rows)),
+        panel_view.not_possible(rows),
+        panel_view.failures(rows),
+        panel_view.commands(Experiment(model=HOSTILE, data=HOSTILE)),
+        panel_view.state(HOSTILE, HOSTILE, 1.0),
+        panel_view.message(HOSTILE),
+    ]
+    for html in shown:
+        assert "&lt;img" in html
+        assert "<img" not in html
+
+
+def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixture[str]) -> None:
+    panel.display_results()
+    assert capsys.readouterr().out == NOTHING_YET + "\n"
+    panel.benchmark()
+    assert panel._job.busy
+    assert panel._out.benchmark.disabled
+    assert not panel._out.cancel.disabled
+    assert control(panel, "batches").disabled
+    panel.benchmark()  # a second press while it runs starts nothing
+    panel.wait(120)
+    assert panel.results is not None
+    assert [row.status for row in panel.results.rows] == [Status.DONE, Status.DONE]
+    table = panel._out.table.value
+    assert table.count('data-status="done"') == 2
+    assert "baseline" in table
+    assert panel_view.seconds(panel.results.rows[0].timing.median_s) in table
+    assert "fp32" in table
+    assert "2 done." in panel._out.message.value
+    assert len(panel._out.plots.children) == 3
+    assert all(bytes(picture.value).startswith(b"\x89PNG") for picture in panel._out.plots.children)
+    assert not control(panel, "batches").disabled
+    assert panel._out.cancel.disabled
+    panel.display_results()
+    assert NOTHING_YET not in capsys.readouterr().out
+    control(panel, "threads").value = 2
+    assert "The controls have changed since" in panel._out.outdated.value
+    control(panel, "threads").value = 1
+    assert panel._out.outdated.value == ""
+
+
+def test_build_builds_and_measures_nothing(panel: Panel) -> None:
+    panel.build()
+    panel.wait(60)
+    assert panel.results is not None
+    assert states(panel) == {Status.BUILT}
+    assert panel.results.measured == ()
+    assert panel._out.plots.children == ()
+
+
+def test_cancel_ends_the_run_and_marks_its_rows(panel: Panel) -> None:
+    control(panel, "measure_s").value = 60.0
+    panel.benchmark()
+    deadline = time.monotonic() + 60
+    while Status.MEASURING not in states(panel) and time.monotonic() < deadline:
+        panel.wait(0.1)
+    assert Status.MEASURING in states(panel)
+    asked = time.monotonic()
+    panel.cancel()
+    panel.wait(30)
+    assert time.monotonic() - asked < 10
+    assert not panel._job.busy
+    assert Status.CANCELLED in states(panel)
+    assert states(panel) <= {Status.CANCELLED, Status.DONE}
+    assert "cancelled" in panel._out.message.value
+    assert not panel._out.benchmark.disabled
+
+
+def test_the_event_loop_stays_free_and_the_reader_updates(panel: Panel) -> None:
+    async def life() -> float:
+        panel.benchmark()
+        longest, before = 0.0, time.monotonic()
+        until = before + 120
+        while panel._job.busy and before < until:
+            await asyncio.sleep(0.01)
+            now = time.monotonic()
+            longest, before = max(longest, now - before), now
+        return longest
+
+    assert asyncio.run(life()) < 1.5  # nobody called wait(), and no callback blocked
+    assert states(panel) == {Status.DONE}
+
+
+def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
+    hints = panel._form._hints
+    assert not control(panel, "optimization_level").disabled
+    assert control(panel, "workspace_mib").disabled
+    assert "ONNX Runtime: " + backends.get("onnxruntime").without["workspace"] in hints["workspace_mib"].value
+    assert control(panel, "calibration").disabled
+    assert "only INT8 is calibrated" in hints["calibration"].value
+    panel._form.precisions["int8"].value = True
+    assert not control(panel, "calibration").disabled
+    assert hints["calibration"].value == ""
+    panel._form.backends["tensorflow"].value = True
+    panel._form.backends["onnxruntime"].value = False
+    assert control(panel, "optimization_level").disabled
+
+
+def test_a_backend_that_is_not_installed_is_gray_with_the_fix(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.backends.openvino.find_spec", lambda _: None)
+    panel = Panel(Experiment(backends=("onnxruntime", "openvino")), store=store)
+    box = panel._form.backends["openvino"]
+    assert box.disabled
+    assert not box.value
+    values = [getattr(widget, "value", "") for widget in _descendants(panel.widget) if widget.has_trait("value")]
+    texts = [value for value in values if isinstance(value, str)]
+    assert any("not available: the package &#x27;openvino&#x27; is not installed" in text for text in texts)
+    assert any("pip install openvino" in text for text in texts)
+
+
+def _descendants(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _descendants(child)
+
+
+def test_the_baseline_offers_the_variants(panel: Panel) -> None:
+    panel._form.precisions["int8"].value = True
+    offered = [value for _, value in control(panel, "baseline").options]
+    assert offered == ["", "onnxruntime fp32", "onnxruntime int8"]
+    control(panel, "baseline").value = "onnxruntime int8"
+    assert panel.experiment.baseline == "onnxruntime int8"
+    panel._form.precisions["int8"].value = False
+    assert panel.experiment.baseline == ""
+
+
+def test_signatures_of_a_saved_model_are_offered(panel: Panel, model: str) -> None:
+    tensor = TensorSpec("x", "float32", (None, 2))
+    found = Model(model, "m", "saved_model", (tensor,), (tensor,), 1, 1, "0", "b", ("a", "b"))
+    panel._show_model((model, ""), found)
+    assert control(panel, "signature").options == ("a", "b")
+    assert control(panel, "signature").layout.display is None
+    assert panel.experiment.signature == "b"
+    assert "signature b" in panel._out.facts.value
+    assert not panel._job.busy  # the form's own change loads nothing
+
+
+def test_uploads_are_kept_by_digest_under_a_safe_name(tmp_path: Path) -> None:
+    file = {"name": "../../<b>.onnx", "content": memoryview(b"abc")}
+    path = Path(save_upload([file], tmp_path, (".onnx",)))
+    assert path.read_bytes() == b"abc"
+    assert path.parent.parent == tmp_path
+    assert path.name == "-b-.onnx"
+    for files, sentence in (
+        ([], "No file was uploaded yet."),
+        ([{"name": "x.pkl", "content": b""}], "The uploaded file is 'x.pkl'. Choose a file that ends in .onnx."),
+        ([{"name": "x.onnx", "content": bytes(MAX_UPLOAD_BYTES + 1)}], "above the limit of 9.00 MiB"),
+    ):
+        with pytest.raises(InputError) as caught:
+            save_upload(files, tmp_path, (".onnx",))
+        assert sentence in caught.value.message
+
+
+def test_an_uploaded_model_is_used(panel: Panel, model: str) -> None:
+    panel._form.model.kind.value = "upload"
+    assert "No file was uploaded yet" in panel._out.problem.value
+    file = {
+        "name": "mine.onnx",
+        "type": "",
+        "size": 1,
+        "last_modified": datetime.now(UTC),
+        "content": Path(model).read_bytes(),
+    }
+    panel._form.model.upload.value = (file,)
+    assert panel._out.problem.value == ""
+    assert Path(panel.experiment.model).read_bytes() == Path(model).read_bytes()
+
+
+def test_who_is_at_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_interactive()  # no notebook at all
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.8")
+    assert is_interactive()
+    monkeypatch.setenv("WORKBENCH_HEADLESS", "1")
+    assert not is_interactive()
+
+
+def test_show_without_a_person_prints_one_line_per_row(
+    experiment: Experiment, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Experiment(**{**experiment.parameters(), "backends": "tensorflow,onnxruntime"})
+    view = show(asked, store=str(store.root))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(view.results.rows) == 4
+    assert sum(line.startswith("– tensorflow fp32 @") and "TensorFlow cannot run" in line for line in lines) == 2
+    assert sum(line.startswith("✓ onnxruntime fp32 @") and "samples/s" in line for line in lines) == 2
+    view.display_results()
+    for part in ("model", "not possible", "failures", "work", "repeat"):
+        view.display(part)
+    assert NOTHING_YET not in capsys.readouterr().out

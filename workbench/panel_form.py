@@ -1,0 +1,346 @@
+"""The panel's controls: they are set from an Experiment and read back as one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ipywidgets as widgets
+
+from workbench import backends, panel_view
+from workbench.compare import variant_name
+from workbench.errors import InputError, writing
+from workbench.experiment import Experiment
+from workbench.protocols import Availability, Backend
+from workbench.records import Calibration, Model, Precision, Region
+
+MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
+DEMO, PATH, UPLOAD = "demo", "path", "upload"
+MODEL_FILES = (".keras", ".onnx")
+DATA_FILES = (".npz",)
+SETTINGS = {"threads": "threads", "optimization_level": "optimization_level", "workspace": "workspace_mib"}
+"""Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
+
+
+class Choice(NamedTuple):
+    """One checkbox in the list of backends."""
+
+    address: str  # "tensorflow:xla"
+    backend: Backend
+    title: str
+    explanation: str
+    here: Availability
+
+
+def choices() -> tuple[Choice, ...]:
+    found = []
+    for name in backends.names():
+        backend = backends.get(name)
+        here = backend.status()
+        for mode, explanation in backend.modes.items():
+            title = f"{backend.title} · {mode}" if mode else backend.title
+            found.append(Choice(f"{name}:{mode}" if mode else name, backend, title, explanation, here))
+    return tuple(found)
+
+
+class Form:
+    """All controls. ``changed`` is called after every change by a person, not after changes by the form itself."""
+
+    def __init__(self, experiment: Experiment, uploads: Path, changed: Callable[[], None]) -> None:
+        self._base = experiment
+        self._uploads = uploads
+        self._changed = changed
+        self.quiet = False  # while the form changes its own controls
+        self._choices = choices()
+        self._hints: dict[str, Any] = {}
+        self.control: dict[str, Any] = _settings(experiment)
+        self.model = Source("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO})
+        self.data = Source(
+            "Data", DATA_FILES, experiment.data, {"Automatic": "auto", "Digits": "digits", "Random": "random"}
+        )
+        self.load = widgets.Button(
+            description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
+        )
+        self.precisions = {
+            str(each): _checkbox(str(each), panel_view.PRECISION_TIPS[each], each in experiment.precisions)
+            for each in Precision
+        }
+        self.backends = {
+            each.address: _checkbox(
+                each.title,
+                each.explanation,
+                bool(each.here) and each.address in experiment.backends,
+                disabled=not each.here,
+            )
+            for each in self._choices
+        }
+        for control in self._controls():
+            control.observe(self._on_change, "value")
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Backends that the experiment names and that do not exist."""
+        return tuple(name for name in self._base.backends if name not in self.backends)
+
+    def read(self) -> Experiment:
+        """What the controls say.
+
+        Raises:
+            InputError: a control holds a value that cannot be used.
+        """
+        return replace(
+            self._base,
+            model=self.model.read(self._uploads),
+            data=self.data.read(self._uploads),
+            backends=tuple(name for name, box in self.backends.items() if box.value),
+            precisions=tuple(name for name, box in self.precisions.items() if box.value),
+            **{name: control.value for name, control in self.control.items()},
+        )
+
+    def show_model(self, model: Model | None) -> None:
+        """Offer the signatures of the loaded model."""
+        if model is None:
+            return
+        with self._silently():
+            names = model.signatures or ("",)
+            control = self.control["signature"]
+            if tuple(control.options) != names:
+                control.options = names
+            control.value = model.signature if model.signature in names else names[0]
+            control.layout.display = None if len(names) > 1 else "none"
+
+    def refresh(self, experiment: Experiment) -> None:
+        """Gray out what has no effect, with the reason, and offer the variants as baselines."""
+        chosen = {each.backend.name: each.backend for each in self._choices if each.address in experiment.backends}
+        for setting, name in SETTINGS.items():
+            self._enable(name, _no_effect(setting, chosen))
+        int8 = Precision.INT8 in experiment.precisions
+        for name in ("calibration", "calibration_samples"):
+            self._enable(name, "" if int8 else "only INT8 is calibrated")
+        labels = dict.fromkeys(variant_name(spec) for spec in experiment.variants())
+        options = (("automatic", ""), *((label, label) for label in labels))
+        control = self.control["baseline"]
+        if tuple(control.options) != options:
+            with self._silently():
+                kept = control.value if control.value in labels else ""
+                control.options = options
+                control.value = kept
+
+    def lock(self, locked: bool) -> None:
+        """Keep the controls still while a run uses them."""
+        self.load.disabled = locked
+        for control in self._controls():
+            control.disabled = locked
+        for each in self._choices:
+            self.backends[each.address].disabled = locked or not each.here
+
+    def boxes(self) -> tuple[Any, Any, Any]:
+        """The sections Model, Data and Configure."""
+        model = (*self.model.controls, self.control["signature"], self.load)
+        precisions = widgets.Box([*self.precisions.values()]).add_class("wb-checks")
+        offered = [
+            widgets.VBox([self.backends[each.address], widgets.HTML(panel_view.hint(_offer(each)))]).add_class(
+                "wb-offer"
+            )
+            for each in self._choices
+        ]
+        order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
+                 "optimization_level", "workspace_mib", "baseline")  # fmt: skip
+        return (
+            widgets.Box(model).add_class("wb-line"),
+            widgets.Box(self.data.controls).add_class("wb-line"),
+            widgets.VBox(
+                [
+                    widgets.HTML("<h4>Backends</h4>"),
+                    widgets.Box(offered).add_class("wb-offers"),
+                    widgets.HTML("<h4>Precisions</h4>"),
+                    precisions,
+                    widgets.HTML("<h4>Settings</h4>"),
+                    widgets.Box([self._with_hint(name) for name in order]).add_class("wb-grid"),
+                ]
+            ),
+        )
+
+    def _with_hint(self, name: str) -> Any:
+        self._hints[name] = widgets.HTML()
+        return widgets.VBox([self.control[name], self._hints[name]])
+
+    def _enable(self, name: str, why_not: str) -> None:
+        self.control[name].disabled = bool(why_not)
+        if name in self._hints:
+            self._hints[name].value = panel_view.hint(why_not)
+
+    def _controls(self) -> Iterable[Any]:
+        yield from self.model.controls
+        yield from self.data.controls
+        yield from self.control.values()
+        yield from self.precisions.values()
+        yield from self.backends.values()
+
+    def _on_change(self, _change: object) -> None:
+        if not self.quiet:
+            self._changed()
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        self.quiet = True
+        try:
+            yield
+        finally:
+            self.quiet = False
+
+
+class Source:
+    """Where a model or its samples come from: something built in, a path, or an upload."""
+
+    def __init__(self, noun: str, suffixes: tuple[str, ...], value: str, built_in: Mapping[str, str]) -> None:
+        self._noun, self._suffixes = noun, suffixes
+        known = value in built_in.values()
+        self.kind = field(
+            widgets.ToggleButtons,
+            "",
+            f"Where the {noun.lower()} comes from",
+            value if known else PATH,
+            options=[*built_in.items(), ("Path", PATH), ("Upload", UPLOAD)],
+        )
+        self.path = field(
+            widgets.Text,
+            f"{noun} path",
+            "A path on the machine where this notebook runs",
+            "" if known else value,
+            placeholder=" or ".join(f"file{suffix}" for suffix in suffixes)
+            + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
+        ).add_class("wb-wide")
+        self.upload = widgets.FileUpload(
+            description=f"Choose a file ({' or '.join(suffixes)}, at most {MAX_UPLOAD_BYTES // 2**20} MiB)",
+            accept=",".join(suffixes),
+            tooltip="For a larger file, drop it into the file browser at the left and give its path",
+        ).add_class("wb-upload")
+        self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
+        self.controls = (self.kind, self.path, self.upload)
+        self.kind.observe(lambda _: self._show(), "value")
+        self._show()
+
+    def read(self, uploads: Path) -> str:
+        """The value for the experiment.
+
+        Raises:
+            InputError: no path was given, or there is no usable upload.
+        """
+        if self.kind.value == UPLOAD:
+            if self._kept[0] is not self.upload.value:
+                self._kept = (self.upload.value, save_upload(self.upload.value, uploads, self._suffixes))
+            return self._kept[1]
+        if self.kind.value == PATH:
+            if not self.path.value.strip():
+                raise InputError(f"{self._noun}: no path was given. Type one, or choose another source.")
+            return str(self.path.value.strip())
+        return str(self.kind.value)
+
+    def _show(self) -> None:
+        self.path.layout.display = None if self.kind.value == PATH else "none"
+        self.upload.layout.display = None if self.kind.value == UPLOAD else "none"
+
+
+def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tuple[str, ...]) -> str:
+    """Keep an uploaded file below ``folder``, under its digest, and return its path.
+
+    Raises:
+        InputError: there is none, it is of another kind, or it is too large.
+    """
+    for file in files:
+        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in Path(file["name"]).name)
+        if not name.endswith(suffixes):
+            raise InputError(f"The uploaded file is '{name}'. Choose a file that ends in {' or '.join(suffixes)}.")
+        content = bytes(file["content"])
+        if len(content) > MAX_UPLOAD_BYTES:
+            raise InputError(
+                f"The uploaded file has {panel_view.size(len(content))}, above the limit of "
+                f"{panel_view.size(MAX_UPLOAD_BYTES)}. Drop it into the file browser and give its path."
+            )
+        path = folder / hashlib.sha256(content).hexdigest()[:16] / name
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return str(path)
+    raise InputError("No file was uploaded yet. Choose one, or choose another source.")
+
+
+def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
+    """One labelled control; its label stands above it."""
+    control = kind(description=label, tooltip=tip, value=value, style={"description_width": "initial"}, **more)
+    return control.add_class("wb-field")
+
+
+def _checkbox(label: str, tip: str, value: bool, *, disabled: bool = False) -> Any:
+    box = widgets.Checkbox(description=label, tooltip=tip, value=value, disabled=disabled, indent=False)
+    return box.add_class("wb-check")
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """One control per remaining field of the experiment, under the field's name."""
+    dropdown, integer, number = widgets.Dropdown, widgets.IntText, widgets.FloatText
+    made = {
+        "signature": field(
+            dropdown, "Signature", "Which signature of the SavedModel to use", experiment.signature,
+            options=[experiment.signature],
+        ),
+        "batches": field(
+            widgets.Text, "Batch sizes", "Whole numbers with commas, such as 1,8,32",
+            ",".join(map(str, experiment.batches)),
+        ),
+        "threads": field(integer, "Threads", "CPU threads that one engine may use", experiment.threads),
+        "shapes": field(
+            dropdown, "Shapes", "dynamic: one engine serves all batches; fixed: one engine per batch",
+            experiment.shapes, options=["dynamic", "fixed"],
+        ),
+        "region": field(
+            dropdown, "Timed region",
+            "host-to-host: arrays in, arrays out; compute: inputs are in place before the clock starts",
+            experiment.region, options=[str(each) for each in Region],
+        ),
+        "measure_s": field(number, "Seconds per row", "Timed seconds per variant and batch", experiment.measure_s),
+        "rounds": field(
+            integer, "Rounds", "Variants take turns this many times; six or more give an interval", experiment.rounds
+        ),
+        "calibration": field(
+            dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",
+            experiment.calibration, options=[str(each) for each in Calibration],
+        ),
+        "calibration_samples": field(
+            integer, "Calibration samples", "Samples used for calibration; never those used for accuracy",
+            experiment.calibration_samples,
+        ),
+        "optimization_level": field(
+            integer, "Optimization level", "-1 is each library's default", experiment.optimization_level
+        ),
+        "workspace_mib": field(
+            integer, "Workspace (MiB)", "Scratch memory for building; 0 is the library's default",
+            experiment.workspace_mib,
+        ),
+        "baseline": field(
+            dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,
+            options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
+        ),
+    }  # fmt: skip
+    if not experiment.signature:
+        made["signature"].layout.display = "none"
+    return made
+
+
+def _no_effect(setting: str, chosen: Mapping[str, Backend]) -> str:
+    """Why a setting has no effect on any of these backends; empty where it has one."""
+    if not chosen or any(setting in backend.settings for backend in chosen.values()):
+        return ""
+    reasons = (f"{each.title}: {each.without.get(setting, 'has no such setting')}" for each in chosen.values())
+    return "no effect: " + "; ".join(reasons)
+
+
+def _offer(choice: Choice) -> str:
+    if choice.here:
+        return choice.explanation
+    return f"not available: {choice.here.reason}." + (f" To change that: {choice.here.fix}" if choice.here.fix else "")

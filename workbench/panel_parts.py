@@ -1,0 +1,108 @@
+"""What a notebook cell shows of some results; the panel draws the same pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from workbench import panel_view
+from workbench.experiment import Experiment
+from workbench.records import Results, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
+PLOTS = ("latency", "throughput", "accuracy")
+PLOT_DPI = 150
+
+
+class View:
+    """What :func:`show` gives a notebook: the last results, and ways to display parts of them in a cell."""
+
+    ran: Experiment  # what the results are of
+    results: Results | None = None
+
+    def display(self, part: str) -> None:
+        """Display one of ``PARTS``, or one sentence where nothing has been run yet."""
+        from IPython.display import display
+
+        if self.results is None:
+            print(NOTHING_YET)
+            return
+        for item in PARTS[part](self.results, self.ran):
+            display(item)  # type: ignore[no-untyped-call]
+
+    def display_results(self) -> None:
+        """Display the table and the figures, or one sentence where nothing has been run yet."""
+        for part in ("table", *PLOTS) if self.results else ("table",):
+            self.display(part)
+
+
+class Report(View):
+    """The results of a run without a person."""
+
+    def __init__(self, experiment: Experiment, results: Results) -> None:
+        self.experiment = self.ran = experiment
+        self.results = results
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PLOT_DPI)
+    return buffer.getvalue()
+
+
+def pictures(results: Results) -> dict[str, bytes]:
+    """The figures as PNG, by name; none where nothing was measured."""
+    if not results.measured:
+        return {}
+    from workbench import plots
+
+    return {name: _png(figure) for name, figure in plots.figures(results).items()}
+
+
+def judged(results: Results) -> dict[str, Row]:
+    if not results.measured:
+        return {}
+    from workbench import compare
+
+    return {row.result.row: row for row in compare.comparison(results).rows}
+
+
+def _picture(name: str, results: Results) -> list[Any]:
+    from IPython.display import Image
+
+    from workbench import plots
+
+    figure = plots.figures(results).get(name) if results.measured else None
+    if figure is None:
+        return [f"No {name} to draw: no row was measured."]
+    return [Image(_png(figure), format="png", alt=f"Plot of {name}, with the numbers of the table above")]  # type: ignore[no-untyped-call]
+
+
+def _html(text: str, otherwise: str = "") -> list[Any]:
+    from IPython.display import HTML
+
+    return [HTML(text or f"<p>{otherwise}</p>")]  # type: ignore[no-untyped-call]
+
+
+def _table(results: Results) -> list[Any]:
+    from workbench import compare
+
+    return [compare.display_table(results)]
+
+
+PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
+    "model": lambda results, _: _html(panel_view.model_facts(results.model)),
+    "table": lambda results, _: _table(results),
+    **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "not possible": lambda results, _: _html(
+        panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
+    ),
+    "failures": lambda results, _: _html(panel_view.failures(results.rows), "No row failed."),
+    "work": lambda results, _: _html(panel_view.work(results)),
+    "repeat": lambda _, experiment: _html(panel_view.commands(experiment)),
+}
+"""What :meth:`View.display` can display."""

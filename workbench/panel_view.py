@@ -1,0 +1,299 @@
+"""What the panel and the notebook show, as HTML made from records; whatever came from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from workbench.experiment import Experiment
+from workbench.records import FINAL, Machine, Model, Precision, Result, Results, Row, Status
+
+SYMBOLS = {
+    Status.PLANNED: "○",
+    Status.PREPARING: "◔",
+    Status.BUILDING: "◑",
+    Status.BUILT: "●",
+    Status.MEASURING: "◑",
+    Status.SCORING: "◕",
+    Status.DONE: "✓",
+    Status.FAILED: "✕",
+    Status.CANCELLED: "■",
+    Status.UNSUPPORTED: "–",
+}
+KINDS = {
+    Status.BUILT: "good",
+    Status.DONE: "good",
+    Status.FAILED: "bad",
+    Status.CANCELLED: "warn",
+    Status.PLANNED: "idle",
+    Status.UNSUPPORTED: "idle",
+}
+HEADINGS = (
+    ("Variant", ""),
+    ("Batch", "samples in one call"),
+    ("Status", ""),
+    ("Median", "half of the timed calls were faster than this (p50)"),
+    ("Samples/s", "calls per second, one after another, times the batch"),
+    ("Speed-up", "time of the baseline divided by the time of this variant; above 1 is faster"),
+    ("Built as", "number format of the layers with weights, read back from the engine"),
+    ("Accuracy", "share of labelled test samples that were right, or agreement with the source model without labels"),
+)
+NUMERIC = frozenset({"Batch", "Median", "Samples/s", "Speed-up", "Accuracy"})
+FORMATS = {"keras": "Keras file", "saved_model": "TensorFlow SavedModel", "onnx": "ONNX file"}
+
+
+def message(text: str, kind: str = "bad") -> str:
+    """A sentence in a colored box, or nothing."""
+    if not text:
+        return ""
+    role = "alert" if kind == "bad" else "status"
+    return f'<div class="wb-message wb-{kind}" role="{role}">{escape(text)}</div>'
+
+
+def hint(text: str) -> str:
+    return f'<div class="wb-hint">{escape(text)}</div>' if text else ""
+
+
+def heading(number: int, title: str, subtitle: str) -> str:
+    return (
+        f'<div class="wb-heading"><span class="wb-number" aria-hidden="true">{number}</span>'
+        f"<h3>{escape(title)}</h3><span>{escape(subtitle)}</span></div>"
+    )
+
+
+def model_facts(model: Model) -> str:
+    """Inputs, outputs, dynamic axes, parameters, size and digest."""
+    facts = [
+        ("Name", model.name),
+        (
+            "Format",
+            FORMATS.get(model.format, model.format) + (f", signature {model.signature}" if model.signature else ""),
+        ),
+        ("Inputs", *map(_tensor, model.inputs)),
+        ("Outputs", *map(_tensor, model.outputs)),
+        ("Parameters", f"{model.parameters:,}"),
+        ("Size", size(model.size_bytes)),
+        ("SHA-256", model.digest),
+    ]
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{"<br>".join(map(escape, values))}</td></tr>'
+        for name, *values in facts
+    )
+    return f'<table class="wb-facts"><tbody>{rows}</tbody></table>'
+
+
+def _tensor(spec: object) -> str:
+    axes: Sequence[int] = getattr(spec, "dynamic_axes", ())
+    if not axes:
+        return f"{spec} (all axes fixed)"
+    return f"{spec} (dynamic {'axis' if len(axes) == 1 else 'axes'}: {', '.join(map(str, axes))})"
+
+
+def plan(rows: Sequence[Result], experiment: Experiment, measured: int) -> str:
+    """How much would be built, how many rows of it measured, and what is not possible, with the reasons."""
+    possible = [row for row in rows if row.status != Status.UNSUPPORTED]
+    variants = len({row.spec.label for row in possible})
+    text = f"<b>{counted(variants, 'variant')}</b> to build"
+    if measured:
+        text += f", {counted(measured, 'row')} to measure: {duration(measured * experiment.measure_s)} of timed calls"
+    return f'<div class="wb-plan">{text}.{not_possible(rows)}</div>'
+
+
+def plan_without_model(experiment: Experiment) -> str:
+    asked = counted(len(experiment.variants()), "variant")
+    return (
+        f'<div class="wb-plan"><b>{asked}</b> asked for. Load the model to see which of them are possible here.</div>'
+    )
+
+
+def not_possible(rows: Sequence[Result], *, unfolded: bool = False) -> str:
+    """The variants that cannot be had here, grouped by reason; nothing where there are none."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.status == Status.UNSUPPORTED:
+            why = row.failure.message if row.failure else "no reason was given"
+            reasons.setdefault(why, {})[row.spec.label] = None
+    if not reasons:
+        return ""
+    number = len({label for labels in reasons.values() for label in labels})
+    items = "".join(
+        f"<li><b>{escape(', '.join(labels))}</b>: {escape(why)}</li>" for why, labels in sorted(reasons.items())
+    )
+    return f'<details class="wb-not"{" open" if unfolded else ""}><summary>{counted(number, "variant")} not possible here, and why</summary><ul>{items}</ul></details>'
+
+
+def table(lines: Iterable[str]) -> str:
+    """The table around lines made by :func:`row`, or what to do to get one."""
+    body = "".join(lines)
+    if not body:
+        return '<div class="wb-empty">No results yet. Build makes the engines; Benchmark also times and compares them.</div>'
+    heads = "".join(
+        f'<th scope="col"{_numeric(name)}{f" title={_quoted(tip)}" if tip else ""}>{name}</th>'
+        for name, tip in HEADINGS
+    )
+    return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def row(result: Result, judged: Row | None = None) -> str:
+    """One line of the table, as far as the row got; ``judged`` is its comparison with the baseline."""
+    timing, engine = result.timing, result.engine
+    kind = KINDS.get(result.status, "busy")
+    cells = {
+        "Variant": f"<b>{escape(result.spec.label)}</b>",
+        "Batch": str(result.batch),
+        "Status": f'<span class="wb-status wb-{kind}"><i aria-hidden="true">{SYMBOLS[result.status]}</i> {escape(result.status)}</span>',
+        "Median": seconds(timing.median_s) if timing else "",
+        "Samples/s": f'<span title="{rate(timing.queries_per_s)} calls/s">{rate(timing.samples_per_s)}</span>'
+        if timing
+        else "",
+        "Speed-up": _speedup(judged),
+        "Built as": escape(engine.realized.label) if engine else "",
+        "Accuracy": _accuracy(result),
+    }
+    filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
+    # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
+    remark = note(result)
+    below = f'<tr class="wb-note"><td colspan="{len(HEADINGS)}">{remark}</td></tr>' if remark else ""
+    shown = ' class="wb-noted"' if remark else ""
+    return f'<tr{shown} data-row="{escape(result.row)}" data-status="{escape(result.status)}">{filled}</tr>{below}'
+
+
+def _speedup(judged: Row | None) -> str:
+    if judged is None:
+        return ""
+    if judged.speedup is None or judged.low is None or judged.high is None:
+        return f'<span title="{escape(judged.why)}">{escape(judged.verdict)}</span>'
+    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}"
+    return f'<span title="{span}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}</span>'
+
+
+def _accuracy(result: Result) -> str:
+    found = result.accuracy
+    if found is None:
+        return ""
+    if found.value is None:
+        return f'<span title="share of {found.samples} samples with the source model\'s answer">{found.agreement:.1%} agree</span>'
+    return f'<span title="95 % interval {found.low:.1%} to {found.high:.1%}, {found.samples} samples">{found.value:.1%}</span>'
+
+
+def note(result: Result) -> str:
+    """Why a row has no numbers, or what to know about them; a failure's log unfolds."""
+    if result.failure is None:
+        # an engine's note is the same for all its batches: once is enough
+        first = result.batch == min(result.spec.batches)
+        remarks = [result.engine.note] if first and result.engine and result.engine.note else []
+        remarks += ["measured by an earlier run"] if result.reused else []
+        return escape("; ".join(remarks))
+    text = escape(f"{result.failure.step}: {result.failure.message}" if result.failure.step else result.failure.message)
+    if result.failure.log:
+        text += f"<details><summary>log</summary><pre>{escape(result.failure.log)}</pre></details>"
+    return text
+
+
+def failures(rows: Sequence[Result]) -> str:
+    """Every failed or cancelled row with its sentence, its log and the command that repeats it."""
+    items = []
+    for result in rows:
+        if result.failure is None or result.status not in (Status.FAILED, Status.CANCELLED):
+            continue
+        again = f"<pre>{escape(result.failure.repro)}</pre>" if result.failure.repro else ""
+        items.append(f"<li><b>{escape(result.row)}</b> {escape(result.status)}: {note(result)}{again}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def work(results: Results) -> str:
+    """What the run did, what it took from the store, on which machine and which samples."""
+    facts = [
+        ("Machine", results.machine.label),
+        ("Python", results.machine.python),
+        ("CPU instructions", " ".join(results.machine.instructions) or "none that matter here"),
+        ("Samples", results.data),
+        ("Timed region", results.plan.region),
+        ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
+        ("This run", str(results.tally)),
+    ]
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in facts
+    )
+    notes = "".join(f"<li>{escape(text)}</li>" for text in results.notes)
+    return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def commands(experiment: Experiment) -> str:
+    """The shell line and the Python call that do the same as the panel's buttons."""
+    return f"<pre>{escape(experiment.papermill_command())}</pre><pre>{escape(experiment.python_call())}</pre>"
+
+
+def top(machine: Machine, store: object) -> str:
+    """What stands above the sections."""
+    return (
+        f'<div class="wb-top"><b>Inference Workbench</b><span>{escape(machine.label)}</span>'
+        f"<span>store: {escape(str(store))}</span></div>"
+    )
+
+
+def state(phase: str, done: str, elapsed_s: float) -> str:
+    """What is going on, for how long, and how many rows have ended."""
+    parts = [f"<b>{elapsed_s:.0f} s</b>", escape(done), escape(phase)]
+    return f'<div class="wb-state" role="status"><span class="wb-spin"></span>{" · ".join(filter(None, parts))}</div>'
+
+
+def one_line(result: Result) -> str:
+    """A finished row as one line of plain text."""
+    start = f"{SYMBOLS[result.status]} {result.row}: "
+    if result.failure is not None:
+        return f"{start}{result.status} - {result.failure.message}"
+    facts = [str(result.status)] + (["from the store"] if result.reused else [])
+    if result.timing is not None:
+        facts.append(f"median {seconds(result.timing.median_s)}, {rate(result.timing.samples_per_s)} samples/s")
+    if result.accuracy is not None:
+        shown = result.accuracy.agreement if result.accuracy.value is None else result.accuracy.value
+        facts.append(f"{'agreement' if result.accuracy.value is None else 'accuracy'} {shown:.1%}")
+    if result.engine is not None and result.engine.note:
+        facts.append(result.engine.note)
+    return start + ", ".join(facts)
+
+
+def progress(rows: Iterable[Result]) -> str:
+    """How many rows have come to an end, as a count and not as a guess of time."""
+    known = [result for result in rows if result.status != Status.UNSUPPORTED]
+    return f"{sum(result.status in FINAL for result in known)} of {counted(len(known), 'row')}" if known else ""
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(s: float) -> str:
+    return f"{s:.1f} s" if s < 100 else f"{s / 60:.0f} min"
+
+
+def seconds(s: float) -> str:
+    """A latency in milliseconds with three significant digits."""
+    ms = s * 1e3
+    digits = 3 if ms < 1 else 2 if ms < 10 else 1 if ms < 100 else 0
+    return f"{ms:,.{digits}f} ms"
+
+
+def rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
+
+
+def size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 1024:.0f} KiB"
+
+
+def _numeric(name: str) -> str:
+    return ' class="wb-n"' if name in NUMERIC else ""
+
+
+def _quoted(text: str) -> str:
+    return f'"{escape(text)}"'
+
+
+PRECISION_TIPS = {
+    Precision.FP32: "32-bit floats: the format in which most models are trained",
+    Precision.FP16: "16-bit floats: half the size; fast where the hardware computes in it",
+    Precision.BF16: "16-bit floats with the range of FP32 and fewer digits",
+    Precision.INT8: "8-bit integers: a quarter of the size; ranges are calibrated on samples",
+}
