@@ -1,4 +1,5 @@
 # Two commands: "make report" and "make test". Each sets up .venv first, from requirements.lock.
+# More options go into ARGS: make report ARGS="--model my.keras --batches 1"
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -11,13 +12,13 @@ CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command
 .PHONY: report test lab doctor setup lint lock clean
 
 report: setup
-	@$(BIN)/python -m workbench report
+	@$(BIN)/python -m workbench report $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ARGS)
 
 lab: setup
-	@$(BIN)/jupyter lab notebooks/workbench.ipynb
+	@$(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor

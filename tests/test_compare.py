@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import recorded
-from recorded import block, failed, measured, results, sweep, timing
+from recorded import block, engine, failed, measured, results, sweep, timing
 
 from workbench.compare import COLUMNS, TERMINAL_WIDTH, comparison, display_table, speedup_text, table, text_table
 from workbench.errors import InputError
-from workbench.records import Region, Result, Row, Status, Verdict
+from workbench.records import Failure, Region, Result, Row, Status, Verdict
 
 BASE = "tensorflow fp32"
 PEER = "onnxruntime fp32"
@@ -158,6 +158,24 @@ def test_nothing_measured_is_no_error():
         "tensorflow fp32 @1: planned",
         "onnxruntime fp32 @1: failed: This CPU has no kernel for bf16 convolution",
     ]
+
+
+def test_what_is_not_possible_is_told_once_per_reason_below_the_numbers():
+    def refused(label, batch, why):
+        return Result(spec=recorded.spec(label), batch=batch, status=Status.UNSUPPORTED, failure=Failure("plan", why))
+
+    rows = [measured(BASE), measured(BASE, 8)]
+    rows += [refused(f"{PEER.split()[0]} {kind}", batch, "no kernels") for kind in ("fp16", "bf16") for batch in (1, 8)]
+    got = results(rows)
+    assert text_table(got).splitlines()[-1] == "not possible here: onnxruntime fp16, onnxruntime bf16: no kernels"
+    assert text_table(got).count("no kernels") == 1
+    assert "fp16" not in display_table(got).to_html()
+    assert len(table(got)) == 6
+
+
+def test_a_note_that_all_batches_share_is_told_once():
+    rows = [replace(measured(BASE, batch), engine=engine(recorded.spec(BASE), note="not run")) for batch in (1, 8)]
+    assert text_table(results(rows)).splitlines()[-1] == "tensorflow fp32 @1 @8: not run"
 
 
 def test_table_holds_every_row_in_its_own_units():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ class Board:
         self._journal = journal
         self._on_event = on_event
         self._repro = repro
+        self._began = time.monotonic()
         self.tally = Tally()
 
     @property
@@ -36,8 +38,12 @@ class Board:
             row for row in self._rows.values() if row.status not in FINAL and (spec is None or row.spec == spec)
         )
 
-    def say(self, text: str) -> None:
-        self._tell(Event(text))
+    def say(self, text: str, *, detail: bool = False) -> None:
+        self._tell(Event(text, detail=detail))
+
+    def whisper(self, text: str) -> None:
+        """Tell of a step within a step."""
+        self.say(text, detail=True)
 
     def update(self, row: Result, text: str = "", **changes: Any) -> Result:
         """Change one row and tell of it."""
@@ -66,7 +72,7 @@ class Board:
 
     def _tell(self, event: Event) -> None:
         result = event.result
-        line: dict[str, Any] = {"text": event.text}
+        line: dict[str, Any] = {"s": round(time.monotonic() - self._began, 3), "text": event.text}
         if result is not None:
             # timings have a file of their own; the journal holds what happened, not every sample again
             line |= {"row": result.row, "status": result.status, "failure": to_json(result.failure)}

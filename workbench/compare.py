@@ -12,6 +12,8 @@ from workbench.errors import InputError
 from workbench.records import Comparison, Result, Row, Status, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from pandas.io.formats.style import Styler
 
@@ -246,7 +248,7 @@ def display_table(results: Results, baseline: str = "") -> Styler:
 
 
 def text_table(results: Results, baseline: str = "") -> str:
-    """The table for a terminal, at most 140 columns wide; notes follow below it, one per row.
+    """The table for a terminal, at most 140 columns wide; notes and what is not possible follow below it.
 
     Raises:
         InputError: unknown baseline.
@@ -265,11 +267,26 @@ def text_table(results: Results, baseline: str = "") -> str:
         first = shortened(row["variant"], width["variant"]).ljust(width["variant"])
         lines.append("  ".join([first, *(row[name].rjust(width[name]) for name in width if name != "variant")]))
     lines.insert(1, "─" * len(lines[0]))
+    remarks: dict[tuple[str, str], list[str]] = {}
     if "note" in frame:
         for variant, batch, note in zip(frame["variant"], frame["batch"], frame["note"], strict=True):
             if note:
-                lines += textwrap.wrap(f"{variant} @{batch}: {note}", TERMINAL_WIDTH, subsequent_indent="    ")
+                remarks.setdefault((variant, note), []).append(f"@{batch}")
+    notes = [f"{variant} {' '.join(batches)}: {note}" for (variant, note), batches in remarks.items()]
+    notes += [f"not possible here: {', '.join(labels)}: {why}" for why, labels in not_possible(results.rows).items()]
+    for note in notes:
+        lines += textwrap.wrap(note, TERMINAL_WIDTH, subsequent_indent="    ")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def not_possible(rows: Iterable[Result]) -> dict[str, list[str]]:
+    """The variants that cannot be had here, by reason."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.status == Status.UNSUPPORTED:
+            why = row.failure.message if row.failure else "no reason was given"
+            reasons.setdefault(why, {})[variant_name(row.spec)] = None
+    return {why: list(labels) for why, labels in sorted(reasons.items())}
 
 
 def shortened(text: str, width: int) -> str:
@@ -281,9 +298,10 @@ def shortened(text: str, width: int) -> str:
 
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as text, variants without any number last; columns that would be empty are left out."""
+    """Every cell as text, variants without any number last; what is not possible and empty columns are left out."""
     import pandas as pd
 
+    frame = frame[frame["status"] != Status.UNSUPPORTED]
     numbers = frame["queries/s"].notna().groupby(frame["variant"]).transform("any")
     frame = pd.concat([frame[numbers], frame[~numbers]])
     rows = [_texts({str(name): value for name, value in row.items()}) for row in frame.to_dict("records")]

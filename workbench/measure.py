@@ -196,7 +196,7 @@ def _measure_group(bench: Bench, group: str, batch: int, samples: str, region: R
     turns = [turn for turn in turns if _warm_up(bench, turn, samples, region)]
     for number, places in order(len(turns), plan.rounds, plan.seed + batch):
         if number % 4 == 0:
-            board.say(f"batch {batch}: round {number + 1} of {plan.rounds}, {len(turns)} variants in turn")
+            board.whisper(f"batch {batch}: round {number + 1} of {plan.rounds}, {len(turns)} variants in turn")
         for position, place in enumerate(places):
             turn = turns[place]
             key = turn.row.engine.key if turn.row.engine else ""

@@ -287,7 +287,7 @@ def is_interactive() -> bool:
 
 
 def show(experiment: Experiment, *, store: Store | str | Path | None = None, remeasure: bool = False) -> View:
-    """With a person at the notebook: display a panel. Without: run the experiment, one line per finished row.
+    """With a person at the notebook: display a panel. Without: run the experiment, one line per step and finished row.
 
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
@@ -298,23 +298,29 @@ def show(experiment: Experiment, *, store: Store | str | Path | None = None, rem
         panel = Panel(experiment, store=store, remeasure=remeasure)
         display(panel)  # type: ignore[no-untyped-call]
         return panel
-    told: set[str] = set()
-
-    def tell(result: Result) -> None:
-        if result.row not in told:
-            told.add(result.row)
-            print(panel_view.one_line(result), flush=True)
-
-    def on_event(event: Event) -> None:
-        # a built row may still be measured
-        if event.result is not None and event.result.status in FINAL - {Status.BUILT}:
-            tell(event.result)
-
     place = store if isinstance(store, Store) else Store(store or None)
-    results = pipeline.run(experiment, store=place, on_event=on_event, remeasure=remeasure)
-    for result in results.rows:
-        tell(result)
+    results = pipeline.run(experiment, store=place, on_event=_Log(), remeasure=remeasure)
     return Report(experiment, results)
+
+
+class _Log:
+    """Prints the events of a run that are worth a line: steps, engines built, rows that came to an end."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._planning = True  # until the first row is worked on, every row is told of once
+
+    def __call__(self, event: Event) -> None:
+        result = event.result
+        self._planning = self._planning and (result is None or result.status in (Status.PLANNED, Status.UNSUPPORTED))
+        if event.detail or (result is not None and (self._planning or result.status not in FINAL)):
+            return
+        line = event.text
+        if result is not None and result.status != Status.BUILT:
+            line = panel_view.one_line(result)
+        if line != self._last:  # an engine that serves several batches has several rows
+            print(line, flush=True)
+        self._last = line
 
 
 def _measurable(rows: Iterable[Result], experiment: Experiment) -> int:

@@ -64,7 +64,7 @@ class Form:
         )
         self.load = widgets.Button(
             description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
-        )
+        ).add_class("wb-load")
         self.precisions = {
             str(each): _checkbox(str(each), panel_view.PRECISION_TIPS[each], each in experiment.precisions)
             for each in Precision

@@ -88,10 +88,27 @@ def _html(text: str, otherwise: str = "") -> list[Any]:
     return [HTML(text or f"<p>{otherwise}</p>")]  # type: ignore[no-untyped-call]
 
 
+class Shown:
+    """Something with two faces: HTML for a page, plain text for a terminal."""
+
+    def __init__(self, html: str, text: str) -> None:
+        self._html, self._text = html, text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _table(results: Results) -> list[Any]:
     from workbench import compare
 
-    return [compare.display_table(results)]
+    return [Shown(compare.display_table(results).to_html(), compare.text_table(results))]
+
+
+def _work(results: Results) -> list[Any]:
+    return [Shown(panel_view.work(results), f"this run: {results.tally}")]
 
 
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
@@ -102,7 +119,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),
     "failures": lambda results, _: _html(panel_view.failures(results.rows), "No row failed."),
-    "work": lambda results, _: _html(panel_view.work(results)),
+    "work": lambda results, _: _work(results),
     "repeat": lambda _, experiment: _html(panel_view.commands(experiment)),
 }
 """What :meth:`View.display` can display."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from workbench import compare
 from workbench.experiment import Experiment
 from workbench.records import FINAL, Machine, Model, Precision, Result, Results, Row, Status
 
@@ -108,17 +109,11 @@ def plan_without_model(experiment: Experiment) -> str:
 
 def not_possible(rows: Sequence[Result], *, unfolded: bool = False) -> str:
     """The variants that cannot be had here, grouped by reason; nothing where there are none."""
-    reasons: dict[str, dict[str, None]] = {}
-    for row in rows:
-        if row.status == Status.UNSUPPORTED:
-            why = row.failure.message if row.failure else "no reason was given"
-            reasons.setdefault(why, {})[row.spec.label] = None
+    reasons = compare.not_possible(rows)
     if not reasons:
         return ""
     number = len({label for labels in reasons.values() for label in labels})
-    items = "".join(
-        f"<li><b>{escape(', '.join(labels))}</b>: {escape(why)}</li>" for why, labels in sorted(reasons.items())
-    )
+    items = "".join(f"<li><b>{escape(', '.join(labels))}</b>: {escape(why)}</li>" for why, labels in reasons.items())
     return f'<details class="wb-not"{" open" if unfolded else ""}><summary>{counted(number, "variant")} not possible here, and why</summary><ul>{items}</ul></details>'
 
 

@@ -90,7 +90,7 @@ def run(
             model, data, board = _begin(experiment, store, pool, on_event)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
-        sources = Sources(store, pool, model, data, board.say)
+        sources = Sources(store, pool, model, data, board.whisper)
         try:
             _build_all(board, sources, store, pool)
             if only == "all":
@@ -116,7 +116,9 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     path = str(demo_model(store, pool, say)) if is_demo else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature)
-    data = dataset(experiment.data, model, experiment.calibration_samples, experiment.seed, demo=is_demo)
+    calibrating = Precision.INT8 in experiment.precisions
+    calibration_samples = experiment.calibration_samples if calibrating else 0
+    data = dataset(experiment.data, model, calibration_samples, experiment.seed, demo=is_demo)
     if not model.dynamic_batch and any(batch != model.inputs[0].shape[0] for batch in experiment.batches):
         fixed = model.inputs[0].shape[0] if model.inputs[0].shape else None
         raise InputError(
@@ -128,7 +130,7 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     possible = [row for row in rows if row.status == Status.PLANNED]
     board.say(f"{model.name}: {len({row.spec for row in possible})} variants, {len(possible)} rows")
     for row in rows:
-        board.update(row)
+        board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
 
 
@@ -170,7 +172,7 @@ def _build_all(board: Board, sources: Sources, store: Store, pool: Pool) -> None
             form = prepared(sources, spec)
             step = "build"
             board.update_all(rows, status=Status.BUILDING)
-            record, reused = build(spec, form, store, pool, board.say)
+            record, reused = build(spec, form, store, pool, board.whisper)
             board.count(build_s=time.monotonic() - began)
         except Cancelled:
             raise
@@ -193,7 +195,7 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
     try:
-        return build(spec, prepared(sources, spec), store, pool, board.say)[0]
+        return build(spec, prepared(sources, spec), store, pool, board.whisper)[0]
     except Cancelled:
         raise
     except WorkbenchError as error:

@@ -360,10 +360,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Event:
-    """One step of a running experiment: a line for people, and the row that changed, if one did."""
+    """One step of a running experiment: a line for people, and the row that changed, if one did.
+
+    A ``detail`` is a step within a step: of use while it lasts, not in a log.
+    """
 
     text: str
     result: Result | None = None
+    detail: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ def read_model(store: Store, pool: Pool, path: str, signature: str = "") -> Mode
         draft.facts = pool.call(name, "inspect", path=str(Path(path).absolute()), signature=signature)
 
     facts = store.make("model", key, fill).facts
-    return replace(from_json(Model, facts), path=str(Path(path).absolute()), name=Path(path).stem)
+    where = Path(path).absolute()
+    # the facts are those of the content; another copy of it may have another name
+    return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
 
 def open_model(path: str, signature: str = "", *, store: Store | None = None) -> Model:

@@ -32,7 +32,8 @@ class Lab(NamedTuple):
     root: Path
 
     def page_of(self, notebook: str) -> str:
-        return f"{self.url}/lab/tree/{notebook}?token={self.token}"
+        # a workspace of its own, or JupyterLab would open the notebooks of earlier pages as well
+        return f"{self.url}/lab/workspaces/{Path(notebook).stem}/tree/{notebook}?token={self.token}"
 
 
 def chromium() -> str | None:

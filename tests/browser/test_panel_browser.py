@@ -36,7 +36,8 @@ def rows(panel: Locator, status: str) -> Locator:
 
 
 def cell(page: Page, source: str) -> Locator:
-    return page.locator(".jp-CodeCell", has=page.locator(f".cm-content:text-is('{source}')"))
+    line = page.locator(".cm-line", has_text=re.compile(f"^{re.escape(source)}$"))
+    return page.locator(".jp-CodeCell", has=line)
 
 
 def run_cell(page: Page, source: str) -> Locator:

@@ -1,0 +1,64 @@
+"""The README's pictures, from the real thing: ``make report && .venv/bin/python scripts/screenshots.py``.
+
+``docs/panel.png`` is the panel in JupyterLab after a click on Benchmark; ``docs/latency.png`` is a figure of the report.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+REPORT = ROOT / "reports" / "workbench.ipynb"
+LIMIT_MS = 600_000
+
+sys.path.insert(0, str(ROOT / "tests" / "browser"))
+
+
+def panel(target: Path) -> None:
+    """Run the demo by clicks; the picture ends where the plots begin."""
+    from lab import BROWSER_FLAGS, chromium, jupyter_lab, open_panel, put_notebook
+    from playwright.sync_api import sync_playwright
+
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        jupyter_lab(Path(scratch), ROOT / ".workbench") as lab,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium(), args=BROWSER_FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 4000})
+        notebook = put_notebook(
+            lab, "workbench.ipynb", backends="tensorflow,tensorflow:xla,onnxruntime,openvino", batches="1,8"
+        )
+        shown = open_panel(page, lab, notebook)
+        shown.locator(".wb-load").click()
+        shown.locator(".wb-facts").wait_for(timeout=LIMIT_MS)
+        shown.locator(".wb-benchmark").click()
+        shown.locator(".wb-plots img").nth(2).wait_for(timeout=LIMIT_MS)
+        page.wait_for_timeout(1000)
+        whole, plots = shown.bounding_box(), shown.locator(".wb-plots").bounding_box()
+        assert whole
+        assert plots
+        clip = {**whole, "height": plots["y"] - whole["y"]}
+        page.screenshot(path=target, clip=clip)
+        browser.close()
+
+
+def figure(name: str, target: Path) -> None:
+    """One figure of the report that ``make report`` left."""
+    notebook = nbformat.read(REPORT, as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.source == f'view.display("{name}")')
+    png = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
+    target.write_bytes(base64.b64decode(png))
+
+
+if __name__ == "__main__":
+    DOCS.mkdir(exist_ok=True)
+    figure("latency", DOCS / "latency.png")
+    panel(DOCS / "panel.png")
+    print(f"wrote {DOCS / 'latency.png'} and {DOCS / 'panel.png'}")

@@ -1,0 +1,240 @@
+"""The shape of the project: imports, packages, pins and what the README promises."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import workbench
+from workbench.experiment import PARAMETERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEAVY = {
+    "IPython", "cattrs", "ipywidgets", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "pandas",
+    "papermill", "scipy", "sklearn", "tensorflow", "tensorrt_rtx", "tf2onnx",
+}  # fmt: skip
+needs_make = pytest.mark.skipif(
+    not (ROOT / ".venv" / ".ready").exists() or not shutil.which("make"),
+    reason="the tests do not run from make's .venv",
+)
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_workbench_loads_nothing_heavy():
+    loaded = python("import sys, workbench; print(*{name.partition('.')[0] for name in sys.modules})").split()
+    assert not HEAVY & set(loaded)
+
+
+def test_importing_the_workbench_takes_under_300_ms():
+    code = "import time; t = time.perf_counter(); import workbench; print(time.perf_counter() - t)"
+    assert min(float(python(code)) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("name", workbench.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(workbench, name) is not None
+    assert name in dir(workbench)
+
+
+def test_an_unknown_name_lists_those_that_exist():
+    with pytest.raises(AttributeError, match=r"has no attribute 'Experimant'; it has: .*Experiment"):
+        workbench.Experimant  # noqa: B018
+
+
+def test_imports_go_one_way():
+    tool = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([tool], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "1 kept, 0 broken" in done.stdout
+
+
+def imported(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def test_only_the_panel_imports_ipywidgets_and_backends_never_each_other():
+    for path in (ROOT / "workbench").rglob("*.py"):
+        names = imported(path)
+        if not path.name.startswith("panel"):
+            assert not any(name.split(".")[0] == "ipywidgets" for name in names), path
+        if path.parent.name == "backends":
+            assert not any(name.startswith("workbench.backends") for name in names), path
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(line) for line in lines]
+    return {canonicalize_name(one.name): one for one in parsed}
+
+
+def test_conda_offers_what_pyproject_does():
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    lists = content["dependencies"]
+    pip = next(entry["pip"] for entry in lists if isinstance(entry, dict))
+    offered = requirements(
+        [entry for entry in (*lists, *pip) if isinstance(entry, str) and entry != "pip" and not entry.startswith("--")]
+    )
+    python_range = offered.pop("python").specifier
+    assert python_range == requirements([f"python{PROJECT['project']['requires-python']}"])["python"].specifier
+    wanted = requirements([*PROJECT["project"]["dependencies"], *EXTRAS["openvino"], *EXTRAS["rtx"], *EXTRAS["gpu"]])
+    wanted.pop("onnxruntime")  # onnxruntime-gpu brings the same module, and the two overwrite each other's files
+    assert {name: one.specifier for name, one in offered.items()} == {
+        name: one.specifier for name, one in wanted.items()
+    }
+    assert "--editable ." in pip
+
+
+def test_the_lock_pins_every_dependency_and_names_no_address():
+    pins = {}
+    for line in LOCK:
+        assert "://" not in line
+        assert "@" not in line
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+( ; .+)?", line), line
+        name, _, version = line.partition(" ;")[0].partition("==")
+        pins.setdefault(canonicalize_name(name), []).append(version)
+    pins["tensorflow"] = pins["tensorflow-cpu"]  # the Makefile chooses the wheel
+    lists = (PROJECT["project"]["dependencies"], EXTRAS["openvino"], EXTRAS["rtx"], EXTRAS["dev"])
+    for name, one in requirements([line for lines in lists for line in lines]).items():
+        assert name in pins, name
+        assert any(one.specifier.contains(version) for version in pins[name]), name
+    assert "uv" in pins
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_readme_speaks_of_every_backend_and_its_pictures_exist():
+    from workbench import backends
+
+    for address in backends.addresses():
+        assert f"`{address}`" in README
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).stat().st_size > 10_000, picture
+
+
+@pytest.fixture
+def own_model(demo_folder, store_root, tmp_path, monkeypatch):
+    """A folder with the files that the README's own-model example names."""
+    import numpy as np
+
+    from workbench.data import digits
+
+    test = digits()[2].take(slice(0, 400))
+    shutil.copyfile(demo_folder / "demo.keras", tmp_path / "my_model.keras")
+    np.savez(tmp_path / "my_data.npz", x=test.inputs["image"], y=test.labels)
+    monkeypatch.setenv("WORKBENCH_STORE", str(store_root))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_readmes_terminal_example_runs(own_model):
+    example = next(block for block in blocks("sh") if "my_model.keras" in block)
+    lines = [line for line in example.replace("\\\n", " ").splitlines() if line.strip()]
+    assert len(lines) == 2
+    for line in lines:
+        command = line.replace(".venv/bin/python", sys.executable)
+        if " report " in command:
+            command += " --measure-s 0.1 --rounds 6"
+        done = subprocess.run(command, shell=True, cwd=own_model, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "openvino int8" in done.stdout
+    assert (own_model / "reports" / "workbench.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_readmes_python_example_runs(own_model):
+    (example,) = blocks("python")
+    before = "import numpy as np\nfile = np.load('my_data.npz'); images, labels = file['x'], file['y']\n"
+    short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, rounds=6')
+    after = "\nassert len(results.measured) == 6, results.rows\nassert len(workbench.figures(results)) == 3\n"
+    done = subprocess.run(
+        [sys.executable, "-c", before + short + after], cwd=own_model, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_make_target_that_readme_names_exists():
+    named = set(re.findall(r"\bmake ([a-z]+)", README))
+    assert {"report", "test", "lab", "doctor"} <= named
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@needs_make
+@pytest.mark.slow
+def test_make_report_leaves_one_file_that_needs_no_other(tmp_path, store_root):
+    html = tmp_path / "out.html"
+    arguments = (
+        f"--store {store_root} --output {html} --backends onnxruntime --precisions fp32 --batches 1 --measure-s 0.1"
+    )
+    done = subprocess.run(
+        ["make", "report", f"ARGS={arguments}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime fp32" in done.stdout
+    assert str(html) in done.stdout
+    text = html.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
+
+
+@needs_make
+def test_make_doctor_lists_every_backend():
+    done = subprocess.run(["make", "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for title in ("TensorFlow", "ONNX Runtime", "OpenVINO", "TensorRT for RTX"):
+        assert re.search(rf"^  {title} +(ready|not ready: )", done.stdout, re.MULTILINE), title
+
+
+@needs_make
+def test_make_lab_opens_the_notebook(tmp_path):
+    options = "--no-browser --allow-root --ip=127.0.0.1 --port=0 --IdentityProvider.token=test"
+    env = os.environ | {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    log = tmp_path / "lab.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            ["make", "lab", f"ARGS={options}"], cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        found = None
+        for _ in range(300):
+            found = re.search(
+                rb"http://127\.0\.0\.1:\d+/lab/tree/notebooks/workbench\.ipynb\?token=test", log.read_bytes()
+            )
+            if found or server.poll() is not None:
+                break
+            time.sleep(0.2)
+        assert found, log.read_text(encoding="utf-8", errors="replace")
+        with urllib.request.urlopen(found[0].decode(), timeout=20) as answer:
+            assert answer.status == 200
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=20)
+
+
+def test_the_command_line_knows_every_field_of_an_experiment():
+    from workbench.cli import HELP
+
+    assert tuple(HELP) == PARAMETERS
