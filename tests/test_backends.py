@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-
 from contract import *  # noqa: F403 - the suite is collected here
 from contract import Kit
+
 from workbench import backends
 from workbench.data import Samples, dataset
 from workbench.errors import BuildError, InputError, PrecisionError

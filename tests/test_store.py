@@ -130,9 +130,7 @@ print(store.facts("fact", "old"), store.find("thing", "big"), list((store.root /
 
 def test_a_write_that_does_not_fit_loses_nothing(tmp_path):
     """A limit on file size stands in for a full disk where no small disk can be mounted."""
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", SMALL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
     sentence, rest = done.stdout.splitlines()
     assert sentence.startswith(f"Could not write to {tmp_path}")
     assert "the file would be larger than allowed" in sentence
@@ -144,7 +142,7 @@ def test_a_full_disk_is_named(store):
     from workbench.errors import writing
 
     with pytest.raises(StoreError, match="the disk is full. Free some space"), writing(store.root):
-        with open("/dev/full", "wb", buffering=0) as file:
+        with Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"x")
 
 

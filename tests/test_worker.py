@@ -37,7 +37,9 @@ def test_an_error_keeps_its_kind_and_sentence(worker, tmp_path):
 
 
 def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(worker):
-    with pytest.raises(RunError, match="The step 'hello' failed: ModuleNotFoundError: No module named 'nothing'") as caught:
+    with pytest.raises(
+        RunError, match="The step 'hello' failed: ModuleNotFoundError: No module named 'nothing'"
+    ) as caught:
         worker.call("hello", modules=["nothing"])
     assert "Traceback" in caught.value.log
     assert worker.call("hello", modules=[])  # and the worker goes on
@@ -88,7 +90,7 @@ def test_a_killed_parent_leaves_no_orphan(tmp_path):
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    gone, alive = psutil.wait_procs([child], timeout=5)
+    _, alive = psutil.wait_procs([child], timeout=5)
     assert not alive
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import fields
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         flag = f"--{field.name.replace('_', '-')}"
         default = defaults[field.name]
         # values stay text here: Experiment itself reads and checks them, with one message for every way in
-        report.add_argument(flag, dest=field.name, metavar="", help=f"{HELP[field.name]} (default: {default or 'empty'})")
+        report.add_argument(
+            flag, dest=field.name, metavar="", help=f"{HELP[field.name]} (default: {default or 'empty'})"
+        )
     report.set_defaults(command=_report)
 
     inspect = commands.add_parser("inspect", help="say what a model is: inputs, outputs, parameters, digest")
@@ -80,23 +83,21 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.set_defaults(command=_doctor)
     for command in (report, inspect, doctor):
-        command.add_argument("--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)")
+        command.add_argument(
+            "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
+        )
     return parser
 
 
 def _report(options: argparse.Namespace) -> int:
     given = {f.name: getattr(options, f.name) for f in fields(Experiment) if getattr(options, f.name) is not None}
     experiment = Experiment(**given)
-    _check_early(experiment, options.store)
+    html: Path = options.output
+    _check_early(experiment, options.store, html)
     from workbench import report
     from workbench.resources import notebook
 
-    html: Path = options.output
     executed = html.with_suffix(".ipynb")
-    with writing(html):
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.with_suffix(".probe").write_bytes(b"x")
-        html.with_suffix(".probe").unlink()
     began = time.monotonic()
     parameters: dict[str, Any] = experiment.parameters() | {"store": options.store, "remeasure": options.remeasure}
     report.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
@@ -107,20 +108,27 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_early(experiment: Experiment, store: str) -> None:
+def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     """Find bad input before a kernel is started for it."""
-    from workbench import backends
     from workbench.models import recognize
+    from workbench.pipeline import check
     from workbench.sources import DEMO
     from workbench.store import Store
 
-    for address in experiment.backends:
-        backends.check(address)
+    check(experiment)
     if experiment.model != DEMO:
         recognize(experiment.model)
     if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).is_file():
         raise InputError(f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random.")
+    if html.is_dir() or html.suffix == ".ipynb":
+        found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
+        raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")
     Store(store or None).prepare()
+    with writing(html, "option --output"):
+        html.parent.mkdir(parents=True, exist_ok=True)
+        probe = html.with_name(f".{html.name}.{os.getpid()}.probe")
+        probe.write_bytes(b"x")
+        probe.unlink()
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -134,7 +142,10 @@ def _inspect(options: argparse.Namespace) -> int:
     lines += [("input", str(spec)) for spec in model.inputs]
     lines += [("output", str(spec)) for spec in model.outputs]
     lines += [
-        ("dynamic axes", "; ".join(f"{s.name} {list(s.dynamic_axes)}" for s in model.inputs if s.dynamic_axes) or "none"),
+        (
+            "dynamic axes",
+            "; ".join(f"{s.name} {list(s.dynamic_axes)}" for s in model.inputs if s.dynamic_axes) or "none",
+        ),
         ("parameters", f"{model.parameters:,}"),
         ("size", f"{model.size_bytes / 1e6:.2f} MB"),
         ("sha256", model.digest),
@@ -157,7 +168,9 @@ def _doctor(options: argparse.Namespace) -> int:
     from workbench.store import Store
 
     machine = this_machine()
-    print(f"machine       {machine.label}\n              {' '.join(machine.instructions) or 'no vector extension known'}")
+    print(
+        f"machine       {machine.label}\n              {' '.join(machine.instructions) or 'no vector extension known'}"
+    )
     print(f"python        {machine.python}\nworkbench     {__version__}")
     healthy = True
     try:

@@ -119,17 +119,16 @@ _STORE_CAUSES = {
     errno.EPERM: ("there is no permission to write there", "Choose a folder that you own"),
     errno.EROFS: ("the file system is read-only", "Choose a folder on a writable disk"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another folder"),
+    errno.EEXIST: ("a part of the path is a file, not a folder", "Choose another folder"),
     errno.ENOENT: ("a part of the path cannot be made", "Choose another folder"),
 }
 
 
 @contextmanager
-def writing(path: object) -> Iterator[None]:
+def writing(path: object, option: str = "option --store, or the variable WORKBENCH_STORE") -> Iterator[None]:
     """Turn an ``OSError`` met while writing below ``path`` into a :class:`StoreError` in plain words."""
     try:
         yield
     except OSError as cause:
         found, fix = _STORE_CAUSES.get(cause.errno or 0, (brief(cause), "Choose another folder"))
-        raise StoreError(
-            f"Could not write to {path}: {found}. {fix} (option --store, or the variable WORKBENCH_STORE)."
-        ) from cause
+        raise StoreError(f"Could not write to {path}: {found}. {fix} ({option}).") from cause

@@ -72,6 +72,7 @@ class Experiment:
             ("optimization_level", -1),
             ("workspace_mib", 0),
             ("rounds", 1),
+            ("seed", 0),
         ):
             if getattr(self, name) < low:
                 raise InputError(

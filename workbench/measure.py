@@ -179,7 +179,7 @@ def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) ->
             return False
         found.append(from_json(Timing, facts))
     for row, timing in zip(rows, found, strict=True):
-        board.update(row, f"{row.row}: timing reused", status=Status.DONE, timing=timing, reused=True)
+        board.update(row, f"{_told(row, timing)} (from the store)", status=Status.DONE, timing=timing, reused=True)
     board.count(reused_timings=len(rows))
     return True
 
@@ -251,7 +251,11 @@ def _keep(bench: Bench, turn: Turn, group: str, batch: int, region: Region) -> N
     )
     bench.store.put("timing", _timing_key(group, engine.key), to_json(timing))
     bench.board.count(measured=1)
-    bench.board.update(turn.row, f"{turn.row.row}: {timing.median_s * 1e3:.3f} ms", status=Status.DONE, timing=timing)
+    bench.board.update(turn.row, _told(turn.row, timing), status=Status.DONE, timing=timing)
+
+
+def _told(row: Result, timing: Timing) -> str:
+    return f"{row.row}: median {timing.median_s * 1e3:.3f} ms, {timing.samples_per_s:,.0f} samples/s"
 
 
 def _output_key(engine: EngineRecord, data: Dataset) -> str:
@@ -283,10 +287,12 @@ def _unscored(board: Board, store: Store, data: Dataset, reference: EngineRecord
 
 
 def _show(board: Board, engine: EngineRecord, accuracy: Accuracy) -> None:
+    share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
+    text = f"{engine.spec.label}: {share} of {accuracy.samples:,} samples"
     for row in board.rows:
         if row.engine and row.engine.key == engine.key:
             status = Status.DONE if row.status == Status.SCORING else row.status
-            board.update(row, f"{row.row}: scored", status=status, accuracy=accuracy)
+            board.update(row, text, status=status, accuracy=accuracy)
 
 
 def _score_all(

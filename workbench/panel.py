@@ -287,7 +287,7 @@ def is_interactive() -> bool:
 
 
 def show(experiment: Experiment, *, store: Store | str | Path | None = None, remeasure: bool = False) -> View:
-    """With a person at the notebook: display a panel. Without: run the experiment, one line per step and finished row.
+    """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
 
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
@@ -304,23 +304,17 @@ def show(experiment: Experiment, *, store: Store | str | Path | None = None, rem
 
 
 class _Log:
-    """Prints the events of a run that are worth a line: steps, engines built, rows that came to an end."""
+    """Prints the events of a run that are worth a line: steps, engines built, rows timed and scored or failed."""
 
     def __init__(self) -> None:
         self._last = ""
-        self._planning = True  # until the first row is worked on, every row is told of once
 
     def __call__(self, event: Event) -> None:
-        result = event.result
-        self._planning = self._planning and (result is None or result.status in (Status.PLANNED, Status.UNSUPPORTED))
-        if event.detail or (result is not None and (self._planning or result.status not in FINAL)):
-            return
-        line = event.text
-        if result is not None and result.status != Status.BUILT:
-            line = panel_view.one_line(result)
-        if line != self._last:  # an engine that serves several batches has several rows
-            print(line, flush=True)
-        self._last = line
+        ended = event.result is None or event.result.status in FINAL - {Status.UNSUPPORTED}
+        # an engine that serves several batches tells the same for each of its rows
+        if ended and not event.detail and event.text != self._last:
+            print(event.text, flush=True)
+            self._last = event.text
 
 
 def _measurable(rows: Iterable[Result], experiment: Experiment) -> int:

@@ -233,22 +233,6 @@ def state(phase: str, done: str, elapsed_s: float) -> str:
     return f'<div class="wb-state" role="status"><span class="wb-spin"></span>{" · ".join(filter(None, parts))}</div>'
 
 
-def one_line(result: Result) -> str:
-    """A finished row as one line of plain text."""
-    start = f"{SYMBOLS[result.status]} {result.row}: "
-    if result.failure is not None:
-        return f"{start}{result.status} - {result.failure.message}"
-    facts = [str(result.status)] + (["from the store"] if result.reused else [])
-    if result.timing is not None:
-        facts.append(f"median {seconds(result.timing.median_s)}, {rate(result.timing.samples_per_s)} samples/s")
-    if result.accuracy is not None:
-        shown = result.accuracy.agreement if result.accuracy.value is None else result.accuracy.value
-        facts.append(f"{'agreement' if result.accuracy.value is None else 'accuracy'} {shown:.1%}")
-    if result.engine is not None and result.engine.note:
-        facts.append(result.engine.note)
-    return start + ", ".join(facts)
-
-
 def progress(rows: Iterable[Result]) -> str:
     """How many rows have come to an end, as a count and not as a guess of time."""
     known = [result for result in rows if result.status != Status.UNSUPPORTED]

@@ -57,6 +57,20 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
     return tuple(rows)
 
 
+def check(experiment: Experiment) -> None:
+    """Find what names nothing before any work is done for it.
+
+    Raises:
+        InputError: a backend that does not exist, or a baseline that is not among the variants.
+    """
+    for address in experiment.backends:
+        backends.check(address)
+    variants = experiment.variants()
+    names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    if experiment.baseline:
+        choose("baseline", [experiment.baseline], names)
+
+
 def run(
     experiment: Experiment,
     *,
@@ -110,8 +124,7 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     def say(text: str) -> None:
         on_event_only(on_event, text)
 
-    for address in experiment.backends:
-        backends.check(address)
+    check(experiment)
     is_demo = experiment.model == DEMO
     path = str(demo_model(store, pool, say)) if is_demo else experiment.model
     say(f"reading {path}")

@@ -38,8 +38,7 @@ def execute(
 ) -> None:
     """Run ``notebook`` with ``parameters`` in a kernel of this very interpreter; write it as it goes to ``output``.
 
-    The working folder stays the caller's. ``progress`` gets the heading above each code cell as it begins, and
-    every line that a cell prints.
+    The working folder stays the caller's. ``progress`` gets every line that a cell prints.
 
     Raises:
         WorkbenchError: of the same kind and message where a cell ended in one.
@@ -55,7 +54,6 @@ def execute(
     with _writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
-    tell = progress or (lambda _: None)
     try:
         papermill.execute_notebook(
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
@@ -63,8 +61,7 @@ def execute(
             kernel_name=KERNEL,
             progress_bar=False,
             kernel_manager_class=_this_interpreter(),
-            stdout_file=_Lines(tell),
-            on_cell_start=lambda cell, **_: tell(_heading(cell)) if _heading(cell) else None,
+            stdout_file=_Lines(progress or (lambda _: None)),
         )
     except PapermillExecutionError as cause:
         if cause.ename in KINDS:
