@@ -32,7 +32,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV) && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)" && \
 	sed $(if $(CPU_WHEEL),-e '',-e 's/^tensorflow-cpu==/tensorflow==/') requirements.lock > $(VENV)/requirements.txt && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(VENV)/requirements.txt && \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r $(VENV)/requirements.txt && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . && \
 	touch $@ && echo "set-up took $$(( $$(date +%s) - start )) s"
 

@@ -1,9 +1,9 @@
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_what_was_written_is_found_whole(store):
 
 
 def test_a_failed_write_leaves_nothing(store):
-    with pytest.raises(ValueError, match="broke"), store.create("thing", "k") as draft:
+    with pytest.raises(ValueError, match="broke"), store.create("thing", "k") as draft:  # noqa: PT012
         (draft.folder / "file.bin").write_bytes(b"half")
         raise ValueError("broke")
     assert store.find("thing", "k") is None
@@ -137,13 +137,13 @@ def test_a_write_that_does_not_fit_loses_nothing(tmp_path):
     assert rest == "kept None []"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_named(store):
     from workbench.errors import writing
 
-    with pytest.raises(StoreError, match="the disk is full. Free some space"), writing(store.root):
-        with Path("/dev/full").open("wb", buffering=0) as file:
-            file.write(b"x")
+    told = pytest.raises(StoreError, match=r"the disk is full\. Free some space")
+    with told, writing(store.root), Path("/dev/full").open("wb", buffering=0) as file:
+        file.write(b"x")
 
 
 def test_the_manifest_names_every_file(store):
