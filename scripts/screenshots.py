@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,7 @@ def panel(target: Path) -> None:
 
     with (
         tempfile.TemporaryDirectory() as scratch,
-        jupyter_lab(Path(scratch), ROOT / ".workbench") as lab,
+        jupyter_lab(Path(scratch), _store()) as lab,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium(), args=BROWSER_FLAGS)
@@ -47,6 +48,13 @@ def panel(target: Path) -> None:
         clip = {**whole, "height": plots["y"] - whole["y"]}
         page.screenshot(path=target, clip=clip)
         browser.close()
+
+
+def _store() -> Path:
+    """A store with the trained demo in a place that may be seen: the panel shows its path."""
+    store = Path(tempfile.gettempdir()) / "workbench"
+    shutil.copytree(ROOT / ".workbench" / "demo", store / "demo", dirs_exist_ok=True)
+    return store
 
 
 def figure(name: str, target: Path) -> None:
