@@ -165,7 +165,11 @@ def test_what_is_not_possible_is_told_once_per_reason_below_the_numbers():
         return Result(spec=recorded.spec(label), batch=batch, status=Status.UNSUPPORTED, failure=Failure("plan", why))
 
     rows = [measured(BASE), measured(BASE, 8)]
-    rows += [refused(f"{PEER.split(maxsplit=1)[0]} {kind}", batch, "no kernels") for kind in ("fp16", "bf16") for batch in (1, 8)]
+    rows += [
+        refused(f"{PEER.split(maxsplit=1)[0]} {kind}", batch, "no kernels")
+        for kind in ("fp16", "bf16")
+        for batch in (1, 8)
+    ]
     got = results(rows)
     assert text_table(got).splitlines()[-1] == "not possible here: onnxruntime fp16, onnxruntime bf16: no kernels"
     assert text_table(got).count("no kernels") == 1

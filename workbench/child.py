@@ -7,6 +7,7 @@ burning the cores that somebody is measuring on.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -247,18 +248,24 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
     try:
         return {"ok": True, "result": TASKS[command["task"]](progress, **command["arguments"])}
     except WorkbenchError as error:
-        traceback.print_exc()
+        _print_traceback()
         return {"ok": False, "kind": type(error).__name__, "message": error.message}
     except MemoryError:
-        traceback.print_exc()
+        _print_traceback()
         return {"ok": False, "kind": "RunError", "message": "Memory ran out. Choose a smaller batch or model."}
     except OSError as error:
-        traceback.print_exc()
+        _print_traceback()
         return {"ok": False, "kind": "StoreError", "message": f"Could not read or write a file: {brief(error)}."}
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        _print_traceback()
         text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
         return {"ok": False, "kind": RunError.__name__, "message": text}
+
+
+def _print_traceback() -> None:
+    """For the log; a disk that is full must not end the process before it has answered why."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def _send(write_fd: int, message: dict[str, Any]) -> None:

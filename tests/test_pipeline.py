@@ -1,0 +1,293 @@
+"""From a model to results in one call: real files, real workers, and what a second, a stopped and a failed run do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import model_zoo
+import numpy as np
+import psutil
+import pytest
+from onnx import helper
+
+from workbench.errors import InputError
+from workbench.experiment import Experiment
+from workbench.pipeline import run
+from workbench.records import Event, Results, Status
+from workbench.store import Store
+
+ROUNDS = 6
+VARIANTS = ("onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8")
+
+
+@dataclasses.dataclass
+class Kit:
+    """Small models, samples that belong to them, and the results of one whole run."""
+
+    folder: Path
+    store: Store
+    results: Results
+    events: list[Event]
+
+
+def ask(folder: Path, model: str = "dense", **changes) -> Experiment:
+    """Two libraries, two precisions, two batches: eight rows."""
+    asked = {
+        "model": str(folder / f"{model}.onnx"),
+        "data": str(folder / "data.npz"),
+        "backends": "onnxruntime,openvino",
+        "precisions": "fp32,int8",
+        "batches": "1,2",
+        "calibration": "minmax",
+        "calibration_samples": 20,
+        "measure_s": 0.05,
+        "rounds": ROUNDS,
+    }
+    return Experiment(**{**asked, **changes})
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "workbench.child" in child.cmdline()]
+
+
+def statuses(results: Results) -> dict[str, Status]:
+    return {row.row: row.status for row in results.rows}
+
+
+def counts(results: Results) -> tuple[int, ...]:
+    """Built, measured, scored; and the same from the store."""
+    tally = results.tally
+    return (
+        *(tally.built, tally.measured, tally.scored),
+        *(tally.reused_builds, tally.reused_timings, tally.reused_scores),
+    )
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    folder = tmp_path_factory.mktemp("pipeline")
+    dense = model_zoo.save(model_zoo.onnx_dense(), folder / "dense.onnx")
+    relu = model_zoo.onnx_model([helper.make_node("Relu", ["x"], ["y"])], outputs={"y": ("n", 4)})
+    model_zoo.save(relu, folder / "relu.onnx")
+    fixed = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    shapes = {"inputs": {"x": (4, 4)}, "outputs": {"y": (4, 3)}}
+    model_zoo.save(model_zoo.onnx_model(fixed, {"w": np.eye(4, 3, dtype="f4")}, **shapes), folder / "fixed.onnx")
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 4)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x, y=model_zoo.run_onnx(dense, {"x": x})["y"].argmax(1))
+    np.savez(folder / "wide.npz", x=np.ones((60, 5), np.float32))
+    store, events = Store(folder / "store"), []
+    return Kit(folder, store, run(ask(folder), store=store, on_event=events.append), events)
+
+
+def test_a_run_ends_with_timing_accuracy_and_the_precision_that_was_built(kit: Kit) -> None:
+    assert statuses(kit.results) == {f"{name} @{batch}": Status.DONE for name in VARIANTS for batch in (1, 2)}
+    assert counts(kit.results) == (4, 8, 4, 0, 0, 0)
+    assert kit.results.baseline == "onnxruntime fp32"
+    for row in kit.results.rows:
+        assert row.engine.realized.layers == {str(row.spec.precision): 1}
+        assert row.timing.median_s > 0
+        assert row.timing.peak_rss_bytes > row.timing.base_rss_bytes / 2
+        assert not row.reused
+        assert row.accuracy.samples == 40  # 20 of the 60 were set aside for calibration
+        assert row.accuracy.low < row.accuracy.value <= row.accuracy.high
+        assert row.accuracy.agreement >= 0.8
+        if row.spec.precision == "fp32":  # the labels are this model's own answers
+            assert row.accuracy.value == 1
+            assert row.accuracy.max_abs_diff < 1e-5
+    assert children() == []
+
+
+def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:
+    groups, rounds = defaultdict(set), defaultdict(list)
+    for row in kit.results.rows:
+        groups[row.batch].add(row.timing.group)
+        for block in row.timing.blocks:
+            rounds[row.batch, block.round].append((block.position, row.spec.label))
+    assert [len(groups[batch]) for batch in (1, 2)] == [1, 1]
+    assert groups[1] != groups[2]
+    assert sorted(rounds) == [(batch, number) for batch in (1, 2) for number in range(ROUNDS)]
+    for turns in rounds.values():
+        assert [position for position, _ in sorted(turns)] == [0, 1, 2, 3]
+        assert sorted(label for _, label in turns) == list(VARIANTS)
+    assert len({tuple(label for _, label in sorted(turns)) for turns in rounds.values()}) > 3  # in random order
+
+
+def test_the_journal_holds_every_event(tmp_path: Path, kit: Kit) -> None:
+    store, events = Store(tmp_path), []
+    run(ask(kit.folder, backends="onnxruntime", precisions="fp32"), store=store, on_event=events.append)
+    (journal,) = (store.root / "runs").glob("*.jsonl")
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    texts = [event.text for event in events]
+    assert [line["text"] for line in lines] == texts[-len(lines) :]
+    assert len(texts) - len(lines) == 1  # reading the model comes before there are rows
+    assert lines[-1]["text"].startswith("done: built 1 (reused 0), measured 2 (reused 0)")
+    last = {line["row"]: line["status"] for line in lines if "row" in line}
+    assert last == {"onnxruntime fp32 @1": "done", "onnxruntime fp32 @2": "done"}
+
+
+def test_the_same_again_does_nothing_and_says_so(kit: Kit) -> None:
+    again = run(ask(kit.folder), store=kit.store)
+    assert counts(again) == (0, 0, 0, 4, 8, 4)
+    assert all(row.reused for row in again.rows)
+    assert [row.timing for row in again.rows] == [row.timing for row in kit.results.rows]
+    assert [row.accuracy for row in again.rows] == [row.accuracy for row in kit.results.rows]
+
+
+def test_measuring_again_builds_nothing(kit: Kit) -> None:
+    asked = ask(kit.folder, precisions="fp32", seed=5)
+    first = run(asked, store=kit.store)
+    assert counts(first) == (0, 4, 2, 2, 0, 0)  # nothing is set aside for calibration: other samples, new scores
+    again = run(asked, store=kit.store, remeasure=True)
+    assert counts(again) == (0, 4, 0, 2, 0, 2)
+    assert all(a.timing.blocks != b.timing.blocks for a, b in zip(first.rows, again.rows, strict=True))
+    assert [row.timing for row in run(asked, store=kit.store).rows] == [row.timing for row in again.rows]
+
+
+def test_a_damaged_engine_is_built_again(kit: Kit, store: Store) -> None:
+    asked = ask(kit.folder, precisions="fp32", batches="1")
+    first = run(asked, store=store)
+    engine = store.path("engine", first.rows[0].engine.key) / "engine.onnx"
+    engine.write_bytes(engine.read_bytes()[:50])
+    again = run(asked, store=store)
+    assert statuses(again) == dict.fromkeys(("onnxruntime fp32 @1", "openvino fp32 @1"), Status.DONE)
+    assert (again.tally.built, again.tally.reused_builds) == (1, 1)
+
+
+def test_building_only_leaves_rows_built_and_untimed(kit: Kit, store: Store) -> None:
+    asked = ask(kit.folder, precisions="fp32")
+    built = run(asked, store=store, only="build")
+    assert set(statuses(built).values()) == {Status.BUILT}
+    assert counts(built) == (2, 0, 0, 0, 0, 0)
+    assert built.measured == ()
+    assert not (store.root / "timing").exists()
+    assert counts(run(asked, store=store)) == (0, 4, 2, 2, 0, 0)
+
+
+def test_a_variant_that_cannot_be_built_costs_only_its_own_rows(kit: Kit, store: Store) -> None:
+    results = run(ask(kit.folder, model="relu"), store=store)
+    for row in results.rows:
+        if row.spec.precision == "fp32":
+            assert row.status == Status.DONE
+            assert row.timing
+            continue
+        assert (row.status, row.timing, row.failure.step) == (Status.FAILED, None, "prepare")
+        assert row.failure.message.startswith("The model has no layer to quantize")
+        assert "Traceback" not in row.failure.message
+        assert "Traceback" in row.failure.log
+        assert f"-r backends {row.spec.backend} -r precisions int8 -r batches {row.batch}" in row.failure.repro
+
+
+def test_a_worker_that_dies_while_measuring_costs_only_its_own_rows(kit: Kit, store: Store) -> None:
+    def kill_openvino(event: Event) -> None:
+        if event.text.startswith("batch 1: round 1 "):
+            (victim,) = [child for child in children() if any("openvino" in m.path for m in child.memory_maps())]
+            os.kill(victim.pid, signal.SIGKILL)
+
+    results = run(ask(kit.folder, precisions="fp32"), store=store, on_event=kill_openvino)
+    for row in results.rows:
+        if row.spec.backend == "openvino":
+            assert (row.status, row.failure.step, row.timing) == (Status.FAILED, "measure", None)
+            assert "SIGKILL" in row.failure.message
+        else:
+            assert row.status == Status.DONE
+            assert len(row.timing.blocks) == ROUNDS
+            assert row.accuracy.value == 1
+    assert children() == []
+
+
+def test_what_is_not_possible_says_why_and_the_rest_is_done(kit: Kit, store: Store) -> None:
+    asked = ask(kit.folder, data="random", batches="2", optimization_level=9)
+    found = {row.spec.label: row for row in run(asked, store=store).rows}
+    assert found["openvino fp32"].status == Status.DONE
+    assert found["openvino fp32"].accuracy.value is None  # random inputs have no labels
+    assert found["onnxruntime fp32"].status == Status.UNSUPPORTED
+    assert "optimization levels are 0 to 3; choose a level of at most 3" in found["onnxruntime fp32"].failure.message
+    assert found["openvino int8"].status == Status.UNSUPPORTED
+    assert "INT8 needs real calibration samples" in found["openvino int8"].failure.message
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+def test_stopped_while_building_the_rest_is_cancelled_and_a_rerun_resumes(kit: Kit, store: Store, how: str) -> None:
+    stop = threading.Event()
+
+    def stop_at_the_first_engine(event: Event) -> None:
+        if event.result and event.result.status == Status.BUILT and not stop.is_set():
+            stop.set()
+            if how == "interrupt":
+                raise KeyboardInterrupt
+
+    cancel = stop if how == "cancel" else None
+    asked = ask(kit.folder, precisions="fp32")
+    stopped = run(asked, store=store, on_event=stop_at_the_first_engine, cancel=cancel)
+    assert set(statuses(stopped).values()) == {Status.CANCELLED}
+    assert stopped.tally.built == 1
+    assert children() == []
+    again = run(asked, store=store)
+    assert set(statuses(again).values()) == {Status.DONE}
+    assert counts(again) == (1, 4, 2, 1, 0, 0)
+
+
+def test_stopped_while_measuring_whole_batches_are_kept(kit: Kit, store: Store) -> None:
+    cancel = threading.Event()
+
+    def stop_in_the_second_batch(event: Event) -> None:
+        if event.text.startswith("batch 2: round 5 "):
+            cancel.set()
+
+    asked = ask(kit.folder, precisions="fp32")
+    stopped = run(asked, store=store, on_event=stop_in_the_second_batch, cancel=cancel)
+    assert {row.batch: row.status for row in stopped.rows} == {1: Status.DONE, 2: Status.CANCELLED}
+    assert [row.timing is not None for row in stopped.rows] == [row.batch == 1 for row in stopped.rows]
+    assert children() == []
+    again = run(asked, store=store)
+    assert set(statuses(again).values()) == {Status.DONE}
+    assert counts(again) == (0, 2, 2, 2, 2, 0)
+
+
+def test_a_fixed_batch_runs_at_its_size(kit: Kit, store: Store) -> None:
+    results = run(ask(kit.folder, model="fixed", data="random", precisions="fp32", batches="4"), store=store)
+    assert set(statuses(results).values()) == {Status.DONE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "fixed"}, r"batch is fixed to 4, and the batches \[1, 2\] were asked for\. Choose the batch 4"),
+        ({"data": "wide.npz"}, r"'x' expects \[\? × 4\], but the array 'x' of 'wide.npz' has \[60 × 5\]"),
+        ({"baseline": "tensorrt fp32"}, "'tensorrt fp32' for 'baseline'. Choose from: onnxruntime fp32, onnxruntime"),
+        ({"backends": "onnx"}, "Unknown backend 'onnx'. Choose from: tensorflow"),
+        ({"calibration_samples": 60}, "'data.npz' has 60 rows, but 60 are to be set aside for calibration"),
+    ],
+)
+def test_bad_input_is_found_before_anything_is_built(kit: Kit, store: Store, changes, says) -> None:
+    if "data" in changes:
+        changes = {"data": str(kit.folder / changes["data"])}
+    with pytest.raises(InputError, match=says):
+        run(ask(kit.folder, **changes), store=store)
+    assert not (store.root / "engine").exists()
+    assert children() == []
+
+
+@pytest.mark.slow
+def test_the_demo_is_compared_with_tensorflow(store_root: Path) -> None:
+    asked = ask(store_root, backends="tensorflow,onnxruntime", batches="1,2", calibration_samples=64)
+    results = run(dataclasses.replace(asked, model="demo", data="digits"), store=Store(store_root))
+    done = {row.row: row for row in results.rows if row.status != Status.UNSUPPORTED}
+    names = ("tensorflow fp32", "onnxruntime fp32", "onnxruntime int8")
+    assert {name: row.status for name, row in done.items()} == {f"{n} @{b}": Status.DONE for n in names for b in (1, 2)}
+    assert results.baseline == "tensorflow fp32"
+    assert results.notes[0].startswith("Export checked against the source on real samples")
+    for row in done.values():
+        assert row.accuracy.samples == 1500
+        assert 0.95 < row.accuracy.low < row.accuracy.value < row.accuracy.high < 1
+        assert row.engine.realized.layers[str(row.spec.precision)] >= 5
+    assert done["onnxruntime fp32 @1"].accuracy.agreement == 1
+    assert done["onnxruntime int8 @1"].accuracy.agreement > 0.98
+    again = run(dataclasses.replace(asked, model="demo", data="digits"), store=Store(store_root))
+    assert counts(again) == (0, 0, 0, 3, 6, 3)
