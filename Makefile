@@ -18,7 +18,7 @@ test: setup
 	@$(BIN)/python -m pytest $(ARGS)
 
 lab: setup
-	@$(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
+	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor

@@ -188,8 +188,6 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"  {backend.title:20}{'ready' if state else 'not ready: ' + state.reason}")
         if not state and state.fix:
             print(f"  {'':20}fix: {state.fix}")
-        for setting, reason in backend.without.items():
-            print(f"  {'':20}no {setting.replace('_', ' ')}: {reason}")
     if not any(backends.get(name).status() for name in backends.names()):
         healthy = False
     return 0 if healthy else 1

@@ -11,7 +11,7 @@ from lab import BROWSER_FLAGS, Lab, chromium, jupyter_lab, open_panel, put_noteb
 SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, and other tests need their own
 def browser() -> Iterator[Any]:
     """Chromium. Where there is none the tests are skipped, except under CI, where that is a failure."""
     path = chromium()
@@ -27,7 +27,7 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(browser: Any, store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with jupyter_lab(tmp_path_factory.mktemp("lab"), store_root) as running:
         yield running

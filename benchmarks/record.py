@@ -1,0 +1,86 @@
+"""Shared by the benchmarks: prints a table of figures, and keeps it in RESULTS.md where ``--record`` asks for that."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from workbench.machine import this_machine, version_of
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+HEADING = """# Results of the benchmarks
+
+Every section was written by its script with `--record`; nothing here is typed by hand.
+"""
+
+
+class Section(NamedTuple):
+    """What one benchmark found."""
+
+    title: str
+    script: str
+    method: str  # one sentence
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    libraries: Sequence[str]  # distributions whose versions matter here
+    notes: Sequence[str] = ()
+
+    def text(self) -> str:
+        """The section as Markdown."""
+        found = [(name, version_of(name)) for name in self.libraries]
+        versions = [f"Python {platform.python_version()}", *(f"{name} {version}" for name, version in found if version)]
+        lines = [
+            f"## {self.title}",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d} · {this_machine().label} · {', '.join(versions)} · "
+            f"`python benchmarks/{self.script}`",
+            "",
+            self.method,
+            "",
+            *_table(self.columns, self.rows),
+        ]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line with ``--record``."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--record", action="store_true", help=f"write the figures into {RESULTS.name}")
+    return made
+
+
+def tell(section: Section, *, record: bool) -> None:
+    """Print a section; with ``record`` also put it into RESULTS.md, in the place of the one with its title."""
+    print(section.text())
+    if record:
+        before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else HEADING
+        RESULTS.write_text(replaced(before, section.title, section.text()), encoding="utf-8")
+        print(f"recorded in {RESULTS}")
+
+
+def replaced(document: str, title: str, text: str) -> str:
+    """``document`` with ``text`` in the place of its section ``title``, or at its end."""
+    head, *sections = re.split(r"^(?=## )", document, flags=re.MULTILINE)
+    kept = {section.splitlines()[0].removeprefix("## "): section for section in sections}
+    kept[title] = text
+    return "\n".join(part.strip("\n") + "\n" for part in (head, *kept.values()))
+
+
+def verdict(value: float, low: float, high: float) -> str:
+    """The plain answer of every benchmark."""
+    return f"within target: {'yes' if low <= value <= high else 'no'}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    every = [tuple(columns), *map(tuple, rows)]
+    widths = [max(len(row[place]) for row in every) for place in range(len(columns))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in every]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
