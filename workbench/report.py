@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
 
@@ -51,16 +51,18 @@ def execute(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    log = output.with_suffix(".log")
     with _writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
+        messages = log.open("wb")
     try:
         papermill.execute_notebook(
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
             parameters=parameters,
             kernel_name=KERNEL,
             progress_bar=False,
-            kernel_manager_class=_this_interpreter(),
+            kernel_manager_class=_this_interpreter(messages),
             stdout_file=_Lines(progress or (lambda _: None)),
         )
     except PapermillExecutionError as cause:
@@ -71,9 +73,13 @@ def execute(
     except WorkbenchError:  # from ``progress``, which may ask for the work to stop
         raise
     except Exception as cause:
+        told = log.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise RunError(
-            f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}"
+            f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}", log=told
         ) from cause
+    finally:
+        messages.close()
+        log.unlink(missing_ok=True)
 
 
 class _Lines:
@@ -93,8 +99,11 @@ class _Lines:
         """Nothing to do: a line that is not whole yet waits for its end."""
 
 
-def _this_interpreter() -> Any:
-    """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3."""
+def _this_interpreter(messages: BinaryIO) -> Any:
+    """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3.
+
+    What the kernel says outside of cells goes to ``messages``: on a terminal it would be noise, above all at Ctrl-C.
+    """
     import zmq
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
@@ -106,6 +115,9 @@ def _this_interpreter() -> Any:
             # older versions of jupyter_client do not know it; without it the kernel warns about plain TCP
             if self.has_trait("transport_encryption") and zmq.has("curve"):
                 self.transport_encryption = "auto"
+
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            await super().start_kernel(stdout=messages, stderr=messages, **options)
 
         @property
         def kernel_spec(self) -> Any:
