@@ -91,6 +91,42 @@ def test_bf16_that_nobody_asked_for_would_be_caught():
     assert judge(Precision.FP32, RealizedPrecision({"fp32": 6}, "test")) == ""
 
 
+def test_layers_inside_a_loop_count_for_onnx_runtime(tmp_path):
+    """A recurrent layer becomes a loop; an engine whose loop stayed FP32 must not be called INT8 throughout."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from workbench.backends.onnxruntime import _realized
+
+    def value(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inner = [
+        value("i", TensorProto.INT64, []),
+        value("go", TensorProto.BOOL, []),
+        value("h", TensorProto.FLOAT, [1, 4]),
+    ]
+    outer = [value("same", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1, 4])]
+    steps = [helper.make_node("MatMul", ["h", "w"], ["next"]), helper.make_node("Identity", ["go"], ["same"])]
+    loop = helper.make_node("Loop", ["n", "yes", "x"], ["y"], body=helper.make_graph(steps, "body", inner, outer))
+    constants = {"w": np.eye(4, dtype="f4"), "n": np.int64(3), "yes": np.bool_(True)}
+    graph = helper.make_graph(
+        [loop],
+        "recurrent",
+        [value("x", TensorProto.FLOAT, [1, 4])],
+        [value("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    (tmp_path / "loop.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    assert _realized(tmp_path / "loop.onnx").layers == {"fp32": 1}
+
+
+def test_a_mixed_engine_is_called_mixed():
+    assert RealizedPrecision({"int8": 5, "fp32": 1}, "test").label == "int8 5/6"
+    assert RealizedPrecision({"int8": 2, "fp32": 2}, "test").label == "fp32 2/4 + int8 2/4"
+    assert RealizedPrecision({"int8": 2}, "test").label == "int8"
+    assert RealizedPrecision({}, "test").label == "unknown"
+
+
 def test_tensorrt_names_the_node_it_refuses(kit):
     """The INT8 form for CPU kernels has unsigned, shifted activations, which TensorRT does not take."""
     spec = kit.spec("tensorrt", Precision.INT8)

@@ -163,12 +163,14 @@ class RealizedPrecision:
 
     @property
     def label(self) -> str:
-        """``int8``, or ``int8 5/6`` where some layers of weight kept another format."""
+        """``int8``, or ``int8 5/6`` where one layer with weights kept another format, or ``fp32 2/4 + int8 2/4``."""
         if not self.layers:
             return "unknown"
         total = sum(self.layers.values())
-        name, count = max(self.layers.items(), key=lambda item: item[1])
-        return name if count == total else f"{name} {count}/{total}"
+        most = max(self.layers.values())
+        if most == total:
+            return next(name for name, count in self.layers.items() if count)
+        return " + ".join(f"{name} {most}/{total}" for name, count in sorted(self.layers.items()) if count == most)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.machine import version_of
+from workbench.onnx_file import graphs
 from workbench.protocols import YES, Availability, Built, Progress, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 FILE = "engine.onnx"
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
-INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"}
-FLOAT_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul"}
+INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul",
+            "DynamicQuantizeLSTM", "QAttention"}  # fmt: skip
+FLOAT_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul", "GRU", "LSTM", "RNN"}
 
 
 class OnnxRuntime:
@@ -117,13 +119,15 @@ def _options(spec: EngineSpec) -> Any:
 
 
 def _realized(path: Path) -> RealizedPrecision:
-    """Count the layers with weights in the optimized graph by the format they compute in."""
+    """Count the layers with weights in the optimized graph, bodies of loops included, by the format they compute in."""
     import onnx
 
-    graph = onnx.load(path).graph
-    types = _tensor_types(graph)
+    parts = list(graphs(onnx.load(path).graph))
+    types: dict[str, str] = {}
+    for part in parts:
+        types |= _tensor_types(part)
     counts: Counter[str] = Counter()
-    for node in graph.node:
+    for node in (node for part in parts for node in part.node):
         if node.op_type in INT8_OPS:
             counts["int8"] += 1
         elif node.op_type in FLOAT_OPS:
