@@ -1,10 +1,12 @@
 """Is the median that the workbench reports the same as that of a bare loop?
 
 Method. Chains of MatMul and Relu of growing size, and the demo, become ONNX Runtime FP32 engines through ``workbench.run``.
-Each engine file is then opened by three processes: the workbench's worker, told what ``workbench.measure`` tells it, and two
-of ``bare_loop.py``. In every round each times one block, in random order, one at a time. Ratios are taken within a round; their
-95 % interval is ``workbench.stats.ratio_interval``. The second bare loop against the first is the control: what two processes
-that do the same differ by. One thread, and the workbench's own block length and pauses.
+Each engine file is opened by three processes: the workbench's worker, told what ``workbench.measure`` tells it, and two of
+``bare_loop.py``. In every round each times one block, in random order, one at a time; a ratio is taken within a round. Two
+processes that do the very same differ by several percent for as long as they live, by where their memory came to lie, so all
+three are started anew after a few rounds: a start's ratio is the median of its rounds, and the 95 % interval
+(``workbench.stats.ratio_interval``) is over starts. The second bare loop against the first is the control. One thread, and the
+workbench's own block length and pauses.
 
 The workbench's region is host to host: NumPy arrays in, a dict of NumPy arrays out. So its calls also hold one Python call
 and the making of that dict, which the bare loop does not.
@@ -14,116 +16,82 @@ Target: within 3 % where a bare call takes over 0.2 ms, within 10 microseconds w
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple, Self
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
-from record import ROOT, Section, parser, tell, verdict
-from stores import store_with_demo
+from models import SIZES, chain, store_with_demo
+from record import Section, parser, tell, verdict
+from turns import BATCH, Found, built, measured
 
-from workbench import Experiment, backends, benchmark, run
-from workbench.data import Samples, dataset, save_samples
-from workbench.records import EngineRecord, TimingPlan, to_json
 from workbench.stats import ratio_interval
 from workbench.store import Store
-from workbench.worker import QUIET_ENV, Worker, thread_env
 
-PLAN = TimingPlan()
-BATCH = 8
-SIZES = ((2, 16), (4, 160), (6, 384), (8, 640), (10, 1280))  # layers and width: about 0.01, 0.05, 0.3, 1 and 5 ms
 SMALL_NS = 200_000
 SHARE, LIMIT_US = 0.03, 10.0
-ENV = {"CUDA_VISIBLE_DEVICES": "-1", **thread_env(1)}
 
 
-class Found(NamedTuple):
-    """Durations in nanoseconds, one list per round."""
-
-    bare: list[list[int]]
-    again: list[list[int]]
-    workbench: list[list[int]]
-
-
-class BareLoop:
-    """The parent's end of ``bare_loop.py``."""
-
-    def __init__(self, engine: Path, feeds: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("bare_loop.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **QUIET_ENV, **ENV},
-        )
-        self._ask(engine=str(engine), feeds=str(feeds), threads=1, warm_up_s=PLAN.warm_up_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
-
-    def block(self) -> list[int]:
-        return json.loads(self._ask(seconds=PLAN.block_s, reheat_s=benchmark.REHEAT_S))
-
-    def _ask(self, **what: Any) -> str:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
+def row(name: str, starts: list[Found]) -> tuple[str, ...]:
+    bare = float(np.median(np.concatenate([block for start in starts for block in start.bare])))
+    own = float(np.median(np.concatenate([block for start in starts for block in start.workbench])))
+    ratio = _over_starts([_ratio(start.workbench, start.bare) for start in starts])
+    control = _over_starts([_ratio(start.again, start.bare) for start in starts])
+    more_us = (own - bare) * 1e-3
+    if bare > SMALL_NS:
+        target, answer = f"within {SHARE:.0%}", verdict(ratio[0], 1 - SHARE, 1 + SHARE)
+    else:
+        target, answer = f"within {LIMIT_US:.0f} µs", verdict(more_us, -LIMIT_US, LIMIT_US)
+    medians = f"{bare * 1e-3:.1f} µs", f"{own * 1e-3:.1f} µs", f"{more_us:+.1f} µs"
+    return (name, *medians, _told(ratio), _told(control), target, answer)
 
 
-def chain(path: Path, layers: int, width: int) -> Path:
-    """``layers`` times MatMul and Relu; weights scaled so that values neither grow nor vanish into slow subnormals."""
-    draw = np.random.default_rng(0)
-    weights, nodes = [], []
-    for layer in range(layers):
-        weight = draw.standard_normal((width, width), dtype=np.float32) * np.float32((2 / width) ** 0.5)
-        weights.append(numpy_helper.from_array(weight, f"w{layer}"))
-        nodes.append(helper.make_node("MatMul", [f"x{layer}", f"w{layer}"], [f"m{layer}"]))
-        nodes.append(helper.make_node("Relu", [f"m{layer}"], [f"x{layer + 1}"]))
-    ends = [helper.make_tensor_value_info(f"x{end}", TensorProto.FLOAT, ["n", width]) for end in (0, layers)]
-    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
+def _ratio(above: list[list[int]], below: list[list[int]]) -> float:
+    """Of one start: the median of the rounds' ratios."""
+    return float(np.median([np.median(a) / np.median(b) for a, b in zip(above, below, strict=True)]))
 
 
-def built(model: str, store: Store) -> tuple[EngineRecord, Samples]:
-    """The model's ONNX Runtime FP32 engine, and samples for it."""
-    asked = Experiment(model=model, backends=("onnxruntime",), precisions=("fp32",), batches=(BATCH,))
-    results = run(asked, store=store, only="build")
-    engine = results.rows[0].engine
-    if engine is None:
-        raise RuntimeError(f"{model} was not built: {results.rows[0].failure}")
-    return engine, dataset("auto", results.model, 0, 0, demo=model == "demo").test
+def _over_starts(ratios: list[float]) -> tuple[float, float, float]:
+    interval = ratio_interval(ratios)
+    if interval is None:
+        raise SystemExit("Too few starts for an interval; give at least 6.")
+    return interval
 
 
-def measured(engine: EngineRecord, samples: Samples, store: Store, scratch: Path, rounds: int) -> Found:
-    """Three processes take turns with the same engine file."""
-    folder = store.path("engine", engine.key)
-    save_samples(samples, scratch / "samples.npz")
-    np.savez(scratch / "feeds.npz", **samples.feeds(0, BATCH))
-    file = folder / "engine.onnx"
-    with (
-        BareLoop(file, scratch / "feeds.npz") as bare,
-        BareLoop(file, scratch / "feeds.npz") as again,
-        Worker(store.log_path("overhead"), env=ENV) as worker,
-    ):
-        worker.call("hello", modules=list(backends.get("onnxruntime").imports))
-        worker.call("open_engine", engine=str(folder), record=to_json(engine))
-        where = str(scratch / "samples.npz")
-        worker.call("prepare_timing", samples=where, batch=BATCH, region=PLAN.region, warm_up_s=PLAN.warm_up_s)
-        turns = (bare.block, again.block, lambda: worker.call("block", seconds=PLAN.block_s)["samples_ns"])
-        found = Found([], [], [])
-        for _ in range(rounds):
-            for turn in random.sample(range(3), 3):
-                found[turn].append(turns[turn]())
-        return found
+def _told(ratio: tuple[float, float, float]) -> str:
+    return f"{ratio[0]:.3f} ({ratio[1]:.3f} to {ratio[2]:.3f})"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--starts", type=int, default=15, help="times that all three processes are started anew")
+    options.add_argument("--rounds", type=int, default=5, help="rounds after every start")
+    options.add_argument(
+        "--without-demo", action="store_true", help="leave out the demo, whose export loads TensorFlow"
+    )
+    asked = options.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        store = Store(scratch / "store") if asked.without_demo else store_with_demo(scratch / "store")
+        models = {f"{n} × MatMul {width}": str(chain(scratch / f"{width}.onnx", n, width)) for n, width in SIZES}
+        for name, model in (models if asked.without_demo else {**models, "demo": "demo"}).items():
+            engine, samples = built(model, store)
+            starts = [measured(engine, samples, store, scratch, asked.rounds) for _ in range(asked.starts)]
+            rows.append(row(name, starts))
+            print(*rows[-1], sep="  ", flush=True)
+    section = Section(
+        title="What the workbench adds to a call",
+        script="overhead.py",
+        method=f"The same ONNX Runtime engine file, batch {BATCH}, one thread: a block by the workbench's worker against a "
+        f"block by a bare loop in a process of its own, {asked.rounds} interleaved rounds after each of {asked.starts} fresh "
+        "starts. Medians over all calls; ratios within rounds, with their 95 % interval over starts. Control: a second bare "
+        "loop against the first.",
+        columns=("model", "bare loop", "workbench", "more", "ratio", "control", "target", ""),
+        rows=rows,
+        libraries=("onnxruntime", "onnx", "numpy"),
+    )
+    tell(section, record=asked.record)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,16 +35,9 @@ class Section(NamedTuple):
         """The section as Markdown."""
         found = [(name, version_of(name)) for name in self.libraries]
         versions = [f"Python {platform.python_version()}", *(f"{name} {version}" for name, version in found if version)]
-        lines = [
-            f"## {self.title}",
-            "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {this_machine().label} · {', '.join(versions)} · "
-            f"`python benchmarks/{self.script}`",
-            "",
-            self.method,
-            "",
-            *_table(self.columns, self.rows),
-        ]
+        command = f"`python benchmarks/{self.script}`"
+        facts = (f"{datetime.now(UTC):%Y-%m-%d}", this_machine().label, ", ".join(versions), command)
+        lines = [f"## {self.title}", "", " · ".join(facts), "", self.method, "", *_table(self.columns, self.rows)]
         for note in self.notes:
             lines += ["", note]
         return "\n".join(lines) + "\n"
@@ -82,5 +75,7 @@ def verdict(value: float, low: float, high: float) -> str:
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     every = [tuple(columns), *map(tuple, rows)]
     widths = [max(len(row[place]) for row in every) for place in range(len(columns))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in every]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in every
+    ]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

@@ -58,7 +58,7 @@ def imports(repetitions: int) -> tuple[list[float], list[float]]:
 def panel() -> float:
     """Seconds from the start of the cell to the panel shown, in a fresh kernel."""
     with tempfile.TemporaryDirectory() as scratch:
-        manager = KernelManager(kernel_name="python3")
+        manager = KernelManager(kernel_name="python3", transport="ipc")
         spec = manager.kernel_spec
         assert spec is not None
         spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]

@@ -45,7 +45,7 @@ def test_a_single_probability_is_read_with_a_threshold():
         ),
         (
             {"output_0": np.full((2, 3), np.nan)},
-            "Output 'output_0' holds NaN where the source model's does not: the engine's range overflowed.",
+            "Output 'output_0' holds NaN or infinity where the source model's does not: the engine's range overflowed.",
         ),
     ],
 )
@@ -53,3 +53,26 @@ def test_outputs_that_do_not_match_are_refused(outputs, sentence):
     with pytest.raises(RunError) as caught:
         score("key", outputs, _logits([0, 1]), None)
     assert str(caught.value) == sentence
+
+
+def test_an_overflow_to_infinity_is_refused_and_the_sources_own_infinity_is_not():
+    source = {"output_0": np.array([[0.0, -np.inf], [1.0, 2.0]], "float32")}
+    result = score("key", {"output_0": np.array([[0.5, -np.inf], [1.0, 2.0]], "float32")}, source, None)
+    assert result.max_abs_diff == 0.5
+    with pytest.raises(RunError, match="holds NaN or infinity"):
+        score("key", {"output_0": np.array([[0.0, -np.inf], [1.0, np.inf]], "float32")}, source, None)
+
+
+def test_a_class_per_token_agrees_only_as_a_whole_and_has_no_metric():
+    source = np.eye(4, dtype="float32")[np.array([[0, 1, 2], [3, 3, 3]])]
+    engine = source.copy()
+    engine[0, 2] = np.eye(4, dtype="float32")[0]
+    result = score("key", {"t": engine}, {"t": source}, np.array([0, 3]))
+    assert result.agreement == 0.5
+    assert (result.value, result.labelled) == (None, False)
+
+
+def test_one_value_per_sample_has_a_metric_only_for_two_classes():
+    logits = {"z": np.array([[-3.0], [0.3], [4.0]], "float32")}
+    assert score("key", logits, logits, np.array([0, 1, 1])).value == 1.0  # 0.3 is a logit here: class 1
+    assert score("key", logits, logits, np.array([-3, 0, 4])).value is None

@@ -1,5 +1,6 @@
 """Runs the contract suite, and what is particular to one backend."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from workbench.errors import BuildError, InputError, PrecisionError
 from workbench.pipeline import build
 from workbench.precision import judge
 from workbench.protocols import Source
-from workbench.records import Precision, RealizedPrecision
+from workbench.records import Precision, RealizedPrecision, to_json
 from workbench.sources import Form, Sources, read_model
 from workbench.store import Store
 from workbench.worker import Pool
@@ -89,6 +90,31 @@ def test_fp16_on_onnx_runtime_is_caught_as_fp32(kit):
 def test_bf16_that_nobody_asked_for_would_be_caught():
     assert judge(Precision.FP32, RealizedPrecision({"bf16": 6}, "test"))
     assert judge(Precision.FP32, RealizedPrecision({"fp32": 6}, "test")) == ""
+
+
+STAGED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from workbench import backends
+from workbench.records import EngineRecord, from_json
+record = from_json(EngineRecord, json.loads(sys.argv[2]))
+shape = (64, 28, 28, 1)
+with backends.get("openvino").open(Path(sys.argv[1]), record) as session:
+    expected = session.run({"image": np.full(shape, 0.25, "float32")})["output_0"].copy()
+    call = session.stage({"image": np.full(shape, 0.25, "float32")})
+    junk = [np.full(shape, 1e30, "float32") for _ in range(50)]  # takes memory that nobody holds any more
+    call()
+    print(np.array_equal(session._request.get_output_tensor(0).data, expected))
+"""
+
+
+def test_openvino_keeps_what_was_staged(kit):
+    """Its request borrows the array's memory; the caller's array is gone by the time of the timed calls."""
+    engine = kit.runnable(kit.spec("openvino", Precision.FP32))
+    arguments = [str(kit.store.path("engine", engine.key)), json.dumps(to_json(engine))]
+    done = subprocess.run([sys.executable, "-c", STAGED, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
 def test_layers_inside_a_loop_count_for_onnx_runtime(tmp_path):

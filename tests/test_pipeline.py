@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 from collections import defaultdict
@@ -147,6 +148,19 @@ def test_measuring_again_builds_nothing(kit: Kit) -> None:
     assert counts(again) == (0, 4, 0, 2, 0, 2)
     assert all(a.timing.blocks != b.timing.blocks for a, b in zip(first.rows, again.rows, strict=True))
     assert [row.timing for row in run(asked, store=kit.store).rows] == [row.timing for row in again.rows]
+
+
+def test_timings_of_two_sessions_are_never_taken_for_one(kit: Kit, store: Store) -> None:
+    """As after a stop while timings were being kept: one engine's is of another session than the other's."""
+    asked = ask(kit.folder, precisions="fp32", batches="1")
+    run(asked, store=store)
+    (older, *_), newer = sorted((store.root / "timing").iterdir()), Store(store.root.parent / "newer")
+    run(asked, store=newer)
+    shutil.rmtree(store.root / "timing" / older.name)
+    shutil.copytree(newer.root / "timing" / older.name, store.root / "timing" / older.name)
+    mixed = run(asked, store=store)
+    assert (mixed.tally.measured, mixed.tally.reused_timings) == (2, 0)
+    assert len({row.timing.group for row in mixed.rows}) == 1
 
 
 def test_a_damaged_engine_is_built_again(kit: Kit, store: Store) -> None:

@@ -28,11 +28,13 @@ def score(
         reference: the source model's outputs, same names and shapes.
         labels: true classes, int, shape (n,); ``None`` where there are none.
 
-    The predicted class is the arg-max of the first output whose second axis has at least two entries; one value per
-    sample is read as a probability with the threshold 0.5.
+    The predicted class is the arg-max over the last axis of the first output that has one of at least two entries. Where
+    that output has more axes (a class per pixel or token), samples agree if all of their classes do, and there is no
+    metric. One value per sample stands for two classes: above 0.5 where the source model's values are probabilities,
+    else above 0; it has a metric only for labels 0 and 1.
 
     Raises:
-        RunError: names, shapes or counts differ, or an output holds NaN.
+        RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
     """
     import numpy as np
 
@@ -43,14 +45,17 @@ def score(
             raise RunError(
                 f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
             )
-        if array.dtype.kind == "f" and np.isnan(array).any() and not np.isnan(reference[name]).any():
+        if array.dtype.kind == "f" and (~np.isfinite(array) & np.isfinite(reference[name])).any():
             raise RunError(
-                f"Output '{name}' holds NaN where the source model's does not: the engine's range overflowed."
+                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
             )
     name = _class_output(reference)
-    ours, theirs = _classes(outputs[name]), _classes(reference[name])
+    threshold = _threshold(reference[name])
+    ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
     count = len(ours)
-    agree = int((ours == theirs).sum())
+    agree = int((ours == theirs).reshape(count, -1).all(axis=1).sum())
+    if labels is not None and not _labels_fit(reference[name], ours, labels):
+        labels = None
     agreement_low, agreement_high = stats.proportion_interval(agree, count)
     value = low = high = p_value = None
     fixed = broken = 0
@@ -81,24 +86,37 @@ def score(
 
 def _class_output(reference: Mapping[str, np.ndarray]) -> str:
     for name, array in reference.items():
-        if array.ndim == 2 and array.shape[1] > 1:
+        if array.ndim >= 2 and array.shape[-1] > 1:
             return name
     return next(iter(reference))
 
 
-def _classes(array: np.ndarray) -> np.ndarray:
-    """Predicted class of each sample, shape (n,). A map of classes is reduced over its last axis and compared as a whole."""
-    flat = array.reshape(len(array), -1)
-    if flat.shape[1] == 1:
-        single: np.ndarray = flat[:, 0] > 0.5 if flat.dtype.kind == "f" else flat[:, 0]
-        return single
-    classes: np.ndarray = flat.argmax(axis=1)
-    return classes
+def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
+    """Predicted class of each sample, shape (n,), or of each of its positions, shape (n, ...)."""
+    if array.ndim >= 2 and array.shape[-1] > 1:
+        classes: np.ndarray = array.argmax(axis=-1)
+        return classes
+    single: np.ndarray = array.reshape(len(array), -1)
+    single = single[:, 0] if single.shape[1] == 1 else single
+    return single > threshold if single.dtype.kind == "f" else single
+
+
+def _threshold(reference: np.ndarray) -> float:
+    """Where one value per sample turns from class 0 to class 1."""
+    return 0.5 if reference.size == 0 or (reference.min() >= 0 and reference.max() <= 1) else 0.0
+
+
+def _labels_fit(output: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether the metric says anything: one class per sample, and two of them where there is one value."""
+    if classes.ndim != 1 or labels.ndim != 1:
+        return False
+    return (output.ndim >= 2 and output.shape[-1] > 1) or bool(((labels == 0) | (labels == 1)).all())
 
 
 def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
+    """Over the values that are finite in both."""
     import numpy as np
 
-    if one.size == 0:
-        return 0.0
-    return float(np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))))
+    ours, theirs = one.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0

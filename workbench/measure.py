@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,6 +179,8 @@ def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) ->
         if facts is None:
             return False
         found.append(from_json(Timing, facts))
+    if len({timing.group for timing in found}) != 1:
+        return False  # a later session measured only some of them again: these did not all take turns
     for row, timing in zip(rows, found, strict=True):
         board.update(row, f"{_told(row, timing)} (from the store)", status=Status.DONE, timing=timing, reused=True)
     board.count(reused_timings=len(rows))
@@ -188,6 +191,8 @@ def _measure_group(bench: Bench, group: str, batch: int, samples: str, region: R
     """Interleaved rounds over every variant of one batch size that is still alive."""
     board, plan = bench.board, bench.experiment.plan
     began = time.monotonic()
+    session = f"{group}-{uuid.uuid4().hex[:8]}"  # only those that took turns in this very session may be compared
+    disturbed = False  # by the threads of the variant before, which had not come to rest
     turns = []
     for row in board.rows:
         opened = bench.get(row.engine.key) if row.engine else None
@@ -209,10 +214,12 @@ def _measure_group(bench: Bench, group: str, batch: int, samples: str, region: R
             except WorkbenchError as error:
                 bench.drop(key, "measure", error)
                 continue
-            samples_ns = tuple(answer.pop("samples_ns"))
-            turn.blocks += (Block(round=number, position=position, samples_ns=samples_ns, **answer),)
+            samples_ns, rested = tuple(answer.pop("samples_ns")), answer.pop("quiet")
+            quiet = rested and not disturbed
+            disturbed = not rested
+            turn.blocks += (Block(round=number, position=position, samples_ns=samples_ns, quiet=quiet, **answer),)
     for turn in turns:
-        _keep(bench, turn, group, batch, region)
+        _keep(bench, turn, group, session, region)
     board.count(measure_s=time.monotonic() - began)
 
 
@@ -232,21 +239,28 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
     return True
 
 
-def _keep(bench: Bench, turn: Turn, group: str, batch: int, region: Region) -> None:
+def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) -> None:
     """Store one variant's timing and show it."""
     engine = turn.row.engine
     if engine is None or bench.get(engine.key) is None:
         return
+    try:
+        peak = turn.worker.call("peak")["peak_rss_bytes"]
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        bench.drop(engine.key, "measure", error)
+        return
     timing = Timing(
         engine_key=engine.key,
-        batch=batch,
+        batch=turn.row.batch,
         region=region,
-        group=group,
+        group=session,
         blocks=turn.blocks,
         warm_up_ns=turn.warm_up_ns,
         load_s=turn.opened["load_s"],
         base_rss_bytes=turn.opened["rss_bytes"],
-        peak_rss_bytes=turn.worker.call("peak")["peak_rss_bytes"],
+        peak_rss_bytes=peak,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     bench.store.put("timing", _timing_key(group, engine.key), to_json(timing))

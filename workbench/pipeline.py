@@ -325,5 +325,6 @@ def _repro(experiment: Experiment, row: Result) -> str:
         backends=(row.spec.backend_and_mode,),
         precisions=(str(row.spec.precision),),
         batches=(row.batch,),
+        baseline="",
     )
     return alone.papermill_command()

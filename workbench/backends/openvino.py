@@ -82,6 +82,7 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
+        self._staged: dict[str, np.ndarray] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +96,8 @@ class OpenVinoSession:
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         import openvino
 
-        for name, array in feeds.items():
+        self._staged = dict(feeds)  # the request borrows their memory and does not keep them alive
+        for name, array in self._staged.items():
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
         request = self._request
 
