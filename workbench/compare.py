@@ -48,6 +48,8 @@ COLUMNS = (
 )
 WHOLE = ("batch", "fixed", "broken")
 WORDS = ("variant", "status", "verdict", "asked", "built", "note")
+WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "note")
+"""Left out where the table has to fit a terminal."""
 ABSENT = "–"
 TERMINAL_WIDTH = 140
 
@@ -255,7 +257,7 @@ def text_table(results: Results, baseline: str = "") -> str:
 
     """
     frame = _readable(table(results, baseline))
-    names = [name for name in frame.columns if name not in ("p95 ms", "peak MiB", "engine MB", "build s", "note")]
+    names = [name for name in frame.columns if name not in WIDE_ONLY]
     width = {name: max(map(len, [name, *frame[name]])) for name in names}
     for optional in ("fixed/broken", "agrees", "p99 ms"):
         if sum(width.values()) + 2 * len(width) - 2 > TERMINAL_WIDTH:
@@ -324,8 +326,10 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "batch": str(row["batch"]),
         "p50 ms": digits(row["p50 ms"]),
         "speed-up": speedup_text(row["verdict"], row["speed-up"], row["low"], row["high"]),
+        "p90 ms": digits(row["p90 ms"]),
         "p95 ms": digits(row["p95 ms"]),
         "p99 ms": digits(row["p99 ms"]),
+        "queries/s": digits(row["queries/s"]),
         "samples/s": digits(row["samples/s"]),
         "built": built,
         "top-1 accuracy": _interval(row["top-1 %"], row["acc low"], row["acc high"]),
