@@ -30,15 +30,15 @@ def gaps(journal: list[dict[str, Any]], results: Results) -> list[tuple[str, flo
     last = journal[-1]["s"]
     built = max((line["s"] for line in journal if line.get("status") in (Status.BUILT, Status.FAILED)), default=0.0)
     begun = next((line["s"] for line in journal if line.get("status") == Status.PREPARING), 0.0)
-    started = next((line["s"] for line in journal if line["text"].startswith("starting ")), built)
+    start = next((line for line in journal if line["text"].startswith("starting ")), {"s": built, "text": "no workers"})
+    started = start["s"]
     warm = next((line["s"] for line in journal if line.get("status") == Status.MEASURING), started)
     place = next((at for at, line in enumerate(journal) if line.get("status") == Status.SCORING), len(journal) - 1)
     timed = journal[place - 1]["s"]
-    engines = len({row.engine.key for row in results.rows if row.engine})
     parts = [
         ("reading the model and the data", results.tally.wall_s - last + begun),
         ("ending the builders, preparing the reference", started - built),
-        (f"starting {engines} workers, opening the engines", warm - started),
+        (f"{start['text']}, opening the engines", warm - started),
         ("scoring (to the end of the last worker)", last - timed),
     ]
     known = results.tally.build_s + results.tally.measure_s + sum(seconds for _, seconds in parts)

@@ -91,7 +91,7 @@ def _fp16(source: Path, into: Path) -> dict[str, Any]:
 
     model = onnx.load(source)
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer):
-        raise InputError("The model already holds 16-bit weights. Ask for fp32 to use it as it is.")
+        raise InputError("The model already holds 16-bit weights. Open the FP32 model it was made from.")
     with warnings.catch_warnings(record=True) as caught, during("rewrite", "the model to FP16", ExportError):
         warnings.simplefilter("always")
         result = float16.convert_float_to_float16(
@@ -214,8 +214,7 @@ def _refuse_quantized(model: Any) -> None:
     found = sorted({node.op_type for part in graphs(model.graph) for node in part.node if node.op_type in kinds})
     if found:
         raise InputError(
-            f"The model is quantized already (it holds {', '.join(found)}). Ask for fp32 to use it as it is, or open the "
-            "model it was made from."
+            f"The model is quantized already (it holds {', '.join(found)}). Open the model it was made from."
         )
 
 
