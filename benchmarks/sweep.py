@@ -30,7 +30,8 @@ def gaps(journal: list[dict[str, Any]], results: Results) -> list[tuple[str, flo
     last = journal[-1]["s"]
     built = max((line["s"] for line in journal if line.get("status") in (Status.BUILT, Status.FAILED)), default=0.0)
     begun = next((line["s"] for line in journal if line.get("status") == Status.PREPARING), 0.0)
-    start = next((line for line in journal if line["text"].startswith("starting ")), {"s": built, "text": "no workers"})
+    nothing: dict[str, Any] = {"s": built, "text": "starting no workers"}
+    start = next((line for line in journal if line["text"].startswith("starting ")), nothing)
     started = start["s"]
     warm = next((line["s"] for line in journal if line.get("status") == Status.MEASURING), started)
     place = next((at for at, line in enumerate(journal) if line.get("status") == Status.SCORING), len(journal) - 1)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import os
 import re
+import signal
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workbench import report
@@ -168,6 +174,24 @@ def test_progress_may_stop_the_run(tmp_path):
     notebook = write(tmp_path / "in.ipynb", new_code_cell("print('Here')"))
     with pytest.raises(Cancelled, match=r"^Stopped at Here\.$"):
         report.execute(notebook, tmp_path / "out.ipynb", {}, progress=stop)
+
+
+def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, monkeypatch, caplog):
+    async def late(self, *given, **options):
+        await asyncio.sleep(1.5)  # papermill looks once a second whether the kernel lives
+        await AsyncKernelManager._async_cleanup_resources(self, *given, **options)
+
+    monkeypatch.setattr(AsyncKernelManager, "cleanup_resources", late)
+    notebook = write(tmp_path / "in.ipynb", new_code_cell("import time\nprint('Here', flush=True)\ntime.sleep(60)"))
+    with pytest.raises(KeyboardInterrupt):
+        report.execute(
+            notebook,
+            tmp_path / "out.ipynb",
+            {},
+            progress=lambda _: threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(),
+        )
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_wrong_paths_are_told_in_one_sentence(tmp_path):

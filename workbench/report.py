@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from contextlib import contextmanager, suppress
@@ -56,6 +57,8 @@ def execute(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
         messages = log.open("wb")
+    for name in ("asyncio", "papermill"):
+        logging.getLogger(name).addFilter(_not_a_dead_kernel)
     try:
         papermill.execute_notebook(
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
@@ -80,6 +83,15 @@ def execute(
     finally:
         messages.close()
         log.unlink(missing_ok=True)
+
+
+def _not_a_dead_kernel(record: logging.LogRecord) -> bool:
+    """Ctrl-C leaves papermill's own wait for the kernel behind, whose end both would print, one as a traceback.
+
+    Nothing is lost: a kernel that dies without Ctrl-C ends :func:`execute` with the same error.
+    """
+    ended = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+    return ended != "DeadKernelError" and not record.getMessage().startswith("Kernel died")
 
 
 class _Lines:
