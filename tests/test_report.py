@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workbench import report
@@ -176,9 +177,10 @@ def test_progress_may_stop_the_run(tmp_path):
         report.execute(notebook, tmp_path / "out.ipynb", {}, progress=stop)
 
 
-def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(("during", "after"), [(1.5, 0), (0, 1.5)])
+def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, monkeypatch, caplog, during, after):
     async def late(self, *given, **options):
-        await asyncio.sleep(1.5)  # papermill looks once a second whether the kernel lives
+        await asyncio.sleep(during)  # nbclient looks once a second whether the kernel lives
         await AsyncKernelManager._async_cleanup_resources(self, *given, **options)
 
     monkeypatch.setattr(AsyncKernelManager, "cleanup_resources", late)
@@ -190,6 +192,7 @@ def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, mon
             {},
             progress=lambda _: threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(),
         )
+    ensure_event_loop().run_until_complete(asyncio.sleep(after))
     gc.collect()
     assert caplog.messages == []
 

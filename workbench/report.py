@@ -58,7 +58,7 @@ def execute(
         output.touch()
         messages = log.open("wb")
     for name in ("asyncio", "papermill"):
-        logging.getLogger(name).addFilter(_not_a_dead_kernel)
+        logging.getLogger(name).addFilter(_not_of_the_left_behind)
     try:
         papermill.execute_notebook(
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
@@ -85,13 +85,13 @@ def execute(
         log.unlink(missing_ok=True)
 
 
-def _not_a_dead_kernel(record: logging.LogRecord) -> bool:
-    """Ctrl-C leaves papermill's own wait for the kernel behind, whose end both would print, one as a traceback.
+def _not_of_the_left_behind(record: logging.LogRecord) -> bool:
+    """Ctrl-C leaves nbclient's own waits for the kernel behind, whose ends would be printed, as tracebacks.
 
     Nothing is lost: a kernel that dies without Ctrl-C ends :func:`execute` with the same error.
     """
-    ended = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-    return ended != "DeadKernelError" and not record.getMessage().startswith("Kernel died")
+    said = record.getMessage()
+    return "coro=<NotebookClient." not in said and not said.startswith("Kernel died")
 
 
 class _Lines:
