@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from workbench import Experiment, backends, benchmark, run
-from workbench.data import Samples, dataset, save_samples
+from workbench.data import dataset
 from workbench.records import EngineRecord, TimingPlan, to_json
+from workbench.samples import Samples, save_samples
 from workbench.store import Store
 from workbench.worker import QUIET_ENV, Worker, thread_env
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from workbench import backends
-from workbench.data import Dataset, Samples
+from workbench.data import Dataset
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.pipeline import build, prepared
 from workbench.protocols import Backend
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, to_json
+from workbench.samples import Samples
 from workbench.sources import Sources
 from workbench.store import Store
 from workbench.worker import Pool, Worker, thread_env
@@ -103,7 +104,8 @@ def test_what_was_asked_for_was_built(kit, address, precision):
     engine = kit.engine(spec)
     layers = engine.realized.layers
     assert sum(layers.values()) == 6  # the demo has five convolutions and one dense layer
-    assert layers.get(str(precision), 0) >= 5
+    # the dense layer is below the size that dynamic quantization takes, and so is the first convolution
+    assert layers.get(str(precision), 0) >= (4 if address == "litert:dynamic" else 5)
     assert engine.realized.basis
     assert engine.library_version
     assert engine.size_bytes > 10_000
@@ -123,7 +125,8 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
     # 30 samples: not a multiple of 4 or 7, so the last batch is filled up and cut again
     for batch in (4, 7):
         np.testing.assert_allclose(outputs[batch]["output_0"], ours, atol=1e-5 if precision == Precision.FP32 else 0.15)
-    np.testing.assert_allclose(ours, theirs, atol={"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "int8": 0.4}[precision])
+    single = 0.02 if address == "litert:float16" else 1e-5  # its weights are stored with 11 bits
+    np.testing.assert_allclose(ours, theirs, atol={"fp32": single, "fp16": 0.02, "bf16": 0.1, "int8": 0.4}[precision])
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.9
 
 
@@ -148,7 +151,8 @@ def test_a_fixed_batch_is_built_and_runs(kit, expected, tmp_path, address):
     engine = kit.runnable(spec)
     with kit.open(engine) as worker:
         outputs = kit.outputs(worker, expected.samples, 4, tmp_path)
-    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=1e-5)
+    tolerance = 0.02 if address == "litert:float16" else 1e-5
+    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=tolerance)
 
 
 @pytest.mark.parametrize("address", backends.addresses())

@@ -12,12 +12,13 @@ from contract import *  # noqa: F403 - the suite is collected here
 from contract import Kit
 
 from workbench import backends
-from workbench.data import Samples, dataset
+from workbench.data import dataset
 from workbench.errors import BuildError, InputError, PrecisionError
 from workbench.pipeline import build
 from workbench.precision import judge
 from workbench.protocols import Source
 from workbench.records import Precision, RealizedPrecision, to_json
+from workbench.samples import Samples
 from workbench.sources import Form, Sources, read_model
 from workbench.store import Store
 from workbench.worker import Pool
@@ -54,7 +55,7 @@ def expected(kit, demo_folder, tmp_path_factory):
 
 
 def test_the_folder_is_the_registry():
-    assert backends.names() == ("tensorflow", "onnxruntime", "openvino", "tensorrt")
+    assert backends.names() == ("tensorflow", "litert", "onnxruntime", "openvino", "tensorrt")
     assert "tensorflow:xla" in backends.addresses()
 
 
@@ -63,6 +64,7 @@ def test_an_unknown_backend_lists_those_that_exist():
         backends.check("tensorrrt")
     assert str(caught.value) == (
         "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
+        "litert, litert:float16, litert:dynamic, "
         "onnxruntime, openvino, tensorrt."
     )
 
@@ -73,7 +75,7 @@ import sys
 from workbench import backends
 for name in backends.names():
     backends.get(name).status()
-print([m for m in ("tensorflow", "onnxruntime", "openvino", "tensorrt_rtx", "onnx", "numpy") if m in sys.modules])
+print([m for m in ("tensorflow", "ai_edge_litert", "onnxruntime", "openvino", "tensorrt_rtx", "onnx", "numpy") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from workbench.data import Samples, dataset, digits, load_samples, save_samples
+from workbench.data import dataset, digits
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
+from workbench.samples import Samples, load_samples, save_samples
 
 
 def model(*inputs: TensorSpec, classes: int = 10) -> Model:

@@ -25,7 +25,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = {
-    "IPython", "cattrs", "ipywidgets", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "pandas",
+    "IPython", "ai_edge_litert", "cattrs", "ipywidgets", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "pandas",
     "papermill", "scipy", "sklearn", "tensorflow", "tensorrt_rtx", "tf2onnx",
 }  # fmt: skip
 needs_make = pytest.mark.skipif(
@@ -95,7 +95,9 @@ def test_conda_offers_what_pyproject_does():
     )
     python_range = offered.pop("python").specifier
     assert python_range == requirements([f"python{PROJECT['project']['requires-python']}"])["python"].specifier
-    wanted = requirements([*PROJECT["project"]["dependencies"], *EXTRAS["openvino"], *EXTRAS["rtx"], *EXTRAS["gpu"]])
+    wanted = requirements(
+        [*PROJECT["project"]["dependencies"], *EXTRAS["openvino"], *EXTRAS["litert"], *EXTRAS["rtx"], *EXTRAS["gpu"]]
+    )
     wanted.pop("onnxruntime")  # onnxruntime-gpu brings the same module, and the two overwrite each other's files
     assert {name: one.specifier for name, one in offered.items()} == {
         name: one.specifier for name, one in wanted.items()
@@ -112,7 +114,7 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
         name, _, version = line.partition(" ;")[0].partition("==")
         pins.setdefault(canonicalize_name(name), []).append(version)
     pins["tensorflow"] = pins["tensorflow-cpu"]  # the Makefile chooses the wheel
-    lists = (PROJECT["project"]["dependencies"], EXTRAS["openvino"], EXTRAS["rtx"], EXTRAS["dev"])
+    lists = (PROJECT["project"]["dependencies"], EXTRAS["openvino"], EXTRAS["litert"], EXTRAS["rtx"], EXTRAS["dev"])
     for name, one in requirements([line for lines in lists for line in lines]).items():
         assert name in pins, name
         assert any(one.specifier.contains(version) for version in pins[name]), name
@@ -204,7 +206,7 @@ def test_make_report_leaves_one_file_that_needs_no_other(tmp_path, store_root):
 def test_make_doctor_lists_every_backend():
     done = subprocess.run(["make", "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for title in ("TensorFlow", "ONNX Runtime", "OpenVINO", "TensorRT for RTX"):
+    for title in ("TensorFlow", "LiteRT", "ONNX Runtime", "OpenVINO", "TensorRT for RTX"):
         assert re.search(rf"^  {title} +(ready|not ready: )", done.stdout, re.MULTILINE), title
 
 

@@ -43,10 +43,8 @@ def test_formats_are_recognized_without_loading_a_library(demo_folder):
     [
         ("gone.keras", None, "There is no model at"),
         ("empty.onnx", b"", "is empty"),
-        ("model.h5", b"data", ".h5 are not accepted yet"),
-        ("model.tflite", b"data", "tf2onnx.convert --tflite"),
         ("model.pt", b"data", "torch.onnx.export"),
-        ("frozen.pb", b"data", "--graphdef"),
+        ("weights.safetensors", b"data", "holds weights only"),
         ("saved_model.pb", b"data", "Give the folder"),
         ("photo.jpeg", b"data", "has the ending '.jpeg'"),
     ],
@@ -161,7 +159,7 @@ def test_a_custom_layer_is_named(tmp_path):
     keras.Sequential([keras.Input((4,)), Doubling(), keras.layers.Dense(2)]).save(tmp_path / "custom.keras")
     with pytest.raises(InputError) as error:
         inspect_model(tmp_path / "custom.keras")
-    assert "uses 'Doubling', which is not part of Keras" in one_sentence(error)
+    assert "asks for 'test_models.Doubling', which is not a layer of Keras" in one_sentence(error)
 
 
 def damage_keras(kind: str, whole: Path, path: Path) -> None:
@@ -188,9 +186,9 @@ def damage_keras(kind: str, whole: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("truncated", "is not a whole .keras file"),
-        ("random", "is not a whole .keras file"),
-        ("text", "is not a whole .keras file"),
+        ("truncated", "is not a whole archive"),
+        ("random", "is not a whole archive"),
+        ("text", "is not a whole archive"),
         ("flipped", "is damaged: its part 'model.weights.h5'"),
         ("hdf5", "is an HDF5 file: weights only"),
         ("config.json", "has no config.json inside"),
@@ -212,10 +210,14 @@ def test_signatures_are_chosen_and_listed(tmp_path):
     assert model.parameters == 8  # the counter of steps is no weight
     assert [str(spec) for spec in (*model.inputs, *model.outputs)] == ["x: float32 [? × 4]", "y: float32 [? × 2]"]
     assert inspect_model(folder, "half").parameters == 0
+    text = inspect_model(folder, "text")
+    assert text.inputs[0].dtype == "str"
+    assert "'words' holds text" in text.exportable
+    assert text.probe is not None
+    assert text.probe.free
     for asked, says in (
         ("", "several signatures and no serving_default; it has: half, score, text"),
         ("nosuch", "no signature 'nosuch'; it has: half, score, text"),
-        ("text", "The input 'words' holds text"),
     ):
         with pytest.raises(InputError) as error:
             inspect_model(folder, asked)
@@ -223,7 +225,7 @@ def test_signatures_are_chosen_and_listed(tmp_path):
 
 
 def test_a_signature_makes_no_sense_for_other_formats(tmp_path, demo_folder):
-    with pytest.raises(InputError, match="only a SavedModel has signatures"):
+    with pytest.raises(InputError, match="this Keras file has no signatures"):
         inspect_model(demo_folder / "demo.keras", "score")
 
 
@@ -238,18 +240,20 @@ def test_a_damaged_saved_model_is_explained(tmp_path, demo_folder, damage):
         shutil.rmtree(folder / "variables")
     with pytest.raises(InputError) as error:
         inspect_model(folder)
-    assert "could not load the SavedModel" in one_sentence(error)
+    assert ("is damaged" if damage == "graph" else "could not load the SavedModel") in one_sentence(error)
 
 
-def test_inputs_without_a_common_batch_are_refused(tmp_path):
+@pytest.mark.parametrize("shape", [(), (1, 4), (4,)])
+def test_an_input_without_the_batch_is_known_as_such(tmp_path, shape):
     from onnx import helper
 
     nodes = [helper.make_node("Mul", ["x", "scale"], ["y"])]
-    for shape in ((), (1, 4)):
-        proto = model_zoo.onnx_model(nodes, inputs={"x": ("n", 4), "scale": shape}, outputs={"y": ("n", 4)})
-        with pytest.raises(InputError) as error:
-            inspect_model(model_zoo.save(proto, tmp_path / "scaled.onnx"))
-        assert "Every input must begin with the same batch axis" in one_sentence(error)
+    proto = model_zoo.onnx_model(nodes, inputs={"x": ("n", 4), "scale": shape}, outputs={"y": ("n", 4)})
+    model = inspect_model(model_zoo.save(proto, tmp_path / "scaled.onnx"))
+    assert [spec.batch_axis for spec in model.inputs] == [0, None]
+    assert model.dynamic_batch
+    assert model.probe is not None
+    assert model.probe.worked == (1, 2, 3)
 
 
 @pytest.mark.parametrize("constants", [False, True])

@@ -18,6 +18,7 @@ from workbench.panel import Panel, is_interactive, show
 from workbench.panel_form import MAX_UPLOAD_BYTES, save_upload
 from workbench.panel_parts import NOTHING_YET
 from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
+from workbench.sources import Opened
 from workbench.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -303,7 +304,7 @@ def test_the_baseline_offers_the_variants(panel: Panel) -> None:
 def test_signatures_of_a_saved_model_are_offered(panel: Panel, model: str) -> None:
     tensor = TensorSpec("x", "float32", (None, 2))
     found = Model(model, "m", "saved_model", (tensor,), (tensor,), 1, 1, "0", "b", ("a", "b"))
-    panel._show_model((model, ""), found)
+    panel._show_model((model, "", "", ""), Opened(found))
     assert control(panel, "signature").options == ("a", "b")
     assert control(panel, "signature").layout.display is None
     assert panel.experiment.signature == "b"

@@ -296,12 +296,14 @@ def test_the_demo_is_compared_with_tensorflow(store_root: Path) -> None:
     names = ("tensorflow fp32", "onnxruntime fp32", "onnxruntime int8")
     assert {name: row.status for name, row in done.items()} == {f"{n} @{b}": Status.DONE for n in names for b in (1, 2)}
     assert results.baseline == "tensorflow fp32"
-    assert results.notes[0].startswith("Export checked against the source on real samples")
+    assert "compared on real, random, ramp, impulse inputs at batches 1, 7" in results.notes[0]
+    assert results.export.hops[0].max_rel_diff < 1e-5
+    assert results.examination["facts"]["flops"] > 1e6
     for row in done.values():
         assert row.accuracy.samples == 1500
-        assert 0.95 < row.accuracy.low < row.accuracy.value < row.accuracy.high < 1
+        assert 0.93 < row.accuracy.low < row.accuracy.value < row.accuracy.high < 1
         assert row.engine.realized.layers[str(row.spec.precision)] >= 5
     assert done["onnxruntime fp32 @1"].accuracy.agreement == 1
-    assert done["onnxruntime int8 @1"].accuracy.agreement > 0.98
+    assert done["onnxruntime int8 @1"].accuracy.agreement > 0.95
     again = run(dataclasses.replace(asked, model="demo", data="digits"), store=Store(store_root))
     assert counts(again) == (0, 0, 0, 3, 6, 3)

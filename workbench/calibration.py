@@ -13,7 +13,7 @@ from workbench.errors import ExportError, during
 from workbench.records import Calibration
 
 if TYPE_CHECKING:
-    from workbench.data import Samples
+    from workbench.samples import Samples
 
 PERCENTILE = 99.99
 BINS = 2048
@@ -151,7 +151,14 @@ def _collect(calibrator: Any, samples: Samples) -> None:
     """Run all samples in chunks. Each is collected by itself: the library stacks what it gets in one go, and a last,
     shorter chunk would not fit.
     """
-    fixed = calibrator.infer_session.get_inputs()[0].shape[0]
+    fixed = next(
+        (
+            i.shape[max(0, samples.axes.get(i.name, 0))]
+            for i in calibrator.infer_session.get_inputs()
+            if i.name in samples.inputs
+        ),
+        1,
+    )
     size = fixed if isinstance(fixed, int) else _CHUNK
     with contextlib.redirect_stdout(io.StringIO()), during("run", "the calibration samples", ExportError):
         for start in range(0, samples.count, size):

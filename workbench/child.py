@@ -42,11 +42,11 @@ def hello(progress: Progress, modules: list[str]) -> dict[str, Any]:
     return {"rss_bytes": memory()[0]}
 
 
-def inspect(progress: Progress, path: str, signature: str) -> Any:
+def inspect(progress: Progress, path: str, signature: str = "", input_shapes: str = "", input_values: str = "") -> Any:
     from workbench.models import inspect_model
 
     progress("read model")
-    return to_json(inspect_model(path, signature))
+    return to_json(inspect_model(path, signature, input_shapes, input_values))
 
 
 def train_demo(progress: Progress, into: str) -> Any:
@@ -55,45 +55,44 @@ def train_demo(progress: Progress, into: str) -> Any:
     return train(Path(into), progress)
 
 
-def export_saved_model(progress: Progress, keras: str, into: str) -> None:
-    from workbench.export import saved_model_from_keras
+def export_saved_model(progress: Progress, model: dict[str, Any], into: str) -> None:
+    from workbench.export import saved_model_of
 
     progress("export SavedModel")
-    saved_model_from_keras(Path(keras), Path(into))
+    saved_model_of(from_json(Model, model), Path(into))
 
 
 def export_onnx(
-    progress: Progress, saved_model: str, model: dict[str, Any], samples: str, real: bool, into: str
+    progress: Progress, model: dict[str, Any], saved_model: str | None, samples: str | None, into: str
 ) -> Any:
-    from workbench.data import load_samples
-    from workbench.export import onnx_from_saved_model
+    from workbench.export import export
+    from workbench.samples import load_samples
 
     record = from_json(Model, model)
-    check = onnx_from_saved_model(Path(saved_model), record, load_samples(Path(samples)), real, Path(into), progress)
-    return to_json(check)
+    real = load_samples(Path(samples)) if samples else None
+    return to_json(export(record, Path(saved_model) if saved_model else None, real, Path(into), progress))
 
 
-def copy_onnx(progress: Progress, model: dict[str, Any], into: str) -> None:
-    from workbench.export import onnx_from_onnx
+def examine(progress: Progress, path: str, model: dict[str, Any]) -> Any:
+    from workbench.examine import examine as look
 
-    progress("read ONNX")
-    onnx_from_onnx(from_json(Model, model), Path(into))
+    return to_json(look(Path(path), from_json(Model, model), progress))
 
 
 def rewrite(progress: Progress, source: str, form: str, into: str, samples: str | None, method: str | None) -> Any:
-    from workbench.data import load_samples
     from workbench.precision import rewrite as rewrite_onnx
+    from workbench.samples import load_samples
 
     calibration = load_samples(Path(samples)) if samples else None
     chosen = Calibration(method) if method else Calibration.MINMAX
     return rewrite_onnx(Path(source), form, Path(into), calibration=calibration, method=chosen, progress=progress)
 
 
-def fix_batch(progress: Progress, source: str, batch: int, into: str) -> None:
+def fix_batch(progress: Progress, source: str, batch: int, sizes: dict[str, list[int]], into: str) -> None:
     from workbench.precision import fix_batch as fix
 
     progress(f"fix batch to {batch}")
-    fix(Path(source), batch, Path(into))
+    fix(Path(source), batch, Path(into), sizes)
 
 
 def build(
@@ -104,6 +103,7 @@ def build(
     signature: str,
     spec: dict[str, Any],
     into: str,
+    samples: str | None = None,
 ) -> Any:
     """Build one engine and judge whether the precision that was asked for is the one that was built."""
     from workbench.backends import get
@@ -113,7 +113,7 @@ def build(
     for name in backend_modules(what.backend):
         importlib.import_module(name)
     specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
-    origin = Source(Path(source), specs[0], specs[1], signature)
+    origin = Source(Path(source), specs[0], specs[1], signature, Path(samples) if samples else None)
     progress("build")
     began = time.perf_counter()
     with during("build", what.label, BuildError):
@@ -136,7 +136,7 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
 
 def prepare_timing(progress: Progress, samples: str, batch: int, region: str, warm_up_s: float) -> Any:
     """Stage inputs of this batch size and warm up until stable."""
-    from workbench.data import load_samples
+    from workbench.samples import load_samples
 
     session = _session()
     feeds = load_samples(Path(samples)).feeds(0, batch)
@@ -157,35 +157,58 @@ def peak(progress: Progress) -> Any:  # noqa: ARG001
     return {"peak_rss_bytes": memory()[1]}
 
 
-def evaluate(progress: Progress, samples: str, batch: int, into: str) -> Any:
-    """Run every sample once, ``batch`` at a time, and write the outputs as an npz with one array per output."""
+def evaluate(
+    progress: Progress, samples: str, batch: int, into: str, outputs: list[dict[str, Any]] | None = None
+) -> Any:
+    """Run every sample once, ``batch`` at a time, and write the outputs as an npz with one array per output.
+
+    ``outputs`` says where each output has its batch (the first axis where nothing is said); in the file the first axis
+    is the sample. Outputs without a batch are left out where there are others with one.
+    """
     import numpy as np
 
-    from workbench.data import load_samples
+    from workbench.samples import load_samples
 
     session, data = _session(), load_samples(Path(samples))
+    layout = {spec.name: spec for spec in (from_json(TensorSpec, one) for one in outputs or ())}
+    whole = {name for name, spec in layout.items() if spec.batch_axis is None}
     progress(f"score {data.count} samples")
     parts: dict[str, list[Any]] = {}
     for start in range(0, data.count, batch):
         with during("run", f"samples {start} to {start + batch - 1}", RunError):
-            outputs = session.run(data.feeds(start, batch))  # always full: an engine may have a fixed batch
+            found = session.run(data.feeds(start, batch))  # always full: an engine may have a fixed batch
         left = min(batch, data.count - start)
-        for name, array in outputs.items():
-            if array.shape[:1] != (batch,):
-                raise RunError(
-                    f"Output '{name}' has the shape {array.shape} for a batch of {batch}; its first axis should be the batch."
-                )
-            parts.setdefault(name, []).append(array[:left].copy())
-    with Path(into).open("wb") as file:
+        for name, array in found.items():
+            if name in whole and len(whole) < len(found):
+                continue
+            parts.setdefault(name, []).append(_by_sample(name, array, layout.get(name), batch)[:left].copy())
+    with Path(into).open("wb") as file, during("join", "the outputs of all samples", RunError):
         arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-        np.savez(file, **arrays)
+        np.savez(
+            file, **{name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
+        )
     return {"samples": data.count}
+
+
+def _by_sample(name: str, array: Any, spec: TensorSpec | None, batch: int) -> Any:
+    """One output of one call with the sample as its first axis."""
+    import numpy as np
+
+    if spec is not None and spec.batch_axis is None:
+        return np.asarray(array)[np.newaxis]
+    axis, rows = (spec.batch_axis or 0, spec.rows) if spec else (0, 1)
+    if array.ndim <= axis or array.shape[axis] != batch * rows:
+        raise RunError(
+            f"Output '{name}' has the shape {array.shape} for a batch of {batch}; axis {axis} should have {batch * rows}."
+        )
+    moved = np.moveaxis(array, axis, 0)
+    return moved.reshape(batch, rows, *moved.shape[1:]) if rows > 1 else moved
 
 
 TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
-        hello, inspect, train_demo, export_saved_model, export_onnx, copy_onnx, rewrite, fix_batch, build,
+        hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
         open_engine, prepare_timing, block, peak, evaluate,
     )
 }  # fmt: skip

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
+from workbench.describe import batches_text, export_notes
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
+from workbench.formats import TITLES
+from workbench.records import Model
 
 HELP = {
-    "model": '"demo", or a .keras file, a SavedModel folder or an .onnx file',
-    "signature": "signature of a SavedModel; empty: serving_default",
+    "model": '"demo", or a .keras, .h5, .pb, .tflite or .onnx file, or a SavedModel folder',
+    "signature": 'signature of a SavedModel, or "x:0 -> y:0" of a frozen graph; empty: serving_default',
+    "input_shapes": 'sizes of inputs: "x:?x3x48x32..320..640" (? the batch, min..opt..max a range); empty: as declared',
+    "input_values": 'values of inputs that are made up: "sr=16000; ids=0..999"; empty: small ones',
     "data": '"auto", "digits", "random", or an .npz file with the inputs by name and labels as y',
     "backends": "which engines to build, comma-separated; backend or backend:mode",
     "precisions": "fp32, fp16, bf16, int8, comma-separated",
@@ -75,9 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     report.set_defaults(command=_report)
 
-    inspect = commands.add_parser("inspect", help="say what a model is: inputs, outputs, parameters, digest")
+    inspect = commands.add_parser("inspect", help="say what a model is, how it becomes ONNX, and who takes it")
     inspect.add_argument("model")
-    inspect.add_argument("--signature", default="")
+    for name in ("signature", "input_shapes", "input_values"):
+        inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
@@ -132,13 +138,34 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from workbench.sources import open_model
+    from workbench.examine import Examination, described
+    from workbench.records import from_json
+    from workbench.sources import examine_model
     from workbench.store import Store
 
-    model = open_model(options.model, options.signature, store=Store(options.store or None))
-    lines = [("model", model.path), ("format", model.format)]
+    asked = (options.model, options.signature, options.input_shapes, options.input_values)
+    opened = examine_model(
+        *asked, store=Store(options.store or None), say=lambda text: print(f"… {text}", file=sys.stderr)
+    )
+    lines = _model_lines(opened.model)
+    if opened.examination is not None:
+        for heading, told in described(from_json(Examination, opened.examination)):
+            lines += [(heading.lower() if number == 0 else "", text) for number, text in enumerate(told)]
+    if opened.check:
+        lines += [("to onnx" if number == 0 else "", note) for number, note in enumerate(export_notes(opened.check))]
+    if opened.problem:
+        lines.append(("to onnx", opened.problem))
+    for name, value in lines:
+        print(f"{name:18}{value}")
+    return 0
+
+
+def _model_lines(model: Model) -> list[tuple[str, str]]:
+    lines = [("model", model.path), ("format", TITLES[model.format])]
     if model.signatures:
         lines.append(("signature", f"{model.signature} (of: {', '.join(model.signatures)})"))
+    elif model.signature and model.format == "frozen_graph":
+        lines.append(("tensors", model.signature))
     lines += [("input", str(spec)) for spec in model.inputs]
     lines += [("output", str(spec)) for spec in model.outputs]
     lines += [
@@ -146,13 +173,14 @@ def _inspect(options: argparse.Namespace) -> int:
             "dynamic axes",
             "; ".join(f"{s.name} {list(s.dynamic_axes)}" for s in model.inputs if s.dynamic_axes) or "none",
         ),
+        ("batches", batches_text(model)),
         ("parameters", f"{model.parameters:,}"),
         ("size", f"{model.size_bytes / 1e6:.2f} MB"),
         ("sha256", model.digest),
     ]
-    for name, value in lines:
-        print(f"{name:14}{value}")
-    return 0
+    if model.quantized_how:
+        lines.append(("precision", f"{model.quantized or 'fp32'}: {model.quantized_how}"))
+    return lines + [("note", note) for note in model.notes]
 
 
 PACKAGES = (

@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.util
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, brief, writing
+from workbench.errors import InputError
+from workbench.records import TEXT
+from workbench.samples import WHOLE, Samples, read_npz
+from workbench.synthetic import generated
 
 if TYPE_CHECKING:
     import numpy as np
 
     from workbench.records import Model, TensorSpec
 
-RANDOM_SAMPLES = 256
-RANDOM_AXIS = 16
-"""Size given to a dynamic axis beyond the batch where the samples are random."""
-
+RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
+RANDOM_BYTES = 2**27
+"""Large inputs get fewer random samples, so that all of them together stay within this."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
 _LABEL_KEYS = ("y", "labels")
-_LABELS = "labels"
-_INPUT = "input:"
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Inputs by name, first axis = sample, and one class number per sample where known."""
-
-    name: str
-    inputs: dict[str, np.ndarray]
-    labels: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    @property
-    def count(self) -> int:
-        return len(next(iter(self.inputs.values())))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the names, dtypes, shapes and bytes of inputs and labels; the samples' own name is left out."""
-        total = hashlib.sha256()
-        for name, array in sorted(_arrays(self).items()):
-            total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            total.update(_contiguous(array).tobytes())
-        return total.hexdigest()
-
-    def take(self, chosen: slice | np.ndarray | list[int]) -> Samples:
-        """The chosen samples, in that order."""
-        return Samples(
-            self.name,
-            {name: array[chosen] for name, array in self.inputs.items()},
-            None if self.labels is None else self.labels[chosen],
-        )
-
-    def feeds(self, start: int, size: int) -> dict[str, np.ndarray]:
-        """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
-        import numpy as np
-
-        rows = np.arange(start, start + size) % self.count
-        return {name: _contiguous(array[rows]) for name, array in self.inputs.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +34,6 @@ class Dataset:
     test: Samples
     description: str
     real: bool
-
-
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return np.ascontiguousarray(array)
-
-
-def _arrays(samples: Samples) -> dict[str, np.ndarray]:
-    arrays = {_INPUT + name: array for name, array in samples.inputs.items()}
-    return arrays if samples.labels is None else {**arrays, _LABELS: samples.labels}
 
 
 def digits() -> tuple[Samples, Samples, Samples]:
@@ -145,19 +91,11 @@ def dataset(data: str, model: Model, calibration_samples: int, seed: int, demo: 
 
 
 def _random(model: Model, seed: int) -> Dataset:
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    inputs = {}
-    for spec in model.inputs:
-        shape = (RANDOM_SAMPLES, *(RANDOM_AXIS if size is None else size for size in spec.shape[1:]))
-        kind = np.dtype(spec.dtype).kind
-        if kind == "f":
-            inputs[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
-        else:  # small, so that they are valid indices of nearly any embedding
-            inputs[spec.name] = generator.integers(0, 2 if kind == "b" else 8, shape).astype(spec.dtype)
-    text = f"{RANDOM_SAMPLES} random inputs (seed {seed}): good for speed, no statement about accuracy, no INT8 calibration"
-    return Dataset(None, Samples("random", inputs), text, real=False)
+    one = generated(model.inputs, "random", 1).feeds(0, 1)
+    size_bytes = sum(array.nbytes for array in one.values())
+    count = max(FEWEST_RANDOM, min(RANDOM_SAMPLES, RANDOM_BYTES // max(1, size_bytes)))
+    text = f"{count} random inputs (seed {seed}): good for speed, no statement about accuracy, no INT8 calibration"
+    return Dataset(None, generated(model.inputs, "random", count, seed=seed), text, real=False)
 
 
 def _digits(model: Model, calibration_samples: int) -> Dataset:
@@ -194,7 +132,8 @@ def _first(calibration: Samples, wanted: int, where: str) -> Samples | None:
 def _from_npz(path: Path, model: Model, calibration_samples: int) -> Dataset:
     arrays = read_npz(path)
     single = len(model.inputs) == 1
-    inputs, calibration, used = {}, {}, set()
+    rows, constants, axes, calibration = {}, {}, {}, {}
+    used: set[str | None] = set()
     for spec in model.inputs:
         key = _key(arrays, [spec.name, *(["x"] if single else [])])
         if key is None:
@@ -203,21 +142,37 @@ def _from_npz(path: Path, model: Model, calibration_samples: int) -> Dataset:
                 f"'{path.name}' has no array '{spec.name}'; it has: {', '.join(sorted(arrays)) or 'none'}. Save it with "
                 f"the model's input names: {wanted}."
             )
-        inputs[spec.name] = _checked(spec, arrays[key], f"the array '{key}' of '{path.name}'")
+        used.add(key)
+        if spec.batch_axis is None and arrays[key].ndim == len(spec.shape):
+            constants[spec.name] = _constant(spec, arrays[key], f"the array '{key}' of '{path.name}'")
+            continue
+        rows[spec.name] = _checked(spec, arrays[key], f"the array '{key}' of '{path.name}'")
+        if spec.batch_axis != 0:
+            axes[spec.name] = WHOLE if spec.batch_axis is None else spec.batch_axis
         extra = _key(arrays, [f"calibration_{spec.name}", *(["x_calibration", "calibration_x"] if single else [])])
         if extra is not None:
             calibration[spec.name] = _checked(spec, arrays[extra], f"the array '{extra}' of '{path.name}'")
-        used |= {key, extra}
-    _same_length(inputs, path)
-    key = _key(arrays, [name for name in _LABEL_KEYS if name not in inputs])
-    labels = None if key is None else _labels(arrays[key], key, len(next(iter(inputs.values()))), path)
+        used.add(extra)
+    _same_length(rows, path)
+    samples = Samples(path.stem, rows, None, constants, axes)
+    key = _key(arrays, [name for name in _LABEL_KEYS if name not in rows and name not in constants])
+    labels = None if key is None else _labels(arrays[key], key, samples.count, path)
     _check_classes(model, labels, f"'{path.name}'")
-    samples = Samples(path.stem, inputs, labels)
-    chosen, test, text = _split(samples, calibration, model, calibration_samples, path)
+    chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
     ignored = sorted(set(arrays) - used - {key})
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     return Dataset(chosen, test, text, real=True)
+
+
+def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
+    """``array`` itself, if it can be fed whole to the input ``spec``, which has no batch axis."""
+    fits = all(size in (None, found) for size, found in zip(spec.shape, array.shape, strict=True))
+    if not fits or str(array.dtype) != spec.dtype:
+        raise InputError(
+            f"The input {spec} is fed whole, but {where} is {array.dtype} {list(array.shape)}. Save it in that form."
+        )
+    return array
 
 
 def _key(arrays: Mapping[str, Any], names: list[str]) -> str | None:
@@ -228,14 +183,18 @@ def _split(
     samples: Samples, given: dict[str, np.ndarray], model: Model, wanted: int, path: Path
 ) -> tuple[Samples | None, Samples, str]:
     if given:
-        missing = [spec.name for spec in model.inputs if spec.name not in given]
+        missing = [spec.name for spec in model.inputs if spec.name in samples.inputs and spec.name not in given]
         if missing:
             raise InputError(
                 f"'{path.name}' has calibration samples for some inputs only. Add calibration_{missing[0]}, or take the "
                 "others out."
             )
         _same_length(given, path)
-        calibration = _first(Samples(f"{path.stem}-calibration", given), wanted, f"the arrays of '{path.name}'")
+        calibration = _first(
+            replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None),
+            wanted,
+            f"the arrays of '{path.name}'",
+        )
         return calibration, samples, f"{samples.count:,} samples of {path.name}, calibrated with its calibration arrays"
     if wanted == 0:
         return None, samples, f"{samples.count:,} samples of {path.name}"
@@ -253,36 +212,12 @@ def _split(
     )
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file. Pickled objects are refused, because loading one runs code."""
-    import numpy as np
-
-    what = f"The data '{path}'"
-    if not path.is_file():
-        raise InputError(f"{what} was not found. Give data as 'auto', 'digits', 'random', or the path of an .npz file.")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise InputError(f"{what} is a single array. Save it by name: numpy.savez('data.npz', x=array).")
-            return {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
-    except Exception as cause:
-        if "allow_pickle" in str(cause) and "Object arrays" in str(cause):
-            raise InputError(
-                f"{what} holds Python objects, and loading those would run code. Save plain arrays of numbers."
-            ) from cause
-        raise InputError(
-            f"{what} is not a readable .npz file. Make one with numpy.savez('data.npz', x=images, y=labels)."
-        ) from cause
-
-
 def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
     """``array`` itself, if it can be fed to the input ``spec``."""
     import numpy as np
 
-    wanted = ("?", *("?" if size is None else str(size) for size in spec.shape[1:]))
+    inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
+    wanted = ("?", *("?" if size is None else str(size) for size in inner))
     fits = array.ndim == len(wanted) and all(
         size in ("?", str(found)) for size, found in zip(wanted, array.shape, strict=True)
     )
@@ -291,6 +226,12 @@ def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
             f"The input '{spec.name}' expects [{' × '.join(wanted)}], but {where} "
             f"has [{' × '.join(map(str, array.shape))}]. Reshape it."
         )
+    if spec.dtype == TEXT:
+        if array.dtype.kind not in "UO":
+            raise InputError(
+                f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save an array of text."
+            )
+        return array.astype(object)
     if array.dtype != np.dtype(spec.dtype):
         scale = " and scale the values as in training" if array.dtype.kind in "iu" and spec.dtype[0] == "f" else ""
         raise InputError(
@@ -347,21 +288,3 @@ def _check_classes(model: Model, labels: np.ndarray | None, where: str) -> None:
         f"The labels of {where} go up to {int(labels.max())}, but the model's output '{model.outputs[0].name}' tells "
         f"{classes} classes apart (0 to {int(classes or 0) - 1}). Check that the labels belong to this model."
     )
-
-
-def save_samples(samples: Samples, path: Path) -> None:
-    """Write ``samples`` as an uncompressed ``.npz`` file that :func:`load_samples` reads."""
-    import numpy as np
-
-    arrays: dict[str, Any] = {**_arrays(samples), "name": np.array(samples.name)}
-    with writing(path), path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def load_samples(path: Path) -> Samples:
-    """The inverse of :func:`save_samples`."""
-    arrays = read_npz(path)
-    inputs = {key.removeprefix(_INPUT): array for key, array in arrays.items() if key.startswith(_INPUT)}
-    if not inputs or "name" not in arrays:
-        raise InputError(f"'{path}' was not written by the workbench ({brief(ValueError(', '.join(arrays)))}).")
-    return Samples(str(arrays["name"]), inputs, arrays.get(_LABELS))

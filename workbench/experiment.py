@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan
+from workbench.shapes import parse_shapes, parse_values
 
 MAX_BATCH = 65536
 
@@ -24,6 +25,8 @@ class Experiment:
 
     model: str = "demo"
     signature: str = ""
+    input_shapes: str = ""
+    input_values: str = ""
     data: str = "auto"
     backends: tuple[str, ...] = (
         "tensorflow",
@@ -57,6 +60,8 @@ class Experiment:
         self._check()
 
     def _check(self) -> None:
+        parse_shapes(self.input_shapes)
+        parse_values(self.input_values)
         choose("precisions", self.precisions, list(Precision))
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])

@@ -1,200 +1,323 @@
-"""Conversion to ONNX, checked: by the ONNX checker, and by numbers against the source at two batch sizes.
+"""Conversion to ONNX, checked: routes are tried in order until one computes what the source computes.
 
-The route from TensorFlow is always the SavedModel: it is the only one that converts preprocessing layers such as
-``Normalization`` correctly. Runs in a child process, because TensorFlow is loaded here.
+Every hop of a route is compared on real samples where there are some, on random ones, and on structured ones, at two
+batch sizes and two lengths where axes are dynamic. A conversion that runs but disagrees is refused, and the first node
+that diverges is named. Runs in a child process, because TensorFlow is loaded here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import re
-import runpy
+import itertools
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ExportError, InputError, brief, during, writing
-from workbench.models import load_keras, load_saved_model, quiet, write_saved_model
-from workbench.onnx_file import graphs, load_onnx
-from workbench.records import ExportCheck
+from workbench import formats
+from workbench.agreement import Agreement, compare
+from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
+from workbench.formats import Runner
+from workbench.onnx_file import graphs
+from workbench.records import Attempt, ExportCheck, Hop
+from workbench.repair import override_shapes, repair
+from workbench.routes import Origin, Route, otherwise, routes
+from workbench.synthetic import STRUCTURED, generated
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.data import Samples
     from workbench.records import Model, TensorSpec
-
-OPSET = 17
-"""From 18 on, tf2onnx writes global average pooling as a transposed ReduceMean, which quantizers pass over."""
+    from workbench.samples import Samples
 
 TOLERANCE = 1e-3
+QUANTIZED_TOLERANCE = 0.1
+"""8-bit layers round, and two libraries round differently: a model that is quantized already agrees less closely."""
+
+NUDGE = 5e-7  # relative: a few units in the last place of a 32-bit float
+OWN_CHANGES = 4.0
+ILL_CONDITIONED_LIMIT = 0.05
+"""A difference above the tolerance, up to this, passes where nudging the source's inputs by a few units in the last place
+changes its own outputs a quarter as much; other inputs must then agree strictly."""
+
 COMPARED_BATCHES = (1, 7)
 BATCH = "batch"
-"""The name of the dynamic first axis in every ONNX file that the workbench writes."""
-
-_LIMIT_BYTES = 2**31 - 1  # of one protobuf message
+"""The name of the dynamic batch axis in every ONNX file that the workbench writes."""
 
 
-def saved_model_from_keras(keras_path: Path, into: Path) -> None:
-    """Export a ``.keras`` file into the folder ``into``; nothing is left there if it fails."""
-    model = load_keras(keras_path)
+def saved_model_of(model: Model, into: Path) -> None:
+    """Write the SavedModel form of a TensorFlow model into the folder ``into``; nothing is left there if it fails."""
+    from workbench.formats import frozen_graph, keras, saved_model
+
     try:
         with writing(into):
-            write_saved_model(model, into)
+            if model.format == "keras":
+                keras.write_saved_model(keras.load(Path(model.path)), into)
+            elif model.format == "frozen_graph":
+                graph_def = frozen_graph.load(Path(model.path))
+                tensors = frozen_graph.tensors_of(graph_def, model.signature, model.name)
+                frozen_graph.write_saved_model(graph_def, *tensors, into)
+            else:
+                frozen_graph.write_saved_model(*saved_model.legacy_graph(Path(model.path), model.signature), into)
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise
 
 
-def onnx_from_saved_model(
-    saved_model: Path, model: Model, samples: Samples, real: bool, into: Path, progress: Callable[[str], None]
+def export(
+    model: Model, saved_model: Path | None, samples: Samples | None, into: Path, progress: Callable[[str], None]
 ) -> ExportCheck:
-    """Convert one signature of ``saved_model`` into the file ``into`` and compare the two on ``samples``.
+    """Convert ``model`` into the ONNX file ``into`` by the first route whose result agrees with the source.
+
+    Args:
+        model: what to convert.
+        saved_model: its SavedModel form, for TensorFlow formats.
+        samples: real samples, where there are some.
+        into: the file to write; not written where every route fails.
+        progress: told of every step.
 
     Raises:
-        ExportError: an operation has no ONNX form, or the results differ by more than the tolerance. ``into`` is then
-            not written.
+        ExportError: no route gives a file that computes what the source does; the text says why each did not.
     """
-    import onnx
-
-    signature = model.signature or "serving_default"
+    if model.exportable:
+        raise ExportError(f"'{model.name}' cannot become ONNX: {model.exportable}. {otherwise(model)}")
+    attempts: list[Attempt] = []
+    log = ""
     with writing(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=".onnx-") as scratch:
-        draft = Path(scratch) / "model.onnx"
-        progress("converting to ONNX")
-        _convert(saved_model, signature, draft, model.name)
-        graph = _load_converted(draft, model.name)
-        _use_names(graph.graph, model)
-        _name_axes(graph.graph, model.inputs, model.outputs)
-        onnx.save(graph, draft)
-        progress("comparing the ONNX file with its source")
-        check = _compare(saved_model, signature, model, samples, real, draft)
-        draft.replace(into)
-    return check
+        trial = _Trial(model, saved_model, samples, Path(scratch), progress)
+        for route in routes(model):
+            try:
+                check = trial.run(route, tuple(attempts))
+            except WorkbenchError as error:
+                attempts.append(Attempt(route.title, error.message))
+                log += error.log
+            else:
+                trial.draft.replace(into)
+                return check
+    first = attempts[0].reason
+    others = "".join(
+        f" {each.route}: {brief(ValueError(each.reason), 160)}" for each in attempts[1:] if each.reason != first
+    )
+    raise ExportError(first + (f" Other routes failed too.{others}" if others else ""), log=log)
 
 
-def onnx_from_onnx(model: Model, into: Path) -> None:
-    """Copy the user's ONNX file into ``into`` in the workbench's normal form.
+@dataclass
+class _Trial:
+    """What the routes of one model share."""
 
-    One file with all its weights; initializers that old exporters repeat among the inputs removed from there;
-    constants lifted to initializers, because a quantizer looks for weights only there; the first dynamic axis named
-    ``batch``.
-    """
-    import onnx
+    model: Model
+    saved_model: Path | None
+    samples: Samples | None
+    scratch: Path
+    progress: Callable[[str], None]
+    source: Runner | None = None
 
-    source = Path(model.path)
-    proto = load_onnx(source)
-    if proto.ByteSize() > _LIMIT_BYTES:
-        raise InputError(
-            f"'{source.name}' holds {proto.ByteSize() / 2**30:.1f} GiB with its weights; one ONNX file ends at 2 GiB. "
-            "Choose a smaller model."
+    @property
+    def draft(self) -> Path:
+        return self.scratch / "model.onnx"
+
+    def run(self, route: Route, attempts: tuple[Attempt, ...]) -> ExportCheck:
+        """Convert by one route and compare every hop."""
+        import onnx
+
+        model = self.model
+        self.draft.unlink(missing_ok=True)
+        self.progress(f"converting: {route.title}")
+        known = route.convert(Origin(model, self.saved_model, self.scratch), self.draft)
+        if not self.draft.is_file():
+            raise ExportError(f"The route {route.title} wrote no file for '{model.name}'.")
+        with during("read back the conversion of", f"'{model.name}'", ExportError):
+            proto = onnx.load(self.draft)
+        repairs = _normalize(proto, model, known)
+        _check(proto, model.name)
+        onnx.save(proto, self.draft)
+        self.progress("comparing the ONNX file with its source")
+        hops = tuple(self._hops(route))
+        opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        return ExportCheck(
+            route=" → ".join(_places(hops)) or route.title,
+            opset=int(opset),
+            hops=hops,
+            tolerance=self.tolerance,
+            attempts=attempts,
+            repairs=repairs,
+            real_samples=self.samples is not None,
         )
-    graph = proto.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    proto.ir_version = max(proto.ir_version, 4)  # before 4, initializers had to be inputs as well
-    _lift_constants(graph)
-    _name_axes(graph, model.inputs, model.outputs)
-    _check(proto, model.name)
-    with writing(into):
-        draft = into.with_name(into.name + ".part")
-        onnx.save(proto, draft)
-        draft.replace(into)
 
+    @property
+    def tolerance(self) -> float:
+        return QUANTIZED_TOLERANCE if self.model.quantized == "int8" else TOLERANCE
 
-def _convert(saved_model: Path, signature: str, output: Path, name: str) -> None:
-    """Run ``python -m tf2onnx.convert`` inside this process, where TensorFlow is already loaded.
+    def _hops(self, route: Route) -> Iterator[Hop]:
+        """Compare form after form: the source, what lies between, the ONNX file."""
+        model = self.model
+        if self.source is None:
+            self.source = formats.get(model.format).open(Path(model.path), model)
+        forms: list[tuple[str, Runner]] = [("", self.source)]
+        if route.between == "saved_model":
+            from workbench.formats import saved_model
 
-    It exits with 0 and writes a file also where it met operations that it cannot convert; only its log tells.
-    """
-    _learn_erfc()
-    words = ["--saved-model", str(saved_model), "--signature_def", signature, "--opset", str(OPSET)]
-    log = io.StringIO()
-    with _listening(log), _arguments(["tf2onnx.convert", *words, "--output", str(output)]), quiet():
-        try:
-            runpy.run_module("tf2onnx.convert", run_name="__main__", alter_sys=True)
-        except (Exception, SystemExit) as cause:
+            assert self.saved_model is not None
+            loaded = saved_model.load(self.saved_model)
+            forms.append(("Keras → SavedModel", saved_model.run_function(loaded, saved_model.DEFAULT, model.name)))
+        elif route.between == "tflite":
+            from workbench.formats import tflite
+
+            middle = tflite.runner(self.scratch / "model.tflite", "serving_default", model.name)
+            forms.append((f"{formats.TITLES[model.format]} → TFLite", middle))
+        from workbench.formats.onnx import session_runner
+
+        forms.append((route.title, session_runner(self.draft, model.name)))
+        for before, after in itertools.pairwise(forms):
+            last = after is forms[-1]
+            yield self._hop(after[0], before[1], after[1], last=last)
+
+    def _hop(self, step: str, source: Runner, result: Runner, *, last: bool) -> Hop:
+        kinds, batches, lengths = [], set(), set()
+        worst_abs = worst_rel = 0.0
+        refused, strict = "", 0
+        shaky: list[str] = []
+        for kind, length, feeds, batch in self._inputs():
+            try:
+                wanted = source(feeds)
+            except InputError as error:
+                refused = refused or error.message
+                continue
+            _check_rows(self.model, wanted, batch)
+            found = result(feeds)
+            agreement = compare(wanted, {name: found[name] for name in wanted})
+            worst_abs, worst_rel = max(worst_abs, agreement.max_abs), max(worst_rel, agreement.max_rel)
+            kinds.append(kind)
+            batches.add(batch)
+            lengths |= {length} if length else set()
+            if max(agreement.max_rel, agreement.of_spread) <= self.tolerance:
+                strict += 1
+            elif self._ill_conditioned(source, feeds, wanted, agreement):
+                shaky.append(kind)
+            else:
+                self._refuse(step, kind, agreement, feeds, last=last)
+        if not kinds:
+            raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {refused}")
+        if not strict:
             raise ExportError(
-                f"tf2onnx could not convert '{name}' to ONNX: {brief(cause, 300)} "
-                "TensorFlow itself can still run it: choose the backend 'tensorflow'.",
-                log=log.getvalue(),
-            ) from cause
-    missing = re.findall(r"Tensorflow op \[(.*?): (\w+)\] is not supported", log.getvalue())
-    if missing:
-        ops = ", ".join(sorted({op for _, op in missing}))
-        raise ExportError(
-            f"'{name}' uses what ONNX has no form for: {ops} (first in '{missing[0][0]}'). Move it out of the model, or "
-            "choose the backend 'tensorflow'.",
-            log=log.getvalue(),
-        )
-    if not output.is_file():
-        raise ExportError(f"tf2onnx wrote no file for '{name}'. Its log tells more.", log=log.getvalue())
-
-
-def _learn_erfc() -> None:
-    """Teach tf2onnx the one operation of Keras' exact GELU that it lacks: erfc(x) = 1 - erf(x)."""
-    import numpy as np
-    from tf2onnx import utils
-    from tf2onnx.handler import tf_op
-
-    @tf_op("Erfc")
-    class Erfc:
-        @classmethod
-        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
-            dtype = ctx.get_dtype(node.output[0])
-            shape = ctx.get_shape(node.output[0])
-            one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
-            erf = ctx.make_node("Erf", [node.input[0]])
-            ctx.remove_node(node.name)
-            ctx.make_node(
-                "Sub",
-                [one.output[0], erf.output[0]],
-                name=node.name,
-                outputs=node.output,
-                dtypes=[dtype],
-                shapes=[shape],
+                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. Give "
+                "real data, as an .npz file."
             )
+        return Hop(
+            step=step,
+            inputs=tuple(dict.fromkeys(kinds)),
+            batches=tuple(sorted(batches)),
+            lengths=tuple(sorted(lengths)),
+            max_abs_diff=worst_abs,
+            max_rel_diff=worst_rel,
+            ill_conditioned=tuple(dict.fromkeys(shaky)),
+        )
+
+    def _ill_conditioned(
+        self, source: Runner, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray], agreement: Agreement
+    ) -> bool:
+        """Whether the source itself changes as much when its inputs change in their last digits.
+
+        A logarithm of nearly nothing, say, makes rounding visible: no two libraries agree there, and neither is wrong.
+        """
+        import numpy as np
+
+        found = max(agreement.max_rel, agreement.of_spread)
+        if not found <= ILL_CONDITIONED_LIMIT:
+            return False
+        draw = np.random.default_rng(0)
+        nudged = {
+            name: (array * (1 + NUDGE * draw.standard_normal(array.shape))).astype(array.dtype)
+            if array.dtype.kind == "f"
+            else array
+            for name, array in feeds.items()
+        }
+        own = compare(wanted, source(nudged))
+        return found <= OWN_CHANGES * max(own.max_rel, own.of_spread)
+
+    def _inputs(self) -> Iterator[tuple[str, str, dict[str, np.ndarray], int]]:
+        """Kind, length, feeds and batch size of every comparison."""
+        model = self.model
+        worked = model.probe.worked if model.probe else ()
+        batches = COMPARED_BATCHES if model.dynamic_batch else (model.fixed_batch or 1,)
+        if model.dynamic_batch and model.probe and model.probe.failed and worked:
+            batches = (worked[0], worked[-1])
+        free = any(spec.free_axes for spec in model.inputs)
+        for batch in dict.fromkeys(batches):
+            if self.samples is not None:
+                yield "real", "", self.samples.feeds(0, batch), batch
+            for kind in ("random", *STRUCTURED):
+                for length in ("opt", "max") if free and kind == "random" else ("opt",):
+                    yield (
+                        kind,
+                        length if free else "",
+                        generated(model.inputs, kind, batch, which=length).feeds(0, batch),
+                        batch,
+                    )
+
+    def _refuse(self, step: str, kind: str, agreement: Agreement, feeds: dict[str, np.ndarray], *, last: bool) -> None:
+        where = self._first_divergence(feeds) if last else ""
+        raise ExportError(
+            f"The ONNX form of '{self.model.name}' does not compute what the model computes ({step}, {kind} inputs): the "
+            f"output '{agreement.worst}' differs by {max(agreement.max_rel, agreement.of_spread):.2g} of its range, allowed "
+            f"is {self.tolerance:g}.{where} {otherwise(self.model)}"
+        )
+
+    def _first_divergence(self, feeds: dict[str, np.ndarray]) -> str:
+        from workbench import divergence
+
+        model = self.model
+        try:
+            if model.format == "onnx":
+                values, known = divergence.onnx_values(Path(model.path))
+            elif model.format == "tflite":
+                values, known = divergence.tflite_values(Path(model.path))
+            else:
+                from workbench.formats import saved_model
+
+                assert self.saved_model is not None
+                loaded = saved_model.load(self.saved_model)
+                name = Origin(model, self.saved_model, self.scratch).signature
+                values, known = divergence.tensorflow_values(loaded.signatures[name])
+            found = divergence.first_divergence(values, known, self.draft, feeds, self.tolerance)
+        except Exception as cause:  # the refusal stands; where it begins is a help only
+            return f" Where it begins could not be found ({brief(cause, 100)})."
+        return f" {found.sentence}" if found else ""
 
 
-@contextlib.contextmanager
-def _arguments(words: list[str]) -> Iterator[None]:
-    before, level = sys.argv, os.environ.get("TF_CPP_MIN_LOG_LEVEL")
-    sys.argv = words
-    try:
-        yield
-    finally:
-        sys.argv = before
-        if level is None:  # tf2onnx sets it for good
-            os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
-        else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
+def _places(hops: tuple[Hop, ...]) -> list[str]:
+    """``Keras → SavedModel`` and ``SavedModel → ONNX`` as one chain."""
+    places: list[str] = []
+    for hop in hops:
+        for place in hop.step.split(" → "):
+            if not places or places[-1] != place:
+                places.append(place)
+    return places
 
 
-@contextlib.contextmanager
-def _listening(log: io.StringIO) -> Iterator[None]:
-    handler = logging.StreamHandler(log)
-    logger = logging.getLogger("tf2onnx")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
+def _normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...]:
+    """Bring a converted graph into the workbench's normal form; what was changed, in words."""
+    done = list(repair(proto))
+    graph = proto.graph
+    overridden = _overridden(graph, model)
+    if overridden:
+        done.append(override_shapes(proto, overridden))
+    _use_names(graph, model, known)
+    _name_axes(graph, model.inputs, model.outputs, probed=bool(overridden))
+    return tuple(filter(None, done))
 
 
-def _load_converted(path: Path, name: str) -> Any:
-    import onnx
-
-    with during("read back the conversion of", f"'{name}'", ExportError):
-        proto = onnx.load(path)
-    _check(proto, name)
-    return proto
+def _overridden(graph: Any, model: Model) -> dict[str, tuple[int | None, ...]]:
+    """The inputs whose sizes the user gave otherwise than the graph has them."""
+    found = {v.name: [d.dim_value or None for d in v.type.tensor_type.shape.dim] for v in graph.input}
+    return {
+        spec.name: spec.shape
+        for spec in model.inputs
+        if model.format == "onnx"
+        and spec.name in found
+        and list(spec.shape) != [s if s and s > 0 else None for s in found[spec.name]]
+    }
 
 
 def _check(proto: Any, name: str) -> None:
@@ -209,7 +332,7 @@ def _check(proto: Any, name: str) -> None:
         ) from cause
 
 
-def _use_names(graph: Any, model: Model) -> None:
+def _use_names(graph: Any, model: Model, known: dict[str, str]) -> None:
     """Give the graph's inputs and outputs the model's names; tf2onnx keeps them unless it had to invent one."""
     for role, values, specs in (("input", graph.input, model.inputs), ("output", graph.output, model.outputs)):
         found, wanted = [v.name for v in values], [s.name for s in specs]
@@ -220,12 +343,16 @@ def _use_names(graph: Any, model: Model) -> None:
                 f"The ONNX form of '{model.name}' has the {role}s {', '.join(found)}, but the model has "
                 f"{', '.join(wanted)}. Rewrite the layer that '{(set(found) ^ set(wanted)).pop()}' comes from."
             )
-        if len(found) > 1:
+        if all(known.get(name) in wanted for name in found):
+            for name in found:
+                _rename(graph, name, known[name])
+        elif len(found) > 1:
             raise ExportError(
                 f"The ONNX form of '{model.name}' names its {role}s {', '.join(found)} instead of {', '.join(wanted)}. "
                 f"Name the {role}s in the model (a dictionary of outputs keeps its keys)."
             )
-        _rename(graph, found[0], wanted[0])
+        else:
+            _rename(graph, found[0], wanted[0])
 
 
 def _rename(graph: Any, old: str, new: str) -> None:
@@ -238,12 +365,14 @@ def _rename(graph: Any, old: str, new: str) -> None:
                 value.name = new
 
 
-def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
-    """Call the first axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
+def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, probed: bool) -> None:
+    """Call the batch axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
 
-    Shapes inside the graph are dropped: they hold the old names, and every reader infers them again.
+    Shapes inside the graph are dropped: they hold the old names, and every reader infers them again. With ``probed`` the
+    outputs' sizes are dropped too, because the inputs' were changed.
     """
     specs = {spec.name: spec for spec in (*inputs, *outputs)}
+    given = {spec.name for spec in inputs}
     del graph.value_info[:]
     for value in (*graph.input, *graph.output):
         shape = value.type.tensor_type.shape
@@ -252,117 +381,22 @@ def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[Tensor
             shape.dim.extend([type(shape).Dimension() for _ in spec.shape])
         for axis, size in enumerate(spec.shape):
             dim = shape.dim[axis]
-            if size is not None:
+            if size is not None and not (probed and value.name not in given):
                 dim.dim_value = size
-            elif axis == 0:
+            elif axis == spec.batch_axis and spec.rows == 1 and (size is None or probed):
                 dim.dim_param = BATCH
-            elif not dim.dim_param or dim.dim_param == BATCH:
+            elif not dim.dim_param or dim.dim_param == BATCH or dim.HasField("dim_value"):
                 dim.dim_param = f"{value.name}_{axis}"
 
 
-def _compare(saved_model: Path, signature: str, model: Model, samples: Samples, real: bool, path: Path) -> ExportCheck:
-    import numpy as np
-
-    function = load_saved_model(saved_model).signatures[signature]
-    session = _session(path, model.name)
-    fixed = model.inputs[0].shape[0]
-    batches = COMPARED_BATCHES if fixed is None else (int(fixed),)
-    largest_abs, largest_rel = 0.0, 0.0
-    for batch in batches:
-        feeds = samples.feeds(0, batch)
-        wanted = _run_saved_model(function, feeds, model.name)
-        with during("run the ONNX form of", f"'{model.name}'", ExportError):
-            found = dict(zip(wanted, session.run(list(wanted), feeds), strict=True))
-        for name, source in wanted.items():
-            _check_rows(name, source, batch)
-            difference, scale = _difference(name, source, found[name])
-            largest_abs = max(largest_abs, difference)
-            largest_rel = max(largest_rel, difference / scale if scale else difference)
-    if not np.isfinite(largest_rel) or largest_rel > TOLERANCE:
-        raise ExportError(
-            f"The ONNX form of '{model.name}' does not compute what the model computes: the largest difference is "
-            f"{largest_rel:.2g} of the output's range, allowed is {TOLERANCE:g}. Choose the backend 'tensorflow'; a layer "
-            "with random or 16-bit results may be the cause."
-        )
-    return ExportCheck(
-        route="SavedModel → ONNX (tf2onnx)",
-        opset=OPSET,
-        batches=batches,
-        real_samples=real,
-        max_abs_diff=largest_abs,
-        max_rel_diff=largest_rel,
-        tolerance=TOLERANCE,
-    )
-
-
-def _session(path: Path, name: str) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    with during("open the ONNX form of", f"'{name}'", ExportError):
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _run_saved_model(function: Any, feeds: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    import tensorflow as tf
-
-    try:
-        found = function(**{key: tf.constant(array) for key, array in feeds.items()})
-    except Exception as cause:
-        shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
-        raise ExportError(
-            f"TensorFlow could not run '{name}' on the samples ({shapes}): {brief(cause, 200)} "
-            "Give data that the model accepts, as an .npz file."
-        ) from cause
-    return {key: tensor.numpy() for key, tensor in found.items()}
-
-
-def _check_rows(name: str, array: np.ndarray, batch: int) -> None:
-    if array.ndim == 0 or array.shape[0] != batch:
-        raise ExportError(
-            f"For a batch of {batch} the output '{name}' has the shape {list(array.shape)}: every output must begin with "
-            "the batch axis. Export the model with one row of output per sample."
-        )
-
-
-def _difference(name: str, source: np.ndarray, found: np.ndarray) -> tuple[float, float]:
-    """Largest absolute difference, and the source's largest absolute value, both over values that are finite."""
-    import numpy as np
-
-    if source.shape != found.shape:
-        raise ExportError(
-            f"The output '{name}' has the shape {list(found.shape)} in ONNX and {list(source.shape)} in the model. "
-            "Choose the backend 'tensorflow'."
-        )
-    a, b = source.astype(np.float64), found.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    finite = np.isfinite(a)
-    if a.size == 0 or not finite.any():
-        return (0.0 if same.all() else float("inf")), 1.0
-    with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(a - b))
-    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max()), float(np.abs(a[finite]).max())
-
-
-def _lift_constants(graph: Any) -> None:
-    """Turn the ``Constant`` nodes of the main graph into initializers."""
-    import onnx
-
-    kept, lifted = [], []
-    for node in graph.node:
-        values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or "value" not in values:
-            kept.append(node)
-            continue
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(values["value"])
-        tensor.name = node.output[0]
-        lifted.append(tensor)
-    outputs = {value.name for value in graph.output}
-    if not lifted or outputs & {tensor.name for tensor in lifted}:
-        return
-    del graph.node[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(lifted)
+def _check_rows(model: Model, outputs: dict[str, np.ndarray], batch: int) -> None:
+    """Outputs must have their batch where opening the model saw it."""
+    for spec in model.outputs:
+        shape = outputs[spec.name].shape
+        if spec.batch_axis is not None and (
+            len(shape) <= spec.batch_axis or shape[spec.batch_axis] != batch * spec.rows
+        ):
+            raise ExportError(
+                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {batch * spec.rows} "
+                f"entries were expected along axis {spec.batch_axis}. Export the model with rows that follow the batch."
+            )

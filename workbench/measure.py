@@ -25,6 +25,7 @@ from workbench.records import (
     Region,
     Result,
     Status,
+    TensorSpec,
     Timing,
     from_json,
     to_json,
@@ -48,8 +49,16 @@ class Turn:
 class Bench:
     """The open workers of one run."""
 
-    def __init__(self, board: Board, experiment: Experiment, store: Store, cancel: threading.Event) -> None:
+    def __init__(
+        self,
+        board: Board,
+        experiment: Experiment,
+        store: Store,
+        cancel: threading.Event,
+        outputs: tuple[TensorSpec, ...] = (),
+    ) -> None:
         self.board, self.experiment, self.store, self.cancel = board, experiment, store, cancel
+        self.outputs = outputs  # the model's, with the place of the batch in each
         self._workers: dict[str, tuple[Worker, dict[str, Any]]] = {}
 
     def open_all(self, engines: list[EngineRecord]) -> None:
@@ -118,7 +127,7 @@ def measure_and_score(
     if reference and unscored and not _outputs(store, reference, data):
         needed[reference.key] = reference
         engines.setdefault(reference.key, reference)
-    bench = Bench(board, experiment, store, cancel)
+    bench = Bench(board, experiment, store, cancel, sources.model.outputs)
     try:
         if needed:
             bench.open_all([engine for key, engine in engines.items() if key in needed])
@@ -359,7 +368,9 @@ def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -
         if opened is None:
             raise WorkbenchError("its worker has ended")
         batch = engine.spec.batch or max(bench.experiment.batches)
-        opened[0].call("evaluate", samples=samples, batch=batch, into=str(draft.folder / "outputs.npz"))
+        outputs = to_json(bench.outputs)
+        into = str(draft.folder / "outputs.npz")
+        opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=into)
 
     folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
     with np.load(folder / "outputs.npz", allow_pickle=False) as file:

@@ -88,7 +88,8 @@ class Panel(View):
         self._store = store if isinstance(store, Store) else Store(store or None)
         self._job = Job(self._tick)
         self._phase = ""
-        self._model: tuple[tuple[str, str], Model] | None = None
+        self._model: tuple[tuple[str, ...], Model] | None = None
+        self._looked: sources.Opened | None = None
         self._rows: dict[str, Result] = {}
         self._lines: dict[str, str] = {}
         self._stale = True  # the table is to be drawn again
@@ -172,8 +173,12 @@ class Panel(View):
             )
 
     def _load(self, experiment: Experiment) -> None:
-        model = sources.open_model(experiment.model, experiment.signature, store=self._store)
-        self._job.post(partial(self._show_model, (experiment.model, experiment.signature), model))
+        model = sources.open_model(*_asked(experiment), store=self._store)
+        self._job.post(partial(self._show_model, _asked(experiment), sources.Opened(model)))
+        opened = sources.examine_model(*_asked(experiment), store=self._store, say=self._said, cancel=self._job.cancel)
+        self._job.post(partial(self._show_model, _asked(experiment), opened))
+        if opened.problem:
+            self._job.post(partial(self._say, opened.problem, "warn"))
 
     def _run(self, only: str, experiment: Experiment) -> None:
         self._job.post(partial(self._begin, experiment))
@@ -210,24 +215,28 @@ class Panel(View):
         self._phase = "drawing"
         for result in results.rows:
             self._put(result, judged.get(result.row))
-        self._show_model((experiment.model, experiment.signature), results.model)
+        self._show_model(_asked(experiment), sources.Opened(results.model, results.export, results.examination))
         self._say(*_outcome(results))
 
     def _draw(self, pictures: Mapping[str, bytes]) -> None:
         self._out.plots.children = [widgets.Image(value=png, format="png") for png in pictures.values()]
 
-    def _show_model(self, asked: tuple[str, str], model: Model) -> None:
+    def _said(self, text: str) -> None:
+        """In the thread: a step that goes on."""
+        self._job.post(partial(setattr, self, "_phase", text))
+
+    def _show_model(self, asked: tuple[str, ...], opened: sources.Opened) -> None:
+        model = opened.model
         self._form.show_model(model)
-        self._model = ((asked[0], model.signature if model.signatures else asked[1]), model)
+        self._looked = opened
+        self._model = ((asked[0], model.signature if model.signatures else asked[1], *asked[2:]), model)
         self._changed()
 
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
         try:
             experiment = self.experiment
-            model = (
-                self._model[1] if self._model and self._model[0] == (experiment.model, experiment.signature) else None
-            )
+            model = self._model[1] if self._model and self._model[0] == _asked(experiment) else None
             self._form.refresh(experiment)
             rows = pipeline.plan(experiment, model) if model else ()
         except WorkbenchError as error:
@@ -235,7 +244,7 @@ class Panel(View):
             self._out.plan.value = ""
         else:
             self._out.problem.value = ""
-            self._out.facts.value = panel_view.model_facts(model) if model else ""
+            self._out.facts.value = self._facts() if model else ""
             self._out.plan.value = (
                 panel_view.plan(rows, experiment, _measurable(rows, experiment))
                 if model
@@ -245,6 +254,12 @@ class Panel(View):
             other = self.results is not None and self.ran != experiment
             self._out.outdated.value = panel_view.message(OTHER_SETTINGS if other else "", "warn")
         self._tick()
+
+    def _facts(self) -> str:
+        looked = self._looked
+        if looked is None:
+            return ""
+        return panel_view.model_facts(looked.model, panel_parts.looked_at(looked.examination), looked.check)
 
     def _tick(self) -> None:
         """Bring buttons, state and table up to date."""
@@ -321,6 +336,11 @@ def _measurable(rows: Iterable[Result], experiment: Experiment) -> int:
     region = Region(experiment.region)
     planned = (row.spec for row in rows if row.status == Status.PLANNED)
     return sum(bool(backends.get(spec.backend).measures(spec, region)) for spec in planned)
+
+
+def _asked(experiment: Experiment) -> tuple[str, str, str, str]:
+    """What decides which model is opened, and how."""
+    return experiment.model, experiment.signature, experiment.input_shapes, experiment.input_values
 
 
 def _outcome(results: Results) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from workbench.records import Calibration, Model, Precision, Region
 
 MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
-MODEL_FILES = (".keras", ".onnx")
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
 DATA_FILES = (".npz",)
 SETTINGS = {"threads": "threads", "optimization_level": "optimization_level", "workspace": "workspace_mib"}
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
@@ -140,7 +140,8 @@ class Form:
 
     def boxes(self) -> tuple[Any, Any, Any]:
         """The sections Model, Data and Configure."""
-        model = (*self.model.controls, self.control["signature"], self.load)
+        inputs = (self.control[name] for name in ("signature", "input_shapes", "input_values"))
+        model = (*self.model.controls, *inputs, self.load)
         precisions = widgets.Box([*self.precisions.values()]).add_class("wb-checks")
         offered = [
             widgets.VBox([self.backends[each.address], widgets.HTML(panel_view.hint(_offer(each)))]).add_class(
@@ -288,6 +289,14 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "signature": field(
             dropdown, "Signature", "Which signature of the SavedModel to use", experiment.signature,
             options=[experiment.signature],
+        ),
+        "input_shapes": field(
+            widgets.Text, "Input sizes", "Such as x:?x3x48x32..320..640: ? is the batch, min..opt..max a range; empty: as declared",
+            experiment.input_shapes, continuous_update=False,
+        ),
+        "input_values": field(
+            widgets.Text, "Input values", "Values of made-up inputs, such as sr=16000; ids=0..999; empty: small ones",
+            experiment.input_values, continuous_update=False,
         ),
         "batches": field(
             widgets.Text, "Batch sizes", "Whole numbers with commas, such as 1,8,32",

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from workbench import panel_view
+from workbench.examine import Examination
 from workbench.experiment import Experiment
-from workbench.records import Results, Row
+from workbench.records import Results, Row, from_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,12 +108,21 @@ def _table(results: Results) -> list[Any]:
     return [Shown(compare.display_table(results).to_html(), compare.text_table(results))]
 
 
+def looked_at(examination: Any) -> Examination | None:
+    """What was stored of a look at the graph, as the record it was."""
+    return None if examination is None else from_json(Examination, examination)
+
+
+def _model(results: Results) -> str:
+    return panel_view.model_facts(results.model, looked_at(results.examination), results.export)
+
+
 def _work(results: Results) -> list[Any]:
     return [Shown(panel_view.work(results), f"this run: {results.tally}")]
 
 
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
-    "model": lambda results, _: _html(panel_view.model_facts(results.model)),
+    "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "not possible": lambda results, _: _html(

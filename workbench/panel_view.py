@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from workbench import compare
+from workbench.describe import batches_text, export_notes
+from workbench.examine import Examination, described
 from workbench.experiment import Experiment
-from workbench.records import FINAL, Machine, Model, Precision, Result, Results, Row, Status
+from workbench.formats import TITLES
+from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Row, Status
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -40,7 +43,6 @@ HEADINGS = (
     ("Accuracy", "share of labelled test samples that were right, or agreement with the source model without labels"),
 )
 NUMERIC = frozenset({"Batch", "Median", "Samples/s", "Speed-up", "Accuracy"})
-FORMATS = {"keras": "Keras file", "saved_model": "TensorFlow SavedModel", "onnx": "ONNX file"}
 
 
 def message(text: str, kind: str = "bad") -> str:
@@ -62,25 +64,42 @@ def heading(number: int, title: str, subtitle: str) -> str:
     )
 
 
-def model_facts(model: Model) -> str:
-    """Inputs, outputs, dynamic axes, parameters, size and digest."""
-    facts = [
+def model_facts(model: Model, found: Examination | None = None, check: ExportCheck | None = None) -> str:
+    """Inputs, outputs, batches, size and digest; where it was looked at also its way to ONNX, operators, work and graph."""
+    told = described(found) if found else []
+    known = {heading for heading, _ in told}
+    facts: list[tuple[str, ...]] = [
         ("Name", model.name),
         (
             "Format",
-            FORMATS.get(model.format, model.format) + (f", signature {model.signature}" if model.signature else ""),
+            TITLES.get(model.format, model.format) + (f", signature {model.signature}" if model.signature else ""),
         ),
         ("Inputs", *map(_tensor, model.inputs)),
         ("Outputs", *map(_tensor, model.outputs)),
-        ("Parameters", f"{model.parameters:,}"),
+        ("Batches", batches_text(model)),
+        *([("Precision", f"{model.quantized or 'fp32'}: {model.quantized_how}")] if model.quantized_how else []),
+        *([] if "Parameters" in known else [("Parameters", f"{model.parameters:,}")]),
         ("Size", size(model.size_bytes)),
+        *((heading, *lines) for heading, lines in told),
+        *([("To ONNX", *export_notes(check))] if check else []),
+        *([("Notes", *model.notes)] if model.notes else []),
         ("SHA-256", model.digest),
     ]
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{"<br>".join(map(escape, values))}</td></tr>'
         for name, *values in facts
     )
-    return f'<table class="wb-facts"><tbody>{rows}</tbody></table>'
+    return f'<table class="wb-facts"><tbody>{rows}</tbody></table>{_graph(found)}'
+
+
+def _graph(found: Examination | None) -> str:
+    """The picture of the graph, folded away; nothing where there is none. The SVG is the workbench's own, not escaped."""
+    if found is None or not found.svg:
+        return ""
+    return (
+        '<details class="wb-graph"><summary>Graph of the ONNX form</summary>'
+        f'<div class="wb-graph-frame" tabindex="0" role="region" aria-label="Graph">{found.svg}</div></details>'
+    )
 
 
 def _tensor(spec: object) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 from workbench import backends
 from workbench.board import Board, OnEvent
 from workbench.data import Dataset, dataset
+from workbench.describe import export_notes
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
 from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
 from workbench.precision import judge
-from workbench.protocols import Availability, Built, no
+from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
     EngineRecord,
     EngineSpec,
@@ -30,13 +31,15 @@ from workbench.records import (
     from_json,
     to_json,
 )
-from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
 from workbench.worker import Pool
 
 __all__ = ["open_model", "plan", "run"]
 
 STAGES = ("all", "build")
+BUILDERS = ("tensorflow-cpu", "tensorflow")
+"""Packages that take part in building some engines besides the backend's own."""
 
 
 def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) -> tuple[Result, ...]:
@@ -51,10 +54,31 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
     for asked in experiment.variants():
         spec = _effective(asked)
         able = _possible(spec, model, has_calibration)
-        failure = None if able else Failure("plan", able.reason + (f"; {able.fix}" if able.fix else ""))
-        status = Status.PLANNED if able else Status.UNSUPPORTED
-        rows += [Result(spec=spec, batch=batch, status=status, failure=failure) for batch in spec.batches]
+        works = {batch: _batch_works(model, batch) for batch in spec.batches}
+        served = replace(spec, batches=tuple(batch for batch in spec.batches if works[batch]) or spec.batches)
+        for batch in spec.batches:
+            here = able and works[batch]
+            failure = None if here else Failure("plan", here.reason + (f"; {here.fix}" if here.fix else ""))
+            status = Status.PLANNED if here else Status.UNSUPPORTED
+            rows.append(Result(spec=served, batch=batch, status=status, failure=failure))
     return tuple(rows)
+
+
+def _batch_works(model: Model, batch: int) -> Availability:
+    """Whether the model takes this batch, as far as opening it has shown."""
+    fixed, probe = model.fixed_batch, model.probe
+    if fixed is not None:
+        return YES if batch == fixed else no(f"the model's batch is fixed to {fixed}", f"choose the batch {fixed}")
+    if probe is None or not probe.failed or not probe.worked or batch in probe.worked:
+        return YES
+    failed = dict(probe.failed)
+    works = ", ".join(map(str, probe.worked))
+    if batch in failed:
+        why = failed[batch].removesuffix(" Give data that the model accepts, as an .npz file.")
+        return no(f"the model declares a free batch but did not run with {batch} ({why})", f"these worked: {works}")
+    if batch > max(failed) and max(failed) > max(probe.worked):
+        return no(f"the model declares a free batch but ran only with {works}", "choose one of those")
+    return YES
 
 
 def check(experiment: Experiment) -> None:
@@ -104,11 +128,14 @@ def run(
             model, data, board = _begin(experiment, store, pool, on_event)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
-        sources = Sources(store, pool, model, data, board.whisper)
+        sources, looked = Sources(store, pool, model, data, board.whisper), None
+        usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
+        experiment = replace(experiment, batches=usable or experiment.batches)
         try:
             _build_all(board, sources, store, pool)
             if only == "all":
                 reference = _reference(experiment, board, sources, store, pool)
+                looked = _examination(sources)
                 pool.close()  # builders must not share the cores with what is being timed
                 measure_and_score(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
@@ -117,7 +144,7 @@ def run(
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        return _results(experiment, model, data, board, sources)
+        return replace(_results(experiment, model, data, board, sources), examination=looked)
 
 
 def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) -> tuple[Model, Dataset, Board]:
@@ -128,15 +155,15 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     is_demo = experiment.model == DEMO
     path = str(demo_model(store, pool, say)) if is_demo else experiment.model
     say(f"reading {path}")
-    model = read_model(store, pool, path, experiment.signature)
+    model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
     calibrating = Precision.INT8 in experiment.precisions
     calibration_samples = experiment.calibration_samples if calibrating else 0
     data = dataset(experiment.data, model, calibration_samples, experiment.seed, demo=is_demo)
-    if not model.dynamic_batch and any(batch != model.inputs[0].shape[0] for batch in experiment.batches):
-        fixed = model.inputs[0].shape[0] if model.inputs[0].shape else None
+    fixed = model.fixed_batch
+    if fixed is not None and fixed not in experiment.batches:
         raise InputError(
             f"The model's batch is fixed to {fixed}, and the batches {list(experiment.batches)} were asked for. "
-            f"Choose the batch {fixed}, or export the model with a dynamic batch."
+            f"Choose the batch {fixed}, free it with 'input_shapes', or export the model with a dynamic batch."
         )
     rows = plan(experiment, model, has_calibration=data.calibration is not None)
     board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row))
@@ -170,7 +197,18 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
     able = backend.status()
     if able:
         able = backend.supports(spec, model)
-    if able and spec.precision == Precision.INT8 and not has_calibration:
+    if able and backend.source(spec, model).startswith("onnx:") and model.exportable:
+        return no(f"the model cannot become ONNX: {model.exportable}")
+    converted = model.format == "tflite" and backend.source(spec, model).startswith("onnx:")
+    if able and model.quantized == "int8" and converted and spec.precision == Precision.FP32:
+        return able  # dynamic-range weights become FP32 on the way to ONNX; what was built is read back
+    if able and model.quantized == "int8":
+        held = f"the model is quantized already ({model.quantized_how})"
+        if spec.precision != Precision.INT8:
+            return no(held, "choose int8, which runs it as it is, or open the model it was made from")
+        return able
+    calibrated = backend.source(spec, model).startswith(("onnx:int8", f"saved_model{CALIBRATED}"))
+    if able and calibrated and not has_calibration:
         return no("INT8 needs real calibration samples, and the data has none", "give data as an .npz file")
     return able
 
@@ -203,8 +241,10 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     """
     if not any(row.engine and row.engine.runnable for row in board.rows):
         return None
-    name = "tensorflow" if sources.model.is_tensorflow else "onnxruntime"
-    spec = EngineSpec(name, Precision.FP32, batches=experiment.batches, threads=experiment.threads)
+    model = sources.model
+    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else "onnxruntime"
+    precision = Precision.INT8 if model.quantized == "int8" else Precision.FP32
+    spec = EngineSpec(name, precision, batches=experiment.batches, threads=experiment.threads)
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
     try:
@@ -227,7 +267,9 @@ def _cancel(board: Board, only: str) -> None:
 
 def prepared(sources: Sources, spec: EngineSpec) -> Form:
     """The form of the model that this variant is built from."""
-    form = backends.get(spec.backend).source(spec)
+    form = backends.get(spec.backend).source(spec, sources.model)
+    if form.startswith("onnx:") and sources.model.quantized == str(spec.precision):
+        form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
     return sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
 
 
@@ -246,25 +288,29 @@ def build(
     key = key_of(
         source=form.key,
         spec=to_json(served),
-        versions=[version_of(*backend.distributions)],
+        versions=[version_of(name) for name in (*backend.distributions, *BUILDERS)],
         machine=[machine.cpu, *machine.instructions],
     )
 
+    # a file that the user quantized is run as it is: what it holds is told, not judged
+    as_it_is = form.source.path.suffix == ".tflite"
+
     def fill(draft: Draft) -> None:
         answer = pool.call(
-            "tensorflow" if spec.backend == "tensorflow" else "onnx",
+            "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
             "build",
             progress=lambda phase: say(f"{spec.label}: {phase}"),
             source=str(form.source.path),
             inputs=to_json(form.source.inputs),
             outputs=to_json(form.source.outputs),
             signature=form.source.signature,
+            samples=str(form.source.samples) if form.source.samples else None,
             spec=to_json(spec),
             into=str(draft.folder),
         )
         seconds = answer.pop("build_s")
         built = from_json(Built, answer)
-        problem = judge(spec.precision, built.realized)
+        problem = "" if as_it_is else judge(spec.precision, built.realized)
         if problem:
             raise PrecisionError(problem)
         record = EngineRecord(
@@ -287,14 +333,7 @@ def build(
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
-    notes = []
-    if sources.check:
-        check = sources.check
-        what = "real samples" if check.real_samples else "random inputs"
-        notes.append(
-            f"Export checked against the source on {what} at batches {', '.join(map(str, check.batches))}: "
-            f"largest relative difference {check.max_rel_diff:.1e} (limit {check.tolerance:.0e}). Route: {check.route}."
-        )
+    notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     return Results(
@@ -306,7 +345,20 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         plan=experiment.plan,
         tally=board.tally,
         notes=tuple(notes),
+        export=sources.check,
     )
+
+
+def _examination(sources: Sources) -> Any:
+    """What the ONNX form is made of, where there is one; a picture that cannot be had fails nothing."""
+    if sources.check is None:
+        return None
+    try:
+        return sources.examination()
+    except Cancelled:
+        raise
+    except WorkbenchError:
+        return None
 
 
 def _default_baseline(board: Board) -> str:

@@ -12,7 +12,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from workbench.calibration import find_ranges, library_method
 from workbench.errors import ExportError, InputError, brief, during, writing
 from workbench.onnx_file import graphs
 from workbench.records import Calibration, Precision, RealizedPrecision
+from workbench.repair import sort_nodes
 
 if TYPE_CHECKING:
-    from workbench.data import Samples
+    from workbench.samples import Samples
 
 FORMS = ("fp32", "fp16", "int8-u8", "int8-s8")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -98,6 +99,7 @@ def _fp16(source: Path, into: Path) -> dict[str, Any]:
             model, keep_io_types=True, node_block_list=_kept_at_32_bits(model.graph)
         )
     _drop_round_trips(result.graph)
+    sort_nodes(result)  # the converter puts casts at the end
     del result.graph.value_info[:]  # the converter leaves some at 32 bits
     onnx.save(result, into)
     _check(into, "FP16")
@@ -278,8 +280,8 @@ def _weighted_layers(graph: Any) -> tuple[int, int]:
     return len(weighted), sum(set(node.input[:2]) <= dequantized for node in weighted)
 
 
-def fix_batch(source: Path, batch: int, into: Path) -> None:
-    """Write ``source`` with its batch axis fixed to ``batch``.
+def fix_batch(source: Path, batch: int, into: Path, sizes: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Write ``source`` with its batch axis fixed to ``batch``, and the other axes of the inputs in ``sizes`` to those.
 
     Raises:
         InputError: the model's batch is fixed to another number already.
@@ -289,16 +291,21 @@ def fix_batch(source: Path, batch: int, into: Path) -> None:
 
     model = onnx.load(source)
     weights = {tensor.name for tensor in model.graph.initializer}
-    firsts = [v.type.tensor_type.shape.dim[0] for v in model.graph.input if v.name not in weights]
-    named = any(dim.dim_param == "batch" for dim in firsts)
-    if not named and any(dim.dim_value != batch for dim in firsts):
+    inputs = [v for v in model.graph.input if v.name not in weights]
+    named = any(dim.dim_param == "batch" for v in inputs for dim in v.type.tensor_type.shape.dim)
+    firsts = [v.type.tensor_type.shape.dim[0].dim_value for v in inputs if v.type.tensor_type.shape.dim]
+    if not named and firsts and firsts[0] not in (0, batch):
         raise InputError(
-            f"A batch of {batch} was asked for, but the model is fixed to {firsts[0].dim_value}. "
-            f"Set 'batches' to {firsts[0].dim_value}, or export the model with a dynamic batch."
+            f"A batch of {batch} was asked for, but the model is fixed to {firsts[0]}. "
+            f"Set 'batches' to {firsts[0]}, or export the model with a dynamic batch."
         )
-    if named:
+    if named or sizes:
         del model.graph.value_info[:]
         make_dim_param_fixed(model.graph, "batch", batch)
+        for value in inputs:
+            for dim, size in zip(value.type.tensor_type.shape.dim, (sizes or {}).get(value.name, ()), strict=False):
+                if dim.dim_param:
+                    make_dim_param_fixed(model.graph, dim.dim_param, size)
         fix_output_shapes(model)
     with writing(into):
         draft = into.with_name(into.name + ".part")

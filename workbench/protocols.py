@@ -43,6 +43,7 @@ class Source:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     signature: str = ""  # of a SavedModel
+    samples: Path | None = None  # calibration samples, for a backend that quantizes by itself
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,11 @@ class Backend(Protocol):
         """Can this variant be run here and timed over this region?"""
         ...
 
-    def source(self, spec: EngineSpec) -> str:
-        """Which prepared form it is built from: ``saved_model``, or ``onnx:fp32``, ``onnx:fp16``,
-        ``onnx:int8-u8`` (asymmetric, for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT).
+    def source(self, spec: EngineSpec, model: Model) -> str:
+        """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` (with calibration
+        samples beside it), ``tflite`` (the user's file), or ``onnx:fp32``, ``onnx:fp16``, ``onnx:int8-u8`` (asymmetric,
+        for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT). For a model that holds a lower precision already,
+        ``onnx:fp32`` is that model as it is.
         """
         ...
 
@@ -108,3 +111,20 @@ class Backend(Protocol):
     def open(self, engine: Path, record: EngineRecord) -> Session:
         """Open what ``build`` left in ``engine``."""
         ...
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
+        """The nodes of an ONNX file that this library will not take, found without building an engine; empty: none.
+
+        Runs in a child process, because libraries have been seen to crash on files that they do not know. One refusal
+        without a node stands for the whole file. A backend that is not built from ONNX refuses nothing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One node that a backend does not take, and why, in words."""
+
+    node: str  # its name, or the name of its first result where it has none; "": the file as a whole
+    op: str  # with its domain, unless that is ONNX's own
+    reason: str

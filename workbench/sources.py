@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+import uuid
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from workbench.data import Dataset, Samples, save_samples
-from workbench.errors import InputError
+from workbench import formats
+from workbench.data import Dataset, dataset
+from workbench.errors import Cancelled, InputError, WorkbenchError, during, writing
 from workbench.machine import version_of
 from workbench.models import digest_of, recognize
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.samples import Samples, save_samples
 from workbench.store import Draft, Made, Store, key_of
 from workbench.worker import Pool
 
 DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
+CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 
 Say = Callable[[str], None]
@@ -39,8 +46,10 @@ def demo_model(store: Store, pool: Pool, say: Say) -> Path:
     return store.make("demo", key, fill).folder / "demo.keras"
 
 
-def read_model(store: Store, pool: Pool, path: str, signature: str = "") -> Model:
-    """Open a model: its signature, size and digest.
+def read_model(
+    store: Store, pool: Pool, path: str, signature: str = "", input_shapes: str = "", input_values: str = ""
+) -> Model:
+    """Open a model: its signature, size and digest, and the batch sizes at which it runs.
 
     Raises:
         InputError: it is missing, damaged, of an unknown format, or cannot be used; the text says what to do.
@@ -50,12 +59,19 @@ def read_model(store: Store, pool: Pool, path: str, signature: str = "") -> Mode
         digest=digest_of(path),
         kind=kind,
         signature=signature,
-        versions=[tensorflow_version(), version_of("keras"), version_of("onnx")],
+        inputs=[input_shapes, input_values],
+        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
     )
 
     def fill(draft: Draft) -> None:
-        name = "onnx" if kind == "onnx" else "tensorflow"
-        draft.facts = pool.call(name, "inspect", path=str(Path(path).absolute()), signature=signature)
+        draft.facts = pool.call(
+            formats.WORKERS.get(kind, "onnx"),
+            "inspect",
+            path=str(Path(path).absolute()),
+            signature=signature,
+            input_shapes=input_shapes,
+            input_values=input_values,
+        )
 
     facts = store.make("model", key, fill).facts
     where = Path(path).absolute()
@@ -63,19 +79,95 @@ def read_model(store: Store, pool: Pool, path: str, signature: str = "") -> Mode
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
 
-def open_model(path: str, signature: str = "", *, store: Store | None = None) -> Model:
-    """Open a ``.keras`` file, a SavedModel folder or an ``.onnx`` file and say what it is; ``"demo"`` is the built-in one.
+def open_model(
+    model: Any, signature: str = "", input_shapes: str = "", input_values: str = "", *, store: Store | None = None
+) -> Model:
+    """Open a model file and say what it is; ``"demo"`` is the built-in one, and a live ``keras.Model`` is saved first.
 
     The file is read in a child process, so a damaged one cannot harm the caller. Takes seconds for TensorFlow models.
+    ``signature``, ``input_shapes`` and ``input_values`` are those of :class:`workbench.Experiment`.
 
     Raises:
         InputError: the model cannot be used; the text says why and what to do.
     """
     store = (store or Store()).prepare()
+    path = model if isinstance(model, str | Path) else kept_model(model, store)
     with Pool(store.log_path, threading.Event()) as pool:
         if path == DEMO:
-            path = str(demo_model(store, pool, lambda _: None))
-        return read_model(store, pool, path, signature)
+            path = demo_model(store, pool, lambda _: None)
+        return read_model(store, pool, str(path), signature, input_shapes, input_values)
+
+
+def kept_model(model: Any, store: Store) -> Path:
+    """A live ``keras.Model`` as a ``.keras`` file in the store, kept by its content.
+
+    Raises:
+        InputError: not a Keras model, or one that Keras cannot save.
+    """
+    if not hasattr(model, "export") or not hasattr(model, "save"):
+        raise InputError(
+            f"A model is a path or a live keras.Model; found {type(model).__name__}. Save it in a format of its library first."
+        )
+    folder = store.root / "models"
+    with writing(folder), during("save", "the live Keras model", InputError):
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{uuid.uuid4().hex}.keras"
+        try:
+            model.save(draft)
+            safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in str(model.name)) or "model"
+            # two saves of one model differ in their time stamps, so the name carries the weights' and layers' own digest
+            kept = folder / f"{safe}-{_content_digest(draft)}.keras"
+            draft.replace(kept)
+        finally:
+            draft.unlink(missing_ok=True)
+    return kept
+
+
+def _content_digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(set(archive.namelist()) - {"metadata.json"}):
+            total.update(name.encode() + hashlib.sha256(archive.read(name)).digest())
+    return total.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model looked at: what it is, how it became ONNX and what its graph holds, or why it could not become ONNX."""
+
+    model: Model
+    check: ExportCheck | None = None
+    examination: Any = None  # of workbench.examine, as JSON
+    problem: str = ""
+
+
+def examine_model(
+    path: str,
+    signature: str = "",
+    input_shapes: str = "",
+    input_values: str = "",
+    *,
+    store: Store,
+    say: Say,
+    cancel: threading.Event | None = None,
+) -> Opened:
+    """Open a model, bring it to ONNX and look at its graph. Takes as long as the export.
+
+    Raises:
+        InputError: the model cannot be opened.
+    """
+    store.prepare()
+    with Pool(store.log_path, cancel or threading.Event()) as pool:
+        place = str(demo_model(store, pool, say)) if path == DEMO else path
+        model = read_model(store, pool, place, signature, input_shapes, input_values)
+        sources = Sources(store, pool, model, dataset("random", model, 0, 0, demo=False), say)
+        try:
+            found = sources.examination()
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            return Opened(model, problem=error.message)
+        return Opened(model, sources.check, found)
 
 
 @dataclass(frozen=True)
@@ -102,10 +194,33 @@ class Sources:
         Raises:
             ExportError, InputError: it cannot be made; the text says why.
         """
-        found = self._tensorflow(form) if not form.startswith("onnx:") else self._onnx(form[5:], method, samples)
+        if form.startswith("onnx:"):
+            found = self._onnx(form[5:], method, samples)
+        elif form.endswith(CALIBRATED):
+            found = self._calibrated(form.removesuffix(CALIBRATED), samples)
+        else:
+            found = self._tensorflow(form)
         if batch is not None and form.startswith("onnx:"):
             found = self._fixed(found, batch)
         return found
+
+    def examination(self) -> Any:
+        """What the ONNX form is made of and which backends refuse which of its nodes: ``Examination`` as JSON.
+
+        Raises:
+            ExportError, InputError: there is no ONNX form.
+        """
+        form = self._exported()
+        libraries = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13")
+
+        def fill(draft: Draft) -> None:
+            self._say("examining the graph")
+            draft.facts = self._pool.call(
+                "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
+            )
+
+        key = key_of(origin=form.key, versions=[version_of(name) for name in libraries])
+        return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
         """Where the samples lie as a file that workers can read."""
@@ -128,33 +243,43 @@ class Sources:
 
     def _tensorflow(self, form: str) -> Form:
         model = self.model
-        if form == "keras" or model.format == "saved_model":
+        if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
             key = key_of(digest=model.digest, form=form, signature=model.signature)
             source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)
 
         def fill(draft: Draft) -> None:
-            self._say("exporting the Keras model as a SavedModel")
+            self._say(f"exporting the {formats.TITLES[model.format]} as a SavedModel")
             into = str(draft.folder / "saved_model")
-            self._pool.call("tensorflow", "export_saved_model", progress=self._say, keras=model.path, into=into)
+            self._pool.call("tensorflow", "export_saved_model", progress=self._say, model=to_json(model), into=into)
             draft.facts = {}
 
-        key = key_of(digest=model.digest, form="saved_model", tensorflow=tensorflow_version())
+        key = key_of(
+            digest=model.digest, form="saved_model", signature=model.signature, tensorflow=tensorflow_version()
+        )
         return self._made("saved_model", key, fill, "saved_model", KERAS_SIGNATURE)
+
+    def _calibrated(self, form: str, count: int) -> Form:
+        """A form with calibration samples beside it, for a backend that quantizes by itself."""
+        found = self._tensorflow(form)
+        samples = self._calibration(count)
+        source = replace(found.source, samples=self.samples_file(samples))
+        return Form(key_of(form=found.key, samples=samples.digest), source, found.reused)
+
+    def _calibration(self, count: int) -> Samples:
+        calibration = self._data.calibration
+        if calibration is None:
+            raise InputError(
+                "INT8 needs real calibration samples, and none were given. Give data as an .npz file with "
+                "the model's inputs (option --data)."
+            )
+        return calibration.take(slice(0, count))
 
     def _onnx(self, form: str, method: Calibration | None, count: int) -> Form:
         origin = self._exported()
         if form == "fp32":
             return origin
-        calibration = None
-        if form.startswith("int8"):
-            calibration = self._data.calibration
-            if calibration is None:
-                raise InputError(
-                    "INT8 needs real calibration samples, and none were given. Give data as an .npz file with "
-                    "the model's inputs (option --data)."
-                )
-            calibration = calibration.take(slice(0, count))
+        calibration = self._calibration(count) if form.startswith("int8") else None
 
         def fill(draft: Draft) -> None:
             self._say(f"rewriting to {form}" + (f" ({method} calibration)" if calibration else ""))
@@ -183,34 +308,32 @@ class Sources:
         model, data = self.model, self._data
 
         def fill(draft: Draft) -> None:
-            into = str(draft.folder / "model.onnx")
-            if model.format == "onnx":
-                self._pool.call("onnx", "copy_onnx", progress=self._say, model=to_json(model), into=into)
-                draft.facts = {}
-                return
             self._say("exporting to ONNX and comparing with the source")
-            saved_model = self._tensorflow("saved_model").source
-            asked = replace(model, signature=saved_model.signature)
+            saved_model = str(self._tensorflow("saved_model").source.path) if model.is_tensorflow else None
+            real = data.test.take(slice(0, CHECK_SAMPLES)) if data.real else None
             check = self._pool.call(
-                "tensorflow",
+                formats.WORKERS.get(model.format, "tensorflow" if model.format == "tflite" else "onnx"),
                 "export_onnx",
                 progress=self._say,
-                saved_model=str(saved_model.path),
-                model=to_json(asked),
-                samples=str(self.samples_file(data.test.take(slice(0, CHECK_SAMPLES)))),
-                real=data.real,
-                into=into,
+                model=to_json(model),
+                saved_model=saved_model,
+                samples=str(self.samples_file(real)) if real else None,
+                into=str(draft.folder / "model.onnx"),
             )
             draft.facts = {"check": check}
 
         versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
-        key = key_of(digest=model.digest, signature=model.signature, form="fp32", real=data.real, versions=versions)
+        signature = [model.signature, to_json(model.inputs)]
+        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
         return self._made("onnx", key, fill, "model.onnx")
 
     def _fixed(self, origin: Form, batch: int) -> Form:
+        """All axes known: the batch as given, free ones at their usual size."""
+        sizes = {spec.name: list(spec.sized(batch)) for spec in self.model.inputs if spec.free_axes}
+
         def fill(draft: Draft) -> None:
             into = str(draft.folder / "model.onnx")
-            self._pool.call("onnx", "fix_batch", source=str(origin.source.path), batch=batch, into=into)
+            self._pool.call("onnx", "fix_batch", source=str(origin.source.path), batch=batch, sizes=sizes, into=into)
             draft.facts = {}
 
-        return self._made("onnx", key_of(origin=origin.key, batch=batch), fill, "model.onnx")
+        return self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.machine import version_of
 from workbench.onnx_file import graphs
-from workbench.protocols import YES, Availability, Built, Progress, Source, no
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -55,8 +56,19 @@ class OnnxRuntime:
     def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
         return YES
 
-    def source(self, spec: EngineSpec) -> str:
+    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return {Precision.INT8: "onnx:int8-u8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        try:
+            ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+        except Exception as cause:
+            return _without_kernel(onnx) or (_refusal(str(cause)),)
+        return ()
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import onnxruntime as ort
@@ -153,6 +165,54 @@ def _tensor_types(graph: Any) -> dict[str, str]:
             to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
             types[node.output[0]] = names.get(to, "int")
     return types
+
+
+def _without_kernel(path: Path) -> tuple[Refusal, ...]:
+    """The nodes that no CPU kernel is registered for and that are not made of others that have one."""
+    import onnx
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kernels: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for kernel in state.get_all_opkernel_def():
+        if kernel.provider == "CPUExecutionProvider":
+            kernels.setdefault((kernel.domain, kernel.op_name), []).append(kernel.version_range)
+    proto = onnx.load(path, load_external_data=False)
+    opsets = {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in proto.opset_import}
+    own = {(function.domain, function.name) for function in proto.functions}
+    refused = []
+    for node in (node for part in graphs(proto.graph) for node in part.node):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        version = opsets.get(domain, 1)
+        try:
+            schema: Any = onnx.defs.get_schema(node.op_type, version, domain)
+            version, composed = schema.since_version, schema.has_function or schema.has_context_dependent_function
+        except onnx.defs.SchemaError:
+            composed = False
+        known = any(low <= version <= high for low, high in kernels.get((domain, node.op_type), ()))
+        if not known and not composed and (domain, node.op_type) not in own:
+            found = "of another opset" if (domain, node.op_type) in kernels else "for it"
+            name = node.name or next(iter(node.output), "")
+            op = f"{domain}.{node.op_type}" if domain else node.op_type
+            refused.append(
+                Refusal(
+                    name,
+                    op,
+                    f"ONNX Runtime has no CPU kernel {found}".replace("no CPU kernel of", "CPU kernels only of"),
+                )
+            )
+    return tuple(refused)
+
+
+def _refusal(text: str) -> Refusal:
+    """What ONNX Runtime says when it opens no session, with the node and operator that it names in some of its ways."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", " ".join(text.split()))
+    kernel = re.search(r"implementation for ([\w.:]+)\(\d+\) node with name '([^']*)'", text)
+    if kernel:
+        return Refusal(kernel[2], kernel[1], "ONNX Runtime has no CPU kernel for it with these types")
+    typed = re.search(r"of operator \((\w+)\) in node:? \(([^)]*)\)", text)
+    inferred = re.search(r"[Nn]ode ?\(([^)]*)\) Op \((\w+)\)", text)
+    node, op = (typed[2], typed[1]) if typed else (inferred[1], inferred[2]) if inferred else ("", "")
+    return Refusal(node, op, f"ONNX Runtime does not open it: {text[:300]}")
 
 
 BACKEND = OnnxRuntime()

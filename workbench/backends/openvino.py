@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from workbench.errors import brief
 from workbench.machine import this_machine, version_of
-from workbench.protocols import YES, Availability, Built, Progress, Source, no
+from workbench.onnx_file import graphs
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ NEEDS = {
     Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
     Precision.BF16: ("avx512_bf16", "amx_bf16", "bf16"),
 }
+UNCONVERTED = ("ONNXFrameworkNode", "NotSupportedONNXNode")  # what its ONNX reader puts for what it cannot convert
 
 
 class OpenVino:
@@ -55,8 +59,26 @@ class OpenVino:
     def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
         return YES
 
-    def source(self, spec: EngineSpec) -> str:
+    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(str(onnx))
+        except Exception as cause:
+            return _unconverted(onnx, str(cause))
+        try:
+            taken = core.query_model(model, "CPU")
+        except Exception as cause:
+            return (Refusal("", "", f"OpenVINO cannot say what its CPU plugin takes: {brief(cause, 300)}"),)
+        return tuple(
+            Refusal(op.get_friendly_name(), op.get_type_name(), "OpenVINO's CPU plugin has no kernel for it")
+            for op in model.get_ops()
+            if op.get_friendly_name() not in taken
+        )
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import openvino
@@ -126,6 +148,37 @@ def _realized(runtime_model: Any) -> RealizedPrecision:
             precision = info["runtimePrecision"].value
             counts[FORMATS.get(precision, precision)] += 1
     return RealizedPrecision(dict(counts), "precision of each layer of OpenVINO's runtime model")
+
+
+def _unconverted(path: Path, text: str) -> tuple[Refusal, ...]:
+    """The nodes that OpenVINO's ONNX reader left as they were; it names them by their first result."""
+    import onnx
+    from openvino.frontend import FrontEndManager
+
+    reader = FrontEndManager().load_by_framework("onnx")
+    try:
+        partial = reader.convert_partially(reader.load(str(path)))
+        left = {op.get_friendly_name() for op in partial.get_ops() if op.get_type_name() in UNCONVERTED}
+    except Exception:
+        left = set()
+    reasons = dict(re.findall(r"-- ([\w.]+?)(?:-\d+)? with a message:\n(.*?)(?=\n-- |\n\n|\Z)", text, re.DOTALL))
+    refused = []
+    for node in (node for part in graphs(onnx.load(path, load_external_data=False).graph) for node in part.node):
+        op = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        if {node.name, *node.output} & left:
+            why = reasons.get(op, "").strip().splitlines()
+            reason = f"OpenVINO cannot convert it: {why[-1]}" if why else "OpenVINO has no conversion rule for it"
+            refused.append(Refusal(node.name or node.output[0], op, reason))
+    if refused:
+        return tuple(refused)
+    # what lies in a branch the reader keeps to itself, but each message names the first node of its operator
+    for op, why in reasons.items():
+        inside = re.search(r"<Node\(\w+\): ([^>]+)>'", why)
+        if inside:
+            refused.append(Refusal(inside[1], op, f"OpenVINO cannot convert it: {why.strip().splitlines()[-1]}"))
+    if refused:
+        return tuple(refused)
+    return (Refusal("", "", f"OpenVINO does not read it: {' '.join(text.split())[-300:]}"),)
 
 
 BACKEND = OpenVino()

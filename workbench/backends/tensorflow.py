@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.protocols import YES, Availability, Built, Progress, Source, no
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PREDICT = "predict"
 XLA = "xla"
 FOLDER = "saved_model"
-KERAS = "model.keras"
+KERAS = "model"  # with the ending that the user's file has
 SIGNATURE = "signature.txt"
 WEIGHTED = {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2",
             "BatchMatMulV3", "Einsum", "CudnnRNN"}  # fmt: skip
@@ -47,11 +47,14 @@ class TensorFlow:
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
         if not model.is_tensorflow:
-            return no("TensorFlow cannot run an ONNX model", "open the Keras or SavedModel form of it")
+            kind = "ONNX model" if model.format == "onnx" else "TensorFlow Lite file"
+            return no(
+                f"TensorFlow cannot run an {kind}".replace("an T", "a T"), "open the Keras or SavedModel form of it"
+            )
         if spec.precision != Precision.FP32:
             return no("the model runs as it was saved; TensorFlow offers no rewrite to this precision", "use fp32")
         if spec.mode == PREDICT and model.format != "keras":
-            return no("model.predict needs a .keras file; this is a SavedModel")
+            return no("model.predict needs a Keras file; this is another form of a model")
         if spec.mode == PREDICT and spec.batch is not None:
             return no("model.predict chooses its own shapes", "use dynamic shapes")
         return YES
@@ -61,16 +64,20 @@ class TensorFlow:
             return no("model.predict always converts its inputs and outputs", "use the region host-to-host")
         return YES
 
-    def source(self, spec: EngineSpec) -> str:
+    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return "keras" if spec.mode == PREDICT else "saved_model"
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:  # noqa: ARG002 - it runs the model, not its ONNX form
+        return ()
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import tensorflow as tf
 
         progress("read back precision")
         if spec.mode == PREDICT:
-            shutil.copyfile(source.path, into / KERAS)
-            realized = _realized_keras(_load_keras(into / KERAS))
+            copy = (into / KERAS).with_suffix(source.path.suffix.lower())
+            shutil.copyfile(source.path, copy)
+            realized = _realized_keras(_load_keras(copy))
         else:
             shutil.copytree(source.path, into / FOLDER)
             (into / SIGNATURE).write_text(source.signature, encoding="utf-8")
@@ -83,7 +90,7 @@ class TensorFlow:
         tf.config.threading.set_intra_op_parallelism_threads(record.spec.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         if record.spec.mode == PREDICT:
-            return PredictSession(_load_keras(engine / KERAS))
+            return PredictSession(_load_keras(next(engine.glob(f"{KERAS}.*"))))
         loaded = tf.saved_model.load(str(engine / FOLDER))
         name = (engine / SIGNATURE).read_text(encoding="utf-8")
         return FunctionSession(loaded, loaded.signatures[name], record.spec)
@@ -100,7 +107,7 @@ class FunctionSession:
         self._names = sorted(wanted)
         shapes = [wanted[name].shape.as_list() for name in self._names]
         if spec.batch is not None:
-            shapes = [[spec.batch, *shape[1:]] for shape in shapes]
+            shapes = [[spec.batch, *shape[1:]] if shape and shape[0] is None else shape for shape in shapes]
         specs = [tf.TensorSpec(shape, wanted[name].dtype) for name, shape in zip(self._names, shapes, strict=True)]
 
         def function(*tensors: Any) -> Any:

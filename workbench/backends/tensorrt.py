@@ -6,6 +6,7 @@ Building needs no GPU; running does, so an engine built here is a row that says 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from workbench.errors import BuildError, RunError
 from workbench.machine import version_of
-from workbench.protocols import YES, Availability, Built, Progress, Session, Source, no
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 FILE = "engine.plan"
@@ -41,23 +42,32 @@ class TensorRT:
             return no("the package 'tensorrt-rtx-cu13' is not installed", 'pip install "inference-workbench[rtx]"')
         return YES
 
-    def supports(self, spec: EngineSpec, model: Model) -> Availability:
+    def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
         if spec.precision == Precision.BF16:
             return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
         if spec.optimization_level is not None and spec.optimization_level > MAX_LEVEL:
             return no(f"TensorRT's optimization levels are 0 to {MAX_LEVEL}", f"choose a level of at most {MAX_LEVEL}")
-        for tensor in model.inputs:
-            if any(axis for axis in tensor.dynamic_axes):
-                return no(
-                    f"input '{tensor.name}' has a dynamic axis beside the batch, for which no range can be given yet"
-                )
         return YES
 
     def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
         return no(NOT_RUN)
 
-    def source(self, spec: EngineSpec) -> str:
+    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return {Precision.INT8: "onnx:int8-s8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
+        import tensorrt_rtx as trt
+
+        log = _Log.only(trt)
+        builder = trt.Builder(log)
+        network = builder.create_network(_flags(trt))
+        parser = trt.OnnxParser(network, log)
+        if parser.supports_model_v2(onnx.read_bytes(), str(onnx)):
+            return ()
+        problems = [parser.get_error(number) for number in range(parser.num_errors)]
+        found = {(p.node_name(), p.node_operator()): _why(p) for p in problems}
+        refused = tuple(Refusal(node, op, why) for (node, op), why in found.items())
+        return refused or (Refusal("", "", f"TensorRT's parser refuses the file: {log.last()}"),)
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import tensorrt_rtx as trt
@@ -65,7 +75,7 @@ class TensorRT:
         log = _Log.only(trt)
         builder = trt.Builder(log)
         network = _network(trt, builder, source, log, progress)
-        config = _config(trt, builder, network, spec)
+        config = _config(trt, builder, network, spec, source)
         config.progress_monitor = _Monitor.make(trt, progress)
         progress("build engine")
         plan = builder.build_serialized_network(network, config)
@@ -141,9 +151,22 @@ class _Monitor:
         return Monitor()
 
 
-def _network(trt: Any, builder: Any, source: Source, log: Any, progress: Progress) -> Any:
+def _flags(trt: Any) -> int:
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _why(problem: Any) -> str:
+    """A parser's error in words. Its text is often the bare condition that failed, such as ``false``."""
+    said = re.search(r'&& "(.+)"$', problem.desc())
+    text = said[1] if said else problem.desc()
+    if " " not in text.strip():
+        return f"TensorRT does not support it here ({problem.func()})"
+    return f"TensorRT does not take it: {' '.join(text.split())[:300]}"
+
+
+def _network(trt: Any, builder: Any, source: Source, log: Any, progress: Progress) -> Any:
+    network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, log)
     progress("parse ONNX")
     if not parser.parse_from_file(str(source.path)) or network.num_outputs == 0:
@@ -153,7 +176,7 @@ def _network(trt: Any, builder: Any, source: Source, log: Any, progress: Progres
     return network
 
 
-def _config(trt: Any, builder: Any, network: Any, spec: EngineSpec) -> Any:
+def _config(trt: Any, builder: Any, network: Any, spec: EngineSpec, source: Source) -> Any:
     config = builder.create_builder_config()
     config.num_compute_capabilities = len(TARGETS)
     for place, target in enumerate(TARGETS):
@@ -166,9 +189,10 @@ def _config(trt: Any, builder: Any, network: Any, spec: EngineSpec) -> Any:
     profile = builder.create_optimization_profile()
     for number in range(network.num_inputs):
         tensor = network.get_input(number)
-        shape = tuple(tensor.shape)
-        low, high = ((size, *shape[1:]) if shape[0] < 0 else shape for size in (spec.batches[0], spec.batches[-1]))
-        profile.set_shape(tensor.name, low, high, high)
+        # a wrong name would be taken in silence; one that the model does not have raises here
+        known = next(one for one in source.inputs if one.name == tensor.name)
+        first, last = spec.batches[0], spec.batches[-1]
+        profile.set_shape(tensor.name, known.sized(first, "min"), known.sized(last, "opt"), known.sized(last, "max"))
     if config.add_optimization_profile(profile) < 0:
         raise BuildError(f"TensorRT refused the batch range {spec.batches[0]} to {spec.batches[-1]}.")
     return config

@@ -1,0 +1,39 @@
+"""What was found about a model, in sentences that the command line, the panel and the report share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workbench.records import ExportCheck, Model
+
+
+def batches_text(model: Model) -> str:
+    """Which batch sizes the model takes, and how that is known."""
+    fixed, probe = model.fixed_batch, model.probe
+    if fixed is not None:
+        return f"fixed to {fixed}"
+    if probe is None or not probe.worked:
+        return "declared free, not tried"
+    worked = ", ".join(map(str, probe.worked))
+    if not probe.failed:
+        return f"free (ran with {worked})"
+    return f"declared free, but ran only with {worked}; not with {', '.join(str(size) for size, _ in probe.failed)}"
+
+
+def export_notes(check: ExportCheck) -> Iterator[str]:
+    """The way to ONNX in words: every hop with its difference, the routes given up, and what was repaired."""
+    for hop in check.hops:
+        lengths = f", sizes of free axes {' and '.join(hop.lengths)}" if hop.lengths else ""
+        yield (
+            f"{hop.step}: compared on {', '.join(hop.inputs)} inputs at batches {', '.join(map(str, hop.batches))}{lengths}: "
+            f"largest relative difference {hop.max_rel_diff:.1e} (limit {check.tolerance:.0e})."
+        )
+        if hop.ill_conditioned:
+            yield (
+                f"{hop.step}: above the limit on {', '.join(hop.ill_conditioned)} inputs, where the source itself changes as "
+                "much when its inputs change in their last digits; on the other inputs within it."
+            )
+    for attempt in check.attempts:
+        yield f"Route given up: {attempt.route}: {attempt.reason}"
+    if check.repairs:
+        yield f"Repaired on the way: {'; '.join(check.repairs)}."

@@ -1,0 +1,82 @@
+"""Model formats, one file each: what a file of that kind holds, and how to run it.
+
+Every file has ``read(path, signature) -> dict`` (fields of :class:`workbench.records.Model`) and
+``open(path, model) -> Runner``. Both load the format's library and run in a child process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError
+from workbench.records import TEXT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Runner = Callable[[Mapping[str, "np.ndarray"]], dict[str, "np.ndarray"]]
+"""Runs the source model once: inputs by name to outputs by name."""
+
+TITLES = {
+    "keras": "Keras file",
+    "saved_model": "TensorFlow SavedModel",
+    "frozen_graph": "TensorFlow frozen graph",
+    "tflite": "TensorFlow Lite file",
+    "onnx": "ONNX file",
+}
+ENDINGS = {
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".pb": "frozen_graph",
+    ".tflite": "tflite",
+    ".onnx": "onnx",
+}
+WORKERS = {"keras": "tensorflow", "saved_model": "tensorflow", "frozen_graph": "tensorflow"}
+"""Which task worker opens the format; "onnx", a small process, where nothing is said."""
+
+
+def get(name: str) -> Any:
+    """The module of a format."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def check_dtype(name: str, dtype: str, role: str) -> str:
+    """The NumPy name of a tensor's type, or :data:`workbench.records.TEXT`.
+
+    Raises:
+        InputError: a type that cannot be fed or read, such as complex numbers.
+    """
+    if dtype in ("string", "object", "str"):
+        return TEXT
+    if re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", dtype) or (role == "output" and dtype == "bfloat16"):
+        return dtype
+    raise InputError(
+        f"The {role} '{name}' holds {dtype}, which the workbench does not handle: engines take real numbers. "
+        "Move that step out of the model, or choose a signature with other inputs and outputs."
+    )
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Key that sorts names with their numbers by value."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings of libraries that this project does not own out of the user's sight."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)

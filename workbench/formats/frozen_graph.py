@@ -1,0 +1,160 @@
+"""TensorFlow frozen graphs (``.pb``): a GraphDef with its weights as constants, and tensors named by the user.
+
+``signature`` names the tensors: ``x:0, mask:0 -> y:0``. Left empty, the placeholders are the inputs and what nothing
+else reads are the outputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench import safety
+from workbench.errors import InputError, brief
+from workbench.formats import Runner, quiet
+from workbench.formats.saved_model import specs_of
+from workbench.records import Model
+
+PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault", "PlaceholderV2")
+NOT_OUTPUTS = {"Const", "NoOp", "Assert", "PrintV2", "Print", *PLACEHOLDERS}
+WEIGHT_SIZE = 32
+"""Constants of fewer elements are taken for settings, not weights."""
+
+
+def read(path: Path, signature: str) -> dict[str, Any]:
+    graph_def = load(path)
+    inputs, outputs = tensors_of(graph_def, signature, path.name)
+    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+    return {
+        "inputs": specs_of(dict(zip(inputs, function.inputs, strict=True)), "input"),
+        "outputs": specs_of(dict(zip(outputs, function.outputs, strict=True)), "output"),
+        "parameters": weights_in(graph_def),
+        "signature": f"{', '.join(inputs.values())} -> {', '.join(outputs.values())}",
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    graph_def = load(path)
+    return runner(graph_def, *tensors_of(graph_def, model.signature, path.name))
+
+
+def load(path: Path) -> Any:
+    """The ``GraphDef`` in ``path``.
+
+    Raises:
+        InputError: not a frozen graph, or one whose weights are not frozen.
+    """
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' is not a frozen TensorFlow graph ({brief(cause, 120)}). If it is a SavedModel, give its folder."
+        ) from cause
+    if not graph_def.node:
+        raise InputError(f"'{path}' holds no graph. Freeze the model again, or open its SavedModel folder.")
+    safety.check_graph_def(graph_def, f"'{path}'")
+    unfrozen = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "VariableV2", "Variable")]
+    if unfrozen:
+        raise InputError(
+            f"'{path.name}' is not frozen: the variable '{unfrozen[0]}' has its values elsewhere. Freeze it, or open the "
+            "SavedModel folder."
+        )
+    return graph_def
+
+
+def tensors_of(graph_def: Any, signature: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Input and output tensors by the name they get here: the tensor's without ``:0``, with ``_`` for ``/``."""
+    nodes = {node.name: node for node in graph_def.node}
+    if signature:
+        left, arrow, right = signature.partition("->")
+        inputs, outputs = ([part.strip() for part in side.split(",") if part.strip()] for side in (left, right))
+        if not arrow or not inputs or not outputs:
+            raise InputError(f"'signature' is '{signature}'; for a frozen graph it names tensors: x:0 -> y:0.")
+    else:
+        read_by = {source.lstrip("^").partition(":")[0] for node in graph_def.node for source in node.input}
+        inputs = [node.name for node in graph_def.node if node.op in PLACEHOLDERS]
+        outputs = [n.name for n in graph_def.node if n.name not in read_by and n.op not in NOT_OUTPUTS]
+    for tensor in (*inputs, *outputs):
+        if tensor.partition(":")[0] not in nodes:
+            known = ", ".join([n.name for n in graph_def.node if n.op in PLACEHOLDERS][:5]) or "none"
+            raise InputError(
+                f"'{name}' has no tensor '{tensor}'. Its placeholders are: {known}; its last node is "
+                f"'{graph_def.node[-1].name}'. Set 'signature' to x:0 -> y:0 with names of this graph."
+            )
+    if not inputs or not outputs:
+        missing = "placeholder" if not inputs else "output"
+        raise InputError(f"'{name}' has no {missing} to be found. Set 'signature' to its tensors: x:0 -> y:0.")
+    return _named(inputs), _named(outputs)
+
+
+def _named(tensors: list[str]) -> dict[str, str]:
+    full = [tensor if ":" in tensor else f"{tensor}:0" for tensor in tensors]
+    return {tensor.removesuffix(":0").replace("/", "_").replace(":", "_").replace(".", "_"): tensor for tensor in full}
+
+
+def prune(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
+    """The part of the graph from ``inputs`` to ``outputs`` as a concrete function."""
+    import tensorflow as tf
+
+    def imported() -> None:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+
+    try:
+        with quiet():
+            return tf.compat.v1.wrap_function(imported, []).prune(inputs, outputs)
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow could not import the graph between {', '.join(inputs)} and {', '.join(outputs)}: "
+            f"{brief(cause, 250)} Name other tensors as 'signature'."
+        ) from cause
+
+
+def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
+    import tensorflow as tf
+
+    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            found = function(*(tf.constant(feeds[name]) for name in inputs))
+        except Exception as cause:
+            raise InputError(f"TensorFlow could not run the graph: {brief(cause, 200)}") from cause
+        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+
+    return run
+
+
+def write_saved_model(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], into: Path) -> None:
+    """The graph as a SavedModel with one signature, ``serving_default``, so that TensorFlow's own tools take it."""
+    import tensorflow as tf
+
+    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+    module = tf.Module()
+    specs = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in zip(inputs, function.inputs, strict=True)
+    }
+
+    def call(**feeds: Any) -> Any:
+        return dict(zip(outputs, function(*(feeds[name] for name in inputs)), strict=True))
+
+    module.call = tf.function(call, autograph=False)
+    with quiet():
+        concrete = module.call.get_concrete_function(**specs)
+        tf.saved_model.save(module, str(into), signatures={"serving_default": concrete})
+
+
+def weights_in(graph_def: Any) -> int:
+    """Elements of the floating-point constants large enough to be weights."""
+    import numpy as np
+    import tensorflow as tf
+
+    total = 0
+    for node in (*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)):
+        if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating:
+            size = int(np.prod([dim.size for dim in node.attr["value"].tensor.tensor_shape.dim], dtype=np.int64))
+            total += size if size >= WEIGHT_SIZE else 0
+    return total

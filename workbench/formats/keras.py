@@ -1,0 +1,165 @@
+"""Keras files: ``.keras`` of Keras 3, and full models in HDF5 (``.h5``, ``.hdf5``) of Keras 2 and earlier.
+
+No code from the file runs: Keras loads in safe mode, and what would need code is refused before Keras sees it.
+
+**Names.** A Keras file has no signature of its own: it is exported once as a SavedModel and read from there, because only
+the export decides the names (``output_0`` for a plain output, the dictionary's keys for named ones).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from workbench import safety
+from workbench.errors import InputError, brief, during
+from workbench.formats import Runner, quiet, saved_model
+from workbench.records import Model
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+HDF5_ENDINGS = (".h5", ".hdf5")
+
+
+def read(path: Path, _signature: str) -> dict[str, Any]:
+    model = load(path)
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
+        write_saved_model(model, Path(scratch) / "model")
+        facts = saved_model.read(Path(scratch) / "model", saved_model.DEFAULT)
+    return {**facts, "parameters": int(model.count_params()), "signatures": ()}
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    loaded = load(path)
+    names = {tensor.name: _identifier(tensor.name) for tensor in loaded.inputs}
+    outputs = [spec.name for spec in model.outputs]
+
+    def run(feeds: Any) -> dict[str, Any]:
+        given = [feeds[names[tensor.name]] for tensor in loaded.inputs]
+        keyed = structure_of(loaded)
+        arguments = dict(zip(keyed, given, strict=True)) if isinstance(keyed, dict) else given
+        with quiet():  # Keras warns where a single input is not in a list
+            found = loaded(arguments[0] if arguments is given and len(given) == 1 else arguments, training=False)
+        if isinstance(found, dict):
+            return {name: tensor.numpy() for name, tensor in found.items()}
+        values = found if isinstance(found, list | tuple) else [found]
+        return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
+
+    return run
+
+
+def load(path: Path) -> Any:
+    """The Keras model in ``path``, loaded without running code from it and without compiling.
+
+    Raises:
+        InputError: damaged, not a whole model, or in need of code that is not in the file.
+    """
+    check(path)
+    import keras
+
+    try:
+        with quiet():
+            model = keras.models.load_model(path, safe_mode=True, compile=False)
+            _ = model.inputs
+    except Exception as cause:
+        custom = re.search(r"Could not locate (?:class|function) '([^']+)'", str(cause)) or re.search(
+            r"Unknown (?:layer|object): '?([\w>]+)'?", str(cause)
+        )
+        if custom:
+            raise InputError(
+                f"'{path}' uses '{custom[1]}', which is not part of Keras and cannot be rebuilt from the file. "
+                "In the program that knows it, run model.export('folder') and open that folder."
+            ) from cause
+        raise InputError(
+            f"Keras could not load '{path}': {brief(cause, 300)} Save the model again, or open its export: "
+            "model.export('folder')."
+        ) from cause
+    if not model.inputs:
+        raise InputError(f"The model in '{path}' was never built: it has no inputs. Call it once and save it again.")
+    return model
+
+
+def check(path: Path) -> None:
+    """Refuse what is no whole model, or would run code, before Keras sees it."""
+    with path.open("rb") as file:
+        is_hdf5 = file.read(8) == HDF5
+    if path.suffix.lower() in HDF5_ENDINGS:
+        _check_hdf5(path, is_hdf5)
+        return
+    if is_hdf5:
+        raise InputError(
+            f"'{path}' is an HDF5 file: weights only, or a model of an older Keras. Give a whole model the ending .h5, or "
+            "save it with model.save('model.keras')."
+        )
+    safety.check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            config = json.loads(archive.read("config.json")) if "config.json" in names else None
+    except Exception as cause:  # zipfile, zlib and json all have kinds of their own
+        raise InputError(
+            f"'{path}' is not a whole .keras file ({brief(cause, 120)}). It may be cut short; save or copy it again."
+        ) from cause
+    if config is None or "model.weights.h5" not in names:
+        missing = "config.json" if config is None else "model.weights.h5"
+        raise InputError(
+            f"'{path}' has no {missing} inside, so it holds no whole model. Save it with model.save('model.keras')."
+        )
+    safety.check_keras_config(config, f"'{path}'")
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch, zipfile.ZipFile(path) as archive:
+        safety.check_hdf5(Path(archive.extract("model.weights.h5", scratch)), f"'{path}'")
+
+
+def _check_hdf5(path: Path, is_hdf5: bool) -> None:
+    if not is_hdf5:
+        raise InputError(f"'{path}' is not an HDF5 file, whatever its ending says. Save the model again.")
+    safety.check_hdf5(path, f"'{path}'")
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+            config = json.loads(text) if text is not None else None
+    except Exception as cause:
+        raise InputError(f"'{path}' is damaged ({brief(cause, 120)}). Copy or save it again.") from cause
+    if config is None:
+        raise InputError(
+            f"'{path}' holds weights only, without the model's layers. Save the whole model: model.save('model.keras')."
+        )
+    safety.check_keras_config(config, f"'{path}'")
+
+
+def structure_of(model: Any) -> Any:
+    """The tensors that the model takes, in the structure that its call takes them in."""
+    import keras
+
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def write_saved_model(model: Any, into: Path) -> None:
+    """Export a loaded Keras model into the folder ``into``.
+
+    Left to itself Keras makes a fixed batch dynamic, and hands on names such as "my image", which TensorFlow refuses.
+    Here a fixed batch stays fixed, and such names get underscores.
+    """
+    import keras
+    import tensorflow as tf
+
+    tensors = list(getattr(model, "inputs", None) or [])
+    signature = None
+    if any(t.shape[0] is not None or not _IDENTIFIER.fullmatch(t.name) for t in tensors):
+        structure = structure_of(model)
+        signature = [
+            keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)), structure)
+        ]
+    with quiet(), during("export", "the Keras model to a SavedModel", InputError):
+        model.export(into, verbose=False, input_signature=signature)
+
+
+def _identifier(name: str) -> str:
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return name if not name[:1].isdigit() else f"x{name}"

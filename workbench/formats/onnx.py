@@ -1,0 +1,118 @@
+"""ONNX files: opsets from 7 on, weights inside or in files beside them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief
+from workbench.formats import Runner, check_dtype
+from workbench.onnx_file import graphs, load_onnx, weight_tensors
+from workbench.records import Model, TensorSpec
+
+OLDEST_OPSET = 7
+QUANTIZED_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
+                 "ConvInteger", "MatMulInteger", "QGemm")  # fmt: skip
+STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
+                    "com.microsoft.nchwc")  # fmt: skip
+
+
+def read(path: Path, _signature: str) -> dict[str, Any]:
+    model = load_onnx(path)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    if opset < OLDEST_OPSET:
+        raise InputError(
+            f"'{path.name}' uses ONNX opset {opset}; engines begin at {OLDEST_OPSET}. Convert it with onnx.version_converter."
+        )
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [v for v in model.graph.input if v.name not in weights]
+    quantized, how = already_quantized(model)
+    return {
+        "inputs": tuple(_value_spec(v, "input") for v in inputs),
+        "outputs": tuple(_value_spec(v, "output") for v in model.graph.output),
+        "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
+        "quantized": quantized,
+        "quantized_how": how,
+        "exportable": _custom_op(model),
+        "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    return session_runner(path, model.name)
+
+
+def session_runner(path: Path, name: str) -> Runner:
+    """The file in ONNX Runtime with one thread, its graph as it stands."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as cause:
+        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} Export it again.") from cause
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            return dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+        except Exception as cause:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
+            raise InputError(
+                f"ONNX Runtime could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                "Give data that the model accepts, as an .npz file."
+            ) from cause
+
+    return run
+
+
+def already_quantized(model: Any) -> tuple[str, str]:
+    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none."""
+    import onnx
+
+    found: dict[str, int] = {}
+    halves = 0
+    for part in graphs(model.graph):
+        for node in part.node:
+            if node.op_type in QUANTIZED_OPS:
+                found[node.op_type] = found.get(node.op_type, 0) + 1
+        halves += sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in part.initializer)
+    if found:
+        return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    if halves:
+        return "fp16", f"{halves} of its weights are 16-bit floats"
+    return "", ""
+
+
+def _custom_op(model: Any) -> str:
+    for part in graphs(model.graph):
+        for number, node in enumerate(part.node):
+            if node.domain not in STANDARD_DOMAINS:
+                return (
+                    f"the node '{node.name or number}' is the custom operation {node.domain}.{node.op_type}, which no "
+                    "engine here knows"
+                )
+    return ""
+
+
+def _value_spec(value: Any, role: str) -> TensorSpec:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise InputError(
+            f"The {role} '{value.name}' is a {str(kind).removesuffix('_type')}, not a tensor. Export the model with plain "
+            "tensors (with skl2onnx: the option zipmap=False)."
+        )
+    tensor = value.type.tensor_type
+    dtype = check_dtype(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, role)
+    if not tensor.HasField("shape"):
+        raise InputError(
+            f"The {role} '{value.name}' has no known number of axes. Export the model with shapes "
+            "(onnx.shape_inference.infer_shapes may find them)."
+        )
+    # Some exporters write -1 for a dynamic axis.
+    return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim))

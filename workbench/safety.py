@@ -1,0 +1,188 @@
+"""What must be refused before any library reads a model file. Light checks; nothing is loaded or unpacked here."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from workbench.errors import InputError, brief
+
+MAX_RATIO = 200
+"""A ``.keras`` file is stored nearly as large as it unpacks; an archive that grows by more than this is a trap."""
+MAX_TOTAL_BYTES = 2**36
+
+_ALLOWED_MODULES = ("keras", "builtins", "tensorflow")
+_CODE_MODULES = ("keras.utils", "keras.src.utils", "keras.saving", "keras.src.saving", "keras.src.legacy.saving")
+_OTHER_FILES = {"TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
+_VOCABULARIES = {"StringLookup", "IntegerLookup", "TextVectorization"}
+
+FILE_OPS = {
+    "WriteFile", "ReadFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc", "DebugIdentity",
+    "DebugIdentityV2", "DebugIdentityV3", "WriteSummary", "WriteRawProtoSummary", "CreateSummaryFileWriter",
+    "CreateSummaryDbWriter", "SaveDataset", "SaveDatasetV2", "LoadDataset", "CacheDataset", "CacheDatasetV2",
+    "SnapshotDataset", "SnapshotDatasetV2", "SqlDataset", "LMDBDataset", "LMDBReader", "WholeFileReader",
+    "WholeFileReaderV2", "TextLineDataset", "TFRecordDataset", "FixedLengthRecordDataset", "RpcServer", "RpcClient",
+    "RpcCall", "DataServiceDataset", "RegisterDataset", "BigtableClient", "GenerateVocabRemapping", "WriteAudioSummary",
+}  # fmt: skip
+"""TensorFlow operations that touch files, the network or Python. Saving and restoring variables is not among them: every
+SavedModel has those."""
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a zip file that would write outside its folder, holds links, grows absurdly or is damaged."""
+    what = f"'{path}'"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                _check_member(member, what)
+            total = sum(member.file_size for member in members)
+            packed = max(1, sum(member.compress_size for member in members))
+            if total > MAX_TOTAL_BYTES or (total > 2**20 and total / packed > MAX_RATIO):
+                raise InputError(
+                    f"{what} holds {packed / 2**20:.1f} MiB that would unpack to {total / 2**30:.1f} GiB, which no model file "
+                    "does. Save the model again."
+                )
+            if len({member.filename for member in members}) < len(members):
+                raise InputError(f"{what} holds two parts of one name, which no model file does. Save the model again.")
+            broken = archive.testzip()
+    except InputError:
+        raise
+    except Exception as cause:  # zipfile and zlib have kinds of their own
+        raise InputError(
+            f"{what} is not a whole archive ({brief(cause, 120)}). It may be cut short; save or copy it again."
+        ) from cause
+    if broken:
+        raise InputError(f"{what} is damaged: its part '{broken}' does not match its checksum. Copy it again.")
+
+
+def _check_member(member: zipfile.ZipInfo, what: str) -> None:
+    name = member.filename.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if ".." in parts or name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        raise InputError(
+            f"{what} holds the part '{member.filename}', which would be written outside its folder. Do not use it."
+        )
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"{what} holds the link '{member.filename}', which no model file needs. Do not use it.")
+    if member.flag_bits & 0x1:
+        raise InputError(f"{what} is encrypted. Unpack it with its password and save the model again.")
+
+
+def check_keras_config(config: Any, what: str) -> None:
+    """Refuse a Keras configuration whose loading would run code or read other files."""
+    for entry in _objects(config):
+        kind, module = str(entry.get("class_name", "")), str(entry.get("module") or "")
+        inner = entry.get("config")
+        settings = inner if isinstance(inner, dict) else {}
+        name = settings.get("name") or entry.get("name") or kind
+        if kind in ("Lambda", "__lambda__"):
+            raise InputError(
+                f"The layer '{name}' is a Lambda, whose Python code would have to run to load {what}. In the program that "
+                "trusts it, run model.export('folder') and open that folder."
+            )
+        if module and (module.partition(".")[0] not in _ALLOWED_MODULES or module.startswith(_CODE_MODULES)):
+            raise InputError(
+                f"{what} asks for '{module}.{kind}', which is not a layer of Keras and would run other code. In the "
+                "program that knows it, run model.export('folder') and open that folder."
+            )
+        if kind in _OTHER_FILES:
+            raise InputError(
+                f"The layer '{name}' of {what} is a {kind}, which loads another file or library. Open that instead."
+            )
+        if kind in _VOCABULARIES and isinstance(settings.get("vocabulary"), str):
+            raise InputError(
+                f"The layer '{name}' of {what} reads its vocabulary from the file '{settings['vocabulary']}'. Give the layer "
+                "its words as a list and save the model again."
+            )
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    waiting = [config]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, dict):
+            if "class_name" in entry:
+                yield entry
+            waiting.extend(entry.values())
+        elif isinstance(entry, list):
+            waiting.extend(entry)
+
+
+def check_hdf5(path: Path, what: str) -> None:
+    """Refuse an HDF5 file that points outside itself or grows absurdly.
+
+    Raises:
+        InputError: external links or storage, absurd sizes, or a damaged file.
+    """
+    import h5py
+
+    size = path.stat().st_size
+    try:
+        with h5py.File(path, "r") as file:
+            total = sum(_dataset_bytes(item, what) for item in _datasets(file["/"], what))
+    except InputError:
+        raise
+    except Exception as cause:
+        raise InputError(f"{what} is damaged ({brief(cause, 120)}). Save or copy it again.") from cause
+    if total > MAX_TOTAL_BYTES or (total > 2**20 and total > MAX_RATIO * size):
+        raise InputError(
+            f"{what} has {size / 2**20:.1f} MiB and declares {total / 2**30:.1f} GiB of weights, which no model file does. "
+            "Save the model again."
+        )
+
+
+def _datasets(root: Any, what: str) -> Iterator[Any]:
+    """Every dataset below ``root``, each group entered once; links to other files are refused."""
+    import h5py
+
+    waiting, seen = [root], set()
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(
+                    f"{what} points to another file ('{link.filename}'). Save the whole model in one file."
+                )
+            item = group.get(name)
+            if isinstance(item, h5py.Dataset):
+                yield item
+            elif isinstance(item, h5py.Group) and item.id not in seen:
+                seen.add(item.id)
+                waiting.append(item)
+
+
+def _dataset_bytes(item: Any, what: str) -> int:
+    if item.external or item.is_virtual:
+        raise InputError(f"The weights '{item.name}' of {what} lie in another file. Save the model in one file.")
+    return int(item.size or 0) * int(item.dtype.itemsize)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a SavedModel folder with links that lead out of it."""
+    root = path.resolve()
+    for entry in path.rglob("*"):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            raise InputError(
+                f"'{entry.relative_to(path)}' in '{path}' is a link that leaves the folder. Copy the model with its files."
+            )
+
+
+def check_graph_def(graph: Any, what: str) -> None:
+    """Refuse a TensorFlow ``GraphDef`` with operations that touch files, the network or Python.
+
+    Raises:
+        InputError: there is one; the text names node and operation.
+    """
+    functions = (node for function in graph.library.function for node in function.node_def)
+    for node in (*graph.node, *functions):
+        stream = node.attr["output_stream"].s if node.op == "PrintV2" else b""
+        if node.op in FILE_OPS or stream.startswith(b"file:"):
+            raise InputError(
+                f"The node '{node.name}' of {what} is a {node.op}, which reaches files, the network or Python. A model for "
+                "inference needs none of these; it is refused."
+            )

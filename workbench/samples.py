@@ -1,0 +1,143 @@
+"""Samples: arrays by input name, fed in batches; written to and read from ``.npz`` files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError, brief, writing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LABELS = "labels"
+_INPUT, _CONSTANT, _AXIS = "input:", "constant:", "axis:"
+_TEXT = "text:"
+WHOLE = -1
+"""Place of the batch in :attr:`Samples.axes` for an input that has none: each sample is one whole feed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs by name, first axis = sample, and one class number per sample where known.
+
+    ``constants`` are inputs that are the same for every call, such as a sampling rate. ``axes`` tells for an input whose
+    batch is not its first axis where a feed has it (a state of shape [2, batch, 128] is held as [n, 2, 128]).
+    """
+
+    name: str
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray | None = None
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    axes: dict[str, int] = field(default_factory=dict)
+    number: int = 1  # of samples, where all inputs are constants
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.inputs.values()))) if self.inputs else self.number
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names, dtypes, shapes and bytes of inputs and labels; the samples' own name is left out."""
+        total = hashlib.sha256()
+        for name, array in sorted(_arrays(self).items()):
+            total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+            total.update(_contiguous(array).tobytes() if array.dtype != object else repr(array.tolist()).encode())
+        return total.hexdigest()
+
+    def take(self, chosen: slice | np.ndarray | list[int]) -> Samples:
+        """The chosen samples, in that order."""
+        inputs = {name: array[chosen] for name, array in self.inputs.items()}
+        number = self.number if inputs or not isinstance(chosen, slice) else len(range(self.number)[chosen])
+        return replace(self, inputs=inputs, labels=None if self.labels is None else self.labels[chosen], number=number)
+
+    def feeds(self, start: int, size: int) -> dict[str, np.ndarray]:
+        """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
+        import numpy as np
+
+        rows = np.arange(start, start + size) % self.count
+        feeds = {}
+        for name, array in self.inputs.items():
+            axis = self.axes.get(name, 0)
+            feeds[name] = _contiguous(array[rows[0]] if axis == WHOLE else np.moveaxis(array[rows], 0, axis))
+        return feeds | {name: array.copy() for name, array in self.constants.items()}
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.require(array, requirements="C")  # unlike ascontiguousarray it leaves scalars without axes
+
+
+def _arrays(samples: Samples) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    arrays = {_INPUT + name: array for name, array in samples.inputs.items()}
+    arrays |= {_CONSTANT + name: array for name, array in samples.constants.items()}
+    arrays |= {_AXIS + name: np.array(axis) for name, axis in samples.axes.items()}
+    return arrays if samples.labels is None else {**arrays, _LABELS: samples.labels}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file. Pickled objects are refused, because loading one runs code."""
+    import numpy as np
+
+    what = f"The data '{path}'"
+    if not path.is_file():
+        raise InputError(f"{what} was not found. Give data as 'auto', 'digits', 'random', or the path of an .npz file.")
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise InputError(f"{what} is a single array. Save it by name: numpy.savez('data.npz', x=array).")
+            return {name: archive[name] for name in archive.files}
+    except InputError:
+        raise
+    except Exception as cause:
+        if "allow_pickle" in str(cause) and "Object arrays" in str(cause):
+            raise InputError(
+                f"{what} holds Python objects, and loading those would run code. Save plain arrays of numbers."
+            ) from cause
+        raise InputError(
+            f"{what} is not a readable .npz file. Make one with numpy.savez('data.npz', x=images, y=labels)."
+        ) from cause
+
+
+def save_samples(samples: Samples, path: Path) -> None:
+    """Write ``samples`` as an uncompressed ``.npz`` file that :func:`load_samples` reads."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {"name": np.array(samples.name), "number": np.array(samples.number)}
+    for key, array in _arrays(samples).items():
+        # text is held as Python strings, which only a pickle could store; as fixed-width text it needs none
+        arrays |= {_TEXT + key: array.astype(str)} if array.dtype == object else {key: array}
+    with writing(path), path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_samples(path: Path) -> Samples:
+    """The inverse of :func:`save_samples`."""
+    arrays = read_npz(path)
+    for key in [key for key in arrays if key.startswith(_TEXT)]:
+        arrays[key.removeprefix(_TEXT)] = arrays.pop(key).astype(object)
+    parts = {
+        mark: {key.removeprefix(mark): array for key, array in arrays.items() if key.startswith(mark)}
+        for mark in (_INPUT, _CONSTANT, _AXIS)
+    }
+    if not (parts[_INPUT] or parts[_CONSTANT]) or "name" not in arrays or "number" not in arrays:
+        raise InputError(f"'{path}' was not written by the workbench ({brief(ValueError(', '.join(arrays)))}).")
+    return Samples(
+        str(arrays["name"]),
+        parts[_INPUT],
+        arrays.get(_LABELS),
+        parts[_CONSTANT],
+        {name: int(axis) for name, axis in parts[_AXIS].items()},
+        int(arrays["number"]),
+    )
