@@ -343,3 +343,27 @@ def test_missing_weights_are_named(tmp_path):
     with pytest.raises(InputError) as error:
         inspect_model(path)
     assert "'weights.data', which is missing" in one_sentence(error)
+
+
+def test_a_file_that_kills_its_reader_is_one_sentence(tmp_path, store, monkeypatch):
+    """A library may crash on a damaged file: that costs the worker, and the user reads why."""
+    import threading
+
+    from workbench import sources
+    from workbench.worker import Pool, Worker
+
+    real = Worker.send
+
+    def killed(self, task, **arguments):
+        real(self, task, **arguments)
+        self.process.kill()
+
+    path = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "dense.onnx")
+    with Pool(store.log_path, threading.Event()) as pool:
+        monkeypatch.setattr(Worker, "send", killed)
+        with pytest.raises(InputError) as error:
+            sources.read_model(store, pool, str(path))
+        assert "ended or held up the process that read it" in one_sentence(error)
+        assert "SIGKILL" in error.value.message
+        monkeypatch.undo()
+        assert sources.read_model(store, pool, str(path)).parameters == 15

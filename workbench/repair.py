@@ -20,7 +20,8 @@ def repair(model: Any) -> tuple[str, ...]:
 
 def lift_constants(model: Any) -> str:
     """Turn ``Constant`` nodes into initializers, where quantizers and readers of weights look for them."""
-    lifted = sum(_lift(graph) for graph in list(graphs(model.graph)))
+    # inner graphs first: nodes are copied where a graph is written anew, and what is inside must be done by then
+    lifted = sum(_lift(graph) for graph in reversed(list(graphs(model.graph))))
     return f"{lifted} constants lifted to initializers" if lifted else ""
 
 
@@ -80,7 +81,7 @@ def sort_nodes(model: Any) -> str:
     Raises:
         ExportError: nodes read from each other in a circle.
     """
-    moved = sum(_sort(graph) for graph in list(graphs(model.graph)))
+    moved = sum(_sort(graph) for graph in reversed(list(graphs(model.graph))))  # inner ones first, as above
     return f"{moved} nodes put into order" if moved else ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench import formats
 from workbench.data import Dataset, dataset
-from workbench.errors import Cancelled, InputError, WorkbenchError, during, writing
+from workbench.errors import Cancelled, InputError, WorkbenchError, WorkerError, during, writing
 from workbench.machine import version_of
 from workbench.models import digest_of, recognize
 from workbench.protocols import Source
@@ -26,6 +26,8 @@ DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
 CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
+READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
+"""Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
 
 Say = Callable[[str], None]
 
@@ -64,14 +66,22 @@ def read_model(
     )
 
     def fill(draft: Draft) -> None:
-        draft.facts = pool.call(
-            formats.WORKERS.get(kind, "onnx"),
-            "inspect",
-            path=str(Path(path).absolute()),
-            signature=signature,
-            input_shapes=input_shapes,
-            input_values=input_values,
-        )
+        try:
+            draft.facts = pool.call(
+                formats.WORKERS.get(kind, "onnx"),
+                "inspect",
+                limit_s=READING_LIMIT_S + formats.size_of(Path(path).expanduser()) / READING_BYTES_PER_S,
+                path=str(Path(path).expanduser().absolute()),
+                signature=signature,
+                input_shapes=input_shapes,
+                input_values=input_values,
+            )
+        except WorkerError as error:
+            raise InputError(
+                f"'{path}' ended or held up the process that read it; it is damaged, or its library cannot bear it. Export "
+                f"it again. ({error.message.partition('. ')[0]}.)",
+                log=error.log,
+            ) from error
 
     facts = store.make("model", key, fill).facts
     where = Path(path).absolute()

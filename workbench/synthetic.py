@@ -96,6 +96,12 @@ def _shares(shape: tuple[int, ...], kind: str, generator: np.random.Generator) -
         phase = np.arange(shape[0]).reshape([-1] + [1] * (len(shape) - 1)) / max(1, shape[0])
         return np.asarray((total / weight + 0.37 * phase) % 1.0)
     found = np.full(shape, 0.25)
-    place = tuple(slice(size // 5, max(size // 5 + 1, size // 2)) for size in shape[1:])
+    # off the centre, and elsewhere along every second axis: a transposed square would look like itself otherwise
+    place = tuple(
+        slice(size // 5, max(size // 5 + 1, size // 2))
+        if axis % 2
+        else slice(size // 2, max(size // 2 + 1, 5 * size // 6))
+        for axis, size in enumerate(shape[1:])
+    )
     found[(slice(None), *place)] = 0.9
     return np.asarray(found * (1 - 0.1 * (np.arange(shape[0]) % 5)).reshape([-1] + [1] * (len(shape) - 1)))

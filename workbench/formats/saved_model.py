@@ -18,6 +18,7 @@ DEFAULT = "serving_default"
 
 
 def read(path: Path, signature: str) -> dict[str, Any]:
+    check_graphs(path)  # before the loaders: the second would take up what the first refuses
     try:
         loaded = load(path)
     except InputError as cause:

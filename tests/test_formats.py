@@ -1,0 +1,193 @@
+"""Every format beyond Keras 3 and plain SavedModels: read, run and exported, with real files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_export import convert_model
+
+from workbench import formats
+from workbench.errors import ExportError, InputError
+from workbench.models import inspect_model
+from workbench.records import Model
+
+
+def runs_alike(model: Model, tmp_path: Path) -> None:
+    """The source and its ONNX form give the same outputs under the same names."""
+    import model_zoo
+
+    from workbench.synthetic import generated
+
+    check = convert_model(model, tmp_path / "out.onnx")
+    feeds = generated(model.inputs, "random", 3, seed=5).feeds(0, model.fixed_batch or 3)
+    source = formats.get(model.format).open(Path(model.path), model)(feeds)
+    found = model_zoo.run_onnx(tmp_path / "out.onnx", feeds)
+    assert sorted(found) == sorted(spec.name for spec in model.outputs)
+    for name, array in source.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-4)
+    assert check.max_rel_diff < 1e-4
+
+
+@pytest.fixture(scope="module")
+def tf1(tmp_path_factory) -> Path:
+    """A TensorFlow 1 SavedModel with a variable, and a frozen graph of its first part."""
+    import tensorflow as tf
+
+    folder, v1 = tmp_path_factory.mktemp("tf1"), tf.compat.v1
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 3, 4)).astype("f4")
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 8, 8, 3], name="img/x")
+        y = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "SAME"), name="out/y")
+        (folder / "frozen.pb").write_bytes(session.graph.as_graph_def().SerializeToString())
+        weight = v1.get_variable("v", initializer=np.ones((4, 2), "f4"))
+        z = tf.matmul(tf.reduce_mean(y, [1, 2]), weight, name="z")
+        (folder / "unfrozen.pb").write_bytes(session.graph.as_graph_def().SerializeToString())
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(folder / "saved"), {"image": x}, {"scores": z, "features": y})
+    return folder
+
+
+@pytest.mark.parametrize("signature", ["", "img/x:0 -> out/y:0", "img/x -> out/y"])
+def test_a_frozen_graph_is_read_by_its_tensors(tf1, tmp_path, signature):
+    model = inspect_model(tf1 / "frozen.pb", signature)
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == [
+        "img_x: float32 [? × 8 × 8 × 3]",
+        "out_y: float32 [? × 4 × 4 × 4]",
+    ]
+    assert model.signature == "img/x:0 -> out/y:0"
+    assert model.parameters == 108
+    runs_alike(model, tmp_path)
+
+
+def test_inner_tensors_of_a_frozen_graph_can_be_named(tf1):
+    model = inspect_model(tf1 / "frozen.pb", "img/x:0 -> Conv2D:0")
+    assert [spec.name for spec in model.outputs] == ["Conv2D"]
+    with pytest.raises(InputError, match=r"has no tensor 'nosuch:0'. Its placeholders are: img/x"):
+        inspect_model(tf1 / "frozen.pb", "img/x:0 -> nosuch:0")
+    with pytest.raises(InputError, match="names tensors: x:0 -> y:0"):
+        inspect_model(tf1 / "frozen.pb", "serving_default")
+
+
+def test_a_graph_with_loose_variables_is_not_called_frozen(tf1, tmp_path):
+    with pytest.raises(InputError, match="is not frozen: the variable 'v'"):
+        inspect_model(tf1 / "unfrozen.pb")
+    (tmp_path / "noise.pb").write_bytes(b"\x0a\xff\xff\xff")
+    with pytest.raises(InputError, match="is not a frozen TensorFlow graph"):
+        inspect_model(tmp_path / "noise.pb")
+
+
+def test_a_tensorflow_1_saved_model_is_read(tf1, tmp_path):
+    model = inspect_model(tf1 / "saved")
+    assert [spec.name for spec in model.outputs] == ["features", "scores"]
+    runs_alike(model, tmp_path)
+
+
+def test_a_saved_model_that_only_the_old_loader_opens_is_used_frozen(tf1, tmp_path, monkeypatch):
+    """As with models whose optimizer's state TensorFlow 2 no longer knows: its loader fails, the older one does not."""
+    from workbench.formats import saved_model
+
+    def fails(path: Path) -> Any:
+        raise InputError("'_UserObject' object has no attribute 'add_slot'")
+
+    monkeypatch.setattr(saved_model, "load", fails)
+    model = inspect_model(tf1 / "saved")
+    assert model.legacy
+    assert "TensorFlow 1's loader can" in model.notes[0]
+    assert [str(spec) for spec in model.outputs] == ["features: float32 [? × 4 × 4 × 4]", "scores: float32 [? × 2]"]
+    monkeypatch.undo()
+    runs_alike(model, tmp_path)
+
+
+def test_a_saved_model_that_writes_files_is_refused_by_node(tmp_path):
+    import model_zoo
+    import tensorflow as tf
+
+    def writes(x: Any) -> Any:
+        tf.io.write_file("stolen.txt", "x")
+        return x * 2
+
+    folder = model_zoo.saved_model_of(tmp_path / "bad", writes, None, 4)
+    with pytest.raises(InputError, match=r"The node 'WriteFile' of .* is a WriteFile, which reaches files"):
+        inspect_model(folder)
+
+
+def test_a_saved_model_with_a_link_out_of_its_folder_is_refused(tf1, tmp_path):
+    shutil.copytree(tf1 / "saved", tmp_path / "linked")
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "linked" / "assets").mkdir(exist_ok=True)
+    (tmp_path / "linked" / "assets" / "words.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match="is a link that leaves the folder"):
+        inspect_model(tmp_path / "linked")
+
+
+@pytest.fixture(scope="module")
+def lite(demo_folder, tmp_path_factory) -> Path:
+    """The demo as TensorFlow Lite: float, float16 weights and dynamic range; and a model with text."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("lite")
+    for name in ("float", "float16", "dynamic"):
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(demo_folder / "saved_model"))
+        converter.optimizations = [] if name == "float" else [tf.lite.Optimize.DEFAULT]
+        if name == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "quantized", "how"),
+    [("float", "", ""), ("float16", "", "stored as 16-bit floats"), ("dynamic", "int8", "dynamic range")],
+)
+def test_tensorflow_lite_files_are_read_and_known_for_what_they_hold(lite, tmp_path, name, quantized, how):
+    model = inspect_model(lite / f"{name}.tflite")
+    assert str(model.inputs[0]) == "image: float32 [? × 28 × 28 × 1]"
+    assert model.probe is not None
+    assert model.probe.free
+    assert model.quantized == quantized
+    assert how in model.quantized_how
+    if name == "float":
+        runs_alike(model, tmp_path)
+
+
+def test_a_file_with_the_wrong_content_is_named(tmp_path):
+    (tmp_path / "x.tflite").write_bytes(b"not a flatbuffer at all")
+    with pytest.raises(InputError, match="is not a TensorFlow Lite file, whatever its ending says"):
+        inspect_model(tmp_path / "x.tflite")
+    (tmp_path / "x.h5").write_bytes(b"not hdf5")
+    with pytest.raises(InputError, match="is not an HDF5 file, whatever its ending says"):
+        inspect_model(tmp_path / "x.h5")
+
+
+def test_a_full_model_in_hdf5_is_read(demo_folder, tmp_path):
+    import keras
+
+    keras.models.load_model(demo_folder / "demo.keras").save(tmp_path / "demo.h5")
+    model = inspect_model(tmp_path / "demo.h5")
+    assert (model.format, model.parameters) == ("keras", 35994)
+    runs_alike(model, tmp_path)
+
+
+def test_a_live_model_is_kept_once(demo_folder, store):
+    import keras
+
+    from workbench.sources import kept_model
+
+    live = keras.models.load_model(demo_folder / "demo.keras")
+    first, again = kept_model(live, store), kept_model(live, store)
+    assert first == again
+    assert first.is_file()
+    with pytest.raises(InputError, match=r"A model is a path or a live keras.Model; found list"):
+        kept_model([], store)
+
+
+def test_text_is_measured_by_tensorflow_but_not_exported(tmp_path):
+    import model_zoo
+
+    model = inspect_model(model_zoo.saved_model(tmp_path / "several"), "text")
+    with pytest.raises(ExportError, match="cannot become ONNX: 'words' holds text, and engines take numbers"):
+        convert_model(model, tmp_path / "out.onnx")

@@ -1,0 +1,134 @@
+"""Repairs of ONNX graphs: each changes the file's form and not its numbers."""
+
+from __future__ import annotations
+
+import model_zoo
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from workbench import repair
+from workbench.agreement import compare
+from workbench.errors import ExportError
+
+X = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
+
+
+def outputs(model, tmp_path):
+    return model_zoo.run_onnx(model_zoo.save(model, tmp_path / "m.onnx"), {"x": X})["y"]
+
+
+def branching() -> onnx.ModelProto:
+    """An If whose branches hold their weights as constants of several kinds."""
+
+    def branch(name: str, **value) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node("Constant", [], [f"c{name}"], **value),
+            helper.make_node("Mul", ["x", f"c{name}"], [f"o{name}"]),
+        ]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"o{name}", 1, None)])
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("Greater", ["s", "zero"], ["positive"]),
+        helper.make_node(
+            "If",
+            ["positive"],
+            ["y"],
+            then_branch=branch("a", value_float=2.0),
+            else_branch=branch("b", value_floats=[1.0, 2.0, 3.0, 4.0]),
+        ),
+    ]
+    return model_zoo.onnx_model(nodes, outputs={"y": ("n", 4)})
+
+
+def test_constants_are_lifted_also_in_branches(tmp_path):
+    model = branching()
+    before = outputs(model, tmp_path)
+    assert repair.lift_constants(model) == "3 constants lifted to initializers"
+    inner = [a.g for node in model.graph.node for a in node.attribute if a.name.endswith("branch")]
+    assert [len(graph.initializer) for graph in inner] == [1, 1]
+    np.testing.assert_array_equal(outputs(model, tmp_path), before)
+    assert repair.lift_constants(model) == ""
+
+
+def test_unsorted_nodes_are_put_into_order(tmp_path):
+    model = branching()
+    before = outputs(model, tmp_path)
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend([onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes])
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(model)
+    assert "put into order" in repair.sort_nodes(model)
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(outputs(model, tmp_path), before)
+
+
+def test_a_circle_is_refused_by_name():
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"], name="one"), helper.make_node("Relu", ["a"], ["b"], name="two")]
+    with pytest.raises(ExportError, match="in a circle, 'one' among them"):
+        repair.sort_nodes(model_zoo.onnx_model(nodes))
+
+
+def test_sizes_are_overridden_and_free_again(tmp_path):
+    weight = np.ones((4, 3), np.float32)
+    model = model_zoo.onnx_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, inputs={"x": (1, 4)}, outputs={"y": (1, 3)}
+    )
+    assert repair.override_shapes(model, {"x": (None, 4)}) == "sizes of x overridden as asked"
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert outputs(model, tmp_path).shape == (5, 3)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 12])
+def test_old_opsets_are_raised(tmp_path, opset):
+    model = model_zoo.onnx_dense(opset=opset)
+    before = outputs(model, tmp_path)
+    raised = repair.raise_opset(model, 17)
+    assert raised.opset_import[0].version == 17
+    np.testing.assert_allclose(outputs(raised, tmp_path), before, rtol=1e-6)
+
+
+def test_weights_listed_as_inputs_are_taken_out(tmp_path):
+    model = model_zoo.onnx_dense()
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, (4, 3)))
+    model.ir_version = 3
+    assert repair.repair(model) == ("1 weights taken out of the inputs",)
+    assert ([v.name for v in model.graph.input], model.ir_version) == (["x"], 4)
+
+
+def test_agreement_sees_a_shift_on_a_large_constant():
+    wave = np.sin(np.linspace(0, 6, 64, dtype=np.float32))[None]
+    noise = np.random.default_rng(0).standard_normal(wave.shape).astype(np.float32) * 1e-6
+    assert compare({"y": wave}, {"y": wave + noise}).of_spread < 1e-4
+    assert compare({"y": wave}, {"y": np.roll(wave, 1, 1)}).max_rel > 1e-3
+    hidden = compare({"y": 100 + wave}, {"y": 100 + np.roll(wave, 1, 1)})
+    assert hidden.max_rel < 3e-3
+    assert hidden.of_spread > 0.03
+    flat = np.full((1, 8), 0.001, np.float32)
+    assert compare({"y": flat}, {"y": flat * (1 + 1e-7)}).of_spread == 0
+    with pytest.raises(ExportError, match=r"The output 'y' is \[8, 1\] in the conversion and \[1, 8\] in the model"):
+        compare({"y": flat}, {"y": flat.T})
+
+
+def test_divergence_names_the_first_wrong_node(tmp_path):
+    from workbench.divergence import first_divergence, onnx_values
+
+    weights = {f"w{i}": np.random.default_rng(i).standard_normal((4, 4)).astype(np.float32) for i in range(3)}
+    nodes = [
+        helper.make_node("MatMul", [("x", "a", "b")[i], f"w{i}"], [("a", "b", "y")[i]], name=f"layer{i}")
+        for i in range(3)
+    ]
+    right = model_zoo.onnx_model(nodes, weights, outputs={"y": ("n", 4)})
+    wrong = onnx.ModelProto.FromString(right.SerializeToString())
+    tensor = next(t for t in wrong.graph.initializer if t.name == "w1")
+    tensor.CopyFrom(numpy_helper.from_array(weights["w1"] * 1.1, "w1"))
+    values, known = onnx_values(model_zoo.save(right, tmp_path / "right.onnx"))
+    found = first_divergence(values, known, model_zoo.save(wrong, tmp_path / "wrong.onnx"), {"x": X}, 1e-3)
+    assert found is not None
+    assert (found.node, found.op) == ("layer1", "MatMul")
+    assert first_divergence(values, known, tmp_path / "right.onnx", {"x": X}, 1e-3) is None
