@@ -11,8 +11,15 @@ from workbench.errors import ExportError
 if TYPE_CHECKING:
     import numpy as np
 
+CONSTANT = 1e-6
+"""Outputs whose values span less than this share of their size are constant: their span is nothing but rounding."""
+
+ROUNDING = 1e-5
+"""Differences up to this share of an output's size are taken for rounding when they are measured by its span: two libraries
+that both compute rightly in 32 bits come this far apart."""
+
 FLAT = 1e-3
-"""Outputs whose values span less than this share of their size are taken for constant: their span is mostly rounding."""
+"""A span counts as at least this share of the size, so that what exceeds rounding by little stays little."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +28,20 @@ class Agreement:
 
     max_abs: float
     max_rel: float  # divided by the largest absolute value of that output
-    of_spread: float  # divided by the span of that output's values, where it is not flat
+    of_spread: float  # beyond rounding, divided by the span of that output's values, where they are not constant
     worst: str  # the output that differs most
 
 
 def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Agreement:
     """Compare outputs by name with those of the source.
 
-    The span counts as well as the size, because a result that is shifted or transposed differs little from a large
-    constant that both share, and much when measured by what varies.
+    ``max_rel`` divides the largest difference by the output's size, its largest absolute value. ``of_spread`` divides it by
+    the span of its values instead (largest less smallest), because a result that is shifted or transposed differs little by
+    the size of a large constant that both share, and much by what varies. Callers hold both to their tolerance.
+
+    What varies may be so small beside the constant that rounding looks large by it: 32-bit floats near 100 lie 8e-6 apart,
+    a tenth of a span of 1e-4. So of_spread = max(0, difference - ROUNDING × size) / max(span, FLAT × size), and 0 where the
+    span is below CONSTANT × size. What this cannot see: errors smaller than ROUNDING × size.
 
     Raises:
         ExportError: an output is missing or has another shape.
@@ -45,7 +57,7 @@ def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -
             )
         largest, size, span = difference(source, found[name])
         relative = largest / size if size else largest
-        spread = largest / span if span > FLAT * size else 0.0
+        spread = max(0.0, largest - ROUNDING * size) / max(span, FLAT * size) if span > CONSTANT * size else 0.0
         if max(relative, spread) > max(max_rel, of_spread):
             worst = name
         max_abs, max_rel, of_spread = max(max_abs, largest), max(max_rel, relative), max(of_spread, spread)
@@ -55,12 +67,16 @@ def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -
 def difference(source: np.ndarray, found: np.ndarray) -> tuple[float, float, float]:
     """Largest absolute difference of two arrays of one shape; the source's largest absolute value, and its values' span.
 
-    NaN and infinities must stand in the same places, or the difference is infinite.
+    NaN and infinities must stand in the same places, or the difference is infinite. Booleans and whole numbers are compared
+    as floats, without allowance; text is the same or infinitely different; the parts of complex numbers are compared singly.
+    Size and span are those of finite values; where there are none, 1 and 0.
     """
     import numpy as np
 
     if source.dtype.kind in "OUS":
         return (0.0 if (source.astype(str) == found.astype(str)).all() else float("inf")), 1.0, 1.0
+    if "c" in (source.dtype.kind, found.dtype.kind):
+        source, found = (np.stack([each.real, each.imag]) for each in (source, found))
     a, b = source.astype(np.float64), found.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     finite = np.isfinite(a)

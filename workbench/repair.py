@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+import itertools
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.errors import ExportError, brief
@@ -10,6 +13,12 @@ from workbench.onnx_file import graphs
 
 OLDEST_IR = 4
 """Before IR version 4, initializers had to be listed among the inputs as well."""
+
+OLDEST_OPSET = 7
+"""Before it, binary operations broadcast by an attribute; ONNX's converter takes not all of them."""
+
+CHANGED = {"Scan": 9, "Hardmax": 13, "GroupNormalization": 21}
+"""Operations that mean something else from this opset on, and that ONNX's converter carries over as they are."""
 
 
 def repair(model: Any) -> tuple[str, ...]:
@@ -22,6 +31,8 @@ def lift_constants(model: Any) -> str:
     """Turn ``Constant`` nodes into initializers, where quantizers and readers of weights look for them."""
     # inner graphs first: nodes are copied where a graph is written anew, and what is inside must be done by then
     lifted = sum(_lift(graph) for graph in reversed(list(graphs(model.graph))))
+    if lifted:
+        model.ir_version = max(model.ir_version, OLDEST_IR)
     return f"{lifted} constants lifted to initializers" if lifted else ""
 
 
@@ -86,29 +97,48 @@ def sort_nodes(model: Any) -> str:
 
 
 def _sort(graph: Any) -> int:
-    made_here = {name for node in graph.node for name in node.output if name}
-    known: set[str] = set()
-    waiting, ordered = list(graph.node), []
-    while waiting:
-        rest = []
-        for node in waiting:
-            if all(name in known or name not in made_here for name in _reads(node)):
-                ordered.append(node)
-                known.update(node.output)
-            else:
-                rest.append(node)
-        if len(rest) == len(waiting):
-            raise ExportError(f"The nodes of the graph read from each other in a circle, '{rest[0].name}' among them.")
-        waiting = rest
-    moved = sum(a is not b for a, b in zip(ordered, graph.node, strict=True))
+    """Kahn's algorithm; of the nodes that are ready the one that stood first goes first, so sorted graphs stay as they are."""
+    maker = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
+    readers: dict[int, list[int]] = {}
+    for place, makers in enumerate(needs):
+        for each in makers:
+            readers.setdefault(each, []).append(place)
+    missing = [len(makers) for makers in needs]
+    ready = [place for place, count in enumerate(missing) if not count]
+    order = []
+    while ready:
+        place = heapq.heappop(ready)
+        order.append(place)
+        for reader in readers.get(place, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) < len(needs):
+        node = graph.node[_on_circle(needs, set(order))]
+        raise ExportError(
+            f"The nodes of the graph read from each other in a circle, '{node.name or node.output[0]}' among them. "
+            "Export the model again."
+        )
+    moved = sum(old != new for new, old in enumerate(order))
     if moved:
-        copies = [type(node).FromString(node.SerializeToString()) for node in ordered]
+        copies = [type(graph.node[place]).FromString(graph.node[place].SerializeToString()) for place in order]
         del graph.node[:]
         graph.node.extend(copies)
     return moved
 
 
-def _reads(node: Any) -> set[str]:
+def _on_circle(needs: list[set[int]], sorted_already: set[int]) -> int:
+    """A node on a circle, not one that only reads from it: following what is read, the first to be met again."""
+    seen: list[int] = []
+    place = next(place for place in range(len(needs)) if place not in sorted_already)
+    while place not in seen:
+        seen.append(place)
+        place = min(needs[place] - sorted_already)
+    return min(seen[seen.index(place) :])
+
+
+def reads(node: Any) -> set[str]:
     """Names that a node reads, those that its branches and bodies take from outside among them."""
     import onnx
 
@@ -116,51 +146,156 @@ def _reads(node: Any) -> set[str]:
     for attribute in node.attribute:
         inner = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else list(attribute.graphs)
         for graph in inner:
-            for part in graphs(graph):
-                names.update(name for each in part.node for name in each.input)
-                names.update(value.name for value in part.output)
+            names |= _captured(graph)
     return names - {""}
 
 
+def _captured(graph: Any) -> set[str]:
+    """Names that an inner graph takes from outside. Its own may also stand outside, further on, for something else."""
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own |= {tensor.values.name for tensor in graph.sparse_initializer}
+    read = {value.name for value in graph.output}
+    for node in graph.node:
+        own.update(node.output)
+        read |= reads(node)
+    return read - own
+
+
 def name_nodes(model: Any) -> str:
-    """Give every node of the main graph a name of its own, so that a message can point at it."""
-    taken: set[str] = set()
-    named = 0
-    for number, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{number}" if not node.name else f"{node.name}_{number}"
-            named += 1
-        taken.add(node.name)
+    """Give every node without a name, or with another node's, one of its own, so that a message can point at it."""
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    taken = {node.name for node in nodes}
+    seen = {""}
+    for number, node in enumerate(nodes):
+        if node.name in seen:
+            stem = f"{node.name or node.op_type}_{number}"
+            node.name = next(name for name in _numbered(stem) if name not in taken)
+            taken.add(node.name)
+        seen.add(node.name)
     return ""  # nothing that a reader needs to know
 
 
-def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
-    """Give inputs other sizes than the file declares; ``None`` frees an axis. Inner and output shapes are inferred again."""
-    names = []
-    for value in model.graph.input:
-        if value.name not in shapes:
-            continue
-        names.append(value.name)
-        for dim, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            if size is None:
-                dim.ClearField("dim_value")
-            else:
-                dim.dim_value = size
-    del model.graph.value_info[:]
-    return f"sizes of {', '.join(names)} overridden as asked" if names else ""
+def _numbered(stem: str) -> Iterator[str]:
+    yield stem
+    yield from (f"{stem}_{number}" for number in itertools.count(2))
 
 
-def raise_opset(model: Any, to: int) -> Any:
-    """The model in the opset ``to``, by ONNX's own converter.
-
-    Raises:
-        ExportError: an operation has no form there.
-    """
+def infer_shapes(model: Any) -> str:
+    """Work out inner shapes, and those of outputs that have none; what cannot be worked out is left alone."""
     import onnx
 
     try:
-        return onnx.version_converter.convert_version(model, to)
-    except Exception as cause:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except Exception:
+        return ""  # shapes are a help to readers: nothing needs them
+    found = len(inferred.graph.value_info) - len(model.graph.value_info)
+    model.CopyFrom(inferred)
+    return f"{found} inner shapes inferred" if found > 0 else ""
+
+
+def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
+    """Give inputs other sizes than the file declares; ``None`` frees an axis. Inner and output shapes are inferred again.
+
+    Sizes that constants inside the graph repeat (the target of a ``Reshape``) stay as they are: such a model fails when it
+    runs at another size.
+
+    Raises:
+        ExportError: no such input, or another number of axes.
+    """
+    inputs = {value.name: value for value in model.graph.input}
+    for name, sizes in shapes.items():
+        if name not in inputs:
+            raise ExportError(f"Sizes were given for '{name}', but the model's inputs are: {', '.join(inputs)}.")
+        _set_sizes(inputs[name], sizes)
+    if not shapes:
+        return ""
+    for graph in graphs(model.graph):
+        del graph.value_info[:]
+    ranks = [len(value.type.tensor_type.shape.dim) for value in model.graph.output]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    infer_shapes(model)
+    for value, rank in zip(model.graph.output, ranks, strict=True):
+        shape = value.type.tensor_type.shape
+        if not value.type.tensor_type.HasField("shape"):  # the format wants a shape, if only of unknown sizes
+            shape.SetInParent()
+            shape.dim.extend([type(shape).Dimension() for _ in range(rank)])
+    return f"sizes of {', '.join(shapes)} overridden as asked"
+
+
+def _set_sizes(value: Any, sizes: tuple[int | None, ...]) -> None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        tensor.shape.dim.extend([type(tensor.shape).Dimension() for _ in sizes])
+    if len(tensor.shape.dim) != len(sizes):
         raise ExportError(
-            f"The model could not be raised to opset {to}: {brief(cause, 250)} Export it at that opset."
+            f"The input '{value.name}' has {len(tensor.shape.dim)} axes, but {len(sizes)} sizes were given for it. "
+            "Give one size per axis, and none for an axis that is free."
+        )
+    for dim, size in zip(tensor.shape.dim, sizes, strict=True):
+        if size is None:
+            dim.ClearField("dim_value")
+        else:
+            dim.dim_value = size
+
+
+def raise_opset(model: Any, to: int) -> Any:
+    """The model in the opset ``to``, by ONNX's own converter; the same object if it is there already, or above.
+
+    Unlike the repairs this makes a new model: nodes are rewritten, inner tensors may get other names.
+
+    Raises:
+        ExportError: the opset is older than 7, or unknown, or an operation has no form there.
+    """
+    import onnx
+    from onnx import version_converter
+
+    found = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=to)
+    newest = onnx.defs.onnx_opset_version()
+    if found >= to:
+        return model
+    if found < OLDEST_OPSET or to > newest:
+        raise ExportError(
+            f"The model is of opset {found} and was to be raised to {to}; that works from {OLDEST_OPSET} to {newest}. "
+            f"Export it again, at opset {min(to, newest)}."
+        )
+    # the converter knows nothing of functions inside the file, and drops them
+    whole = onnx.inliner.inline_local_functions(model) if model.functions else model
+    ops = {node.op_type for graph in graphs(whole.graph) for node in graph.node if node.domain in ("", "ai.onnx")}
+    changed = sorted(op for op, since in CHANGED.items() if op in ops and found < since <= to)
+    if changed:
+        raise ExportError(
+            f"The model could not be raised from opset {found} to {to}: {', '.join(changed)} computes something else there. "
+            f"Export it again, at opset {to}."
+        )
+    try:
+        raised = version_converter.convert_version(whole, to)
+        if found < 11 <= to:
+            _keep_corners(raised)
+        onnx.checker.check_model(raised)
+    except Exception as cause:
+        blamed = sorted(op for op in ops if re.search(rf"\b{op}\b", str(cause)))
+        raise ExportError(
+            f"The model could not be raised from opset {found} to {to}{f', for its {blamed[0]}' if blamed else ''}: "
+            f"{brief(cause, 250)} Export it again, at opset {to}."
         ) from cause
+    for before, after in ((whole.graph.input, raised.graph.input), (whole.graph.output, raised.graph.output)):
+        if [value.name for value in before] != [value.name for value in after]:
+            raise ExportError(
+                f"Raised from opset {found} to {to}, the model lost inputs or outputs. Export it again, at opset {to}."
+            )
+    return raised
+
+
+def _keep_corners(model: Any) -> None:
+    """Resizing as it was before opset 11: from the corner, and down to the whole pixel.
+
+    The converter leaves out both attributes, whose defaults since then are centres of pixels, and rounding.
+    """
+    from onnx import helper
+
+    for graph in graphs(model.graph):
+        for node in graph.node:
+            if node.op_type == "Resize" and not any(a.name == "coordinate_transformation_mode" for a in node.attribute):
+                node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
