@@ -191,3 +191,23 @@ def test_text_is_measured_by_tensorflow_but_not_exported(tmp_path):
     model = inspect_model(model_zoo.saved_model(tmp_path / "several"), "text")
     with pytest.raises(ExportError, match="cannot become ONNX: 'words' holds text, and engines take numbers"):
         convert_model(model, tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize(
+    "make", ["keras_mlp", "keras_gelu", "keras_normalization", "named", "listed", "spaced", "fixed"]
+)
+def test_a_keras_signature_is_the_one_that_its_export_gives(tmp_path, make):
+    """Told from the structure, without an export; an export says the same."""
+    import model_zoo
+
+    from workbench.formats import keras as keras_format
+
+    path = tmp_path / "m.keras"
+    if make in ("named", "listed"):
+        model_zoo.keras_two_by_two(path, named=make == "named")
+    elif make in ("spaced", "fixed"):
+        model_zoo.keras_mlp(path, name="my image" if make == "spaced" else "x", batch=3 if make == "fixed" else None)
+    else:
+        getattr(model_zoo, make)(path)
+    model = keras_format.load(path)
+    assert keras_format.described(model) == keras_format.exported(model)

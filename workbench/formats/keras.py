@@ -2,8 +2,9 @@
 
 No code from the file runs: Keras loads in safe mode, and what would need code is refused before Keras sees it.
 
-**Names.** A Keras file has no signature of its own: it is exported once as a SavedModel and read from there, because only
-the export decides the names (``output_0`` for a plain output, the dictionary's keys for named ones).
+**Names.** A Keras file has no signature of its own: the names are those that its export as a SavedModel gives (``output_0`` for
+a plain output, the dictionary's keys for named ones). They are told from the model's structure where that is flat, which saves
+the export; else the model is exported once and read from there.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import json
 import re
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench import safety
 from workbench.errors import InputError, brief, during
-from workbench.formats import Runner, quiet, saved_model
-from workbench.records import Model
+from workbench.formats import Runner, check_dtype, natural, quiet, saved_model
+from workbench.records import Model, TensorSpec
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -27,10 +29,42 @@ HDF5_ENDINGS = (".h5", ".hdf5")
 
 def read(path: Path, _signature: str) -> dict[str, Any]:
     model = load(path)
+    facts = described(model) or exported(model)
+    return {**facts, "parameters": int(model.count_params()), "signature": saved_model.DEFAULT, "signatures": ()}
+
+
+def exported(model: Any) -> dict[str, Any]:
+    """Inputs and outputs as the model's export names them."""
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
         write_saved_model(model, Path(scratch) / "model")
         facts = saved_model.read(Path(scratch) / "model", saved_model.DEFAULT)
-    return {**facts, "parameters": int(model.count_params()), "signatures": ()}
+    return {"inputs": facts["inputs"], "outputs": facts["outputs"]}
+
+
+def described(model: Any) -> dict[str, Any] | None:
+    """Inputs and outputs under the names that an export would give, or ``None`` where only an export can tell."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        output = model.outputs[0]
+    elif isinstance(model, keras.Model) and hasattr(model, "output"):
+        output = model.output
+    else:
+        return None
+    parts = output if isinstance(output, dict) else output if isinstance(output, list | tuple) else [output]
+    named = parts if isinstance(parts, dict) else {f"output_{number}": each for number, each in enumerate(parts)}
+    inputs = {_identifier(tensor.name): tensor for tensor in model.inputs}
+    flat = all(isinstance(each, keras.KerasTensor) for each in named.values())
+    if not flat or len(inputs) < len(model.inputs):
+        return None
+    return {"inputs": _specs(inputs, "input"), "outputs": _specs(named, "output")}
+
+
+def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, check_dtype(name, str(tensors[name].dtype), role), tuple(tensors[name].shape))
+        for name in sorted(tensors, key=natural)
+    )
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
@@ -58,6 +92,19 @@ def load(path: Path) -> Any:
     Raises:
         InputError: damaged, not a whole model, or in need of code that is not in the file.
     """
+    state = path.stat()
+    key = (str(path), state.st_mtime_ns, state.st_size)
+    if key not in _LATEST:
+        _LATEST.clear()
+        _LATEST[key] = _load(path)
+    return _LATEST[key]
+
+
+_LATEST: dict[tuple[str, int, int], Any] = {}
+"""The model loaded last: opening, running and exporting it follow each other in one process."""
+
+
+def _load(path: Path) -> Any:
     check(path)
     import keras
 
