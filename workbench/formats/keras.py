@@ -68,16 +68,28 @@ def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    import tensorflow as tf
+
     loaded = load(path)
-    names = {tensor.name: _identifier(tensor.name) for tensor in loaded.inputs}
+    names = [_identifier(tensor.name) for tensor in loaded.inputs]
     outputs = [spec.name for spec in model.outputs]
+    keyed = structure_of(loaded)
+
+    # as a graph: run step by step, Keras keeps several times the memory and is slower
+    @tf.function(input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in loaded.inputs], autograph=False)  # type: ignore[untyped-decorator]
+    def call(*given: Any) -> Any:
+        arguments = dict(zip(keyed, given, strict=True)) if isinstance(keyed, dict) else list(given)
+        return loaded(arguments[0] if isinstance(arguments, list) and len(given) == 1 else arguments, training=False)
 
     def run(feeds: Any) -> dict[str, Any]:
-        given = [feeds[names[tensor.name]] for tensor in loaded.inputs]
-        keyed = structure_of(loaded)
-        arguments = dict(zip(keyed, given, strict=True)) if isinstance(keyed, dict) else given
-        with quiet():  # Keras warns where a single input is not in a list
-            found = loaded(arguments[0] if arguments is given and len(given) == 1 else arguments, training=False)
+        try:
+            with quiet():  # Keras warns where a single input is not in a list
+                found = call(*(tf.constant(feeds[name]) for name in names))
+        except Exception as cause:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
+            raise InputError(
+                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
+            ) from cause
         if isinstance(found, dict):
             return {name: tensor.numpy() for name, tensor in found.items()}
         values = found if isinstance(found, list | tuple) else [found]
