@@ -354,8 +354,8 @@ def test_a_file_that_kills_its_reader_is_one_sentence(tmp_path, store, monkeypat
 
     real = Worker.send
 
-    def killed(self, task, **arguments):
-        real(self, task, **arguments)
+    def killed(self, *task, **arguments):
+        real(self, *task, **arguments)
         self.process.kill()
 
     path = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "dense.onnx")

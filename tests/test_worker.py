@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from workbench.errors import Cancelled, InputError, RunError, WorkerError
+from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError
 from workbench.worker import Pool, Worker
 
 
@@ -113,3 +113,14 @@ def test_answers_are_json_lines_of_any_length(worker, tmp_path):
     with pytest.raises(InputError) as caught:
         worker.call("inspect", path=str(path), signature="y" * 100_000)
     json.dumps(str(caught.value))
+
+
+def test_a_task_that_grows_is_ended(tmp_path):
+    """Both ways: the parent that looks, and the limit on allocations inside the child."""
+
+    with Worker(tmp_path / "grow.log") as worker:
+        worker.call("hello", modules=["numpy"], memory_bytes=2**30)
+        worker.call("hello", modules=["onnx"], memory_bytes=2**30)  # the limit of one task is not that of the next
+    with Worker(tmp_path / "grow.log") as worker, pytest.raises(WorkbenchError) as error:
+        worker.call("hello", modules=["tensorflow"], memory_bytes=150 * 2**20)
+    assert "\n" not in str(error.value)

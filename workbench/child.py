@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,8 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         _send(write_fd, {"phase": phase})
 
     try:
-        return {"ok": True, "result": TASKS[command["task"]](progress, **command["arguments"])}
+        with _at_most(command.get("memory_bytes")):
+            return {"ok": True, "result": TASKS[command["task"]](progress, **command["arguments"])}
     except WorkbenchError as error:
         _print_traceback()
         return {"ok": False, "kind": type(error).__name__, "message": error.message}
@@ -283,6 +284,25 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         _print_traceback()
         text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
         return {"ok": False, "kind": RunError.__name__, "message": text}
+
+
+@contextlib.contextmanager
+def _at_most(memory_bytes: int | None) -> Iterator[None]:
+    """Let allocations fail beyond this, where the system can: the parent looks only twenty times a second."""
+    if memory_bytes is None or not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    data = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    # what is mapped already is more than what is resident, by thread stacks and arenas that are not touched
+    resource.setrlimit(resource.RLIMIT_DATA, (data + max(0, memory_bytes - memory()[0]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _print_traceback() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench import formats, safety, shapes
-from workbench.errors import InputError, brief
+from workbench.errors import InputError, WorkbenchError, brief
 from workbench.formats import size_of
 from workbench.onnx_file import external_files
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
@@ -133,6 +133,18 @@ def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "",
     """
     kind = recognize(path)
     place = Path(path).expanduser().resolve()
+    try:
+        return _inspect(kind, place, signature, input_shapes, input_values)
+    except WorkbenchError:
+        raise
+    except Exception as cause:  # libraries raise whatever they like on a damaged file
+        raise InputError(
+            f"'{path}' could not be read ({type(cause).__name__}: {brief(cause, 200)}). It may be damaged; copy or export it "
+            "again."
+        ) from cause
+
+
+def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_values: str) -> Model:
     if signature and kind in ("keras", "onnx"):
         raise InputError(
             f"'signature' is '{signature}', but this {formats.TITLES[kind]} has no signatures. Leave 'signature' empty."

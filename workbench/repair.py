@@ -248,7 +248,7 @@ def raise_opset(model: Any, to: int) -> Any:
         ExportError: the opset is older than 7, or unknown, or an operation has no form there.
     """
     import onnx
-    from onnx import version_converter
+    from onnx import inliner, version_converter
 
     found = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=to)
     newest = onnx.defs.onnx_opset_version()
@@ -260,7 +260,7 @@ def raise_opset(model: Any, to: int) -> Any:
             f"Export it again, at opset {min(to, newest)}."
         )
     # the converter knows nothing of functions inside the file, and drops them
-    whole = onnx.inliner.inline_local_functions(model) if model.functions else model
+    whole = inliner.inline_local_functions(model) if model.functions else model
     ops = {node.op_type for graph in graphs(whole.graph) for node in graph.node if node.domain in ("", "ai.onnx")}
     changed = sorted(op for op, since in CHANGED.items() if op in ops and found < since <= to)
     if changed:

@@ -28,6 +28,8 @@ CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
 """Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
+READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
+"""Memory that reading it may take, library included, and more by its size."""
 
 Say = Callable[[str], None]
 
@@ -66,11 +68,13 @@ def read_model(
     )
 
     def fill(draft: Draft) -> None:
+        size = formats.size_of(Path(path).expanduser())
         try:
             draft.facts = pool.call(
                 formats.WORKERS.get(kind, "onnx"),
                 "inspect",
-                limit_s=READING_LIMIT_S + formats.size_of(Path(path).expanduser()) / READING_BYTES_PER_S,
+                limit_s=READING_LIMIT_S + size / READING_BYTES_PER_S,
+                memory_bytes=READING_MEMORY_BYTES + READING_MEMORY_TIMES * size,
                 path=str(Path(path).expanduser().absolute()),
                 signature=signature,
                 input_shapes=input_shapes,

@@ -56,9 +56,9 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def send(self, task: str, **arguments: Any) -> None:
+    def send(self, task: str, memory_bytes: int | None = None, /, **arguments: Any) -> None:
         """Start a task without waiting for it; :meth:`receive` waits."""
-        line = json.dumps({"task": task, "arguments": arguments}).encode() + b"\n"
+        line = json.dumps({"task": task, "memory_bytes": memory_bytes, "arguments": arguments}).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(self._write, line) :]
@@ -66,18 +66,23 @@ class Worker:
             raise self._died(task) from cause
 
     def receive(
-        self, task: str, *, limit_s: float = DEFAULT_LIMIT_S, progress: Callable[[str], None] | None = None
+        self,
+        task: str,
+        *,
+        limit_s: float = DEFAULT_LIMIT_S,
+        memory_bytes: int | None = None,
+        progress: Callable[[str], None] | None = None,
     ) -> Any:
-        """Wait for the answer to what was sent.
+        """Wait for the answer to what was sent; the child may hold ``memory_bytes`` of resident memory, where that is said.
 
         Raises:
             WorkbenchError: of the kind that the task raised.
             Cancelled: the cancel event was set; the child is ended.
-            WorkerError: the child died, or took longer than ``limit_s`` seconds.
+            WorkerError: the child died, took longer than ``limit_s`` seconds, or more memory than it may.
         """
         deadline = time.monotonic() + limit_s
         while True:
-            answer = self._answer(task, deadline)
+            answer = self._answer(task, deadline, memory_bytes)
             if "phase" in answer:
                 if progress:
                     progress(answer["phase"])
@@ -92,14 +97,15 @@ class Worker:
         task: str,
         *,
         limit_s: float = DEFAULT_LIMIT_S,
+        memory_bytes: int | None = None,
         progress: Callable[[str], None] | None = None,
         **arguments: Any,
     ) -> Any:
         """Run one of ``workbench.child.TASKS`` in the child and wait for its result."""
-        self.send(task, **arguments)
-        return self.receive(task, limit_s=limit_s, progress=progress)
+        self.send(task, memory_bytes, **arguments)
+        return self.receive(task, limit_s=limit_s, memory_bytes=memory_bytes, progress=progress)
 
-    def _answer(self, task: str, deadline: float) -> dict[str, Any]:
+    def _answer(self, task: str, deadline: float, memory_bytes: int | None) -> dict[str, Any]:
         """The next message of the child."""
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
@@ -117,11 +123,27 @@ class Worker:
                     "Try a smaller model or batch, or look at its log.",
                     log=self.log_tail(),
                 )
+            if memory_bytes is not None and self._resident() > memory_bytes:
+                self.kill()
+                raise WorkerError(
+                    f"The step '{task}' needed more than {memory_bytes / 2**30:.1f} GiB of memory and was ended. "
+                    "Look at its log.",
+                    log=self.log_tail(),
+                )
             if select.select([self._read], [], [], POLL_S)[0]:
                 chunk = os.read(self._read, 1 << 16)
                 if not chunk:
                     raise self._died(task)
                 self._buffer += chunk
+
+    def _resident(self) -> int:
+        """Bytes of memory that the child holds now; 0 where it has ended."""
+        import psutil
+
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def log_tail(self) -> str:
         """The last lines that the child printed; bytes that are no UTF-8 are replaced."""
