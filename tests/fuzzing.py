@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -92,7 +93,7 @@ def json_mutant(content: bytes, draw: Draw) -> bytes:
         elif kind == 1:
             del parent[key]
         else:
-            parent[key] = draw.choice([p[k] for p, k in spots])
+            parent[key] = copy.deepcopy(draw.choice([p[k] for p, k in spots]))  # or the tree would hold itself
     return json.dumps(tree).encode()
 
 

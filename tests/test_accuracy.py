@@ -76,3 +76,23 @@ def test_one_value_per_sample_has_a_metric_only_for_two_classes():
     logits = {"z": np.array([[-3.0], [0.3], [4.0]], "float32")}
     assert score("key", logits, logits, np.array([0, 1, 1])).value == 1.0  # 0.3 is a logit here: class 1
     assert score("key", logits, logits, np.array([-3, 0, 4])).value is None
+
+
+def test_boxes_agree_by_their_values_and_not_by_their_largest_entry():
+    reference = np.zeros((4, 896, 16), np.float32)
+    reference[..., 3] = 100.0
+    reference[..., 4] = 100.0  # a tie: the largest entry is a matter of rounding
+    outputs = reference.copy()
+    outputs[..., 4] += 1e-4
+    assert score("key", {"boxes": outputs}, {"boxes": reference}, None).agreement == 1
+    outputs[0, 0, 4] += 1
+    assert score("key", {"boxes": outputs}, {"boxes": reference}, None).agreement == 0.75
+
+
+def test_the_answer_is_scored_and_not_the_state():
+    rng = np.random.default_rng(0)
+    answer = rng.random((6, 1)).astype(np.float32)
+    state = rng.random((6, 2, 128)).astype(np.float32)
+    labels = (answer[:, 0] > 0.5).astype(np.int64)
+    found = score("key", {"stateN": state, "output": answer}, {"stateN": state, "output": answer}, labels)
+    assert (found.labelled, found.value, found.agreement) == (True, 1.0, 1.0)

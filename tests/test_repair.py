@@ -132,3 +132,113 @@ def test_divergence_names_the_first_wrong_node(tmp_path):
     assert found is not None
     assert (found.node, found.op) == ("layer1", "MatMul")
     assert first_divergence(values, known, tmp_path / "right.onnx", {"x": X}, 1e-3) is None
+
+
+def test_constants_that_are_outputs_stay(tmp_path):
+    nodes = [helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0])]
+    model = model_zoo.onnx_model(nodes, outputs={"y": (2,)})
+    assert repair.lift_constants(model) == ""
+    np.testing.assert_array_equal(outputs(model, tmp_path), [1, 2])
+
+
+def test_sorted_graphs_stay_and_others_change_as_little_as_can_be():
+    def names(*edges: tuple[str, str]) -> list[str]:
+        nodes = [helper.make_node("Relu", [read], [made], name=made) for read, made in edges]
+        model = model_zoo.onnx_model(nodes)
+        repair.sort_nodes(model)
+        return [node.name for node in model.graph.node]
+
+    assert names(("x", "c"), ("x", "a"), ("x", "b"), ("a", "y")) == ["c", "a", "b", "y"]
+    assert names(("a", "y"), ("x", "c"), ("x", "a"), ("x", "b")) == ["c", "a", "y", "b"]
+
+
+def test_a_name_used_again_outside_a_branch_is_no_circle(tmp_path):
+    """Exporters number the names of every branch anew; what is made inside hides nothing and is seen by nobody."""
+
+    def branch(name: str, op: str) -> onnx.GraphProto:
+        nodes = [helper.make_node(op, ["x"], ["t"]), helper.make_node("Identity", ["t"], [f"o{name}"])]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"o{name}", 1, None)])
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Cast", ["s"], ["p"], to=9),
+        helper.make_node("If", ["p"], ["i"], then_branch=branch("a", "Sin"), else_branch=branch("b", "Cos")),
+        helper.make_node("Neg", ["i"], ["t"]),
+        helper.make_node("Exp", ["t"], ["y"]),
+    ]
+    model = model_zoo.onnx_model(nodes, outputs={"y": ("n", 4)})
+    before = outputs(model, tmp_path)
+    assert repair.sort_nodes(model) == ""
+    np.testing.assert_array_equal(outputs(model, tmp_path), before)
+
+
+def test_a_circle_is_named_not_what_only_reads_from_it():
+    edges = [("b", "late"), ("b", "a"), ("a", "b")]
+    nodes = [helper.make_node("Relu", [read], [made]) for read, made in edges]
+    with pytest.raises(ExportError, match="in a circle, 'a' among them"):
+        repair.sort_nodes(model_zoo.onnx_model(nodes))
+
+
+def test_nodes_get_names_of_their_own_and_keep_those_they_have():
+    nodes = [
+        helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"], name=name) for i, name in enumerate(["", "Relu_0", "Relu_0"])
+    ]
+    model = model_zoo.onnx_model(nodes)
+    repair.name_nodes(model)
+    names = [node.name for node in model.graph.node]
+    assert names[1] == "Relu_0"
+    assert len({*names, ""}) == 4
+
+
+def test_overridden_sizes_are_inferred_through_the_graph(tmp_path):
+    weight = np.ones((4, 3), np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("Relu", ["t"], ["y"])]
+    model = model_zoo.onnx_model(nodes, {"w": weight}, inputs={"x": (1, 4)}, outputs={"y": (1, 3)})
+    model.graph.value_info.append(helper.make_tensor_value_info("t", 1, (1, 3)))
+    repair.override_shapes(model, {"x": (5, 4)})
+    sizes = [
+        [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*model.graph.value_info, *model.graph.output)
+    ]
+    assert sizes == [[5, 3], [5, 3]]
+    onnx.checker.check_model(model)
+    assert outputs(model, tmp_path).shape == (5, 3)
+
+
+def test_sizes_that_fit_no_input_are_refused():
+    model = model_zoo.onnx_dense()
+    with pytest.raises(ExportError, match="given for 'z', but the model's inputs are: x"):
+        repair.override_shapes(model, {"z": (1,)})
+    with pytest.raises(ExportError, match="'x' has 2 axes, but 3 sizes were given"):
+        repair.override_shapes(model, {"x": (1, 2, 3)})
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resizing_means_the_same_in_a_newer_opset(tmp_path, mode):
+    scales = np.array([1, 1.7], np.float32)
+    for op, opset in (("Upsample", 9), ("Resize", 10)):
+        nodes = [helper.make_node(op, ["x", "s"], ["y"], mode=mode)]
+        model = model_zoo.onnx_model(nodes, {"s": scales}, outputs={"y": ("n", "m")}, opset=opset)
+        raised = repair.raise_opset(model, 17)
+        np.testing.assert_allclose(outputs(raised, tmp_path), outputs(model, tmp_path), rtol=1e-5, atol=1e-6)
+
+
+def test_an_operation_that_changed_its_meaning_is_refused_by_name():
+    model = model_zoo.onnx_model([helper.make_node("Hardmax", ["x"], ["y"])], outputs={"y": ("n", 4)}, opset=11)
+    with pytest.raises(ExportError, match="from opset 11 to 17: Hardmax computes something else there"):
+        repair.raise_opset(model, 17)
+    assert repair.raise_opset(model, 12).opset_import[0].version == 12
+
+
+def test_an_operation_unknown_to_the_newer_opset_is_refused_by_name():
+    nodes = [helper.make_node("Mystery", ["x"], ["y"])]
+    with pytest.raises(ExportError, match="from opset 7 to 17, for its Mystery"):
+        repair.raise_opset(model_zoo.onnx_model(nodes, outputs={"y": ("n", 4)}, opset=7), 17)
+
+
+def test_opsets_are_not_lowered_and_unknown_ones_are_refused():
+    model = model_zoo.onnx_dense(opset=17)
+    assert repair.raise_opset(model, 13) is model
+    with pytest.raises(ExportError, match="of opset 17 and was to be raised to 99"):
+        repair.raise_opset(model, 99)
+    with pytest.raises(ExportError, match="of opset 6 and was to be raised to 17; that works from 7"):
+        repair.raise_opset(model_zoo.onnx_dense(opset=6), 17)

@@ -61,6 +61,8 @@ def test_links_bombs_doubles_and_damage_are_refused(tmp_path):
         ({"class_name": "function", "module": "os", "config": "system"}, "asks for 'os.function'"),
         ({"class_name": "get_file", "module": "keras.utils"}, "asks for 'keras.utils.get_file'"),
         ({"class_name": "get_file", "module": "keras.src.utils.file_utils"}, "keras.src.utils"),
+        ({"class_name": "write_file", "module": "tensorflow.io"}, "asks for 'tensorflow.io.write_file'"),
+        ({"class_name": "keras.layers>Lambda", "config": {"name": "double"}}, "The layer 'double' is a Lambda"),
         ({"class_name": "TorchModuleWrapper", "config": {"name": "t"}}, "loads another file or library"),
         (
             {"class_name": "StringLookup", "config": {"name": "w", "vocabulary": "/etc/passwd"}},
@@ -105,3 +107,90 @@ def test_hdf5_that_points_elsewhere_is_refused(tmp_path):
     with pytest.raises(InputError, match="is damaged"):
         safety.check_hdf5(tmp_path / "noise.h5", "'m'")
     safety.check_hdf5(tmp_path / "other.h5", "'m'")
+
+
+def test_hdf5_with_a_link_to_nothing_is_refused(tmp_path):
+    with h5py.File(tmp_path / "soft.h5", "w") as file:
+        file["w"] = np.ones(4)
+        file["same"] = h5py.SoftLink("/w")
+    safety.check_hdf5(tmp_path / "soft.h5", "'m'")
+    with h5py.File(tmp_path / "soft.h5", "a") as file:
+        file["gone"] = h5py.SoftLink("/nothing")
+    with pytest.raises(InputError, match="holds a link to '/nothing', which is not in it"):
+        safety.check_hdf5(tmp_path / "soft.h5", "'m'")
+
+
+def test_a_graph_of_more_than_its_format_can_hold_is_refused(tmp_path):
+    with (tmp_path / "saved_model.pb").open("wb") as file:
+        file.truncate(safety.MAX_GRAPH_BYTES + 1)  # a sparse file: it takes no room
+    with pytest.raises(InputError, match="a SavedModel's graph ends at 2"):
+        safety.check_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def meta(tmp_path_factory):
+    """The one graph of an ordinary SavedModel, variables and their saver included."""
+    import model_zoo
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    folder = model_zoo.saved_model(tmp_path_factory.mktemp("saved") / "model")
+    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+
+
+def copied(meta):
+    return type(meta).FromString(meta.SerializeToString())
+
+
+def saver(meta):
+    return next(f for f in meta.graph_def.library.function if "traced_save" in f.signature.name)
+
+
+def test_an_ordinary_saved_model_passes_with_its_saver(meta):
+    assert {node.op for node in saver(meta).node_def} & safety.SAVING_OPS
+    safety.check_meta_graph(meta, "'m'")
+
+
+@pytest.mark.parametrize(
+    "op", ["WriteFile", "ExperimentalSqlDataset", "DumpTensor", "TFRecordDatasetV2", "EagerPyFunc"]
+)
+def test_operations_that_reach_out_are_refused_inside_functions(meta, op):
+    bad = copied(meta)
+    bad.graph_def.library.function[0].node_def.add(name="inner", op=op)
+    with pytest.raises(InputError, match=rf"The node 'inner' of 'm' is a {op}, which reaches files"):
+        safety.check_meta_graph(bad, "'m'")
+
+
+def test_text_may_be_printed_but_not_to_a_file(meta):
+    loud = copied(meta)
+    node = loud.graph_def.node.add(name="say", op="PrintV2")
+    node.attr["output_stream"].s = b"stderr"
+    safety.check_meta_graph(loud, "'m'")
+    node.attr["output_stream"].s = b"file:///tmp/x"
+    with pytest.raises(InputError, match="The node 'say' of 'm' is a PrintV2"):
+        safety.check_meta_graph(loud, "'m'")
+
+
+def test_a_signature_that_saves_is_refused(meta):
+    """The saver is every SavedModel's own; here it is called, step by step, by what a user would run."""
+    by_graph = copied(meta)
+    called = next(node for node in by_graph.graph_def.node if node.name == "StatefulPartitionedCall")
+    called.input.append("^StatefulPartitionedCall_1")
+    with pytest.raises(InputError, match="The node 'StatefulPartitionedCall_1' of 'm'"):
+        safety.check_meta_graph(by_graph, "'m'")
+
+    by_function = copied(meta)
+    node = next(f for f in by_function.graph_def.library.function if "score" in f.signature.name).node_def.add(name="n")
+    node.op = "StatefulPartitionedCall"
+    node.attr["f"].func.name = saver(meta).signature.name
+    with pytest.raises(
+        InputError, match=r"The function '.*score.*' of 'm' calls '.*traced_save.*', which writes a file"
+    ):
+        safety.check_meta_graph(by_function, "'m'")
+
+    itself = copied(meta)
+    score = next(f for f in itself.graph_def.library.function if "signature_wrapper_score" in f.signature.name)
+    score.node_def.add(name="n", op="SaveV2")
+    with pytest.raises(
+        InputError, match=r"The function '__inference_signature_wrapper_score_\d+' of 'm' writes a file"
+    ):
+        safety.check_meta_graph(itself, "'m'")

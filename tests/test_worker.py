@@ -124,3 +124,44 @@ def test_a_task_that_grows_is_ended(tmp_path):
     with Worker(tmp_path / "grow.log") as worker, pytest.raises(WorkbenchError) as error:
         worker.call("hello", modules=["tensorflow"], memory_bytes=150 * 2**20)
     assert "\n" not in str(error.value)
+
+
+def test_a_workers_temporary_files_go_with_it(tmp_path, monkeypatch):
+    """However it ends: closed, killed, or left alone by a parent that is gone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    log = tmp_path / "log"
+    for end in (Worker.close, Worker.kill):
+        worker = Worker(log)
+        worker.call("hello", modules=["json"])
+        folder = next(tmp_path.glob("workbench-*"))
+        (folder / "half").write_text("x")
+        end(worker)
+        assert list(tmp_path.iterdir()) == [log]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([child], timeout=5)
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_a_crash_leaves_no_core_file(worker):
+    worker.call("hello", modules=[])
+    assert psutil.Process(worker.process.pid).rlimit(psutil.RLIMIT_CORE)[0] == 0
+
+
+def test_reading_a_model_that_needs_too_much_is_an_input_error(store, tmp_path, monkeypatch):
+    import model_zoo
+
+    from workbench import sources
+
+    path = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "m.onnx")
+    monkeypatch.setattr(sources, "READING_MEMORY_BYTES", 40 * 2**20)
+    with Pool(store.log_path) as pool, pytest.raises(InputError, match=r"m.onnx' .*Export it again") as error:
+        sources.read_model(store, pool, str(path))
+    assert "\n" not in error.value.message
+    assert len(error.value.message) < 700

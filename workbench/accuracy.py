@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+CLOSE = 1e-3
+
+
 def score(
     engine_key: str,
     outputs: Mapping[str, np.ndarray],
@@ -30,7 +33,8 @@ def score(
 
     The predicted class is the arg-max over the last axis of the first output that has one of at least two entries. Where
     that output has more axes (a class per pixel or token), samples agree if all of their classes do, and there is no
-    metric. One value per sample stands for two classes: above 0.5 where the source model's values are probabilities,
+    metric. Samples agree as well where all values of that output are the source's within 0.1 % of its largest: boxes, maps and
+    landmarks have no class. One value per sample stands for two classes: above 0.5 where the source model's values are probabilities,
     else above 0; it has a metric only for labels 0 and 1.
 
     Raises:
@@ -53,7 +57,8 @@ def score(
     threshold = _threshold(reference[name])
     ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
     count = len(ours)
-    agree = int((ours == theirs).reshape(count, -1).all(axis=1).sum())
+    same = (ours == theirs).reshape(count, -1).all(axis=1) | _close(outputs[name], reference[name])
+    agree = int(same.sum())
     if labels is not None and not _labels_fit(reference[name], ours, labels):
         labels = None
     agreement_low, agreement_high = stats.proportion_interval(agree, count)
@@ -85,10 +90,26 @@ def score(
 
 
 def _class_output(reference: Mapping[str, np.ndarray]) -> str:
-    for name, array in reference.items():
-        if array.ndim >= 2 and array.shape[-1] > 1:
-            return name
-    return next(iter(reference))
+    """The output that most looks like an answer: classes, then one value per sample, then maps; states are often maps."""
+
+    def rank(array: np.ndarray) -> int:
+        return (0 if array.shape[-1] > 1 else 1) if array.ndim == 2 else 1 if array.ndim < 2 else 2
+
+    return min(reference, key=lambda name: rank(reference[name]))  # the first of the best
+
+
+def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Which samples have the source's values within :data:`CLOSE` of the largest, shape (n,), bool."""
+    import numpy as np
+
+    if reference.dtype.kind != "f":
+        return np.zeros(len(reference), bool)
+    ours, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, reference))
+    finite = np.isfinite(theirs)
+    largest = float(np.abs(theirs[finite]).max()) if finite.any() else 0.0
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(ours - theirs) <= CLOSE * largest) | (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    return np.asarray(near.all(axis=1))
 
 
 def _classes(array: np.ndarray, threshold: float) -> np.ndarray:

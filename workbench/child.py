@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -248,6 +249,11 @@ def _session() -> Session:
 def main() -> None:
     read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        # a crash on a damaged model must not leave gigabytes where the user works
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(read_fd, commands), daemon=True).start()
     while True:
@@ -261,6 +267,8 @@ def _listen(read_fd: int, commands: queue.SimpleQueue[bytes]) -> None:
     with os.fdopen(read_fd, "rb") as pipe:
         for line in pipe:
             commands.put(line)
+    if os.environ.get("WORKBENCH_SCRATCH"):
+        shutil.rmtree(os.environ["WORKBENCH_SCRATCH"], ignore_errors=True)
     os._exit(0)
 
 

@@ -12,7 +12,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +189,18 @@ def _int8(
     ranges = folder / "ranges.json"
     find_ranges(prepared, _OPS[form], samples, method, ranges, symmetric=form == "int8-s8", progress=progress)
     progress("writing INT8")
-    with contextlib.redirect_stdout(io.StringIO()), during("quantize", "the model", ExportError):
-        _quantize(prepared, into, form, chosen, ranges, method)
+    kinds = _OPS[form]
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            _quantize(prepared, into, form, kinds, chosen, ranges, method)
+        except Exception:  # per channel over many kinds of operations fails inside the quantizer on some graphs
+            kinds = WEIGHTED
+            progress("writing INT8 for layers with weights only")
+            chosen = [
+                node.name for node in prepared_model.graph.node if node.name in chosen and node.op_type in WEIGHTED
+            ]
+            with during("quantize", "the model", ExportError):
+                _quantize(prepared, into, form, kinds, chosen, ranges, method)
     _check(into, "INT8")
     result = onnx.load(into)
     weighted, quantized = _weighted_layers(result.graph)
@@ -201,6 +211,7 @@ def _int8(
         "samples": samples.count,
         "weighted_layers": weighted,
         "quantized_layers": quantized,
+        "quantized_kinds": sorted(kinds),
         "quantize_nodes": sum(node.op_type == "QuantizeLinear" for node in result.graph.node),
         "opset_before": before,
         "opset": _opset(result),
@@ -245,10 +256,12 @@ def _candidates(model: Any, form: str) -> list[str]:
     ]
 
 
-def _quantize(source: Path, into: Path, form: str, nodes: list[str], ranges: Path, method: Calibration) -> None:
+def _quantize(
+    source: Path, into: Path, form: str, ops: Iterable[str], nodes: list[str], ranges: Path, method: Calibration
+) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    kinds = list(_OPS[form])
+    kinds = list(ops)
     tensorrt: dict[str, Any] = {
         "ActivationSymmetric": True,
         "WeightSymmetric": True,

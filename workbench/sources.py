@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench import formats
 from workbench.data import Dataset, dataset
-from workbench.errors import Cancelled, InputError, WorkbenchError, WorkerError, during, writing
+from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief, during, writing
 from workbench.machine import version_of
 from workbench.models import digest_of, recognize
 from workbench.protocols import Source
@@ -84,6 +84,12 @@ def read_model(
             raise InputError(
                 f"'{path}' ended or held up the process that read it; it is damaged, or its library cannot bear it. Export "
                 f"it again. ({error.message.partition('. ')[0]}.)",
+                log=error.log,
+            ) from error
+        except RunError as error:  # memory ran out within the limit, or a library failed as nobody foresaw
+            raise InputError(
+                f"'{path}' could not be read; it is damaged, or its library cannot bear it. Export it again. "
+                f"({brief(error, 200)})",
                 log=error.log,
             ) from error
 

@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,10 +26,15 @@ from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerE
 POLL_S = 0.05
 LOG_TAIL = 4000  # characters kept of a failed worker's log
 DEFAULT_LIMIT_S = 1800.0
+SCRATCH = "WORKBENCH_SCRATCH"
+"""Tells a worker which folder to remove where its parent ends before it."""
 
 
 class Worker:
-    """One child process. Use as a context manager, or call :meth:`close`."""
+    """One child process. Use as a context manager, or call :meth:`close`.
+
+    Its temporary files lie in a folder of their own that goes with it: a child that is killed cannot clean up.
+    """
 
     def __init__(
         self, log: Path, *, env: Mapping[str, str] | None = None, cancel: threading.Event | None = None
@@ -36,6 +43,7 @@ class Worker:
         self._cancel = cancel or threading.Event()
         self._buffer = b""
         self._ended = False
+        self._scratch = tempfile.mkdtemp(prefix="workbench-")
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
         with log.open("wb") as output:
@@ -45,7 +53,7 @@ class Worker:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(to_child, from_child),
-                env={**os.environ, **QUIET_ENV, **(env or {})},
+                env={**os.environ, **QUIET_ENV, "TMPDIR": self._scratch, SCRATCH: self._scratch, **(env or {})},
             )
         os.close(to_child)
         os.close(from_child)
@@ -190,6 +198,7 @@ class Worker:
         for end in (self._write, self._read):
             if end >= 0:
                 os.close(end)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class Pool:

@@ -37,7 +37,6 @@ class Case:
     asked: dict[str, str] = field(default_factory=dict)
     right: float = 0.0  # accuracy that FP32 has at least, where samples have a class
     right_int8: float = 0.0  # the same of INT8, where it can be built
-    classifies: bool = True  # False: outputs are coordinates or maps, whose largest entry means nothing
     apart: float = 1e-3  # largest difference of FP32 engines from the source, in the outputs' own unit
     route: str = "ONNX as it is"
     refused: str = ""  # part of the reason why it cannot become ONNX
@@ -84,7 +83,6 @@ CASES = {  # the longest first, so that the two at a time end together
         "onnxruntime,openvino",
         batches="1",
         asked={"input_shapes": "x:?x3x320x320"},
-        classifies=False,
     ),
     "basic-pitch-tflite": Case(
         "basic_pitch",
@@ -104,7 +102,6 @@ CASES = {  # the longest first, so that the two at a time end together
         partial(samples.drawn_faces, 40, 128, gray=False, low=-1),
         "litert,onnxruntime,openvino",
         batches="1",
-        classifies=False,
         route="TFLite → ONNX (tf2onnx)",
     ),
     "magika": Case(
@@ -122,7 +119,6 @@ CASES = {  # the longest first, so that the two at a time end together
         partial(samples.drawn_faces, 40, 64, gray=False, low=0),
         "litert,onnxruntime",
         batches="1",
-        classifies=False,
         route="TFLite → ONNX (tf2onnx)",
     ),
     "face-landmarks": Case(
@@ -131,7 +127,6 @@ CASES = {  # the longest first, so that the two at a time end together
         partial(samples.drawn_faces, 40, 192, gray=False, low=0),
         "litert,onnxruntime",
         batches="1",
-        classifies=False,
         apart=1e-2,  # coordinates of a picture of 192 pixels
         route="TFLite → ONNX (tf2onnx)",
     ),
@@ -248,7 +243,7 @@ def check_fp32(row: Result, case: Case, quantized: str) -> None:
     assert row.status == Status.DONE, f"{row.row}: {row.failure}"
     assert row.timing.median_s > 0
     assert row.accuracy.max_abs_diff <= case.apart, row.row
-    assert row.accuracy.agreement >= 0.99 or not case.classifies, row.row
+    assert row.accuracy.agreement >= 0.99, row.row
 
 
 def is_said_in_a_sentence(text: str) -> bool:

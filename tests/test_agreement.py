@@ -1,0 +1,102 @@
+"""How far outputs lie apart: what must be seen, and what must pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench.agreement import compare, difference
+from workbench.errors import ExportError
+
+TOLERANCE = 1e-3
+AXIS = np.linspace(0, 3, 32, dtype=np.float32)
+IMAGE = (np.sin(AXIS)[:, None] * np.cos(AXIS / 2)[None]).astype(np.float32)[None, :, :, None]
+NOISE = np.random.default_rng(0).standard_normal(IMAGE.shape).astype(np.float32) * 1e-6
+
+
+def agrees(source, found) -> bool:
+    result = compare({"y": source}, {"y": found})
+    return max(result.max_rel, result.of_spread) <= TOLERANCE
+
+
+def test_rounding_passes():
+    assert agrees(IMAGE, IMAGE + NOISE)
+    assert agrees(IMAGE, IMAGE)
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+def test_an_image_shifted_by_one_pixel_is_seen(offset):
+    assert not agrees(offset + IMAGE, offset + np.roll(IMAGE, 1, 2))
+    assert agrees(offset + IMAGE, offset + IMAGE + NOISE)
+
+
+def test_a_transposed_square_is_seen():
+    assert not agrees(IMAGE, IMAGE.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("span", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_a_small_signal_on_a_large_constant_is_seen_and_its_rounding_passes(span):
+    source = np.float32(1) + np.float32(span) * IMAGE
+    flipped = compare({"y": source}, {"y": source[:, ::-1].copy()})
+    assert flipped.of_spread > TOLERANCE
+    rounded = source + np.float32(5e-6) * np.sign(NOISE)  # rounding, by a value of 1
+    assert agrees(source, rounded)
+
+
+def test_numerically_constant_outputs_are_not_divided_by_rounding():
+    for value in (np.float32(1e-3), np.float32(1e6)):
+        flat = np.full((1, 8), value)
+        off = np.nextafter(flat, np.float32(np.inf))
+        off[0, 0] = value
+        assert compare({"y": off}, {"y": flat}).of_spread == 0
+        assert agrees(off, flat)
+        assert not agrees(flat, flat * np.float32(1.01))  # by its size
+
+
+def test_the_numbers_are_those_of_the_docstring():
+    source, found = np.array([10.0, 12.0]), np.array([10.0, 12.6])
+    result = compare({"y": source}, {"y": found})
+    assert result.max_abs == pytest.approx(0.6)
+    assert result.max_rel == pytest.approx(0.05)
+    assert result.of_spread == pytest.approx((0.6 - 1e-5 * 12) / 2)
+
+
+def test_the_worst_output_is_named():
+    good, bad = np.ones(3), np.array([1.0, 2.0, 3.0])
+    assert compare({"a": good, "b": bad}, {"a": good, "b": bad + 1}).worst == "b"
+    assert compare({"b": bad, "a": good}, {"a": good, "b": bad + 1}).worst == "b"
+
+
+def test_other_shapes_and_missing_outputs_are_refused():
+    with pytest.raises(ExportError, match=r"The output 'y' is \[3, 2\] in the conversion and \[2, 3\] in the model"):
+        compare({"y": np.ones((2, 3))}, {"y": np.ones((3, 2))})
+    with pytest.raises(ExportError, match="The output 'y' is missing"):
+        compare({"y": np.ones(2)}, {})
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_must_stand_in_the_same_places(special):
+    source = np.array([1.0, special, 3.0])
+    assert difference(source, source.copy()) == (0, 3, 2)
+    for found in ([1.0, 2.0, 3.0], [special, special, 3.0], [1.0, 0.0 if np.isnan(special) else -special, 3.0]):
+        assert difference(source, np.array(found))[0] == np.inf
+        assert difference(np.array([1.0, 2.0, 3.0]), source)[0] == np.inf
+    only = np.array([special])
+    assert difference(only, only.copy())[0] == 0
+    assert difference(only, np.array([1.0]))[0] == np.inf
+
+
+def test_booleans_whole_numbers_text_and_complex_numbers():
+    assert difference(np.array([True, False]), np.array([True, True])) == (1, 1, 1)
+    assert difference(np.array([5, 7]), np.array([5, 8])) == (1, 7, 2)
+    assert not agrees(np.array([5, 7]), np.array([5, 8]))
+    assert difference(np.array([b"a"], object), np.array([b"b"], object))[0] == np.inf
+    assert difference(np.array(["a"]), np.array(["a"]))[0] == 0
+    assert difference(np.array([1 + 2j]), np.array([1 + 5j])) == (3, 2, 1)
+    assert difference(np.zeros((0, 3)), np.zeros((0, 3)))[0] == 0
+
+
+def test_zeros_are_compared_by_the_difference_itself():
+    zeros = np.zeros(4, np.float32)
+    assert agrees(zeros, zeros)
+    assert compare({"y": zeros}, {"y": zeros + 0.5}).max_rel == 0.5
