@@ -232,6 +232,7 @@ def fuzz(kind: str, original: Path, mutants: int, seed: int, root: Path, seconds
                     pool,
                 )
     outcome.broken += [f"a file was written: {path}" for path in sorted(_files(watched[:2]) - known)]
+    outcome.broken += [f"a file was left behind: {path}" for path in sorted(_files(watched[2:]))]
     return outcome
 
 

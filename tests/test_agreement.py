@@ -50,7 +50,9 @@ def test_numerically_constant_outputs_are_not_divided_by_rounding():
         off[0, 0] = value
         assert compare({"y": off}, {"y": flat}).of_spread == 0
         assert agrees(off, flat)
-        assert not agrees(flat, flat * np.float32(1.01))  # by its size
+        assert agrees(flat, flat * np.float32(1.0001))  # by its size: there is no span to go by
+        assert not agrees(flat, flat * np.float32(1.01))
+        assert agrees(off, flat * np.float32(1.0001))
 
 
 def test_the_numbers_are_those_of_the_docstring():

@@ -236,6 +236,18 @@ def test_sizes_read_from_a_wrong_tensor_do_not_clear_it(tmp_path):
     assert found_between(model("Sin"), model("Cos"), tmp_path, X).node == "first"
 
 
+def test_a_tensor_of_which_only_the_shape_is_read_is_not_blamed(tmp_path):
+    def model(op: str):
+        nodes = [
+            helper.make_node(op, ["x"], ["t"], name="unread"),
+            helper.make_node("Shape", ["t"], ["s"]),
+            helper.make_node("Cast", ["s"], ["y"], to=1),
+        ]
+        return model_zoo.onnx_model(nodes, outputs={"y": (2,)})
+
+    assert found_between(model("Sin"), model("Cos"), tmp_path, X) is None
+
+
 def test_a_divergence_is_a_plain_record():
     assert Divergence("n", "Conv", "t", 0.5).sentence == (
         "The first inner value that differs is that of the node 'n' (Conv), by 0.5 of its size."

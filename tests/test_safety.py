@@ -194,3 +194,18 @@ def test_a_signature_that_saves_is_refused(meta):
         InputError, match=r"The function '__inference_signature_wrapper_score_\d+' of 'm' writes a file"
     ):
         safety.check_meta_graph(itself, "'m'")
+
+
+def test_a_frozen_graph_whose_output_waits_for_a_saver_is_refused():
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
+        tf.identity(x, name="fine")
+        saved = tf.raw_ops.SaveV2(prefix="stolen", tensor_names=["x"], shape_and_slices=[""], tensors=[x], name="s")
+        with tf.control_dependencies([saved]):
+            tf.identity(x, name="y")
+    found = graph.as_graph_def()
+    safety.check_outputs(found, ["fine:0"], "'m'")
+    with pytest.raises(InputError, match="The node 's' of 'm' is a SaveV2"):
+        safety.check_outputs(found, ["y:0"], "'m'")

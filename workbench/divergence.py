@@ -102,9 +102,8 @@ def _carried_on(graph: Any, differs: Mapping[str, bool]) -> set[str]:
                 met.add("wrong")
             else:
                 met.add("right")
-        if node.op_type not in ("Shape", "Size"):  # they read no values
-            for name in reads(node):
-                after.setdefault(name, set()).update(met)
+        for name in reads(node):
+            after.setdefault(name, set()).update(met)
     return real
 
 

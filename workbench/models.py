@@ -28,6 +28,9 @@ ACCEPTED = (
     "a .keras or .h5 file, a SavedModel folder (one that holds saved_model.pb), a frozen graph (.pb), a .tflite file, or "
     "an .onnx file"
 )
+LONGEST = 600
+"""Characters of a message about a file."""
+
 PROBED = (1, 2, 3)
 USUAL_SIZES = (16, 32, 48, 64, 128, 224, 320)
 """Sizes tried in free axes that nobody has given a size."""
@@ -135,8 +138,12 @@ def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "",
     place = Path(path).expanduser().resolve()
     try:
         return _inspect(kind, place, signature, input_shapes, input_values)
-    except WorkbenchError:
-        raise
+    except WorkbenchError as error:
+        if len(error.message) <= LONGEST:
+            raise
+        # names in a damaged file may be of any length; the end says what to do
+        half = LONGEST // 2 - 1
+        raise type(error)(f"{error.message[:half]}…{error.message[-half:]}", log=error.log) from error
     except Exception as cause:  # libraries raise whatever they like on a damaged file
         raise InputError(
             f"'{path}' could not be read ({type(cause).__name__}: {brief(cause, 200)}). It may be damaged; copy or export it "

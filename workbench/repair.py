@@ -274,7 +274,8 @@ def raise_opset(model: Any, to: int) -> Any:
             _keep_corners(raised)
         onnx.checker.check_model(raised)
     except Exception as cause:
-        blamed = sorted(op for op in ops if re.search(rf"\b{op}\b", str(cause)))
+        # the converter's text may run the versions into the name
+        blamed = sorted(op for op in ops if re.search(rf"(?<![A-Za-z]){re.escape(op)}(?![A-Za-z])", str(cause)))
         raise ExportError(
             f"The model could not be raised from opset {found} to {to}{f', for its {blamed[0]}' if blamed else ''}: "
             f"{brief(cause, 250)} Export it again, at opset {to}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -223,22 +223,32 @@ def check_meta_graph(meta: Any, what: str) -> None:
     graph = meta.graph_def
     check_graph_def(graph, what)
     savers = _savers(graph)
-    nodes = {node.name: node for node in graph.node}
     for name in meta.object_graph_def.concrete_functions:
         if name in savers:
             raise InputError(
                 f"The function '{name}' of {what} writes a file. A model for inference does not; it is refused."
             )
-    for signature in meta.signature_def.values():
-        waiting, seen = [tensor.name for tensor in signature.outputs.values()], set()
-        while waiting:
-            name = waiting.pop().lstrip("^").partition(":")[0]
-            if name in seen or name not in nodes:
-                continue
-            seen.add(name)
-            if nodes[name].op in SAVING_OPS or _functions_of(nodes[name]) & savers:
-                raise _reaches_out(nodes[name], what)
-            waiting.extend(nodes[name].input)
+    check_outputs(
+        graph, [t.name for signature in meta.signature_def.values() for t in signature.outputs.values()], what
+    )
+
+
+def check_outputs(graph: Any, tensors: Iterable[str], what: str) -> None:
+    """Refuse a ``GraphDef`` in which what leads to ``tensors`` saves a file on the way.
+
+    Raises:
+        InputError: it does; the text names the node.
+    """
+    savers, nodes = _savers(graph), {node.name: node for node in graph.node}
+    waiting, seen = list(tensors), set()
+    while waiting:
+        name = waiting.pop().lstrip("^").partition(":")[0]
+        if name in seen or name not in nodes:
+            continue
+        seen.add(name)
+        if nodes[name].op in SAVING_OPS or _functions_of(nodes[name]) & savers:
+            raise _reaches_out(nodes[name], what)
+        waiting.extend(nodes[name].input)
 
 
 def _reaches_out(node: Any, what: str) -> InputError:

@@ -24,6 +24,7 @@ WEIGHT_SIZE = 32
 def read(path: Path, signature: str) -> dict[str, Any]:
     graph_def = load(path)
     inputs, outputs = tensors_of(graph_def, signature, path.name)
+    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
     function = prune(graph_def, list(inputs.values()), list(outputs.values()))
     return {
         "inputs": specs_of(dict(zip(inputs, function.inputs, strict=True)), "input"),
@@ -35,7 +36,9 @@ def read(path: Path, signature: str) -> dict[str, Any]:
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
     graph_def = load(path)
-    return runner(graph_def, *tensors_of(graph_def, model.signature, path.name))
+    inputs, outputs = tensors_of(graph_def, model.signature, path.name)
+    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
+    return runner(graph_def, inputs, outputs)
 
 
 def load(path: Path) -> Any:

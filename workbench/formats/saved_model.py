@@ -95,7 +95,7 @@ def check_graphs(path: Path) -> None:
             f"'{path}/saved_model.pb' is damaged ({brief(cause, 120)}). Copy the folder again, or export the model again."
         ) from cause
     for meta in found.meta_graphs:
-        safety.check_graph_def(meta.graph_def, f"'{path}'")
+        safety.check_meta_graph(meta, f"'{path}'")
 
 
 def choose(path: Path, names: tuple[str, ...], signature: str) -> str:
