@@ -15,7 +15,7 @@ report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lab: setup
 	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)

@@ -242,7 +242,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.mark.parametrize("left", [0, 8192, 150_000])
+@pytest.mark.parametrize("left", [0, 8192, 50_000])
 def test_a_full_disk_is_named_and_nothing_is_lost(small_disk, tmp_path, zoo, capsys, left) -> None:
     store = Store(small_disk / "store").prepare()
     store.put("fact", "old", "kept")
