@@ -175,7 +175,7 @@ def test_a_full_model_in_hdf5_is_read(demo_folder, tmp_path):
 def test_a_live_model_is_kept_once(demo_folder, store):
     import keras
 
-    from workbench.sources import kept_model
+    from workbench.live import kept_model
 
     live = keras.models.load_model(demo_folder / "demo.keras")
     first, again = kept_model(live, store), kept_model(live, store)

@@ -83,9 +83,16 @@ class Panel(View):
     """Controls for an experiment, buttons to run it, and its results as they arrive."""
 
     def __init__(
-        self, experiment: Experiment | None = None, *, store: Store | str | Path | None = None, remeasure: bool = False
+        self,
+        experiment: Experiment | None = None,
+        *,
+        store: Store | str | Path | None = None,
+        remeasure: bool = False,
+        model: Any = None,
+        data: Any = None,
     ) -> None:
         self._store = store if isinstance(store, Store) else Store(store or None)
+        experiment = pipeline.with_live(experiment or Experiment(), self._store, model, data)
         self._job = Job(self._tick)
         self._phase = ""
         self._model: tuple[tuple[str, ...], Model] | None = None
@@ -93,7 +100,7 @@ class Panel(View):
         self._rows: dict[str, Result] = {}
         self._lines: dict[str, str] = {}
         self._stale = True  # the table is to be drawn again
-        self._form = Form(experiment or Experiment(), self._store.root / "uploads", self._changed)
+        self._form = Form(experiment, self._store.root / "uploads", self._changed)
         self._out = Outputs(remeasure=remeasure)
         self._locked = False
         self.widget = self._out.layout(self._form, self._store)
@@ -301,19 +308,29 @@ def is_interactive() -> bool:
     return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
 
 
-def show(experiment: Experiment, *, store: Store | str | Path | None = None, remeasure: bool = False) -> View:
+def show(
+    experiment: Experiment,
+    *,
+    store: Store | str | Path | None = None,
+    remeasure: bool = False,
+    model: Any = None,
+    data: Any = None,
+) -> View:
     """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
+
+    ``model`` and ``data`` are a live ``keras.Model`` and live arrays or a generator, as in :func:`workbench.run`.
 
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
     """
+    place = store if isinstance(store, Store) else Store(store or None)
+    experiment = pipeline.with_live(experiment, place, model, data)
     if is_interactive():
         from IPython.display import display
 
-        panel = Panel(experiment, store=store, remeasure=remeasure)
+        panel = Panel(experiment, store=place, remeasure=remeasure)
         display(panel)  # type: ignore[no-untyped-call]
         return panel
-    place = store if isinstance(store, Store) else Store(store or None)
     results = pipeline.run(experiment, store=place, on_event=_Log(), remeasure=remeasure)
     return Report(experiment, results)
 

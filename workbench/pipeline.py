@@ -15,6 +15,7 @@ from workbench.data import Dataset, dataset
 from workbench.describe import export_notes
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
+from workbench.live import kept_data, kept_model
 from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
 from workbench.precision import judge
@@ -103,11 +104,15 @@ def run(
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
+    model: Any = None,
+    data: Any = None,
 ) -> Results:
     """Run an experiment to its results. Blocks; heavy work happens in child processes.
 
     Args:
         experiment: what to do.
+        model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
+        data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
         store: where artefacts and results are kept; what is there already is used again.
         on_event: called for every step and every change of a row, from the calling thread.
         cancel: set it to stop; rows that had not come to an end are then marked as cancelled.
@@ -122,6 +127,7 @@ def run(
     choose("only", [only], STAGES)
     began = time.monotonic()
     store = (store or Store()).prepare()
+    experiment = with_live(experiment, store, model, data)
     cancel = cancel or threading.Event()
     with Pool(store.log_path, cancel) as pool:
         try:
@@ -145,6 +151,13 @@ def run(
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
         return replace(_results(experiment, model, data, board, sources), examination=looked)
+
+
+def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
+    """The experiment on a live model and live data, which are kept in the store as files first."""
+    if model is not None:
+        experiment = replace(experiment, model=str(kept_model(model, store)))
+    return experiment if data is None else replace(experiment, data=str(kept_data(data, store)))
 
 
 def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) -> tuple[Model, Dataset, Board]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-import uuid
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import Any
 
 from workbench import formats
 from workbench.data import Dataset, dataset
-from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief, during, writing
+from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
+from workbench.live import kept_model
 from workbench.machine import version_of
 from workbench.models import digest_of, recognize
 from workbench.protocols import Source
@@ -116,39 +114,6 @@ def open_model(
         if path == DEMO:
             path = demo_model(store, pool, lambda _: None)
         return read_model(store, pool, str(path), signature, input_shapes, input_values)
-
-
-def kept_model(model: Any, store: Store) -> Path:
-    """A live ``keras.Model`` as a ``.keras`` file in the store, kept by its content.
-
-    Raises:
-        InputError: not a Keras model, or one that Keras cannot save.
-    """
-    if not hasattr(model, "export") or not hasattr(model, "save"):
-        raise InputError(
-            f"A model is a path or a live keras.Model; found {type(model).__name__}. Save it in a format of its library first."
-        )
-    folder = store.root / "models"
-    with writing(folder), during("save", "the live Keras model", InputError):
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{uuid.uuid4().hex}.keras"
-        try:
-            model.save(draft)
-            safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in str(model.name)) or "model"
-            # two saves of one model differ in their time stamps, so the name carries the weights' and layers' own digest
-            kept = folder / f"{safe}-{_content_digest(draft)}.keras"
-            draft.replace(kept)
-        finally:
-            draft.unlink(missing_ok=True)
-    return kept
-
-
-def _content_digest(path: Path) -> str:
-    total = hashlib.sha256()
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(set(archive.namelist()) - {"metadata.json"}):
-            total.update(name.encode() + hashlib.sha256(archive.read(name)).digest())
-    return total.hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Models and data that live in a notebook: kept as files, by content, and run like any others."""
+
+from __future__ import annotations
+
+import model_zoo
+import numpy as np
+import pytest
+
+import workbench
+from workbench.errors import InputError
+from workbench.live import kept_data
+from workbench.records import Status
+
+X = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+Y = np.arange(30) % 3
+
+
+def batches():
+    for start in range(0, 30, 7):
+        yield X[start : start + 7], Y[start : start + 7]
+
+
+@pytest.mark.parametrize(
+    "data", [{"x": X, "y": Y}, (X, Y), batches(), [{"x": X[:9], "y": Y[:9]}, {"x": X[9:], "y": Y[9:]}]]
+)
+def test_data_of_any_form_become_the_same_file(store, data):
+    with np.load(kept_data(data, store)) as file:
+        np.testing.assert_array_equal(file["x"], X)
+        np.testing.assert_array_equal(file["y"], Y)
+    assert kept_data((X, Y), store) == kept_data({"y": Y, "x": X}, store)
+
+
+def test_a_dataset_of_tensorflow_is_taken(store):
+    import tensorflow as tf
+
+    with np.load(kept_data(tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), store)) as file:
+        assert (file["x"].shape, file["y"].shape) == ((30, 4), (30,))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (iter(()), "gave nothing"),
+        (7, "found int"),
+        ([{"x": X}, {"z": X}], "have different inputs"),
+        ([X, X[:, :2]], "whose shapes differ"),
+        ([(X, Y, Y)], "found 3 parts"),
+    ],
+)
+def test_data_that_do_not_fit_together_are_named(store, data, says):
+    with pytest.raises(InputError, match=says):
+        kept_data(data, store)
+
+
+@pytest.mark.slow
+def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
+    import keras
+
+    live = keras.models.load_model(model_zoo.keras_mlp(tmp_path / "m.keras"))
+    experiment = workbench.Experiment(
+        backends="tensorflow,onnxruntime", precisions="fp32,int8", batches="1,4", measure_s=0.06, rounds=6,
+        calibration="minmax", calibration_samples=10,
+    )  # fmt: skip
+    results = workbench.run(experiment, model=live, data=batches(), store=store)
+    done = {row.spec.label for row in results.rows if row.status == Status.DONE}
+    assert done == {"tensorflow fp32", "onnxruntime fp32", "onnxruntime int8"}
+    assert "20 samples" in results.data
+    assert all(row.accuracy.labelled for row in results.measured)
+
+
+def test_the_panel_takes_both(store):
+    import keras
+
+    from workbench.panel import Panel
+
+    live = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    panel = Panel(model=live, data=(X, Y), store=store)
+    assert panel.experiment.model.startswith(str(store.root / "models"))
+    assert panel.experiment.data.endswith(".npz")

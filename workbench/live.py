@@ -1,0 +1,116 @@
+"""Models and data that live in the notebook: kept in the store as files, so that child processes and later runs can read them."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError, during, writing
+from workbench.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SINGLE = "x"  # the name of the only input
+LABELS = "y"
+
+
+def kept_model(model: Any, store: Store) -> Path:
+    """A live ``keras.Model`` as a ``.keras`` file in the store, kept by its content.
+
+    Raises:
+        InputError: not a Keras model, or one that Keras cannot save.
+    """
+    if not hasattr(model, "export") or not hasattr(model, "save"):
+        raise InputError(
+            f"A model is a path or a live keras.Model; found {type(model).__name__}. Save it in a format of its library first."
+        )
+    folder = store.root / "models"
+    with writing(folder), during("save", "the live Keras model", InputError):
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{uuid.uuid4().hex}.keras"
+        try:
+            model.save(draft)
+            safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in str(model.name)) or "model"
+            # two saves of one model differ in their time stamps, so the name carries the weights' and layers' own digest
+            kept = folder / f"{safe}-{_content_digest(draft)}.keras"
+            draft.replace(kept)
+        finally:
+            draft.unlink(missing_ok=True)
+    return kept
+
+
+def _content_digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(set(archive.namelist()) - {"metadata.json"}):
+            total.update(name.encode() + hashlib.sha256(archive.read(name)).digest())
+    return total.hexdigest()[:12]
+
+
+def kept_data(data: Any, store: Store) -> Path:
+    """Arrays, or batches from a generator or a ``tf.data.Dataset``, as an ``.npz`` file in the store, kept by its content.
+
+    Args:
+        data: arrays by input name (labels as ``y``), one array, a tuple ``(x, y)``; or an iterable of batches, each of which
+            is one of those. First axis = sample.
+        store: where to keep the file.
+
+    Raises:
+        InputError: nothing came, or batches of different inputs or shapes.
+    """
+    import numpy as np
+
+    arrays = _joined(data)
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    path = store.root / "data" / f"{total.hexdigest()[:16]}.npz"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{uuid.uuid4().hex}.npz")
+        try:
+            with draft.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    return path
+
+
+def _joined(data: Any) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    if isinstance(data, Mapping | tuple) or hasattr(data, "__array__"):
+        return _named(data)
+    if not isinstance(data, Iterable):
+        raise InputError(
+            f"Data are arrays, or a generator of batches; found {type(data).__name__}. Give a dictionary of arrays."
+        )
+    batches = [_named(batch) for batch in data]
+    if not batches:
+        raise InputError("The generator of data gave nothing. Give at least one batch.")
+    names = {tuple(sorted(batch)) for batch in batches}
+    if len(names) > 1:
+        raise InputError(f"The batches of data have different inputs: {' and '.join(map(str, sorted(names)))}.")
+    with during("join", "the batches of data, whose shapes differ beyond the first axis", InputError):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _named(batch: Any) -> dict[str, np.ndarray]:
+    """One batch as arrays by name; tensors of TensorFlow become arrays."""
+    import numpy as np
+
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return _named(batch[0]) | {LABELS: np.asarray(batch[1])}
+    if isinstance(batch, Mapping):
+        return {str(name): np.asarray(array) for name, array in batch.items()}
+    if isinstance(batch, tuple | list):
+        raise InputError(
+            f"A batch is an array, a dictionary, or (x, y); found {len(batch)} parts. Give a dictionary by input name."
+        )
+    return {SINGLE: np.asarray(batch)}
