@@ -211,3 +211,25 @@ def test_a_keras_signature_is_the_one_that_its_export_gives(tmp_path, make):
         getattr(model_zoo, make)(path)
     model = keras_format.load(path)
     assert keras_format.described(model) == keras_format.exported(model)
+
+
+def test_an_input_that_looks_up_a_table_is_made_up_within_it(tmp_path):
+    """Rows beyond the table are no indices: TensorFlow and ONNX Runtime refuse them."""
+    import keras
+    import model_zoo
+    from onnx import helper
+
+    entry = keras.Input((6,), dtype="int32", name="ids")
+    found = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 3)(entry))
+    keras.Model(entry, found).save(tmp_path / "words.keras")
+    model = inspect_model(tmp_path / "words.keras")
+    assert (model.inputs[0].low, model.inputs[0].high) == (0, 4)
+    assert model.probe is not None
+    assert model.probe.free
+    runs_alike(model, tmp_path)
+
+    nodes = [helper.make_node("Cast", ["x"], ["i"], to=7), helper.make_node("Gather", ["table", "i"], ["y"])]
+    table = np.ones((3, 2), np.float32)
+    proto = model_zoo.onnx_model(nodes, {"table": table}, inputs={"x": ("n",)}, outputs={"y": ("n", 2)}, dtype=6)
+    spec = inspect_model(model_zoo.save(proto, tmp_path / "gather.onnx")).inputs[0]
+    assert (spec.low, spec.high) == (0, 2)

@@ -14,6 +14,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,24 @@ HDF5_ENDINGS = (".h5", ".hdf5")
 def read(path: Path, _signature: str) -> dict[str, Any]:
     model = load(path)
     facts = described(model) or exported(model)
+    rows = _tables(model)
+    facts["inputs"] = tuple(
+        replace(spec, low=0.0, high=float(rows[spec.name] - 1)) if spec.name in rows else spec
+        for spec in facts["inputs"]
+    )
     return {**facts, "parameters": int(model.count_params()), "signature": saved_model.DEFAULT, "signatures": ()}
+
+
+def _tables(model: Any) -> dict[str, int]:
+    """Inputs that an Embedding looks up, and how many rows it has: what lies beyond would be no index."""
+    import keras
+
+    found: dict[str, int] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            name = _identifier(str(getattr(getattr(layer, "input", None), "name", "")))
+            found[name] = min(found.get(name, 2**31), int(layer.input_dim))
+    return found
 
 
 def exported(model: Any) -> dict[str, Any]:

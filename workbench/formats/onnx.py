@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in weights]
     quantized, how = already_quantized(model)
+    tables = _tables(model.graph)
     return {
-        "inputs": tuple(_value_spec(v, "input") for v in inputs),
+        "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name)) for v in inputs),
         "outputs": tuple(_value_spec(v, "output") for v in model.graph.output),
         "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
         "quantized": quantized,
@@ -85,6 +87,25 @@ def already_quantized(model: Any) -> tuple[str, str]:
     if halves:
         return "fp16", f"{halves} of its weights are 16-bit floats"
     return "", ""
+
+
+def _tables(graph: Any) -> dict[str, int]:
+    """Inputs that look rows up in a stored table, and how many rows it has: what lies beyond would be no index."""
+    rows = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    origin = {value.name: value.name for value in graph.input}
+    found: dict[str, int] = {}
+    for node in graph.node:
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        elif node.op_type == "Gather" and node.input[1] in origin and rows.get(node.input[0]):
+            name = origin[node.input[1]]
+            found[name] = min(found.get(name, 2**31), rows[node.input[0]][axis])
+    return found
+
+
+def _with_range(spec: TensorSpec, rows: int | None) -> TensorSpec:
+    return replace(spec, low=0.0, high=float(rows - 1)) if rows and "int" in spec.dtype else spec
 
 
 def _custom_op(model: Any) -> str:
