@@ -28,6 +28,9 @@ from workbench.protocols import Progress, Session, Source
 from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Region, TensorSpec, from_json, to_json
 
 
+REMOVALS = 5
+
+
 class Engine:
     """The one engine that this process holds open, and the call that is being timed."""
 
@@ -267,9 +270,16 @@ def _listen(read_fd: int, commands: queue.SimpleQueue[bytes]) -> None:
     with os.fdopen(read_fd, "rb") as pipe:
         for line in pipe:
             commands.put(line)
-    if os.environ.get("WORKBENCH_SCRATCH"):
-        shutil.rmtree(os.environ["WORKBENCH_SCRATCH"], ignore_errors=True)
+    _remove(os.environ.get("WORKBENCH_SCRATCH", ""))
     os._exit(0)
+
+
+def _remove(scratch: str) -> None:
+    """Remove this process's temporary files; the main thread may be writing one at this very moment."""
+    for _ in range(REMOVALS):
+        if not scratch or not os.path.lexists(scratch):
+            return
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:

@@ -25,10 +25,10 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     graph_def = load(path)
     inputs, outputs = tensors_of(graph_def, signature, path.name)
     safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
-    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+    graph = _imported(graph_def, inputs, outputs)
     return {
-        "inputs": specs_of(dict(zip(inputs, function.inputs, strict=True)), "input"),
-        "outputs": specs_of(dict(zip(outputs, function.outputs, strict=True)), "output"),
+        "inputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in inputs.items()}, "input"),
+        "outputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in outputs.items()}, "output"),
         "parameters": weights_in(graph_def),
         "signature": f"{', '.join(inputs.values())} -> {', '.join(outputs.values())}",
     }
@@ -115,17 +115,40 @@ def prune(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
         ) from cause
 
 
-def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
+def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Any:
+    """The graph with the named tensors in it.
+
+    Raises:
+        InputError: TensorFlow does not take the graph, or a tensor is not in it.
+    """
     import tensorflow as tf
 
-    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+    graph = tf.Graph()
+    try:
+        with quiet(), graph.as_default():
+            tf.compat.v1.import_graph_def(graph_def, name="")
+        for tensor in (*inputs.values(), *outputs.values()):
+            graph.get_tensor_by_name(tensor)
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow could not import the graph between {', '.join(inputs.values())} and {', '.join(outputs.values())}: "
+            f"{brief(cause, 250)} Name other tensors as 'signature'."
+        ) from cause
+    return graph
+
+
+def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
+    """The graph in a session of TensorFlow 1: as a function of TensorFlow 2 it takes several times the memory."""
+    import tensorflow as tf
+
+    session = tf.compat.v1.Session(graph=_imported(graph_def, inputs, outputs))
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
-            found = function(*(tf.constant(feeds[name]) for name in inputs))
+            found = session.run(list(outputs.values()), {tensor: feeds[name] for name, tensor in inputs.items()})
         except Exception as cause:
             raise InputError(f"TensorFlow could not run the graph: {brief(cause, 200)}") from cause
-        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+        return dict(zip(outputs, found, strict=True))
 
     return run
 
