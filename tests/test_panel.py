@@ -312,6 +312,24 @@ def test_signatures_of_a_saved_model_are_offered(panel: Panel, model: str) -> No
     assert not panel._job.busy  # the form's own change loads nothing
 
 
+def test_tensors_of_a_frozen_graph_can_be_typed(panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = control(panel, "signature")
+    assert tensors.layout.display == "none"
+    panel._form.model.kind.value = "path"
+    panel._form.model.path.value = str(tmp_path / "net.pb")
+    assert (tensors.layout.display, tensors.description) == (None, "Tensors")
+    loads: list[str] = []
+    monkeypatch.setattr(panel, "load", lambda: loads.append(panel.experiment.signature))
+    tensors.value = "a:0 -> b:0"
+    assert loads == ["a:0 -> b:0"]
+    tensors.value = ""
+    tensor = TensorSpec("x", "float32", (None, 2))
+    found = Model(panel.experiment.model, "net", "frozen_graph", (tensor,), (tensor,), 1, 1, "0", "x:0 -> y:0")
+    panel._show_model((found.path, "", "", ""), Opened(found))
+    assert tensors.placeholder == "x:0 -> y:0"  # what was chosen, where nothing was said
+    assert panel.experiment.signature == ""
+
+
 def test_uploads_are_kept_by_digest_under_a_safe_name(tmp_path: Path) -> None:
     file = {"name": "../../<b>.onnx", "content": memoryview(b"abc")}
     path = Path(save_upload([file], tmp_path, (".onnx",)))

@@ -22,6 +22,9 @@ MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
 DATA_FILES = (".npz",)
+FROZEN = ".pb"
+SIGNATURE_TIP = "Which signature of the SavedModel to use"
+TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: what nothing feeds, and what feeds nothing"
 SETTINGS = {"threads": "threads", "optimization_level": "optimization_level", "workspace": "workspace_mib"}
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 
@@ -106,18 +109,20 @@ class Form:
         if model is None:
             return
         with self._silently():
-            names = model.signatures or ("",)
             control = self.control["signature"]
-            if tuple(control.options) != names:
-                control.options = names
-            control.value = model.signature if model.signature in names else names[0]
-            control.layout.display = None if len(names) > 1 else "none"
+            control.options = model.signatures
+            if model.signatures:
+                control.value = model.signature
+            control.placeholder = model.signature
 
     def refresh(self, experiment: Experiment) -> None:
         """Gray out what has no effect, with the reason, and offer the variants as baselines."""
         chosen = {each.backend.name: each.backend for each in self._choices if each.address in experiment.backends}
         for setting, name in SETTINGS.items():
             self._enable(name, _no_effect(setting, chosen))
+        signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
+        signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
+        signature.layout.display = None if frozen or experiment.signature or len(signature.options) > 1 else "none"
         int8 = Precision.INT8 in experiment.precisions
         for name in ("calibration", "calibration_samples"):
             self._enable(name, "" if int8 else "only INT8 is calibrated")
@@ -285,10 +290,9 @@ def _checkbox(label: str, tip: str, value: bool, *, disabled: bool = False) -> A
 def _settings(experiment: Experiment) -> dict[str, Any]:
     """One control per remaining field of the experiment, under the field's name."""
     dropdown, integer, number = widgets.Dropdown, widgets.IntText, widgets.FloatText
-    made = {
+    return {
         "signature": field(
-            dropdown, "Signature", "Which signature of the SavedModel to use", experiment.signature,
-            options=[experiment.signature],
+            widgets.Combobox, "Signature", SIGNATURE_TIP, experiment.signature, continuous_update=False,
         ),
         "input_shapes": field(
             widgets.Text, "Input sizes", "Such as x:?x3x48x32..320..640: ? is the batch, min..opt..max a range; empty: as declared",
@@ -336,9 +340,6 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
         ),
     }  # fmt: skip
-    if not experiment.signature:
-        made["signature"].layout.display = "none"
-    return made
 
 
 def _no_effect(setting: str, chosen: Mapping[str, Backend]) -> str:
