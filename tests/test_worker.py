@@ -168,3 +168,18 @@ def test_reading_a_model_that_needs_too_much_is_an_input_error(store, tmp_path, 
         sources.read_model(store, pool, str(path))
     assert "\n" not in error.value.message
     assert len(error.value.message) < 700
+
+
+def test_what_a_library_raises_while_reading_is_an_input_error(store, tmp_path, monkeypatch):
+    """A library fails as nobody foresaw: here the child really raises, though in another task."""
+    import model_zoo
+
+    from workbench import sources
+
+    path = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "m.onnx")
+    with Pool(store.log_path) as pool:
+        call = pool.call
+        monkeypatch.setattr(pool, "call", lambda name, *_, **__: call(name, "hello", modules=["no_such_library"]))
+        with pytest.raises(InputError, match=r"m.onnx' could not be read; .*no_such_library") as error:
+            sources.read_model(store, pool, str(path))
+    assert "no_such_library" in error.value.log
