@@ -11,14 +11,13 @@ import io
 import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import find_ranges, library_method
 from workbench.errors import ExportError, InputError, brief, during, writing
-from workbench.onnx_file import graphs
+from workbench.onnx_file import graphs, tensors
 from workbench.records import Calibration, Precision, RealizedPrecision
 from workbench.repair import sort_nodes
 
@@ -88,13 +87,13 @@ def _fp16(source: Path, into: Path) -> dict[str, Any]:
         InputError: the model already computes in 16 bits.
     """
     import onnx
-    from onnxconverter_common import float16
+    from onnxruntime.transformers import float16
 
     model = onnx.load(source)
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer):
         raise InputError("The model already holds 16-bit weights. Open the FP32 model it was made from.")
-    with warnings.catch_warnings(record=True) as caught, during("rewrite", "the model to FP16", ExportError):
-        warnings.simplefilter("always")
+    overflows, rounded = _beyond_16_bits(model.graph)
+    with during("rewrite", "the model to FP16", ExportError):
         result = float16.convert_float_to_float16(
             model, keep_io_types=True, node_block_list=_kept_at_32_bits(model.graph)
         )
@@ -103,14 +102,28 @@ def _fp16(source: Path, into: Path) -> dict[str, Any]:
     del result.graph.value_info[:]  # the converter leaves some at 32 bits
     onnx.save(result, into)
     _check(into, "FP16")
-    # One warning per tensor for values rounded to the smallest or cut to the largest; equal texts are merged.
-    texts = sorted({str(w.message) for w in caught if "truncated" in str(w.message)})
-    largest = [text for text in texts if abs(float(text.split()[3])) > 1]
-    return {
-        "rounded_tensors": len(texts),
-        "overflows": largest[:5],
-        "nodes": len(result.graph.node),
-    }
+    return {"rounded_tensors": rounded, "overflows": overflows[:5], "nodes": len(result.graph.node)}
+
+
+def _beyond_16_bits(graph: Any) -> tuple[list[str], int]:
+    """Weights that FP16 cuts to its largest number, in words, and how many tensors hold a number that it rounds up to its
+    smallest. IEEE 754 binary16: 65504 and 2**-24.
+    """
+    import numpy as np
+    import onnx
+
+    largest, smallest = float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_subnormal)
+    overflows, rounded = [], 0
+    for tensor in tensors(graph):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        sizes = np.abs(onnx.numpy_helper.to_array(tensor))
+        sizes = sizes[np.isfinite(sizes)]
+        top = float(sizes.max(initial=0))
+        if top > largest:
+            overflows.append(f"{tensor.name or 'a constant'} holds {top:g}, cut to {largest:g}")
+        rounded += bool(((sizes > 0) & (sizes < smallest)).any())
+    return overflows, rounded
 
 
 def _kept_at_32_bits(graph: Any) -> list[str]:

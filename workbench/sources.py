@@ -284,7 +284,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            versions=[version_of("onnxruntime"), version_of("onnxconverter-common"), version_of("onnx")],
+            versions=[version_of("onnxruntime"), version_of("onnx")],
         )
         return self._made("onnx", key, fill, "model.onnx")
 
