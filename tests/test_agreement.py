@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.agreement import compare, difference
+from workbench.agreement import Span, compare, difference
 from workbench.errors import ExportError
 
 TOLERANCE = 1e-3
@@ -102,3 +102,16 @@ def test_zeros_are_compared_by_the_difference_itself():
     zeros = np.zeros(4, np.float32)
     assert agrees(zeros, zeros)
     assert compare({"y": zeros}, {"y": zeros + 0.5}).max_rel == 0.5
+
+
+def test_an_output_is_constant_only_where_all_its_values_over_all_inputs_are_one():
+    span = Span()
+    span.add(np.full((1, 3), 1 / 3, np.float32))
+    assert span.constant
+    span.add(np.full((7, 3), 1 / 3 + 1e-8, np.float32))
+    assert span.constant  # but for rounding
+    span.add(np.full((7, 3), 1 / 2, np.float32))
+    assert not span.constant
+    words = Span()
+    words.add(np.array(["a", "a"]))
+    assert not words.constant

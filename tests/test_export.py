@@ -98,6 +98,20 @@ def test_a_fixed_batch_is_compared_at_that_batch_only(tmp_path):
     assert shapes(tmp_path / "fixed.onnx") == {"features": [3, 4], "output_0": [3, 3]}
 
 
+def test_outputs_that_never_vary_prove_little_and_it_is_said(tmp_path):
+    """An untrained classifier that answers 1/3 to everything agrees with any conversion."""
+    from workbench.describe import export_notes
+
+    for weight, told in ((0.0, 1), (1.0, 0)):
+        net = model_zoo.onnx_model(
+            [onnx.helper.make_node("MatMul", ["x", "w"], ["z"]), onnx.helper.make_node("Softmax", ["z"], ["y"])],
+            {"w": np.arange(12, dtype=np.float32).reshape(4, 3) * weight},
+        )
+        check = convert(model_zoo.save(net, tmp_path / "net.onnx"), tmp_path / f"{told}.onnx")
+        assert check.hops[-1].constant == ("y",) * told
+        assert sum("Little is proven: y had" in note for note in export_notes(check)) == told
+
+
 def test_the_asked_signature_is_the_one_converted(tmp_path):
     folder = model_zoo.saved_model(tmp_path / "several")
     for signature, wanted in (("score", [[12, 16]]), ("half", [[0.5, 0.5]])):

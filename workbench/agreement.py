@@ -32,6 +32,30 @@ class Agreement:
     worst: str  # the output that differs most
 
 
+@dataclass
+class Span:
+    """The smallest and largest finite value that one output ever had."""
+
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def add(self, array: np.ndarray) -> None:
+        import numpy as np
+
+        if array.dtype.kind not in "fiub":
+            self.low, self.high = 0.0, 1.0  # text and complex numbers are not judged
+            return
+        values = array.astype(np.float64)
+        values = values[np.isfinite(values)]
+        self.low = min(self.low, float(values.min(initial=np.inf)))
+        self.high = max(self.high, float(values.max(initial=-np.inf)))
+
+    @property
+    def constant(self) -> bool:
+        """It was one and the same number for every input, so that agreeing on it proves nothing."""
+        return self.high - self.low <= CONSTANT * max(abs(self.low), abs(self.high))
+
+
 def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Agreement:
     """Compare outputs by name with those of the source.
 

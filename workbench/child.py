@@ -27,7 +27,6 @@ from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import Progress, Session, Source
 from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Region, TensorSpec, from_json, to_json
 
-
 REMOVALS = 5
 
 

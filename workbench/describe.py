@@ -33,6 +33,12 @@ def export_notes(check: ExportCheck) -> Iterator[str]:
                 f"{hop.step}: above the limit on {', '.join(hop.ill_conditioned)} inputs, where the source itself changes as "
                 "much when its inputs change in their last digits; on the other inputs within it."
             )
+    constant = dict.fromkeys(name for hop in check.hops for name in hop.constant)
+    if constant:
+        yield (
+            f"Little is proven: {', '.join(constant)} had one and the same value for every input compared. Is the model trained? "
+            "Give real data."
+        )
     for attempt in check.attempts:
         yield f"Route given up: {attempt.route}: {attempt.reason}"
     if check.repairs:

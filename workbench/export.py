@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import formats
-from workbench.agreement import Agreement, compare
+from workbench.agreement import Agreement, Span, compare
 from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
 from workbench.formats import Runner
-from workbench.onnx_file import graphs
+from workbench.onnx_signature import normalize
 from workbench.records import Attempt, ExportCheck, Hop
-from workbench.repair import override_shapes, repair
 from workbench.routes import Origin, Route, otherwise, routes
 from workbench.synthetic import STRUCTURED, generated
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import Model, TensorSpec
+    from workbench.records import Model
     from workbench.samples import Samples
 
 TOLERANCE = 1e-3
@@ -42,8 +41,6 @@ ILL_CONDITIONED_LIMIT = 0.05
 changes its own outputs a quarter as much; other inputs must then agree strictly."""
 
 COMPARED_BATCHES = (1, 7)
-BATCH = "batch"
-"""The name of the dynamic batch axis in every ONNX file that the workbench writes."""
 
 
 def saved_model_of(model: Model, into: Path) -> None:
@@ -129,7 +126,7 @@ class _Trial:
             raise ExportError(f"The route {route.title} wrote no file for '{model.name}'.")
         with during("read back the conversion of", f"'{model.name}'", ExportError):
             proto = onnx.load(self.draft)
-        repairs = _normalize(proto, model, known)
+        repairs = normalize(proto, model, known)
         _check(proto, model.name)
         onnx.save(proto, self.draft)
         self.progress("comparing the ONNX file with its source")
@@ -178,6 +175,7 @@ class _Trial:
         worst_abs = worst_rel = 0.0
         refused, strict = "", 0
         shaky: list[str] = []
+        spans: dict[str, Span] = {}
         for kind, length, feeds, batch in self._inputs():
             try:
                 wanted = source(feeds)
@@ -185,6 +183,8 @@ class _Trial:
                 refused = refused or error.message
                 continue
             _check_rows(self.model, wanted, batch)
+            for name, array in wanted.items():
+                spans.setdefault(name, Span()).add(array)
             found = result(feeds)
             agreement = compare(wanted, {name: found[name] for name in wanted})
             worst_abs, worst_rel = max(worst_abs, agreement.max_abs), max(worst_rel, agreement.max_rel)
@@ -212,6 +212,7 @@ class _Trial:
             max_abs_diff=worst_abs,
             max_rel_diff=worst_rel,
             ill_conditioned=tuple(dict.fromkeys(shaky)),
+            constant=tuple(name for name, span in spans.items() if span.constant),
         )
 
     def _ill_conditioned(
@@ -296,30 +297,6 @@ def _places(hops: tuple[Hop, ...]) -> list[str]:
     return places
 
 
-def _normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...]:
-    """Bring a converted graph into the workbench's normal form; what was changed, in words."""
-    done = list(repair(proto))
-    graph = proto.graph
-    overridden = _overridden(graph, model)
-    if overridden:
-        done.append(override_shapes(proto, overridden))
-    _use_names(graph, model, known)
-    _name_axes(graph, model.inputs, model.outputs, probed=bool(overridden))
-    return tuple(filter(None, done))
-
-
-def _overridden(graph: Any, model: Model) -> dict[str, tuple[int | None, ...]]:
-    """The inputs whose sizes the user gave otherwise than the graph has them."""
-    found = {v.name: [d.dim_value or None for d in v.type.tensor_type.shape.dim] for v in graph.input}
-    return {
-        spec.name: spec.shape
-        for spec in model.inputs
-        if model.format == "onnx"
-        and spec.name in found
-        and list(spec.shape) != [s if s and s > 0 else None for s in found[spec.name]]
-    }
-
-
 def _check(proto: Any, name: str) -> None:
     import onnx
 
@@ -330,63 +307,6 @@ def _check(proto: Any, name: str) -> None:
             f"The ONNX form of '{name}' is not valid: {brief(cause, 300)} Choose the backend 'tensorflow', or export the "
             "model to ONNX with another tool and open that file."
         ) from cause
-
-
-def _use_names(graph: Any, model: Model, known: dict[str, str]) -> None:
-    """Give the graph's inputs and outputs the model's names; tf2onnx keeps them unless it had to invent one."""
-    for role, values, specs in (("input", graph.input, model.inputs), ("output", graph.output, model.outputs)):
-        found, wanted = [v.name for v in values], [s.name for s in specs]
-        if sorted(found) == sorted(wanted):
-            continue
-        if len(found) != len(wanted):
-            raise ExportError(
-                f"The ONNX form of '{model.name}' has the {role}s {', '.join(found)}, but the model has "
-                f"{', '.join(wanted)}. Rewrite the layer that '{(set(found) ^ set(wanted)).pop()}' comes from."
-            )
-        if all(known.get(name) in wanted for name in found):
-            for name in found:
-                _rename(graph, name, known[name])
-        elif len(found) > 1:
-            raise ExportError(
-                f"The ONNX form of '{model.name}' names its {role}s {', '.join(found)} instead of {', '.join(wanted)}. "
-                f"Name the {role}s in the model (a dictionary of outputs keeps its keys)."
-            )
-        else:
-            _rename(graph, found[0], wanted[0])
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    for part in graphs(graph):
-        for node in part.node:
-            node.input[:] = [new if name == old else name for name in node.input]
-            node.output[:] = [new if name == old else name for name in node.output]
-        for value in (*part.input, *part.output, *part.value_info):
-            if value.name == old:
-                value.name = new
-
-
-def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, probed: bool) -> None:
-    """Call the batch axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
-
-    Shapes inside the graph are dropped: they hold the old names, and every reader infers them again. With ``probed`` the
-    outputs' sizes are dropped too, because the inputs' were changed.
-    """
-    specs = {spec.name: spec for spec in (*inputs, *outputs)}
-    given = {spec.name for spec in inputs}
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        shape = value.type.tensor_type.shape
-        spec = specs[value.name]
-        if not shape.dim:  # tf2onnx may leave an output's shape out
-            shape.dim.extend([type(shape).Dimension() for _ in spec.shape])
-        for axis, size in enumerate(spec.shape):
-            dim = shape.dim[axis]
-            if size is not None and not (probed and value.name not in given):
-                dim.dim_value = size
-            elif axis == spec.batch_axis and spec.rows == 1 and (size is None or probed):
-                dim.dim_param = BATCH
-            elif not dim.dim_param or dim.dim_param == BATCH or dim.HasField("dim_value"):
-                dim.dim_param = f"{value.name}_{axis}"
 
 
 def _check_rows(model: Model, outputs: dict[str, np.ndarray], batch: int) -> None:

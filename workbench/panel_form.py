@@ -122,7 +122,8 @@ class Form:
             self._enable(name, _no_effect(setting, chosen))
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
-        signature.layout.display = None if frozen or experiment.signature or len(signature.options) > 1 else "none"
+        choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
+        signature.layout.display = None if frozen or choice else "none"
         int8 = Precision.INT8 in experiment.precisions
         for name in ("calibration", "calibration_samples"):
             self._enable(name, "" if int8 else "only INT8 is calibrated")
@@ -296,11 +297,11 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         ),
         "input_shapes": field(
             widgets.Text, "Input sizes", "Such as x:?x3x48x32..320..640: ? is the batch, min..opt..max a range; empty: as declared",
-            experiment.input_shapes, continuous_update=False,
+            experiment.input_shapes, continuous_update=False, placeholder="as declared; such as x:?x3x48x32..320..640",
         ),
         "input_values": field(
             widgets.Text, "Input values", "Values of made-up inputs, such as sr=16000; ids=0..999; empty: small ones",
-            experiment.input_values, continuous_update=False,
+            experiment.input_values, continuous_update=False, placeholder="small ones; such as sr=16000; ids=0..999",
         ),
         "batches": field(
             widgets.Text, "Batch sizes", "Whole numbers with commas, such as 1,8,32",

@@ -72,7 +72,7 @@ def model_facts(model: Model, found: Examination | None = None, check: ExportChe
         ("Name", model.name),
         (
             "Format",
-            TITLES.get(model.format, model.format) + (f", signature {model.signature}" if model.signature else ""),
+            TITLES.get(model.format, model.format) + (f", {_signature(model)}" if model.signature else ""),
         ),
         ("Inputs", *map(_tensor, model.inputs)),
         ("Outputs", *map(_tensor, model.outputs)),
@@ -90,6 +90,10 @@ def model_facts(model: Model, found: Examination | None = None, check: ExportChe
         for name, *values in facts
     )
     return f'<table class="wb-facts"><tbody>{rows}</tbody></table>{_graph(found)}'
+
+
+def _signature(model: Model) -> str:
+    return f"{'tensors' if model.format == 'frozen_graph' else 'signature'} {model.signature}"
 
 
 def _graph(found: Examination | None) -> str:
