@@ -154,6 +154,58 @@ def test_tensorflow_lite_files_are_read_and_known_for_what_they_hold(lite, tmp_p
         runs_alike(model, tmp_path)
 
 
+def test_a_file_with_state_is_measured_by_litert_but_not_exported(tmp_path, store):
+    import tensorflow as tf
+
+    from workbench import Experiment, run
+
+    class Sum(tf.Module):
+        def __init__(self):
+            self.total = tf.Variable(tf.zeros((1, 4)))
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32)])
+        def __call__(self, x):
+            return {"y": self.total.assign_add(x)}
+
+    module = Sum()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.__call__.get_concrete_function()], module)
+    (tmp_path / "sum.tflite").write_bytes(converter.convert())
+    model = inspect_model(tmp_path / "sum.tflite")
+    with pytest.raises(
+        ExportError, match=r"keeps state between calls \(ASSIGN_VARIABLE, .*Choose the backend 'litert'"
+    ):
+        convert_model(model, tmp_path / "out.onnx")
+    asked = Experiment(
+        model=model.path,
+        backends="litert,onnxruntime",
+        precisions="fp32",
+        batches=1,
+        data="random",
+        measure_s=0.05,
+        rounds=2,
+    )
+    first, second = run(asked, store=store).rows
+    assert first.timing is not None
+    assert second.failure is not None
+    assert "keeps state between calls" in second.failure.message
+
+
+def test_a_custom_operation_of_tensorflow_lite_is_named(tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32)])
+    def inverse(x):
+        return tf.raw_ops.Erfinv(x=x) * 2
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([inverse.get_concrete_function()])
+    converter.allow_custom_ops = True
+    (tmp_path / "erf.tflite").write_bytes(converter.convert())
+    model = inspect_model(tmp_path / "erf.tflite")
+    assert "unresolved custom op: Erfinv" in model.notes[0]
+    with pytest.raises(ExportError, match=r"the custom operation Erfinv, .* LiteRT does not run it here either"):
+        convert_model(model, tmp_path / "out.onnx")
+
+
 def test_a_file_with_the_wrong_content_is_named(tmp_path):
     (tmp_path / "x.tflite").write_bytes(b"not a flatbuffer at all")
     with pytest.raises(InputError, match="is not a TensorFlow Lite file, whatever its ending says"):

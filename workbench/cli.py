@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
-from workbench.describe import batches_text, export_notes
+from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
@@ -175,7 +175,7 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
         ),
         ("batches", batches_text(model)),
         ("parameters", f"{model.parameters:,}"),
-        ("size", f"{model.size_bytes / 1e6:.2f} MB"),
+        ("size", size(model.size_bytes)),
         ("sha256", model.digest),
     ]
     if model.quantized_how:

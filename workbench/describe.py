@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from workbench.records import ExportCheck, Model
 
 
+def size(size_bytes: int) -> str:
+    """A file's size in MiB or KiB (2**20 and 2**10 bytes)."""
+    return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 1024:.1f} KiB"
+
+
 def batches_text(model: Model) -> str:
     """Which batch sizes the model takes, and how that is known."""
     fixed, probe = model.fixed_batch, model.probe

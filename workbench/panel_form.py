@@ -13,6 +13,7 @@ import ipywidgets as widgets
 
 from workbench import backends, panel_view
 from workbench.compare import variant_name
+from workbench.describe import size
 from workbench.errors import InputError, writing
 from workbench.experiment import Experiment
 from workbench.protocols import Availability, Backend
@@ -266,8 +267,8 @@ def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tupl
         content = bytes(file["content"])
         if len(content) > MAX_UPLOAD_BYTES:
             raise InputError(
-                f"The uploaded file has {panel_view.size(len(content))}, above the limit of "
-                f"{panel_view.size(MAX_UPLOAD_BYTES)}. Drop it into the file browser and give its path."
+                f"The uploaded file has {size(len(content))}, above the limit of "
+                f"{size(MAX_UPLOAD_BYTES)}. Drop it into the file browser and give its path."
             )
         path = folder / hashlib.sha256(content).hexdigest()[:16] / name
         with writing(path):

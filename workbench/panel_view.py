@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from workbench import compare
-from workbench.describe import batches_text, export_notes
+from workbench.describe import batches_text, export_notes, size
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
@@ -279,10 +279,6 @@ def seconds(s: float) -> str:
 
 def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
-
-
-def size(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 1024:.0f} KiB"
 
 
 def _numeric(name: str) -> str:
