@@ -72,6 +72,26 @@ def test_inner_tensors_of_a_frozen_graph_can_be_named(tf1):
         inspect_model(tf1 / "frozen.pb", "serving_default")
 
 
+def test_large_constants_of_a_frozen_graph_count_and_can_be_outputs(tmp_path):
+    import tensorflow as tf
+
+    weight = np.random.default_rng(0).standard_normal((200, 100)).astype("f4")
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 200], name="x")
+        w = tf.constant(weight, name="w")
+        tf.matmul(x, w, name="y")
+    (tmp_path / "large.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    feeds = {"x": np.eye(200, dtype="f4")[:3]}
+    for signature, outputs in (("", ["y"]), ("x:0 -> y:0, w:0", ["y", "w"])):
+        model = inspect_model(tmp_path / "large.pb", signature)
+        assert model.parameters == weight.size
+        found = formats.get("frozen_graph").open(Path(model.path), model)(feeds)
+        assert list(found) == outputs
+        np.testing.assert_allclose(found["y"], weight[:3], rtol=1e-6)
+    np.testing.assert_array_equal(found["w"], weight)
+    runs_alike(inspect_model(tmp_path / "large.pb"), tmp_path)
+
+
 def test_a_graph_with_loose_variables_is_not_called_frozen(tf1, tmp_path):
     with pytest.raises(InputError, match="is not frozen: the variable 'v'"):
         inspect_model(tf1 / "unfrozen.pb")

@@ -20,16 +20,20 @@ NOT_OUTPUTS = {"Const", "NoOp", "Assert", "PrintV2", "Print", *PLACEHOLDERS}
 WEIGHT_SIZE = 32
 """Constants of fewer elements are taken for settings, not weights."""
 
+LIFTED_BYTES = 1 << 16
+"""Constants from this size on are fed to a graph rather than kept in it; smaller ones may decide shapes."""
+
 
 def read(path: Path, signature: str) -> dict[str, Any]:
     graph_def = load(path)
     inputs, outputs = tensors_of(graph_def, signature, path.name)
     safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
-    graph = _imported(graph_def, inputs, outputs)
+    parameters = weights_in(graph_def)
+    graph, _ = _imported(graph_def, inputs, outputs)
     return {
         "inputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in inputs.items()}, "input"),
         "outputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in outputs.items()}, "output"),
-        "parameters": weights_in(graph_def),
+        "parameters": parameters,
         "signature": f"{', '.join(inputs.values())} -> {', '.join(outputs.values())}",
     }
 
@@ -115,8 +119,11 @@ def prune(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
         ) from cause
 
 
-def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Any:
-    """The graph with the named tensors in it.
+def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The graph without its large constants, with the named tensors in it; and those constants, by the tensor to feed.
+
+    TensorFlow copies a constant into every form that a graph takes on its way to a session, and what is fed into none:
+    15 times the file's size in memory become 4. ``graph_def`` loses the constants.
 
     Raises:
         InputError: TensorFlow does not take the graph, or a tensor is not in it.
@@ -125,6 +132,7 @@ def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -
 
     graph = tf.Graph()
     try:
+        lifted = _lift(graph_def, {tensor.partition(":")[0] for tensor in (*inputs.values(), *outputs.values())})
         with quiet(), graph.as_default():
             tf.compat.v1.import_graph_def(graph_def, name="")
         for tensor in (*inputs.values(), *outputs.values()):
@@ -134,18 +142,38 @@ def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -
             f"TensorFlow could not import the graph between {', '.join(inputs.values())} and {', '.join(outputs.values())}: "
             f"{brief(cause, 250)} Name other tensors as 'signature'."
         ) from cause
-    return graph
+    return graph, lifted
+
+
+def _lift(graph_def: Any, named: set[str]) -> dict[str, Any]:
+    """Turn large constants into placeholders; their values by tensor."""
+    import tensorflow as tf
+
+    lifted = {}
+    for node in graph_def.node:
+        if node.op != "Const" or node.name in named or node.ByteSize() < LIFTED_BYTES:
+            continue
+        kind = tf.as_dtype(node.attr["dtype"].type)
+        if not (kind.is_floating or kind.is_integer):
+            continue
+        value = tf.make_ndarray(node.attr["value"].tensor)
+        node.op = "Placeholder"
+        del node.attr["value"]
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+        lifted[f"{node.name}:0"] = value
+    return lifted
 
 
 def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
     """The graph in a session of TensorFlow 1: as a function of TensorFlow 2 it takes several times the memory."""
     import tensorflow as tf
 
-    session = tf.compat.v1.Session(graph=_imported(graph_def, inputs, outputs))
+    graph, lifted = _imported(graph_def, inputs, outputs)
+    session = tf.compat.v1.Session(graph=graph)
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
-            found = session.run(list(outputs.values()), {tensor: feeds[name] for name, tensor in inputs.items()})
+            found = session.run(list(outputs.values()), lifted | {inputs[name]: feeds[name] for name in inputs})
         except Exception as cause:
             raise InputError(f"TensorFlow could not run the graph: {brief(cause, 200)}") from cause
         return dict(zip(outputs, found, strict=True))
