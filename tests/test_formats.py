@@ -305,3 +305,15 @@ def test_an_input_that_looks_up_a_table_is_made_up_within_it(tmp_path):
     proto = model_zoo.onnx_model(nodes, {"table": table}, inputs={"x": ("n",)}, outputs={"y": ("n", 2)}, dtype=6)
     spec = inspect_model(model_zoo.save(proto, tmp_path / "gather.onnx")).inputs[0]
     assert (spec.low, spec.high) == (0, 2)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_inputs_of_a_dictionary_reach_their_own_names(tmp_path, order):
+    import keras
+
+    tensors = {name: keras.Input((3,), name=name) for name in order}
+    keras.Model(tensors, tensors["a"] * 2 - tensors["b"]).save(tmp_path / "pair.keras")
+    model = inspect_model(tmp_path / "pair.keras")
+    feeds = {"a": np.ones((1, 3), "f4"), "b": np.zeros((1, 3), "f4")}
+    assert formats.get("keras").open(Path(model.path), model)(feeds)["output_0"].tolist() == [[2, 2, 2]]
+    runs_alike(model, tmp_path)

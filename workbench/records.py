@@ -185,7 +185,7 @@ class Hop:
     ill_conditioned: tuple[
         str, ...
     ] = ()  # kinds on which the source itself changes as much when inputs change in the last digit
-    constant: tuple[str, ...] = ()  # outputs that were one and the same number for every input compared
+    constant: tuple[str, ...] = ()  # outputs that did not depend on any input compared
 
 
 @dataclass(frozen=True)
