@@ -55,7 +55,7 @@ def expected(kit, demo_folder, tmp_path_factory):
 
 
 def test_the_folder_is_the_registry():
-    assert backends.names() == ("tensorflow", "litert", "onnxruntime", "openvino", "tensorrt")
+    assert backends.names() == ("tensorflow", "litert", "onnxruntime", "openvino", "tensorrt", "tftrt")
     assert "tensorflow:xla" in backends.addresses()
 
 
@@ -65,7 +65,7 @@ def test_an_unknown_backend_lists_those_that_exist():
     assert str(caught.value) == (
         "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
         "litert, litert:float16, litert:dynamic, "
-        "onnxruntime, openvino, tensorrt, tensorrt:rtx, tensorrt:lean."
+        "onnxruntime, openvino, tensorrt, tensorrt:rtx, tensorrt:lean, tftrt."
     )
 
 

@@ -206,7 +206,7 @@ def test_make_report_leaves_one_file_that_needs_no_other(tmp_path, store_root):
 def test_make_doctor_lists_every_backend():
     done = subprocess.run(["make", "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for title in ("TensorFlow", "LiteRT", "ONNX Runtime", "OpenVINO", "TensorRT"):
+    for title in ("TensorFlow", "LiteRT", "ONNX Runtime", "OpenVINO", "TensorRT", "TF-TRT"):
         assert re.search(rf"^  {title} +(ready|not ready: )", done.stdout, re.MULTILINE), title
 
 
