@@ -33,6 +33,7 @@ class Region(StrEnum):
 
     HOST_TO_HOST = "host-to-host"  # NumPy arrays in, NumPy arrays out
     COMPUTE = "compute"  # inputs already in place; the call runs the engine and waits for it
+    DEVICE = "device"  # the GPU's own time between two CUDA events around the engine's launches
 
 
 class Calibration(StrEnum):
@@ -235,6 +236,10 @@ class EngineSpec:
     workspace_bytes: int | None = None  # None: the library's default
     calibration: Calibration | None = None  # INT8 only
     calibration_samples: int = 0  # INT8 only
+    tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
+    cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
+    streams: int = 1  # NVIDIA GPUs: calls in flight at once, each on a stream of its own
+    build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
 
     @property
     def backend_and_mode(self) -> str:
