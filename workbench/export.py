@@ -7,6 +7,7 @@ that diverges is named. Runs in a child process, because TensorFlow is loaded he
 
 from __future__ import annotations
 
+import gc
 import itertools
 import shutil
 import tempfile
@@ -126,6 +127,7 @@ class _Trial:
         known = route.convert(Origin(model, self.saved_model, self.scratch), self.draft)
         if not self.draft.is_file():
             raise ExportError(f"The route {route.title} wrote no file for '{model.name}'.")
+        gc.collect()  # converters leave gigabytes of graphs that refer to each other
         with during("read back the conversion of", f"'{model.name}'", ExportError):
             proto = onnx.load(self.draft)
         repairs = normalize(proto, model, known)
