@@ -15,7 +15,7 @@ from workbench import stats
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT = 2
+FORMAT = 3
 """Version of the stored JSON. Raise it when a record changes meaning; older files are then built again."""
 
 
@@ -392,6 +392,9 @@ class Accuracy:
     p_value: float | None  # exact McNemar test on the flips
     max_abs_diff: float  # largest difference of any output value from the source's
     metric: str = "top-1"
+    output: str = ""  # which output was scored
+    apart: dict[str, float] = field(default_factory=dict)  # by output: largest difference / the source's largest value
+    chance: float | None = None  # share of the most frequent label: what always answering that would get right
 
 
 @dataclass(frozen=True)
