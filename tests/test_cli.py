@@ -140,7 +140,7 @@ def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo
         ({"model": "parts"}, r"is not a SavedModel: it has no saved_model.pb \(it holds .*\). Accepted are"),
         ({"data": "gone.npz"}, "There is no data file gone.npz. Give an .npz file, or auto, digits or random"),
         ({"batches": "0"}, "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32"),
-        ({"batches": "1,x"}, "'batches' must be a whole number; found \"x\""),
+        ({"batches": "1,x"}, "'batches' must be whole numbers with commas, such as 1,8,32; found \"x\""),
         ({"backends": "tflite"}, "Unknown backend 'tflite'. Choose from: tensorflow, .*onnxruntime"),
         ({"precisions": "int4"}, "Unknown value 'int4' for 'precisions'. Choose from: fp32, fp16, bf16, int8"),
         ({"baseline": "openvino fp32"}, "'openvino fp32' for 'baseline'. Choose from: onnxruntime fp32"),

@@ -19,8 +19,8 @@ def test_lists_come_as_text_numbers_or_sequences():
     ("changes", "sentence"),
     [
         ({"batches": 0}, "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."),
-        ({"batches": "1,x"}, "'batches' must be a whole number; found \"x\"."),
-        ({"batches": 1.5}, "'batches' must be a whole number; found 1.5."),
+        ({"batches": "1,x"}, "'batches' must be whole numbers with commas, such as 1,8,32; found \"x\"."),
+        ({"batches": 1.5}, "'batches' must be whole numbers with commas, such as 1,8,32; found 1.5."),
         ({"batches": ""}, "'batches' is empty. Give at least one value."),
         ({"precisions": "fp8"}, "Unknown value 'fp8' for 'precisions'. Choose from: fp32, fp16, bf16, int8."),
         ({"calibration": "best"}, "Unknown value 'best' for 'calibration'. Choose from: minmax, entropy, percentile."),

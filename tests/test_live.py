@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import model_zoo
 import numpy as np
 import pytest
@@ -44,7 +46,11 @@ def test_a_dataset_of_tensorflow_is_taken(store):
         (7, "found int"),
         ([{"x": X}, {"z": X}], "have different inputs"),
         ([X, X[:, :2]], "whose shapes differ"),
-        ([(X, Y, Y)], "found 3 parts"),
+        ([(X, Y, Y)], "found 3 parts without names"),
+        ([((X, X), Y)], "found 2 parts without names"),
+        (([X, X], Y), "found 2 parts without names"),
+        (({"x": X}, {"cls": Y, "val": Y}), "found a dictionary with cls, val"),
+        (itertools.repeat({"x": X[:1]}), "did not end within 100,000 batches"),
     ],
 )
 def test_data_that_do_not_fit_together_are_named(store, data, says):

@@ -39,9 +39,12 @@ HELP = {
     "seed": "seed of random inputs and of the order of measuring",
 }
 
+NOTHING_MEASURED = "measured 0 (reused 0)"
+"""As :class:`workbench.records.Tally` writes it."""
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status: 0 well, 1 it failed, 2 bad input, 130 interrupted."""
+    """Run one command; the exit status: 0 well, 1 it failed or measured nothing, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(argv)
     try:
         status: int = options.command(options)
@@ -76,14 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         default = defaults[field.name]
         # values stay text here: Experiment itself reads and checks them, with one message for every way in
         report.add_argument(
-            flag, dest=field.name, metavar="", help=f"{HELP[field.name]} (default: {default or 'empty'})"
+            flag,
+            dest=field.name,
+            metavar="VALUE",
+            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})",
         )
     report.set_defaults(command=_report)
 
     inspect = commands.add_parser("inspect", help="say what a model is, how it becomes ONNX, and who takes it")
     inspect.add_argument("model")
     for name in ("signature", "input_shapes", "input_values"):
-        inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="", help=HELP[name])
+        inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
@@ -108,9 +114,13 @@ def _report(options: argparse.Namespace) -> int:
     parameters: dict[str, Any] = experiment.parameters() | {"store": options.store, "remeasure": options.remeasure}
     report.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
     report.html_from_notebook(executed, html)
-    for text in report.tagged_text(executed, "summary"):
+    summary = report.tagged_text(executed, "summary")
+    for text in summary:
         print(text)
     print(f"\nreport: {html}\nnotebook: {executed}\ntime: {time.monotonic() - began:.1f} s")
+    if NOTHING_MEASURED in "".join(summary):
+        print("workbench: No row was measured; the report says of each why not.", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -147,10 +157,11 @@ def _inspect(options: argparse.Namespace) -> int:
     opened = examine_model(
         *asked, store=Store(options.store or None), say=lambda text: print(f"… {text}", file=sys.stderr)
     )
-    lines = _model_lines(opened.model)
-    if opened.examination is not None:
-        for heading, told in described(from_json(Examination, opened.examination)):
-            lines += [(heading.lower() if number == 0 else "", text) for number, text in enumerate(told)]
+    found = described(from_json(Examination, opened.examination)) if opened.examination is not None else []
+    known = {heading.lower() for heading, _ in found}  # told better where the graph was looked at
+    lines = [line for line in _model_lines(opened.model) if line[0] not in known]
+    for heading, told in found:
+        lines += [(heading.lower() if number == 0 else "", text) for number, text in enumerate(told)]
     if opened.check:
         lines += [("to onnx" if number == 0 else "", note) for number, note in enumerate(export_notes(opened.check))]
     if opened.problem:

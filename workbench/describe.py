@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from workbench.records import ExportCheck, Model
+
+if TYPE_CHECKING:
+    from workbench.data import Dataset
+
+AS_IT_IS = "ONNX as it is"
+"""The route that converts nothing."""
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def sizes_used(model: Model, data: Dataset) -> str:
+    """At which sizes the free axes of the inputs were run; empty where there are none."""
+    feeds = data.test.feeds(0, 1)
+    told = [
+        f"{spec.name} {'×'.join('batch' if axis == spec.batch_axis else str(n) for axis, n in enumerate(feeds[spec.name].shape))}"
+        for spec in model.inputs
+        if spec.free_axes
+    ]
+    return f"Sizes of free axes in everything timed and scored: {', '.join(told)}." if told else ""
 
 
 def size(size_bytes: int) -> str:
@@ -28,6 +50,9 @@ def batches_text(model: Model) -> str:
 def export_notes(check: ExportCheck) -> Iterator[str]:
     """The way to ONNX in words: every hop with its difference, the routes given up, and what was repaired."""
     for hop in check.hops:
+        if hop.step == AS_IT_IS and not hop.max_rel_diff:
+            yield "The ONNX file is used as it is; put into the workbench's form (names of axes, repairs) it gives the same numbers."
+            continue
         lengths = f", sizes of free axes {' and '.join(hop.lengths)}" if hop.lengths else ""
         yield (
             f"{hop.step}: compared on {', '.join(hop.inputs)} inputs at batches {', '.join(map(str, hop.batches))}{lengths}: "

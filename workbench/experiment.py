@@ -179,4 +179,5 @@ def _number(name: str, value: Any, kind: type) -> Any:
         return kind(float(value)) if kind is int else kind(value)
     except (TypeError, ValueError, OverflowError) as cause:
         noun = "a whole number" if kind is int else "a number"
+        noun = "whole numbers with commas, such as 1,8,32" if name == "batches" else noun
         raise InputError(f"'{name}' must be {noun}; found {json.dumps(value, default=str)}.") from cause

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SINGLE = "x"  # the name of the only input
 LABELS = "y"
+MOST_BATCHES = 100_000
+MOST_BYTES = 4 * 2**30
+"""A generator that gives more is taken for one without an end, as those that train a model often are."""
 
 
 def kept_model(model: Any, store: Store) -> Path:
@@ -88,7 +91,7 @@ def kept_data(data: Any, store: Store) -> Path:
         store: where to keep the file.
 
     Raises:
-        InputError: nothing came, or batches of different inputs or shapes.
+        InputError: nothing came, too much, or batches of different inputs or shapes.
     """
     import numpy as np
 
@@ -118,7 +121,15 @@ def _joined(data: Any) -> dict[str, np.ndarray]:
         raise InputError(
             f"Data are arrays, or a generator of batches; found {type(data).__name__}. Give a dictionary of arrays."
         )
-    batches = [_named(batch) for batch in data]
+    batches, held = [], 0
+    for batch in data:
+        batches.append(_named(batch))
+        held += sum(array.nbytes for array in batches[-1].values())
+        if held > MOST_BYTES or len(batches) > MOST_BATCHES:
+            raise InputError(
+                f"The generator of data did not end within {MOST_BATCHES:,} batches or {MOST_BYTES // 2**30} GiB. Cut it off, "
+                "for example with itertools.islice(batches, 100)."
+            )
     if not batches:
         raise InputError("The generator of data gave nothing. Give at least one batch.")
     names = {tuple(sorted(batch)) for batch in batches}
@@ -132,12 +143,25 @@ def _named(batch: Any) -> dict[str, np.ndarray]:
     """One batch as arrays by name; tensors of TensorFlow become arrays."""
     import numpy as np
 
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return _named(batch[0]) | {LABELS: np.asarray(batch[1])}
+    if isinstance(batch, tuple | list) and len(batch) == 2 and not isinstance(batch[0], str | bytes):
+        inputs, labels = batch
+        if isinstance(labels, Mapping):
+            raise InputError(
+                f"Labels are class numbers of one output; found a dictionary with {', '.join(map(str, labels))}. Give (inputs, "
+                "labels) with those of the output to be scored."
+            )
+        return _inputs(inputs) | {LABELS: np.asarray(labels)}
+    return _inputs(batch)
+
+
+def _inputs(batch: Any) -> dict[str, np.ndarray]:
+    import numpy as np
+
     if isinstance(batch, Mapping):
         return {str(name): np.asarray(array) for name, array in batch.items()}
     if isinstance(batch, tuple | list):
         raise InputError(
-            f"A batch is an array, a dictionary, or (x, y); found {len(batch)} parts. Give a dictionary by input name."
+            f"A batch is an array, a dictionary by input name, or one of these with labels: (inputs, labels); found {len(batch)} "
+            "parts without names. Give a dictionary by input name."
         )
     return {SINGLE: np.asarray(batch)}

@@ -118,7 +118,7 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(panel_view.work(results), f"this run: {results.tally}")]
+    return [Shown(panel_view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
 
 
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from workbench import compare
-from workbench.describe import batches_text, export_notes, size
+from workbench.describe import batches_text, counted, export_notes, size
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
@@ -260,10 +260,6 @@ def progress(rows: Iterable[Result]) -> str:
     """How many rows have come to an end, as a count and not as a guess of time."""
     known = [result for result in rows if result.status != Status.UNSUPPORTED]
     return f"{sum(result.status in FINAL for result in known)} of {counted(len(known), 'row')}" if known else ""
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(s: float) -> str:

@@ -13,7 +13,7 @@ from workbench import backends
 from workbench.accuracy import doubts
 from workbench.board import Board, OnEvent
 from workbench.data import Dataset, dataset
-from workbench.describe import export_notes
+from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
 from workbench.live import kept_data, kept_model
@@ -98,7 +98,7 @@ def check(experiment: Experiment) -> None:
 
 
 def run(
-    experiment: Experiment,
+    experiment: Experiment | None = None,
     *,
     store: Store | None = None,
     on_event: OnEvent = lambda _: None,
@@ -111,7 +111,7 @@ def run(
     """Run an experiment to its results. Blocks; heavy work happens in child processes.
 
     Args:
-        experiment: what to do.
+        experiment: what to do; the defaults where nothing is said.
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
         store: where artefacts and results are kept; what is there already is used again.
@@ -128,7 +128,7 @@ def run(
     choose("only", [only], STAGES)
     began = time.monotonic()
     store = (store or Store()).prepare()
-    experiment = with_live(experiment, store, model, data)
+    experiment = with_live(experiment or Experiment(), store, model, data)
     cancel = cancel or threading.Event()
     with Pool(store.log_path, cancel) as pool:
         try:
@@ -182,7 +182,8 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     rows = plan(experiment, model, has_calibration=data.calibration is not None)
     board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row))
     possible = [row for row in rows if row.status == Status.PLANNED]
-    board.say(f"{model.name}: {len({row.spec for row in possible})} variants, {len(possible)} rows")
+    variants = {row.spec for row in possible}
+    board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
@@ -214,8 +215,9 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
     if able and backend.source(spec, model).startswith("onnx:") and model.exportable:
         return no(f"the model cannot become ONNX: {model.exportable}")
     converted = model.format == "tflite" and backend.source(spec, model).startswith("onnx:")
-    if able and model.quantized == "int8" and converted and spec.precision == Precision.FP32:
-        return able  # dynamic-range weights become FP32 on the way to ONNX; what was built is read back
+    dynamic = "dynamic range" in model.quantized_how
+    if able and model.quantized == "int8" and converted and dynamic and spec.precision == Precision.FP32:
+        return able  # such weights become FP32 on the way to ONNX; what was built is read back
     if able and model.quantized == "int8":
         held = f"the model is quantized already ({model.quantized_how})"
         if spec.precision != Precision.INT8:
@@ -282,9 +284,11 @@ def _cancel(board: Board, only: str) -> None:
 def prepared(sources: Sources, spec: EngineSpec) -> Form:
     """The form of the model that this variant is built from."""
     form = backends.get(spec.backend).source(spec, sources.model)
-    if form.startswith("onnx:") and sources.model.quantized == str(spec.precision):
+    held = sources.model.quantized == str(spec.precision)
+    if form.startswith("onnx:") and held:
         form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
-    return sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
+    made = sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
+    return replace(made, as_it_is=held or form == "tflite")
 
 
 def build(
@@ -306,9 +310,6 @@ def build(
         machine=[machine.cpu, *machine.instructions],
     )
 
-    # a file that the user quantized is run as it is: what it holds is told, not judged
-    as_it_is = form.source.path.suffix == ".tflite"
-
     def fill(draft: Draft) -> None:
         answer = pool.call(
             "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
@@ -324,7 +325,7 @@ def build(
         )
         seconds = answer.pop("build_s")
         built = from_json(Built, answer)
-        problem = "" if as_it_is else judge(spec.precision, built.realized)
+        problem = "" if form.as_it_is else judge(spec.precision, built.realized)
         if problem:
             raise PrecisionError(problem)
         record = EngineRecord(
@@ -350,6 +351,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    notes += filter(None, [sizes_used(model, data)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     return Results(
         model=model,

@@ -196,6 +196,8 @@ def otherwise(model: Model) -> str:
     """What to do with a model that cannot become ONNX."""
     if model.is_tensorflow:
         return "Move that out of the model, or let TensorFlow itself run it: choose the backend 'tensorflow'."
+    if model.format == "tflite" and "only the main signature" in model.exportable:
+        return "Set 'signature' to that one, or convert the other by itself."
     if model.format == "tflite" and model.probe and not model.probe.worked:
         return "LiteRT does not run it here either: convert it again from the model it was made of, without that part."
     return "Choose the backend 'litert'." if model.format == "tflite" else "Export it again without that part."

@@ -162,6 +162,7 @@ class Form:
     key: str
     source: Source
     reused: bool
+    as_it_is: bool = False  # quantized by the user: what an engine makes of it is told, not judged
 
 
 class Sources:
