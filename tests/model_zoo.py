@@ -99,6 +99,49 @@ def saved_model_of(path: Path, function: Any, *shape: int | None, weights: Any =
     return path
 
 
+def tflite_int16x8(path: Path) -> Path:
+    """A convolution of 8-bit weights and 16-bit activations, and a mean, by TensorFlow's converter."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(1)
+    entry = keras.Input((8, 8, 3), batch_size=1, name="x")
+    network = keras.Sequential([entry, keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+    folder = path.with_suffix("")
+    network.export(folder, verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    samples = np.random.default_rng(0).random((4, 1, 8, 8, 3), dtype=np.float32)
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    path.write_bytes(converter.convert())
+    return path
+
+
+def tflite_two_signatures(folder: Path) -> Path:
+    """``add`` (x + 10, of positive x) and ``mul`` (x · 3), of the same inputs and outputs, each a graph of its own.
+
+    The main graph is that of ``mul``: converters take the first name for it, and other tools need not.
+    """
+    import flatbuffers
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+
+    module, spec = tf.Module(), tf.TensorSpec([None, 4], tf.float32, name="x")
+    module.add = tf.function(lambda x: {"y": tf.nn.relu(x) + 10.0}, input_signature=[spec])
+    module.mul = tf.function(lambda x: {"y": x * 3.0}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"add": module.add, "mul": module.mul})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"), ["add", "mul"])
+    whole = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
+    whole.subgraphs.reverse()
+    for signature in whole.signatureDefs:
+        signature.subgraphIndex = 1 - signature.subgraphIndex
+    builder = flatbuffers.Builder()
+    builder.Finish(whole.Pack(builder), b"TFL3")
+    (folder / "two.tflite").write_bytes(bytes(builder.Output()))
+    return folder / "two.tflite"
+
+
 def onnx_model(
     nodes: list[Any],
     weights: dict[str, Any] | None = None,
