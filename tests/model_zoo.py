@@ -183,6 +183,19 @@ def onnx_dense(*, opset: int = 17, constants: bool = False) -> Any:
     return onnx_model(stored + nodes, opset=opset)
 
 
+def onnx_4_bits() -> Any:
+    """A product with weights of 4 bits, 32 × 3, as ONNX Runtime's quantizer writes it."""
+    from onnx import helper
+
+    weights = {"w": np.full((3, 1, 16), 0x19, np.uint8), "s": np.array([0.5, 1, 2], np.float32)}
+    node = helper.make_node(
+        "MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", K=32, N=3, bits=4, block_size=32
+    )
+    model = onnx_model([node], weights, inputs={"x": ("n", 32)})
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
 def save(model: Any, path: Path) -> Path:
     import onnx
 

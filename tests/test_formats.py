@@ -365,3 +365,35 @@ def test_the_way_through_tensorflow_lite_takes_a_signature_of_any_name(tmp_path,
     way = routes.Route("through TFLite", routes.through_tflite, "tflite")
     monkeypatch.setitem(routes.ROUTES, "saved_model", (way,))
     runs_alike(inspect_model(model_zoo.saved_model(tmp_path / "several"), "score"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "quantized"),
+    [
+        *((op, "", True) for op in ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")),
+        ("DynamicQuantizeLinear", "", True),
+        *((op, "com.microsoft", True) for op in ("QLinearAdd", "QGemm", "QAttention", "MatMulIntegerToFloat")),
+        *((op, "com.microsoft", True) for op in ("DynamicQuantizeLSTM", "MatMulNBits", "MatMulBnb4")),
+        *((op, "", False) for op in ("Conv", "MatMul", "Gemm", "CastLike")),
+        *((op, "com.microsoft", False) for op in ("QuickGelu", "FusedMatMul")),
+        ("QLinearAdd", "elsewhere", False),
+    ],
+)
+def test_quantized_operations_are_known_by_name_inside_branches_too(op, domain, quantized):
+    import model_zoo
+    from onnx import helper
+
+    from workbench.formats.onnx import already_quantized
+
+    branch = helper.make_graph([helper.make_node(op, ["x"], ["y"], domain=domain)], "branch", [], [])
+    model = model_zoo.onnx_model([helper.make_node("If", ["p"], ["y"], then_branch=branch, else_branch=branch)])
+    assert already_quantized(model) == (("int8", f"it holds 2 {op}") if quantized else ("", ""))
+
+
+def test_weights_of_4_bits_are_run_as_they_are(tmp_path):
+    import model_zoo
+
+    model = inspect_model(model_zoo.save(model_zoo.onnx_4_bits(), tmp_path / "four.onnx"))
+    assert (model.quantized, model.quantized_how) == ("int8", "it holds 1 MatMulNBits")
+    assert model.probe is not None
+    assert model.probe.free

@@ -9,12 +9,10 @@ from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.formats import Runner, check_dtype
-from workbench.onnx_file import graphs, load_onnx, weight_tensors
+from workbench.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.records import Model, TensorSpec
 
 OLDEST_OPSET = 7
-QUANTIZED_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
-                 "ConvInteger", "MatMulInteger", "QGemm")  # fmt: skip
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
                     "com.microsoft.nchwc")  # fmt: skip
 
@@ -72,16 +70,16 @@ def session_runner(path: Path, name: str) -> Runner:
 
 
 def already_quantized(model: Any) -> tuple[str, str]:
-    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none."""
+    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
+
+    "int8" stands for integers of 8 bits and of fewer.
+    """
     import onnx
 
-    found: dict[str, int] = {}
-    halves = 0
-    for part in graphs(model.graph):
-        for node in part.node:
-            if node.op_type in QUANTIZED_OPS:
-                found[node.op_type] = found.get(node.op_type, 0) + 1
-        halves += sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in part.initializer)
+    found = quantized_ops(model.graph)
+    halves = sum(
+        tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer
+    )
     if found:
         return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     if halves:
