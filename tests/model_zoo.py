@@ -183,6 +183,21 @@ def onnx_dense(*, opset: int = 17, constants: bool = False) -> Any:
     return onnx_model(stored + nodes, opset=opset)
 
 
+def onnx_function(nodes: list[Any], *, opset: int = 17, **domains: int) -> Any:
+    """A model of opset 17 that is one call of a function of its own, from x to y, made of ``nodes``.
+
+    ``opset`` and ``domains`` are the versions that the function itself names.
+    """
+    from onnx import helper
+
+    named = [helper.make_opsetid("", opset), *(helper.make_opsetid(*each) for each in domains.items())]
+    function = helper.make_function("own", "Body", ["x"], ["y"], nodes, named)
+    model = onnx_model([helper.make_node("Body", ["x"], ["y"], domain="own", name="call")])
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.functions.append(function)
+    return model
+
+
 def onnx_4_bits() -> Any:
     """A product with weights of 4 bits, 32 × 3, as ONNX Runtime's quantizer writes it."""
     from onnx import helper

@@ -283,3 +283,26 @@ def test_an_onnx_file_is_brought_into_one_form(tmp_path):
     (folder / "w.data").unlink()
     assert (model_zoo.run_onnx(into, {"x": x})["y"] == model_zoo.run_onnx(source, {"x": x})["y"]).all()
     assert shapes(into) == {"x": ["batch", 4], "y": ["batch", 3]}
+
+
+@pytest.mark.parametrize(("opset", "domains"), [(17, {}), (13, {}), (17, {"com.microsoft": 1})])
+def test_functions_inside_an_onnx_file_are_written_out(tmp_path, opset, domains):
+    """Whether the function names the model's opset, an older one, or a domain that the model does not name."""
+    helper = onnx.helper
+    last = (
+        helper.make_node("Gelu", ["t"], ["y"], domain="com.microsoft")
+        if domains
+        else helper.make_node("Neg", ["t"], ["y"])
+    )
+    stored = onnx.numpy_helper.from_array(np.ones((4, 3), np.float32) / 2, "w")
+    nodes = [helper.make_node("Constant", [], ["w"], value=stored), helper.make_node("MatMul", ["x", "w"], ["t"]), last]
+    source = model_zoo.save(model_zoo.onnx_function(nodes, opset=opset, **domains), tmp_path / "function.onnx")
+    check = convert(source, tmp_path / "out.onnx")
+    assert check.repairs[0] == "1 calls of functions inside the file written out"
+    graph = onnx.load(tmp_path / "out.onnx").graph
+    assert [node.op_type for node in graph.node] == ["MatMul", last.op_type]
+    assert check.max_rel_diff == 0
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(
+        model_zoo.run_onnx(tmp_path / "out.onnx", {"x": x})["y"], 1.9545 if domains else -2, atol=1e-4
+    )

@@ -367,3 +367,34 @@ def test_a_file_that_kills_its_reader_is_one_sentence(tmp_path, store, monkeypat
         assert "SIGKILL" in error.value.message
         monkeypatch.undo()
         assert sources.read_model(store, pool, str(path)).parameters == 15
+
+
+def test_functions_inside_an_onnx_file_are_read_like_plain_nodes(tmp_path):
+    from onnx import helper, numpy_helper
+
+    stored = [numpy_helper.from_array(np.ones(shape, np.float32)) for shape in ((4, 16), (16, 3))]
+    constants = [helper.make_node("Constant", [], [name], value=t) for name, t in zip("wv", stored, strict=True)]
+    nodes = [*constants, helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("MatMul", ["t", "v"], ["y"])]
+    model = inspect_model(model_zoo.save(model_zoo.onnx_function(nodes), tmp_path / "plain.onnx"))
+    assert (model.exportable, model.parameters, model.quantized) == ("", 4 * 16 + 16 * 3, "")
+    assert model.probe is not None
+    assert model.probe.free
+
+    zero = helper.make_node("Constant", [], ["z"], value=numpy_helper.from_array(np.uint8(0), "z"))
+    one = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.float32(0.1), "s"))
+    pair = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["t"]),
+    ]
+    quantized = model_zoo.onnx_function([*constants, zero, one, *pair, nodes[-1]])
+    assert inspect_model(model_zoo.save(quantized, tmp_path / "pair.onnx")).quantized == "int8"
+
+
+def test_an_unknown_operation_inside_a_function_is_named(tmp_path):
+    from onnx import helper
+
+    proto = model_zoo.onnx_function([helper.make_node("Odd", ["x"], ["y"], domain="elsewhere")], elsewhere=1)
+    with pytest.raises(InputError) as error:
+        inspect_model(model_zoo.save(proto, tmp_path / "odd.onnx"))
+    assert "is the custom operation elsewhere.Odd, which no engine here knows" in one_sentence(error)

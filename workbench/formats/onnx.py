@@ -1,4 +1,4 @@
-"""ONNX files: opsets from 7 on, weights inside or in files beside them."""
+"""ONNX files: opsets from 7 on, weights inside or in files beside them, functions of their own or none."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, brief
+from workbench.errors import ExportError, InputError, brief
 from workbench.formats import Runner, check_dtype
 from workbench.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.records import Model, TensorSpec
+from workbench.repair import inline_functions
 
 OLDEST_OPSET = 7
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
@@ -24,6 +25,10 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         raise InputError(
             f"'{path.name}' uses ONNX opset {opset}; engines begin at {OLDEST_OPSET}. Convert it with onnx.version_converter."
         )
+    try:
+        inline_functions(model)
+    except ExportError as error:
+        raise InputError(f"'{path.name}' could not be read. {error.message}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in weights]
     quantized, how = already_quantized(model)
@@ -40,7 +45,16 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
-    return session_runner(path, model.name)
+    try:
+        return session_runner(path, model.name)
+    except InputError as error:
+        proto = load_onnx(path)
+        inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
+        if custom := _custom_op(proto):
+            raise InputError(
+                f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
+            ) from error
+        raise
 
 
 def session_runner(path: Path, name: str) -> Runner:
