@@ -183,6 +183,28 @@ def onnx_dense(*, opset: int = 17, constants: bool = False) -> Any:
     return onnx_model(stored + nodes, opset=opset)
 
 
+def onnx_fixed_conv(*, batch: Any = 1, size: int = 8) -> Any:
+    """A convolution and a mean over the image: right at every size, declared for one."""
+    from onnx import helper
+
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4, name="conv"),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"], name="mean"),
+    ]
+    shapes = {"inputs": {"x": (batch, 3, size, size)}, "outputs": {"y": (batch, 4, 1, 1)}}
+    return onnx_model(nodes, {"w": weight}, **shapes)
+
+
+def onnx_fixed_reshape() -> Any:
+    """A product after a ``Reshape`` whose target, 1 × 12, repeats the declared batch."""
+    from onnx import helper
+
+    weights = {"s": np.array([1, 12]), "w": np.random.default_rng(0).standard_normal((12, 2)).astype(np.float32)}
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    return onnx_model(nodes, weights, inputs={"x": (1, 3, 4)}, outputs={"y": (1, 2)})
+
+
 def onnx_function(nodes: list[Any], *, opset: int = 17, **domains: int) -> Any:
     """A model of opset 17 that is one call of a function of its own, from x to y, made of ``nodes``.
 

@@ -397,3 +397,27 @@ def test_weights_of_4_bits_are_run_as_they_are(tmp_path):
     assert (model.quantized, model.quantized_how) == ("int8", "it holds 1 MatMulNBits")
     assert model.probe is not None
     assert model.probe.free
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes", "done"),
+    [("onnx_fixed_conv", "x:?x3x16x16", {1: True, 2: True}), ("onnx_fixed_reshape", "x:?x3x4", {1: True, 2: False})],
+)
+def test_sizes_changed_by_the_user_are_measured_where_they_run(tmp_path, store, make, shapes, done):
+    import model_zoo
+
+    from workbench import Experiment, run
+
+    path = model_zoo.save(getattr(model_zoo, make)(), tmp_path / "fixed.onnx")
+    asked = Experiment(
+        model=path,
+        input_shapes=shapes,
+        backends="onnxruntime",
+        precisions="fp32",
+        batches="1,2",
+        data="random",
+        measure_s=0.05,
+        rounds=2,
+    )
+    rows = run(asked, store=store).rows
+    assert {row.batch: row.timing is not None for row in rows} == done

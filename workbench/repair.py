@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from workbench.errors import ExportError, brief
 from workbench.onnx_file import graphs
+from workbench.records import TensorSpec
 
 OLDEST_IR = 4
 """Before IR version 4, initializers had to be listed among the inputs as well."""
@@ -225,6 +226,16 @@ def infer_shapes(model: Any) -> str:
     found = len(inferred.graph.value_info) - len(model.graph.value_info)
     model.CopyFrom(inferred)
     return f"{found} inner shapes inferred" if found > 0 else ""
+
+
+def overridden(graph: Any, inputs: Iterable[TensorSpec]) -> dict[str, tuple[int | None, ...]]:
+    """The inputs whose sizes differ from those that the graph declares: what the user gave instead, by input name."""
+    found = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input}
+    return {
+        spec.name: spec.shape
+        for spec in inputs
+        if spec.name in found and list(spec.shape) != [size if size > 0 else None for size in found[spec.name]]
+    }
 
 
 def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> str:

@@ -11,7 +11,7 @@ from workbench.errors import ExportError, InputError, brief
 from workbench.formats import Runner, check_dtype
 from workbench.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.records import Model, TensorSpec
-from workbench.repair import inline_functions
+from workbench.repair import inline_functions, overridden, override_shapes
 
 OLDEST_OPSET = 7
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
@@ -45,29 +45,52 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    """The file as it stands; with the sizes of ``model`` in place of its own where these differ, which ONNX Runtime holds
+    its inputs to.
+
+    Raises:
+        InputError: ONNX Runtime does not take it, or not with these sizes.
+    """
+    if not _other_sizes(path, model):
+        try:
+            return session_runner(path, model.name)
+        except InputError as error:
+            proto = load_onnx(path)
+            inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
+            if custom := _custom_op(proto):
+                raise InputError(
+                    f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
+                ) from error
+            raise
+    proto = load_onnx(path)
+    override_shapes(proto, overridden(proto.graph, model.inputs))
     try:
-        return session_runner(path, model.name)
-    except InputError as error:
-        proto = load_onnx(path)
-        inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
-        if custom := _custom_op(proto):
-            raise InputError(
-                f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
-            ) from error
-        raise
+        content = proto.SerializeToString()
+    except Exception as cause:  # one protobuf message ends at 2 GiB
+        raise InputError(
+            f"'{model.name}' is too large to get other sizes ({brief(cause, 100)}). Leave 'input_shapes' empty, or export it "
+            "with those sizes."
+        ) from cause
+    return session_runner(content, model.name, "Give other sizes as 'input_shapes', or none.")
 
 
-def session_runner(path: Path, name: str) -> Runner:
-    """The file in ONNX Runtime with one thread, its graph as it stands."""
+def _other_sizes(path: Path, model: Model) -> bool:
+    import onnx
+
+    return bool(overridden(onnx.load(path, load_external_data=False).graph, model.inputs))
+
+
+def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it again.") -> Runner:
+    """A file, or its content, in ONNX Runtime with one thread, its graph as it stands."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as cause:
-        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} Export it again.") from cause
+        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
     outputs = [output.name for output in session.get_outputs()]
 
     def run(feeds: Any) -> dict[str, Any]:
