@@ -2,7 +2,8 @@
 
 ResNet50 with random weights, written by Keras, TensorFlow and tf2onnx. Opening means what ``workbench inspect`` does before
 the conversion: refusals before a library sees the file, loading, and running the model at three batch sizes. The worker is
-fresh; its import of the library is told apart. Memory is the peak of the process above what it held after the import.
+fresh; its import of the library is told apart. Memory is the peak of the process above what it held after the import. The
+conversion to ONNX and its comparison with the source, once per model and kept in the store, stand beside it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,25 @@ def opened(path: Path, log: Path) -> tuple[float, float, int]:
         return imported - began, ended - imported, worker.call("peak")["peak_rss_bytes"] - base
 
 
+def converted(path: Path, folder: Path) -> tuple[float, int]:
+    """Seconds of the conversion to ONNX and its comparison after the opening, and peak bytes above the import."""
+    kind = "saved_model" if path.is_dir() else formats.ENDINGS[path.suffix]
+    worker_modules = MODULES["onnx" if kind == "onnx" else "tensorflow"]
+    with Worker(folder / "log", env={"CUDA_VISIBLE_DEVICES": "-1", **thread_env(THREADS)}) as worker:
+        base = worker.call("hello", modules=worker_modules)["rss_bytes"]
+        model = worker.call("inspect", path=str(path))
+        began = time.perf_counter()
+        saved_model = None
+        if formats.WORKERS.get(kind) == "tensorflow":
+            saved_model = str(path)
+            if kind != "saved_model":
+                saved_model = str(folder / "as_saved_model")
+                worker.call("export_saved_model", model=model, into=saved_model)
+        into = str(folder / "model.onnx")
+        worker.call("export_onnx", model=model, saved_model=saved_model, samples=None, into=into)
+        return time.perf_counter() - began, worker.call("peak")["peak_rss_bytes"] - base
+
+
 def median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
@@ -85,6 +105,8 @@ def main() -> None:
             ]
             imported, seconds, memory = (median([float(column(run)) for run in runs]) for column in columns)
             times = memory / size
+            with tempfile.TemporaryDirectory() as scratch:
+                to_onnx_s, to_onnx_bytes = converted(path, Path(scratch))
             rows.append(
                 (
                     name,
@@ -93,6 +115,8 @@ def main() -> None:
                     f"{seconds:.1f} s",
                     f"{memory / 1e6:.0f} MB",
                     f"{times:.1f}",
+                    f"{to_onnx_s:.1f} s",
+                    f"{to_onnx_bytes / 1e6:.0f} MB",
                     f"{verdict(imported + seconds, 0, LIMIT_S)}, {verdict(times, 0, LIMIT_TIMES).removeprefix('within target: ')}",
                 )
             )
@@ -101,9 +125,19 @@ def main() -> None:
             title="Opening a model of 25 million parameters",
             script=Path(__file__).name,
             method=f"ResNet50 in a fresh worker with {THREADS} threads, median of {REPEATS}. Targets: import and opening under "
-            f"{LIMIT_S:.0f} s, memory under {LIMIT_TIMES:.0f} times the file. The conversion to ONNX and its comparison come "
-            "after that and are not in these figures.",
-            columns=("format", "size", "import", "opening", "memory above import", "times the size", "time, memory"),
+            f"{LIMIT_S:.0f} s, memory under {LIMIT_TIMES:.0f} times the file. The conversion to ONNX and its comparison at two "
+            "batch sizes come after that, once per model; they ran once, without a target.",
+            columns=(
+                "format",
+                "size",
+                "import",
+                "opening",
+                "memory above import",
+                "times the size",
+                "to ONNX, compared",
+                "its memory",
+                "opening's time, memory",
+            ),
             rows=rows,
             libraries=("tensorflow-cpu", "keras", "ai-edge-litert", "onnx", "onnxruntime"),
         ),

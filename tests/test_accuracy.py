@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workbench.accuracy import score
+from workbench.accuracy import doubts, score, told
 from workbench.errors import RunError
 
 
@@ -96,3 +96,44 @@ def test_the_answer_is_scored_and_not_the_state():
     labels = (answer[:, 0] > 0.5).astype(np.int64)
     found = score("key", {"stateN": state, "output": answer}, {"stateN": state, "output": answer}, labels)
     assert (found.labelled, found.value, found.agreement) == (True, 1.0, 1.0)
+
+
+def test_a_regression_agrees_by_its_size_and_not_by_its_sign():
+    reference = {"value": np.array([[-3.0], [1.0], [4.0], [2.0]], "float32")}
+    engine = {"value": reference["value"] + np.float32([[0.001], [0.5], [-0.003], [0.2]])}
+    result = score("key", engine, reference, None)
+    assert result.agreement == 0.5
+    assert result.apart == {"value": pytest.approx(0.125)}
+    assert told(result) == "50.0% agree of 4 samples; 'value' differs by up to 12.5% of its largest value"
+
+
+def test_labels_belong_to_the_output_that_the_source_model_is_right_with():
+    labels = np.array([0, 1, 2, 3, 3])
+    outputs = {
+        "aux": np.random.default_rng(0).standard_normal((5, 6)).astype("float32"),
+        "cls": np.eye(4, dtype="float32")[labels],
+    }
+    result = score("key", outputs, outputs, labels)
+    assert (result.output, result.value, result.chance) == ("cls", 1.0, 0.4)
+    wrong = outputs | {"aux": outputs["aux"] * 1.5}
+    found = score("key", wrong, outputs, labels)
+    assert told(found) == "100.0% right in 'cls' of 5 samples; 'aux' differs by up to 50.0% of its largest value"
+
+
+def test_scores_no_better_than_a_guess_are_doubted():
+    labels = np.array([0, 0, 1, 2])
+    right, wrong = _logits(labels), _logits([1, 1, 1, 1])
+    good, bad = (score("key", each, right, labels) for each in (right, wrong))
+    assert doubts([bad, good]) == ()
+    assert doubts([]) == ()
+    (doubt,) = doubts([bad])
+    assert doubt == (
+        "No variant is right more often (25.0%) than always answering the most frequent label would be (50.0%): do the "
+        "labels belong to the output 'output_0'?"
+    )
+
+
+def test_text_is_compared_as_text():
+    words = {"word": np.array([["a"], ["b"]])}
+    assert score("key", words, words, None).agreement == 1
+    assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).apart == {"word": 1.0}

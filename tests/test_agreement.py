@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(0).standard_normal(IMAGE.shape).astype(np.float32)
 
 def agrees(source, found) -> bool:
     result = compare({"y": source}, {"y": found})
-    return max(result.max_rel, result.of_spread) <= TOLERANCE
+    return result.largest <= TOLERANCE
 
 
 def test_rounding_passes():
@@ -104,14 +104,36 @@ def test_zeros_are_compared_by_the_difference_itself():
     assert compare({"y": zeros}, {"y": zeros + 0.5}).max_rel == 0.5
 
 
-def test_an_output_is_constant_only_where_all_its_values_over_all_inputs_are_one():
+def test_scores_that_share_a_tensor_with_large_boxes_are_seen_by_themselves():
+    draw = np.random.default_rng(0)
+    boxes, scores = 640 * draw.random((2, 4, 100)), draw.random((2, 80, 100))
+    source = np.concatenate([boxes, scores], 1).astype(np.float32)
+    wrong = np.concatenate([boxes, scores[:, ::-1]], 1).astype(np.float32)
+    result = compare({"y": source}, {"y": wrong})
+    assert max(result.max_rel, result.of_spread) < 2e-3
+    assert result.of_slice > 0.5
+    assert agrees(source, source * (1 + 1e-6 * draw.standard_normal(source.shape)).astype(np.float32))
+    steps = compare({"y": source}, {"y": source + np.float32(640 / 255)}, rounding=0.02)
+    assert steps.of_slice == 0  # a step of an 8-bit tensor
+
+
+def test_an_output_is_constant_only_where_no_entry_varies_over_samples_and_inputs():
     span = Span()
-    span.add(np.full((1, 3), 1 / 3, np.float32))
-    assert span.constant
-    span.add(np.full((7, 3), 1 / 3 + 1e-8, np.float32))
+    span.add(np.array([[1, 0, 0]], np.float32))
+    span.add(np.array([[1, 0, 0], [1 + 1e-7, 0, 0]], np.float32))
     assert span.constant  # but for rounding
-    span.add(np.full((7, 3), 1 / 2, np.float32))
+    span.add(np.zeros((1, 5), np.float32))  # of another length, compared with its own kind
+    assert span.constant
+    span.add(np.array([[0, 0, 0, 0, 0.5]], np.float32))
     assert not span.constant
+    columns = Span(batch_axis=1)
+    columns.add(np.array([[1, 1], [2, 2]], np.float32))
+    assert columns.constant
+    columns.add(np.array([[1, 3], [2, 2]], np.float32))
+    assert not columns.constant
+    whole = Span(batch_axis=None)
+    whole.add(np.array([1, 2, 3]))
+    assert whole.constant
     words = Span()
     words.add(np.array(["a", "a"]))
     assert not words.constant

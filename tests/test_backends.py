@@ -55,7 +55,7 @@ def expected(kit, demo_folder, tmp_path_factory):
 
 
 def test_the_folder_is_the_registry():
-    assert backends.names() == ("tensorflow", "litert", "onnxruntime", "openvino", "tensorrt")
+    assert backends.names() == ("tensorflow", "litert", "onnxruntime", "openvino", "tensorrt", "tftrt")
     assert "tensorflow:xla" in backends.addresses()
 
 
@@ -65,7 +65,7 @@ def test_an_unknown_backend_lists_those_that_exist():
     assert str(caught.value) == (
         "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
         "litert, litert:float16, litert:dynamic, "
-        "onnxruntime, openvino, tensorrt."
+        "onnxruntime, openvino, tensorrt, tensorrt:rtx, tensorrt:lean, tftrt."
     )
 
 
@@ -75,7 +75,7 @@ import sys
 from workbench import backends
 for name in backends.names():
     backends.get(name).status()
-print([m for m in ("tensorflow", "ai_edge_litert", "onnxruntime", "openvino", "tensorrt_rtx", "onnx", "numpy") if m in sys.modules])
+print([m for m in ("tensorflow", "ai_edge_litert", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnx", "numpy") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -157,7 +157,7 @@ def test_a_mixed_engine_is_called_mixed():
 
 def test_tensorrt_names_the_node_it_refuses(kit):
     """The INT8 form for CPU kernels has unsigned, shifted activations, which TensorRT does not take."""
-    spec = kit.spec("tensorrt", Precision.INT8)
+    spec = kit.spec("tensorrt:rtx", Precision.INT8)
     kit.need(spec)
     form = kit.sources.get("onnx:int8-u8", method=spec.calibration, samples=64)
     with pytest.raises(BuildError, match=r"TensorRT's parser refused the ONNX file: \w+ '.+'"):
@@ -165,7 +165,7 @@ def test_tensorrt_names_the_node_it_refuses(kit):
 
 
 def test_tensorrt_reports_its_phases(kit):
-    spec = replace(kit.spec("tensorrt", Precision.FP32), workspace_bytes=64 << 20, optimization_level=1)
+    spec = replace(kit.spec("tensorrt:rtx", Precision.FP32), workspace_bytes=64 << 20, optimization_level=1)
     kit.need(spec)
     phases = []
     build(spec, kit.sources.get("onnx:fp32"), kit.store, kit.pool, phases.append)
@@ -174,7 +174,7 @@ def test_tensorrt_reports_its_phases(kit):
 
 
 def test_junk_that_a_parser_takes_for_a_model_is_refused(kit, tmp_path):
-    spec = kit.spec("tensorrt", Precision.FP32)
+    spec = kit.spec("tensorrt:rtx", Precision.FP32)
     kit.need(spec)
     (tmp_path / "model.onnx").write_bytes(b"")
     form = Form("junk", Source(tmp_path / "model.onnx", (), ()), reused=False)
@@ -183,7 +183,8 @@ def test_junk_that_a_parser_takes_for_a_model_is_refused(kit, tmp_path):
 
 
 def test_optimization_levels_beyond_the_library_are_refused(kit):
-    for address, level in (("onnxruntime", 4), ("tensorrt", 6)):
-        able = backends.get(address).supports(kit.spec(address, Precision.FP32, optimization_level=level), kit.model)
+    for address, level in (("onnxruntime", 4), ("tensorrt:rtx", 6)):
+        backend = backends.get(address.partition(":")[0])
+        able = backend.supports(kit.spec(address, Precision.FP32, optimization_level=level), kit.model)
         assert not able
         assert "levels are 0 to" in able.reason

@@ -99,17 +99,18 @@ def test_a_fixed_batch_is_compared_at_that_batch_only(tmp_path):
 
 
 def test_outputs_that_never_vary_prove_little_and_it_is_said(tmp_path):
-    """An untrained classifier that answers 1/3 to everything agrees with any conversion."""
+    """A classifier that answers 1/3 to everything, or is always sure of the first class, agrees with any conversion."""
     from workbench.describe import export_notes
 
-    for weight, told in ((0.0, 1), (1.0, 0)):
+    make = onnx.helper.make_node
+    for weight, sure, told in ((0.0, 0, 1), (1.0, 80, 1), (1.0, 0, 0)):
         net = model_zoo.onnx_model(
-            [onnx.helper.make_node("MatMul", ["x", "w"], ["z"]), onnx.helper.make_node("Softmax", ["z"], ["y"])],
-            {"w": np.arange(12, dtype=np.float32).reshape(4, 3) * weight},
+            [make("MatMul", ["x", "w"], ["z"]), make("Add", ["z", "b"], ["l"]), make("Softmax", ["l"], ["y"])],
+            {"w": np.arange(12, dtype=np.float32).reshape(4, 3) * weight / 8, "b": np.float32([sure, 0, -5])},
         )
-        check = convert(model_zoo.save(net, tmp_path / "net.onnx"), tmp_path / f"{told}.onnx")
+        check = convert(model_zoo.save(net, tmp_path / "net.onnx"), tmp_path / "out.onnx")
         assert check.hops[-1].constant == ("y",) * told
-        assert sum("Little is proven: y had" in note for note in export_notes(check)) == told
+        assert sum("Little is proven: y did not depend" in note for note in export_notes(check)) == told
 
 
 def test_the_asked_signature_is_the_one_converted(tmp_path):
@@ -119,6 +120,26 @@ def test_the_asked_signature_is_the_one_converted(tmp_path):
         convert(folder, into, signature)
         x = np.ones((1, 4 if signature == "score" else 2), np.float32)
         assert model_zoo.run_onnx(into, {"x": x})["y"].tolist() == wanted
+
+
+def test_every_kind_of_input_is_compared_at_two_lengths(tmp_path, monkeypatch):
+    net = model_zoo.onnx_model(
+        [onnx.helper.make_node("Mul", ["x", "w"], ["y"])],
+        {"w": np.float32(2)},
+        inputs={"x": ("n", "t")},
+        outputs={"y": ("n", "t")},
+    )
+    made: list[tuple[str, int]] = []
+    whole = sys.modules["workbench.export"].generated
+
+    def spy(inputs, kind, batch, *, which):
+        samples = whole(inputs, kind, batch, which=which)
+        made.append((kind, samples.inputs["x"].shape[1]))
+        return samples
+
+    monkeypatch.setattr("workbench.export.generated", spy)
+    convert(model_zoo.save(net, tmp_path / "net.onnx"), tmp_path / "out.onnx", input_shapes="x:?x8..16..40")
+    assert {(kind, size) for kind in ("random", "ramp", "impulse") for size in (16, 40)} == set(made)
 
 
 def test_a_dynamic_axis_beyond_the_batch_stays_dynamic(tmp_path):

@@ -421,3 +421,15 @@ def test_sizes_changed_by_the_user_are_measured_where_they_run(tmp_path, store, 
     )
     rows = run(asked, store=store).rows
     assert {row.batch: row.timing is not None for row in rows} == done
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_inputs_of_a_dictionary_reach_their_own_names(tmp_path, order):
+    import keras
+
+    tensors = {name: keras.Input((3,), name=name) for name in order}
+    keras.Model(tensors, tensors["a"] * 2 - tensors["b"]).save(tmp_path / "pair.keras")
+    model = inspect_model(tmp_path / "pair.keras")
+    feeds = {"a": np.ones((1, 3), "f4"), "b": np.zeros((1, 3), "f4")}
+    assert formats.get("keras").open(Path(model.path), model)(feeds)["output_0"].tolist() == [[2, 2, 2]]
+    runs_alike(model, tmp_path)

@@ -26,7 +26,7 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = {
     "IPython", "ai_edge_litert", "cattrs", "ipywidgets", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "pandas",
-    "papermill", "scipy", "sklearn", "tensorflow", "tensorrt_rtx", "tf2onnx",
+    "papermill", "scipy", "sklearn", "tensorflow", "tensorrt", "tensorrt_rtx", "tf2onnx",
 }  # fmt: skip
 needs_make = pytest.mark.skipif(
     not (ROOT / ".venv" / ".ready").exists() or not shutil.which("make"),
@@ -206,7 +206,7 @@ def test_make_report_leaves_one_file_that_needs_no_other(tmp_path, store_root):
 def test_make_doctor_lists_every_backend():
     done = subprocess.run(["make", "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for title in ("TensorFlow", "LiteRT", "ONNX Runtime", "OpenVINO", "TensorRT for RTX"):
+    for title in ("TensorFlow", "LiteRT", "ONNX Runtime", "OpenVINO", "TensorRT", "TF-TRT"):
         assert re.search(rf"^  {title} +(ready|not ready: )", done.stdout, re.MULTILINE), title
 
 

@@ -52,6 +52,32 @@ def test_data_that_do_not_fit_together_are_named(store, data, says):
         kept_data(data, store)
 
 
+@pytest.mark.parametrize("own", ["lambda", "layer", "function"])
+def test_a_live_model_with_code_of_its_own_is_kept_as_a_saved_model(store, own):
+    """A file that came from elsewhere with such code is refused; the notebook's own model has run it already."""
+    import keras
+
+    from workbench.live import kept_model
+    from workbench.models import inspect_model
+
+    class Swish(keras.layers.Layer):
+        def call(self, x):
+            return x * keras.ops.sigmoid(x)
+
+    def double(x):
+        return x * 2
+
+    layers = {
+        "lambda": keras.layers.Lambda(double),
+        "layer": Swish(),
+        "function": keras.layers.Activation(double),
+    }
+    path = kept_model(keras.Sequential([keras.Input((4,)), layers[own], keras.layers.Dense(2)]), store)
+    assert path.is_dir()
+    assert inspect_model(path).probe.free
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
 @pytest.mark.slow
 def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
     import keras

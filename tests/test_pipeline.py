@@ -274,7 +274,10 @@ def test_a_fixed_batch_runs_at_its_size(kit: Kit, store: Store) -> None:
     [
         ({"model": "fixed"}, r"batch is fixed to 4, and the batches \[1, 2\] were asked for\. Choose the batch 4"),
         ({"data": "wide.npz"}, r"'x' expects \[\? × 4\], but the array 'x' of 'wide.npz' has \[60 × 5\]"),
-        ({"baseline": "tensorrt fp32"}, "'tensorrt fp32' for 'baseline'. Choose from: onnxruntime fp32, onnxruntime"),
+        (
+            {"baseline": "tensorrt:rtx fp32"},
+            "'tensorrt:rtx fp32' for 'baseline'. Choose from: onnxruntime fp32, onnxruntime",
+        ),
         ({"backends": "onnx"}, "Unknown backend 'onnx'. Choose from: tensorflow"),
         ({"calibration_samples": 60}, "'data.npz' has 60 rows, but 60 are to be set aside for calibration"),
     ],

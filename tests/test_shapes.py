@@ -99,3 +99,12 @@ def test_samples_with_states_constants_and_text_survive_the_file(tmp_path):
     np.testing.assert_array_equal(feeds["state"][:, 0], samples.inputs["state"][3])
     assert list(feeds["words"]) == ["é", "a"]
     assert feeds["sr"].shape == ()
+
+
+@pytest.mark.parametrize("kind", ["random", "ramp"])
+def test_8_bit_inputs_use_their_whole_range_and_wider_ones_stay_small(kind):
+    picture = TensorSpec("p", "uint8", (None, 16, 16, 3))
+    ids = TensorSpec("ids", "int64", (None, 64))
+    made = generated((picture, ids), kind, 4).inputs
+    assert made["p"].max() > 200
+    assert made["ids"].max() <= 7

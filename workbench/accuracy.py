@@ -9,7 +9,7 @@ from workbench.errors import RunError
 from workbench.records import Accuracy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
@@ -31,11 +31,16 @@ def score(
         reference: the source model's outputs, same names and shapes.
         labels: true classes, int, shape (n,); ``None`` where there are none.
 
-    The predicted class is the arg-max over the last axis of the first output that has one of at least two entries. Where
-    that output has more axes (a class per pixel or token), samples agree if all of their classes do, and there is no
-    metric. Samples agree as well where all values of that output are the source's within 0.1 % of its largest: boxes, maps and
-    landmarks have no class. One value per sample stands for two classes: above 0.5 where the source model's values are probabilities,
-    else above 0; it has a metric only for labels 0 and 1.
+    One output is scored, and named in the result. With labels it is the one that the source model is most often right
+    with, among those that tell enough classes apart; without, the first of two axes, or else the first of fewer.
+
+    The predicted class is the arg-max over the last axis, where that has at least two entries. Where the output has more
+    axes (a class per pixel or token), samples agree if all of their classes do, and there is no metric. Samples agree as well
+    where all values of that output are the source's within 0.1 % of its largest: boxes, maps and landmarks have no class. One
+    value per sample stands for two classes where there are labels 0 and 1 or the source model's values are probabilities:
+    above 0.5 for probabilities, else above 0. Any other single value, such as a regression's, agrees by its size alone.
+
+    ``apart`` compares every output, whatever it means: the largest difference divided by the source's largest value.
 
     Raises:
         RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
@@ -53,14 +58,16 @@ def score(
             raise RunError(
                 f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
             )
-    name = _class_output(reference)
-    threshold = _threshold(reference[name])
-    ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
-    count = len(ours)
-    same = (ours == theirs).reshape(count, -1).all(axis=1) | _close(outputs[name], reference[name])
-    agree = int(same.sum())
-    if labels is not None and not _labels_fit(reference[name], ours, labels):
+    name = _scored_output(reference, labels)
+    if labels is not None and not _fits(reference[name], labels):
         labels = None
+    same = _close(outputs[name], reference[name])
+    count = len(same)
+    if _tells_classes(reference[name], labels):
+        threshold = _threshold(reference[name])
+        ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
+        same |= (ours == theirs).reshape(count, -1).all(axis=1)
+    agree = int(same.sum())
     agreement_low, agreement_high = stats.proportion_interval(agree, count)
     value = low = high = p_value = None
     fixed = broken = 0
@@ -86,16 +93,64 @@ def score(
         broken=broken,
         p_value=p_value,
         max_abs_diff=max(_max_abs_diff(outputs[key], reference[key]) for key in outputs),
+        output=name,
+        apart={key: _relative(outputs[key], reference[key]) for key in reference},
+        chance=None if labels is None else float(np.bincount(labels).max() / count),
     )
 
 
-def _class_output(reference: Mapping[str, np.ndarray]) -> str:
-    """The output that most looks like an answer: classes, then one value per sample, then maps; states are often maps."""
+def told(accuracy: Accuracy) -> str:
+    """The score in words: what was right or agreed, of which output, and how far the outputs lie apart."""
+    share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
+    which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
+    text = f"{share}{which} of {accuracy.samples:,} samples"
+    worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")
+    if worst and accuracy.apart[worst] > CLOSE:
+        text += f"; '{worst}' differs by up to {accuracy.apart[worst]:.1%} of its largest value"
+    return text
+
+
+def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
+    """What makes the scores of one experiment worth little, in words."""
+    known = [score for score in scores if score.value is not None and score.chance is not None]
+    if not known or any(score.value > score.chance for score in known if score.value and score.chance):
+        return ()
+    best, first = max(score.value or 0.0 for score in known), known[0]
+    text = (
+        f"No variant is right more often ({best:.1%}) than always answering the most frequent label would be "
+        f"({first.chance:.1%}): do the labels belong to the output '{first.output}'?"
+    )
+    return (text,)
+
+
+def _scored_output(reference: Mapping[str, np.ndarray], labels: np.ndarray | None) -> str:
+    """The output that the labels belong to, or the one that most looks like an answer; states are often maps."""
 
     def rank(array: np.ndarray) -> int:
         return (0 if array.shape[-1] > 1 else 1) if array.ndim == 2 else 1 if array.ndim < 2 else 2
 
-    return min(reference, key=lambda name: rank(reference[name]))  # the first of the best
+    best = min(reference, key=lambda name: rank(reference[name]))  # the first of the best
+    if labels is None:
+        return best
+    right = {
+        name: float((_classes(array, _threshold(array)) == labels).mean())
+        for name, array in reference.items()
+        if _fits(array, labels)
+    }
+    return max(right, key=lambda name: right[name]) if right else best
+
+
+def _fits(output: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether these may be the classes that this output tells apart: one class per sample, enough of them."""
+    if len(output) != len(labels) or labels.ndim != 1 or output.ndim > 2:
+        return False
+    classes = output.shape[-1] if output.ndim == 2 else 1
+    return bool(labels.max(initial=0) < classes if classes > 1 else ((labels == 0) | (labels == 1)).all())
+
+
+def _tells_classes(reference: np.ndarray, labels: np.ndarray | None) -> bool:
+    single = reference.ndim < 2 or reference.shape[-1] == 1
+    return not single or labels is not None or reference.dtype.kind != "f" or _threshold(reference) > 0
 
 
 def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -124,20 +179,29 @@ def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
 
 def _threshold(reference: np.ndarray) -> float:
     """Where one value per sample turns from class 0 to class 1."""
+    if reference.dtype.kind != "f":
+        return 0.0
     return 0.5 if reference.size == 0 or (reference.min() >= 0 and reference.max() <= 1) else 0.0
 
 
-def _labels_fit(output: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether the metric says anything: one class per sample, and two of them where there is one value."""
-    if classes.ndim != 1 or labels.ndim != 1:
-        return False
-    return (output.ndim >= 2 and output.shape[-1] > 1) or bool(((labels == 0) | (labels == 1)).all())
-
-
 def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
-    """Over the values that are finite in both."""
+    """Over the values that are finite in both; text is 1 apart or not at all."""
     import numpy as np
 
+    if other.dtype.kind in "OUS":
+        return float((one.astype(str) != other.astype(str)).any())
     ours, theirs = one.astype(np.float64), other.astype(np.float64)
     finite = np.isfinite(ours) & np.isfinite(theirs)
     return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
+
+
+def _relative(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference as a share of the largest finite value of ``other``."""
+    import numpy as np
+
+    apart = _max_abs_diff(one, other)
+    if other.dtype.kind in "OUS":
+        return apart
+    theirs = other.astype(np.float64)
+    largest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
+    return apart / largest if largest else apart

@@ -229,7 +229,7 @@ def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
     if spec.dtype == TEXT:
         if array.dtype.kind not in "UO":
             raise InputError(
-                f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save an array of text."
+                f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save it with x.astype(str)."
             )
         return array.astype(object)
     if array.dtype != np.dtype(spec.dtype):
@@ -272,19 +272,28 @@ def _labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
         raise InputError(f"There are {count} samples but {len(array)} labels: {where}. Save one label per sample.")
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"Labels must be whole numbers; {where} are {array.dtype}. Convert them with {key}.astype('int64')."
+            f"Labels must be whole numbers; {where} are {array.dtype}. Convert class numbers with {key}.astype('int64'); "
+            "leave out what a regression is to reach, and agreement with the source model is measured."
         )
     if array.min() < 0:
-        raise InputError(f"Class numbers start at 0; {where} hold {array.min()}. Number the classes from 0.")
+        raise InputError(
+            f"Class numbers start at 0; {where} hold {array.min()}. Number the classes from 0, or leave out what are no classes."
+        )
     return array.astype(np.int64)
 
 
 def _check_classes(model: Model, labels: np.ndarray | None, where: str) -> None:
-    shape = model.outputs[0].shape if model.outputs else ()
-    classes = shape[-1] if len(shape) > 1 else None
-    if labels is None or classes in (None, 1) or int(labels.max()) < int(classes or 0):
+    """Refuse labels that no output can mean: the model tells classes apart, and too few of them everywhere."""
+    classes = {spec.name: spec.shape[-1] for spec in model.outputs if len(spec.shape) > 1}
+    highest = 0 if labels is None else int(labels.max())
+    fits = [size is None or highest < (2 if size == 1 else size) for size in classes.values()]
+    if labels is None or any(fits) or set(classes.values()) <= {None, 1}:
         return
+    told = "; ".join(
+        f"the model's output '{name}' tells {size} classes apart (0 to {size - 1})"
+        for name, size in classes.items()
+        if size is not None and size > 1
+    )
     raise InputError(
-        f"The labels of {where} go up to {int(labels.max())}, but the model's output '{model.outputs[0].name}' tells "
-        f"{classes} classes apart (0 to {int(classes or 0) - 1}). Check that the labels belong to this model."
+        f"The labels of {where} go up to {highest}, but {told}. Check that the labels belong to this model."
     )

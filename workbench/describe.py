@@ -41,7 +41,7 @@ def export_notes(check: ExportCheck) -> Iterator[str]:
     constant = dict.fromkeys(name for hop in check.hops for name in hop.constant)
     if constant:
         yield (
-            f"Little is proven: {', '.join(constant)} had one and the same value for every input compared. Is the model trained? "
+            f"Little is proven: {', '.join(constant)} did not depend on any input compared. Is the model trained? "
             "Give real data."
         )
     for attempt in check.attempts:

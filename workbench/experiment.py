@@ -34,7 +34,7 @@ class Experiment:
         "tensorflow:predict",
         "onnxruntime",
         "openvino",
-        "tensorrt",
+        "tensorrt:rtx",
     )
     precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
     batches: tuple[int, ...] = (1, 8, 32)

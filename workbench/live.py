@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,8 @@ LABELS = "y"
 
 
 def kept_model(model: Any, store: Store) -> Path:
-    """A live ``keras.Model`` as a ``.keras`` file in the store, kept by its content.
+    """A live ``keras.Model`` in the store, kept by its content: as a ``.keras`` file, or as a SavedModel where layers or
+    functions are not Keras' own, whose code no other process could load.
 
     Raises:
         InputError: not a Keras model, or one that Keras cannot save.
@@ -30,25 +33,49 @@ def kept_model(model: Any, store: Store) -> Path:
             f"A model is a path or a live keras.Model; found {type(model).__name__}. Save it in a format of its library first."
         )
     folder = store.root / "models"
+    name = "".join(char if char.isalnum() or char in "-_" else "_" for char in str(model.name)) or "model"
     with writing(folder), during("save", "the live Keras model", InputError):
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{uuid.uuid4().hex}.keras"
-        try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+            draft = Path(scratch) / "model.keras"
             model.save(draft)
-            safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in str(model.name)) or "model"
-            # two saves of one model differ in their time stamps, so the name carries the weights' and layers' own digest
-            kept = folder / f"{safe}-{_content_digest(draft)}.keras"
-            draft.replace(kept)
-        finally:
-            draft.unlink(missing_ok=True)
+            if _has_own_code(draft):
+                from workbench.formats.keras import write_saved_model
+
+                draft = Path(scratch) / "model"
+                write_saved_model(model, draft)
+            kept = folder / f"{name}-{_content_digest(draft)}{draft.suffix}"
+            if not kept.exists():
+                draft.replace(kept)
     return kept
 
 
-def _content_digest(path: Path) -> str:
-    total = hashlib.sha256()
+def _has_own_code(path: Path) -> bool:
+    """Whether a ``.keras`` file names a layer or function that is not Keras' own, or carries a Lambda's code."""
     with zipfile.ZipFile(path) as archive:
-        for name in sorted(set(archive.namelist()) - {"metadata.json"}):
-            total.update(name.encode() + hashlib.sha256(archive.read(name)).digest())
+        waiting = [json.loads(archive.read("config.json"))]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            named = "class_name" in part and "module" in part
+            if named and (part["class_name"] == "Lambda" or not str(part["module"] or "").startswith("keras")):
+                return True
+    return False
+
+
+def _content_digest(path: Path) -> str:
+    """Of weights and structure; two saves of one model differ in their time stamps."""
+    total = hashlib.sha256()
+    if path.is_dir():
+        parts = {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+    for name in sorted(parts.keys() - {"metadata.json", "fingerprint.pb"}):
+        total.update(name.encode() + hashlib.sha256(parts[name]).digest())
     return total.hexdigest()[:12]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import backends
-from workbench.accuracy import score
+from workbench.accuracy import score, told
 from workbench.benchmark import order
 from workbench.board import Board
 from workbench.data import Dataset
@@ -310,8 +310,7 @@ def _unscored(board: Board, store: Store, data: Dataset, reference: EngineRecord
 
 
 def _show(board: Board, engine: EngineRecord, accuracy: Accuracy) -> None:
-    share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
-    text = f"{engine.spec.label}: {share} of {accuracy.samples:,} samples"
+    text = f"{engine.spec.label}: {told(accuracy)}"
     for row in board.rows:
         if row.engine and row.engine.key == engine.key:
             status = Status.DONE if row.status == Status.SCORING else row.status

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workbench import backends
+from workbench.accuracy import doubts
 from workbench.board import Board, OnEvent
 from workbench.data import Dataset, dataset
 from workbench.describe import export_notes
@@ -349,6 +350,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     return Results(
         model=model,
         machine=this_machine(),

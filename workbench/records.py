@@ -15,7 +15,7 @@ from workbench import stats
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT = 2
+FORMAT = 3
 """Version of the stored JSON. Raise it when a record changes meaning; older files are then built again."""
 
 
@@ -33,6 +33,7 @@ class Region(StrEnum):
 
     HOST_TO_HOST = "host-to-host"  # NumPy arrays in, NumPy arrays out
     COMPUTE = "compute"  # inputs already in place; the call runs the engine and waits for it
+    DEVICE = "device"  # the GPU's own time between two CUDA events around the engine's launches
 
 
 class Calibration(StrEnum):
@@ -185,7 +186,7 @@ class Hop:
     ill_conditioned: tuple[
         str, ...
     ] = ()  # kinds on which the source itself changes as much when inputs change in the last digit
-    constant: tuple[str, ...] = ()  # outputs that were one and the same number for every input compared
+    constant: tuple[str, ...] = ()  # outputs that did not depend on any input compared
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,10 @@ class EngineSpec:
     workspace_bytes: int | None = None  # None: the library's default
     calibration: Calibration | None = None  # INT8 only
     calibration_samples: int = 0  # INT8 only
+    tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
+    cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
+    streams: int = 1  # NVIDIA GPUs: calls in flight at once, each on a stream of its own
+    build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
 
     @property
     def backend_and_mode(self) -> str:
@@ -387,6 +392,9 @@ class Accuracy:
     p_value: float | None  # exact McNemar test on the flips
     max_abs_diff: float  # largest difference of any output value from the source's
     metric: str = "top-1"
+    output: str = ""  # which output was scored
+    apart: dict[str, float] = field(default_factory=dict)  # by output: largest difference / the source's largest value
+    chance: float | None = None  # share of the most frequent label: what always answering that would get right
 
 
 @dataclass(frozen=True)

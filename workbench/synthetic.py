@@ -33,7 +33,8 @@ def generated(inputs: Iterable[TensorSpec], kind: str, count: int, *, seed: int 
         seed: of the random values, and of the small differences between structured samples.
         which: the size given to free axes: ``min``, ``opt`` or ``max`` of their ranges.
 
-    Values keep to the declared range, floats otherwise to about -1 to 1 and integers to 0 to 7. Text is made of words.
+    Values keep to the declared range, floats otherwise to about -1 to 1, 8-bit integers to all of theirs and wider ones to
+    0 to 7. Text is made of words.
     """
     import numpy as np
 
@@ -70,8 +71,9 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, generator: np.r
         return generator.integers(0, 2, shape).astype(bool)
     share = _shares(shape, kind, generator)
     if number in "iu":
-        low = 0 if spec.low is None else int(spec.low)
-        high = INTEGERS - 1 if spec.high is None else int(spec.high)
+        byte = np.iinfo(spec.dtype) if np.dtype(spec.dtype).itemsize == 1 else None  # pictures and samples, not indices
+        low = int(spec.low) if spec.low is not None else byte.min if byte else 0
+        high = int(spec.high) if spec.high is not None else byte.max if byte else INTEGERS - 1
         return np.asarray(low + np.minimum(np.floor(share * (high - low + 1)), high - low)).astype(spec.dtype)
     if spec.low is not None and spec.high is not None:
         return np.asarray(spec.low + share * (spec.high - spec.low)).astype(spec.dtype)

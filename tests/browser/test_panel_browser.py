@@ -20,7 +20,7 @@ LONG_MS = 180_000
 
 def choose(panel: Locator, *, batches: str = "1") -> None:
     """Untick all but ONNX Runtime in FP32 and INT8."""
-    for title in ("TensorFlow", "TensorFlow · xla", "TensorFlow · predict", "OpenVINO", "TensorRT for RTX"):
+    for title in ("TensorFlow", "TensorFlow · xla", "TensorFlow · predict", "OpenVINO", "TensorRT · rtx"):
         box = panel.get_by_label(title, exact=True)
         if box.is_enabled():
             box.uncheck()

@@ -86,18 +86,19 @@ def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    import keras
     import tensorflow as tf
 
     loaded = load(path)
     names = [_identifier(tensor.name) for tensor in loaded.inputs]
     outputs = [spec.name for spec in model.outputs]
-    keyed = structure_of(loaded)
+    structure = structure_of(loaded)
 
     # as a graph: run step by step, Keras keeps several times the memory and is slower
     @tf.function(input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in loaded.inputs], autograph=False)  # type: ignore[untyped-decorator]
     def call(*given: Any) -> Any:
-        arguments = dict(zip(keyed, given, strict=True)) if isinstance(keyed, dict) else list(given)
-        return loaded(arguments[0] if isinstance(arguments, list) and len(given) == 1 else arguments, training=False)
+        # Keras lists the inputs of a dictionary by sorted key, whatever order they were given in
+        return loaded(keras.tree.pack_sequence_as(structure, given), training=False)
 
     def run(feeds: Any) -> dict[str, Any]:
         try:

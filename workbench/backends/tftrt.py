@@ -1,0 +1,204 @@
+"""TF-TRT: TensorFlow with TensorRT inside its graph, where the TensorFlow at hand still has it.
+
+TensorFlow 2.17 was the last release built with TensorRT. Later ones still have the class ``TrtGraphConverterV2``, and
+constructing it raises; what replaced it is the backend ``tensorrt``, built from the same Keras model or SavedModel by way
+of ONNX. The converter's whole interface is ``convert``, ``build``, ``summary`` and ``save``: the
+``get_converted_network`` of some older tutorials has never been part of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.errors import BuildError
+from workbench.machine import this_machine, version_of
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
+from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDER = "saved_model"
+SIGNATURE = "signature.txt"
+LAST = (2, 17)
+REPLACED = "use tensorrt or tensorrt:rtx, which build from the same model by way of ONNX"
+WEIGHTED = {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2",
+            "BatchMatMulV3", "Einsum"}  # fmt: skip
+
+
+class TfTrt:
+    name = "tftrt"
+    title = "TF-TRT"
+    modes = {"": "TensorRT engines inside a TensorFlow graph; TensorFlow had them up to 2.17"}
+    distributions = ("tensorflow",)
+    imports = ("tensorflow", "numpy")
+    settings = {
+        "workspace": "upper limit of TensorRT's workspace",
+        "batches": "range of the engines' optimization profiles",
+    }
+    without = {
+        "threads": "the engines run on a GPU",
+        "optimization_level": "TF-TRT passes no builder optimization level on",
+    }
+
+    def status(self) -> Availability:
+        return _available(version_of("tensorflow"), version_of("tensorflow-cpu"))
+
+    def supports(self, spec: EngineSpec, model: Model) -> Availability:
+        if not model.is_tensorflow:
+            return no("TF-TRT converts TensorFlow models, and this is none", "use tensorrt")
+        if not this_machine().gpu:
+            return no("TF-TRT converts on the GPU that it runs on, and this machine has none", REPLACED)
+        if spec.precision == Precision.BF16:
+            return no("TF-TRT knows FP32, FP16 and INT8", "use fp16")
+        if spec.batch is not None:
+            return no("TF-TRT takes its shapes from the model", "use dynamic shapes")
+        if spec.build_options or spec.cuda_graph or spec.streams > 1:
+            return no(
+                "TF-TRT has no build options, CUDA graphs or streams to choose", "leave them out, or use tensorrt"
+            )
+        return YES
+
+    def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
+        if region == Region.DEVICE:
+            return no("TensorFlow gives no stream that CUDA events could be put on", "use the region compute")
+        return YES
+
+    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        return "saved_model+calibration" if spec.precision == Precision.INT8 else "saved_model"
+
+    def preflight(self, onnx: Path) -> tuple[Refusal, ...]:  # noqa: ARG002 - it converts the model, not its ONNX form
+        return ()
+
+    def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(spec.tf32)
+        limit = {} if spec.workspace_bytes is None else {"max_workspace_size_bytes": spec.workspace_bytes}
+        try:
+            converter = tf.experimental.tensorrt.Converter(
+                input_saved_model_dir=str(source.path),
+                input_saved_model_signature_key=source.signature,
+                precision_mode=spec.precision.upper(),
+                use_dynamic_shape=True,
+                dynamic_shape_profile_strategy="Range",
+                use_calibration=spec.precision == Precision.INT8,
+                **limit,
+            )
+        except RuntimeError as cause:  # "Tensorflow has not been built with TensorRT support."
+            raise BuildError(f"TensorFlow {tf.__version__} was built without TensorRT; {REPLACED}.") from cause
+        progress("convert")
+        calibration = _calibration(source, spec) if spec.precision == Precision.INT8 else None
+        converter.convert(calibration_input_fn=calibration)
+        progress("build engines")
+        converter.build(input_fn=lambda: _inputs(source.inputs, spec.batches))
+        progress("save")
+        converter.save(output_saved_model_dir=str(into / FOLDER))
+        (into / SIGNATURE).write_text(source.signature, encoding="utf-8")
+        progress("read back precision")
+        converted = tf.saved_model.load(str(into / FOLDER)).signatures[source.signature]
+        return Built("TF-TRT", tf.__version__, realized(converted.graph.as_graph_def()))
+
+    def open(self, engine: Path, record: EngineRecord) -> TfTrtSession:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(record.spec.tf32)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes nearly all of the GPU's memory
+        loaded = tf.saved_model.load(str(engine / FOLDER))
+        return TfTrtSession(loaded, loaded.signatures[(engine / SIGNATURE).read_text(encoding="utf-8")])
+
+
+class TfTrtSession:
+    """The converted signature. ``loaded`` is kept, or its variables would be freed."""
+
+    def __init__(self, loaded: Any, signature: Any) -> None:
+        self._loaded, self._signature = loaded, signature
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._signature, self._loaded
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self._signature(**_tensors(feeds))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        import tensorflow as tf
+
+        tensors, signature = _tensors(feeds), self._signature
+
+        def call() -> None:
+            signature(**tensors)
+            tf.test.experimental.sync_devices()  # a call on a GPU comes back before its work is done
+
+        return call
+
+
+def _tensors(feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.convert_to_tensor(array) for name, array in feeds.items()}
+
+
+def _available(version: str, cpu_version: str) -> Availability:
+    """From the versions of the two wheels of TensorFlow, or ""; the CPU wheel has never had TensorRT."""
+    if find_spec("tensorflow") is None:
+        return no("the package 'tensorflow' is not installed", REPLACED)
+    numbers = tuple(int(part) for part in (version or cpu_version).split(".")[:2] if part.isdigit())
+    if len(numbers) < 2 or numbers > LAST:
+        found = f", and this is {version or cpu_version}" if numbers else ""
+        return no(f"TensorFlow dropped TF-TRT after 2.17{found}", REPLACED)
+    if not version:
+        return no("TensorFlow's CPU build has no TF-TRT", REPLACED)
+    return YES
+
+
+def _inputs(specs: tuple[TensorSpec, ...], batches: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    """One feed of zeros for each batch size: the range of the profiles is taken from their shapes."""
+    import numpy as np
+
+    for batch in batches:
+        yield _tensors({one.name: np.zeros(one.sized(batch), one.dtype) for one in specs})
+
+
+def _calibration(source: Source, spec: EngineSpec) -> Callable[[], Iterator[dict[str, Any]]]:
+    from workbench.samples import load_samples
+
+    if source.samples is None:
+        raise BuildError("INT8 needs real calibration samples, and the data has none. Give data as an .npz file.")
+    samples = load_samples(source.samples)
+    batch = spec.batches[-1]
+    return lambda: (_tensors(samples.feeds(start, batch)) for start in range(0, samples.count, batch))
+
+
+def realized(graph: Any) -> RealizedPrecision:
+    """Count the weighted operators of a converted ``GraphDef``: those inside a TensorRT segment by the precision of its
+    engine, those that stayed TensorFlow's by their own type.
+    """
+    names = {1: "fp32", 2: "fp64", 14: "bf16", 19: "fp16"}
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    counts: Counter[str] = Counter()
+    nodes = list(graph.node)
+    segments = set()
+    for node in (node for part in (graph.node, *functions.values()) for node in part):
+        if node.op == "TRTEngineOp":
+            segment = node.attr["segment_func"].func.name
+            segments.add(segment)
+            inside = sum(one.op in WEIGHTED for one in functions.get(segment, ()))
+            counts[node.attr["precision_mode"].s.decode().lower()] += inside
+    nodes += [node for name, body in functions.items() if name not in segments for node in body]
+    for node in nodes:
+        if node.op in WEIGHTED:
+            counts[names.get(node.attr["T"].type, "other")] += 1
+    counts = Counter({name: count for name, count in counts.items() if count})
+    return RealizedPrecision(dict(counts), "operators inside and outside the TensorRT segments of the graph")
+
+
+BACKEND = TfTrt()

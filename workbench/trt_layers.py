@@ -1,0 +1,77 @@
+"""The layers of a TensorRT network before it is built, in the inspector's form: what is known without a GPU."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from workbench.inspector import Inspection, Layer, Tensor
+from workbench.records import RealizedPrecision
+
+BASIS = "types of the strongly typed network; the engine itself needs a GPU to be read"
+NAMES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
+WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+MOVING = ("SHUFFLE", "IDENTITY", "SQUEEZE", "UNSQUEEZE")
+
+
+def declared(network: Any) -> Inspection:
+    """Every layer with the types of its tensors, which the builder of a strongly typed network may not change."""
+    layers = [network.get_layer(number) for number in range(network.num_layers)]
+    dequantized = _dequantized(layers)
+    inputs = map(network.get_input, range(network.num_inputs))
+    outputs = map(network.get_output, range(network.num_outputs))
+    return Inspection(
+        layers=tuple(_layer(layer, dequantized) for layer in layers),
+        io=tuple(_tensor(tensor) for tensor in (*inputs, *outputs)),
+        basis=BASIS,
+    )
+
+
+def weighted(inspection: Inspection) -> tuple[Layer, ...]:
+    """Its convolutions and matrix products."""
+    return tuple(layer for layer in inspection.layers if layer.type in WEIGHTED)
+
+
+def realized(inspection: Inspection) -> RealizedPrecision:
+    """The formats that the layers with weights were declared in."""
+    return RealizedPrecision(dict(Counter(layer.precision for layer in weighted(inspection))), inspection.basis)
+
+
+def _dequantized(layers: list[Any]) -> set[str]:
+    """Tensors that hold what was quantized a moment before."""
+    found: set[str] = set()
+    for layer in layers:
+        # layers that only move data keep what was dequantized: the weights' path to a matrix product has some
+        moves = layer.type.name in MOVING
+        if layer.type.name == "DEQUANTIZE" or (moves and layer.get_input(0).name in found):
+            found.add(layer.get_output(0).name)
+    return found
+
+
+def _layer(layer: Any, dequantized: set[str]) -> Layer:
+    inputs = tuple(_tensor(one) for one in _tensors(layer.get_input, layer.num_inputs))
+    first = inputs[0] if inputs else Tensor("")
+    nodes = re.findall(r"\[ONNX Layer: (.*?)\](?=$|[\s\x1e\x1f\[])", getattr(layer, "metadata", ""))
+    return Layer(
+        name=layer.name,
+        type=layer.type.name,
+        inputs=inputs,
+        outputs=tuple(_tensor(one) for one in _tensors(layer.get_output, layer.num_outputs)),
+        precision="int8" if first.name in dequantized else first.dtype,
+        origin=tuple(nodes) or (layer.name,),
+    )
+
+
+def _tensors(getter: Any, count: int) -> Iterator[Any]:
+    """Those that are there: an optional input that was left out is None."""
+    return (tensor for tensor in map(getter, range(count)) if tensor is not None)
+
+
+def _tensor(tensor: Any) -> Tensor:
+    try:
+        shape = tuple(int(size) for size in tensor.shape)
+    except ValueError:  # not even the number of axes is known before the build
+        shape = None
+    return Tensor(tensor.name, NAMES.get(tensor.dtype.name, tensor.dtype.name.lower()), shape)
