@@ -99,6 +99,49 @@ def saved_model_of(path: Path, function: Any, *shape: int | None, weights: Any =
     return path
 
 
+def tflite_int16x8(path: Path) -> Path:
+    """A convolution of 8-bit weights and 16-bit activations, and a mean, by TensorFlow's converter."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(1)
+    entry = keras.Input((8, 8, 3), batch_size=1, name="x")
+    network = keras.Sequential([entry, keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+    folder = path.with_suffix("")
+    network.export(folder, verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    samples = np.random.default_rng(0).random((4, 1, 8, 8, 3), dtype=np.float32)
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    path.write_bytes(converter.convert())
+    return path
+
+
+def tflite_two_signatures(folder: Path) -> Path:
+    """``add`` (x + 10, of positive x) and ``mul`` (x · 3), of the same inputs and outputs, each a graph of its own.
+
+    The main graph is that of ``mul``: converters take the first name for it, and other tools need not.
+    """
+    import flatbuffers
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+
+    module, spec = tf.Module(), tf.TensorSpec([None, 4], tf.float32, name="x")
+    module.add = tf.function(lambda x: {"y": tf.nn.relu(x) + 10.0}, input_signature=[spec])
+    module.mul = tf.function(lambda x: {"y": x * 3.0}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"add": module.add, "mul": module.mul})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"), ["add", "mul"])
+    whole = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
+    whole.subgraphs.reverse()
+    for signature in whole.signatureDefs:
+        signature.subgraphIndex = 1 - signature.subgraphIndex
+    builder = flatbuffers.Builder()
+    builder.Finish(whole.Pack(builder), b"TFL3")
+    (folder / "two.tflite").write_bytes(bytes(builder.Output()))
+    return folder / "two.tflite"
+
+
 def onnx_model(
     nodes: list[Any],
     weights: dict[str, Any] | None = None,
@@ -138,6 +181,56 @@ def onnx_dense(*, opset: int = 17, constants: bool = False) -> Any:
         for name, array in weights.items()
     ]
     return onnx_model(stored + nodes, opset=opset)
+
+
+def onnx_fixed_conv(*, batch: Any = 1, size: int = 8) -> Any:
+    """A convolution and a mean over the image: right at every size, declared for one."""
+    from onnx import helper
+
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4, name="conv"),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"], name="mean"),
+    ]
+    shapes = {"inputs": {"x": (batch, 3, size, size)}, "outputs": {"y": (batch, 4, 1, 1)}}
+    return onnx_model(nodes, {"w": weight}, **shapes)
+
+
+def onnx_fixed_reshape() -> Any:
+    """A product after a ``Reshape`` whose target, 1 × 12, repeats the declared batch."""
+    from onnx import helper
+
+    weights = {"s": np.array([1, 12]), "w": np.random.default_rng(0).standard_normal((12, 2)).astype(np.float32)}
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    return onnx_model(nodes, weights, inputs={"x": (1, 3, 4)}, outputs={"y": (1, 2)})
+
+
+def onnx_function(nodes: list[Any], *, opset: int = 17, **domains: int) -> Any:
+    """A model of opset 17 that is one call of a function of its own, from x to y, made of ``nodes``.
+
+    ``opset`` and ``domains`` are the versions that the function itself names.
+    """
+    from onnx import helper
+
+    named = [helper.make_opsetid("", opset), *(helper.make_opsetid(*each) for each in domains.items())]
+    function = helper.make_function("own", "Body", ["x"], ["y"], nodes, named)
+    model = onnx_model([helper.make_node("Body", ["x"], ["y"], domain="own", name="call")])
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.functions.append(function)
+    return model
+
+
+def onnx_4_bits() -> Any:
+    """A product with weights of 4 bits, 32 × 3, as ONNX Runtime's quantizer writes it."""
+    from onnx import helper
+
+    weights = {"w": np.full((3, 1, 16), 0x19, np.uint8), "s": np.array([0.5, 1, 2], np.float32)}
+    node = helper.make_node(
+        "MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", K=32, N=3, bits=4, block_size=32
+    )
+    model = onnx_model([node], weights, inputs={"x": ("n", 32)})
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
 
 
 def save(model: Any, path: Path) -> Path:

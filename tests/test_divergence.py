@@ -252,3 +252,10 @@ def test_a_divergence_is_a_plain_record():
     assert Divergence("n", "Conv", "t", 0.5).sentence == (
         "The first inner value that differs is that of the node 'n' (Conv), by 0.5 of its size."
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors:UserWarning")
+def test_inner_values_of_a_tensorflow_lite_file_are_those_of_its_main_signature(tmp_path):
+    """The main graph, which is what conversions are made of, need not be the first signature's."""
+    values, _ = tflite_values(model_zoo.tflite_two_signatures(tmp_path))
+    np.testing.assert_array_equal(values(["y"], {"x": np.full((2, 4), 2, "f4")})["y"], np.full((2, 4), 6))

@@ -304,3 +304,47 @@ def test_an_onnx_file_is_brought_into_one_form(tmp_path):
     (folder / "w.data").unlink()
     assert (model_zoo.run_onnx(into, {"x": x})["y"] == model_zoo.run_onnx(source, {"x": x})["y"]).all()
     assert shapes(into) == {"x": ["batch", 4], "y": ["batch", 3]}
+
+
+def test_sizes_changed_by_the_user_are_the_ones_compared_and_written(tmp_path):
+    """Right at every size: the export computes what the same network does when it is made for the sizes asked for."""
+    source, into = model_zoo.save(model_zoo.onnx_fixed_conv(), tmp_path / "conv.onnx"), tmp_path / "out.onnx"
+    check = convert(source, into, input_shapes="x:?x3x16x16")
+    assert (check.batches, check.repairs) == ((1, 7), ("sizes of x overridden as asked",))
+    assert shapes(into) == {"x": ["batch", 3, 16, 16], "y": ["batch", "y_1", "y_2", "y_3"]}
+    made_for_it = model_zoo.save(model_zoo.onnx_fixed_conv(batch="n", size=16), tmp_path / "large.onnx")
+    x = np.random.default_rng(1).standard_normal((5, 3, 16, 16)).astype(np.float32)
+    np.testing.assert_array_equal(
+        model_zoo.run_onnx(into, {"x": x})["y"], model_zoo.run_onnx(made_for_it, {"x": x})["y"]
+    )
+
+
+def test_sizes_that_the_graph_contradicts_are_compared_where_they_run_or_refused(tmp_path):
+    source = model_zoo.save(model_zoo.onnx_fixed_reshape(), tmp_path / "hard.onnx")
+    assert convert(source, tmp_path / "out.onnx", input_shapes="x:?x3x4").batches == (1,)
+    with pytest.raises(ExportError, match=r"could not be compared with its conversion: .*Reshape"):
+        convert(source, tmp_path / "none.onnx", input_shapes="x:?x3x5")
+    assert left_over(tmp_path) == ["hard.onnx", "out.onnx"]
+
+
+@pytest.mark.parametrize(("opset", "domains"), [(17, {}), (13, {}), (17, {"com.microsoft": 1})])
+def test_functions_inside_an_onnx_file_are_written_out(tmp_path, opset, domains):
+    """Whether the function names the model's opset, an older one, or a domain that the model does not name."""
+    helper = onnx.helper
+    last = (
+        helper.make_node("Gelu", ["t"], ["y"], domain="com.microsoft")
+        if domains
+        else helper.make_node("Neg", ["t"], ["y"])
+    )
+    stored = onnx.numpy_helper.from_array(np.ones((4, 3), np.float32) / 2, "w")
+    nodes = [helper.make_node("Constant", [], ["w"], value=stored), helper.make_node("MatMul", ["x", "w"], ["t"]), last]
+    source = model_zoo.save(model_zoo.onnx_function(nodes, opset=opset, **domains), tmp_path / "function.onnx")
+    check = convert(source, tmp_path / "out.onnx")
+    assert check.repairs[0] == "1 calls of functions inside the file written out"
+    graph = onnx.load(tmp_path / "out.onnx").graph
+    assert [node.op_type for node in graph.node] == ["MatMul", last.op_type]
+    assert check.max_rel_diff == 0
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(
+        model_zoo.run_onnx(tmp_path / "out.onnx", {"x": x})["y"], 1.9545 if domains else -2, atol=1e-4
+    )

@@ -307,6 +307,122 @@ def test_an_input_that_looks_up_a_table_is_made_up_within_it(tmp_path):
     assert (spec.low, spec.high) == (0, 2)
 
 
+def test_a_file_of_8_bit_weights_and_16_bit_activations_is_known_as_quantized(tmp_path, store):
+    import model_zoo
+
+    from workbench import Experiment, run
+
+    model = inspect_model(model_zoo.tflite_int16x8(tmp_path / "wide.tflite"))
+    assert model.quantized == "int8"
+    assert model.quantized_how == "1 of its layers have 8-bit weights and 16-bit activations (int16x8)"
+    with pytest.raises(ExportError, match=r"\(int16x8\), which ONNX cannot hold .* Choose the backend 'litert'"):
+        convert_model(model, tmp_path / "out.onnx")
+    asked = Experiment(
+        model=model.path, backends="litert", precisions="fp32,int8", batches=1, data="random", measure_s=0.05, rounds=2
+    )
+    rows = {row.spec.precision: row for row in run(asked, store=store).rows}
+    assert rows["int8"].timing is not None
+    assert rows["fp32"].timing is None
+
+
+@pytest.fixture(scope="module")
+def two_signatures(tmp_path_factory) -> Path:
+    """``add`` (x + 10) and ``mul`` (x · 3), each a graph of its own."""
+    import model_zoo
+
+    return model_zoo.tflite_two_signatures(tmp_path_factory.mktemp("signatures"))
+
+
+@pytest.mark.parametrize(("signature", "wanted"), [("add", 12), ("mul", 6)])
+def test_each_signature_of_a_tensorflow_lite_file_runs_its_own_graph(two_signatures, signature, wanted):
+    model = inspect_model(two_signatures, signature)
+    assert model.probe is not None
+    assert model.probe.free
+    run = formats.get("tflite").open(two_signatures, model)
+    for rows in (3, 1):
+        np.testing.assert_array_equal(run({"x": np.full((rows, 4), 2, "f4")})["y"], np.full((rows, 4), wanted))
+
+
+def test_only_the_main_signature_of_a_tensorflow_lite_file_is_converted(two_signatures, tmp_path):
+    """The converter takes the main graph whatever signature is meant."""
+    import model_zoo
+
+    main = inspect_model(two_signatures)  # what is taken when nothing is asked for
+    assert (main.signature, main.signatures) == ("mul", ("add", "mul"))
+    convert_model(main, tmp_path / "mul.onnx")
+    x = np.full((2, 4), 2, "f4")
+    np.testing.assert_array_equal(model_zoo.run_onnx(tmp_path / "mul.onnx", {"x": x})["y"], x * 3)
+    with pytest.raises(ExportError, match=r"only the main signature .* which is 'mul' here"):
+        convert_model(inspect_model(two_signatures, "add"), tmp_path / "add.onnx")
+    assert not (tmp_path / "add.onnx").exists()
+
+
+def test_the_way_through_tensorflow_lite_takes_a_signature_of_any_name(tmp_path, monkeypatch):
+    import model_zoo
+
+    from workbench import routes
+
+    way = routes.Route("through TFLite", routes.through_tflite, "tflite")
+    monkeypatch.setitem(routes.ROUTES, "saved_model", (way,))
+    runs_alike(inspect_model(model_zoo.saved_model(tmp_path / "several"), "score"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "quantized"),
+    [
+        *((op, "", True) for op in ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")),
+        ("DynamicQuantizeLinear", "", True),
+        *((op, "com.microsoft", True) for op in ("QLinearAdd", "QGemm", "QAttention", "MatMulIntegerToFloat")),
+        *((op, "com.microsoft", True) for op in ("DynamicQuantizeLSTM", "MatMulNBits", "MatMulBnb4")),
+        *((op, "", False) for op in ("Conv", "MatMul", "Gemm", "CastLike")),
+        *((op, "com.microsoft", False) for op in ("QuickGelu", "FusedMatMul")),
+        ("QLinearAdd", "elsewhere", False),
+    ],
+)
+def test_quantized_operations_are_known_by_name_inside_branches_too(op, domain, quantized):
+    import model_zoo
+    from onnx import helper
+
+    from workbench.formats.onnx import already_quantized
+
+    branch = helper.make_graph([helper.make_node(op, ["x"], ["y"], domain=domain)], "branch", [], [])
+    model = model_zoo.onnx_model([helper.make_node("If", ["p"], ["y"], then_branch=branch, else_branch=branch)])
+    assert already_quantized(model) == (("int8", f"it holds 2 {op}") if quantized else ("", ""))
+
+
+def test_weights_of_4_bits_are_run_as_they_are(tmp_path):
+    import model_zoo
+
+    model = inspect_model(model_zoo.save(model_zoo.onnx_4_bits(), tmp_path / "four.onnx"))
+    assert (model.quantized, model.quantized_how) == ("int8", "it holds 1 MatMulNBits")
+    assert model.probe is not None
+    assert model.probe.free
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes", "done"),
+    [("onnx_fixed_conv", "x:?x3x16x16", {1: True, 2: True}), ("onnx_fixed_reshape", "x:?x3x4", {1: True, 2: False})],
+)
+def test_sizes_changed_by_the_user_are_measured_where_they_run(tmp_path, store, make, shapes, done):
+    import model_zoo
+
+    from workbench import Experiment, run
+
+    path = model_zoo.save(getattr(model_zoo, make)(), tmp_path / "fixed.onnx")
+    asked = Experiment(
+        model=path,
+        input_shapes=shapes,
+        backends="onnxruntime",
+        precisions="fp32",
+        batches="1,2",
+        data="random",
+        measure_s=0.05,
+        rounds=2,
+    )
+    rows = run(asked, store=store).rows
+    assert {row.batch: row.timing is not None for row in rows} == done
+
+
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_inputs_of_a_dictionary_reach_their_own_names(tmp_path, order):
     import keras

@@ -298,3 +298,11 @@ def test_a_model_fixed_to_another_batch_is_refused(wide, tmp_path):
     specs = (TensorSpec("x", "float32", (2, 16)),), WIDE[1]
     with pytest.raises(BuildError, match="A batch of 3 was asked for, but the model is fixed to 2"):
         build(wide[0] / "saved_model", specs, tmp_path, asked(batch=3))
+
+
+def test_layers_of_8_bit_weights_and_16_bit_activations_are_counted_as_such(tmp_path):
+    path = model_zoo.tflite_int16x8(tmp_path / "wide.tflite")
+    specs = (TensorSpec("x", "float32", (1, 8, 8, 3)),), (TensorSpec("output_0", "float32", (1, 4)),)
+    built = build(path, specs, tmp_path / "engine", asked(precision="int8"))
+    assert built.realized.layers == {"int8": 1}
+    assert built.realized.basis.endswith("; 1 with INT8 weights and 16-bit activations (int16x8)")

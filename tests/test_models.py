@@ -367,3 +367,71 @@ def test_a_file_that_kills_its_reader_is_one_sentence(tmp_path, store, monkeypat
         assert "SIGKILL" in error.value.message
         monkeypatch.undo()
         assert sources.read_model(store, pool, str(path)).parameters == 15
+
+
+def test_sizes_that_the_user_changes_are_tried_in_place_of_the_files(tmp_path):
+    """ONNX Runtime holds inputs to the sizes that a file declares: it must be given the file with those asked for."""
+    path = model_zoo.save(model_zoo.onnx_fixed_conv(), tmp_path / "conv.onnx")
+    assert str(inspect_model(path).outputs[0]) == "y: float32 [1 × 4 × 1 × 1]"
+    model = inspect_model(path, input_shapes="x:?x3x16x16")
+    assert model.probe is not None
+    assert model.probe.free
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == [
+        "x: float32 [? × 3 × 16 × 16]",
+        "y: float32 [? × 4 × 1 × 1]",
+    ]
+
+
+def test_sizes_that_the_graph_contradicts_are_found_by_trying(tmp_path):
+    """Its Reshape to 1 × 12 takes one sample only, whatever its inputs declare."""
+    path = model_zoo.save(model_zoo.onnx_fixed_reshape(), tmp_path / "hard.onnx")
+    model = inspect_model(path, input_shapes="x:?x3x4")
+    assert model.probe is not None
+    assert model.probe.worked == (1,)
+    assert "Reshape" in dict(model.probe.failed)[2]
+    other = inspect_model(path, input_shapes="x:?x3x5")
+    assert other.probe is not None
+    assert other.probe.worked == ()
+    assert "did not run on made-up inputs" in other.notes[0]
+
+
+def test_sizes_that_cannot_be_opened_are_refused_as_such(tmp_path):
+    from onnx import helper
+
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = {"w": np.ones((4, 3), np.float32)}
+    proto = model_zoo.onnx_model(nodes, weights, inputs={"x": (1, 4)}, outputs={"y": (1, 3)})
+    with pytest.raises(InputError) as error:
+        inspect_model(model_zoo.save(proto, tmp_path / "dense.onnx"), input_shapes="x:?x5")
+    assert one_sentence(error).endswith("Give other sizes as 'input_shapes', or none.")
+
+
+def test_functions_inside_an_onnx_file_are_read_like_plain_nodes(tmp_path):
+    from onnx import helper, numpy_helper
+
+    stored = [numpy_helper.from_array(np.ones(shape, np.float32)) for shape in ((4, 16), (16, 3))]
+    constants = [helper.make_node("Constant", [], [name], value=t) for name, t in zip("wv", stored, strict=True)]
+    nodes = [*constants, helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("MatMul", ["t", "v"], ["y"])]
+    model = inspect_model(model_zoo.save(model_zoo.onnx_function(nodes), tmp_path / "plain.onnx"))
+    assert (model.exportable, model.parameters, model.quantized) == ("", 4 * 16 + 16 * 3, "")
+    assert model.probe is not None
+    assert model.probe.free
+
+    zero = helper.make_node("Constant", [], ["z"], value=numpy_helper.from_array(np.uint8(0), "z"))
+    one = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.float32(0.1), "s"))
+    pair = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["t"]),
+    ]
+    quantized = model_zoo.onnx_function([*constants, zero, one, *pair, nodes[-1]])
+    assert inspect_model(model_zoo.save(quantized, tmp_path / "pair.onnx")).quantized == "int8"
+
+
+def test_an_unknown_operation_inside_a_function_is_named(tmp_path):
+    from onnx import helper
+
+    proto = model_zoo.onnx_function([helper.make_node("Odd", ["x"], ["y"], domain="elsewhere")], elsewhere=1)
+    with pytest.raises(InputError) as error:
+        inspect_model(model_zoo.save(proto, tmp_path / "odd.onnx"))
+    assert "is the custom operation elsewhere.Odd, which no engine here knows" in one_sentence(error)

@@ -242,3 +242,34 @@ def test_opsets_are_not_lowered_and_unknown_ones_are_refused():
         repair.raise_opset(model, 99)
     with pytest.raises(ExportError, match="of opset 6 and was to be raised to 17; that works from 7"):
         repair.raise_opset(model_zoo.onnx_dense(opset=6), 17)
+
+
+def test_functions_are_written_out_also_inside_branches_and_functions(tmp_path):
+    """One that calls another, which a branch calls too."""
+    model = branching()
+    ids = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    call = helper.make_node("Inner", ["a"], ["b"], domain="own")
+    model.functions.extend(
+        [
+            helper.make_function("own", "Outer", ["a"], ["c"], [call, helper.make_node("Neg", ["b"], ["c"])], ids),
+            helper.make_function("own", "Inner", ["a"], ["b"], [helper.make_node("Exp", ["a"], ["b"])], ids),
+        ]
+    )
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    branch = next(a.g for node in model.graph.node if node.op_type == "If" for a in node.attribute)
+    branch.node[-1].output[0] = "before"
+    name = branch.output[0].name
+    branch.node.append(helper.make_node("Outer", ["before"], [name], domain="own"))
+    before = outputs(model, tmp_path)
+    assert repair.inline_functions(model) == "1 calls of functions inside the file written out"
+    assert not model.functions
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(outputs(model, tmp_path), before)
+    assert repair.inline_functions(model) == ""
+
+
+def test_raising_the_opset_leaves_the_functions_of_its_source():
+    model = model_zoo.onnx_function([helper.make_node("Softplus", ["x"], ["y"])])
+    raised = repair.raise_opset(model, 22)
+    assert [node.op_type for node in raised.graph.node] == ["Softplus"]
+    assert len(model.functions) == 1

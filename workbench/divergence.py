@@ -204,8 +204,7 @@ def tflite_values(path: Path) -> tuple[Values, frozenset[str]]:
     details = [(detail["name"], detail["index"]) for detail in interpreter.get_tensor_details()]
     counts = Counter(name for name, _ in details)
     places = {name: index for name, index in details if name and counts[name] == 1}
-    signatures = interpreter.get_signature_list()
-    inputs, outputs = tflite.tensors_of(interpreter, next(iter(signatures), ""))
+    inputs, outputs = tflite.tensors_of(interpreter, tflite.main_signature(tflite.graph_of(path)))
     places |= {name: detail["index"] for name, detail in outputs.items()}
 
     def values(names: list[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

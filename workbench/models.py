@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -239,6 +239,10 @@ def _with_layout(spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, .
     if not seen:
         return shapes.with_batch_axes([spec])[0]
     batch, shape = next(iter(seen.items()))
+    if len(shape) == len(
+        spec.shape
+    ):  # where the user changed sizes, those that the file declares may no longer be true
+        spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
     if len(seen) == 1:  # one size tells little about axes: the first of that size is the batch, or the first of all
         if batch in shape:
             return replace(spec, batch_axis=shape.index(batch))
@@ -249,3 +253,11 @@ def _with_layout(spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, .
         if len(set(others.values())) > 1 and all(other * batch == size * count for count, other in others.items()):
             return replace(spec, batch_axis=axis, rows=size // batch)
     return replace(spec, batch_axis=None)
+
+
+def _without_disproved(declared: tuple[int | None, ...], seen: Collection[tuple[int, ...]]) -> tuple[int | None, ...]:
+    """The declared sizes, without those that a run did not have."""
+    return tuple(
+        size if all(len(shape) == len(declared) and shape[axis] == size for shape in seen) else None
+        for axis, size in enumerate(declared)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ from workbench.errors import InputError, brief
 
 # How protobuf writes the entry {key: "location", value: <path>} of a tensor whose data lies in another file.
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
+
+# Operations on integers of 8 bits or fewer, and those that turn floats into them and back; by ONNX, and by ONNX Runtime
+# (its ContribOperators.md): QLinearAdd, QGemm, QAttention, QOrderedMatMul, ConvInteger, MatMulIntegerToFloat,
+# DynamicQuantizeLSTM, MatMulNBits, MatMulBnb4, MatMulFpQ4, GatherBlockQuantized, and more of their families.
+_QUANTIZED = re.compile(
+    r"(Quantize|Dequantize)(Linear|BFP|WithOrder)|DynamicQuantize\w+|Q(Linear|Ordered)\w+|\w+Integer\w*"
+    r"|Q(Gemm|Attention|EmbedLayerNormalization|MoE)|MatMul(NBits\w*|Bnb4|FpQ4)|\w+BlockQuantized\w*"
+)
+_KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "com.microsoft.nchwc")
 
 CONSTANT_SIZE = 32
 """Constants of fewer elements are taken for settings, not weights."""
@@ -88,6 +98,16 @@ def graphs(graph: Any) -> Iterator[Any]:
             elif attribute.type == onnx.AttributeProto.GRAPHS:
                 for inner in attribute.graphs:
                     yield from graphs(inner)
+
+
+def quantized_ops(graph: Any) -> Counter[str]:
+    """How many nodes of each kind belong to a quantized model, inside branches and loops too; empty for a model of floats."""
+    return Counter(
+        node.op_type
+        for part in graphs(graph)
+        for node in part.node
+        if node.domain in _KNOWN_DOMAINS and _QUANTIZED.fullmatch(node.op_type)
+    )
 
 
 def tensors(graph: Any) -> Iterator[Any]:

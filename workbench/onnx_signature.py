@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ExportError
 from workbench.onnx_file import graphs
-from workbench.repair import override_shapes, repair
+from workbench.repair import overridden, override_shapes, repair
 
 if TYPE_CHECKING:
     from workbench.records import Model, TensorSpec
@@ -24,25 +24,13 @@ def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...
         ExportError: inputs or outputs cannot be matched with the model's.
     """
     done = list(repair(proto))
-    graph = proto.graph
-    overridden = _overridden(graph, model)
-    if overridden:
-        done.append(override_shapes(proto, overridden))
+    sizes = overridden(proto.graph, model.inputs) if model.format == "onnx" else {}
+    if sizes:
+        done.append(override_shapes(proto, sizes))
+    graph = proto.graph  # only now: repairs put another graph into its place
     _use_names(graph, model, known)
-    _name_axes(graph, model.inputs, model.outputs, probed=bool(overridden))
+    _name_axes(graph, model.inputs, model.outputs, probed=bool(sizes))
     return tuple(filter(None, done))
-
-
-def _overridden(graph: Any, model: Model) -> dict[str, tuple[int | None, ...]]:
-    """The inputs whose sizes the user gave otherwise than the graph has them."""
-    found = {v.name: [d.dim_value or None for d in v.type.tensor_type.shape.dim] for v in graph.input}
-    return {
-        spec.name: spec.shape
-        for spec in model.inputs
-        if model.format == "onnx"
-        and spec.name in found
-        and list(spec.shape) != [s if s and s > 0 else None for s in found[spec.name]]
-    }
 
 
 def _use_names(graph: Any, model: Model, known: dict[str, str]) -> None:

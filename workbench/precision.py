@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import find_ranges, library_method
 from workbench.errors import ExportError, InputError, brief, during, writing
-from workbench.onnx_file import graphs, tensors
+from workbench.onnx_file import graphs, quantized_ops, tensors
 from workbench.records import Calibration, Precision, RealizedPrecision
-from workbench.repair import sort_nodes
+from workbench.repair import raise_opset, sort_nodes
 
 if TYPE_CHECKING:
     from workbench.samples import Samples
@@ -185,9 +185,7 @@ def _int8(
     model = onnx.load(source)
     before = _opset(model)
     _refuse_quantized(model)
-    if before < _OPSET:
-        with during("raise", f"the model to opset {_OPSET}", ExportError):
-            model = onnx.version_converter.convert_version(model, _OPSET)
+    model = raise_opset(model, _OPSET)
     progress("preparing for INT8")
     raised, prepared = folder / "raised.onnx", folder / "prepared.onnx"
     onnx.save(model, raised)
@@ -236,8 +234,7 @@ def _opset(model: Any) -> int:
 
 
 def _refuse_quantized(model: Any) -> None:
-    kinds = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
-    found = sorted({node.op_type for part in graphs(model.graph) for node in part.node if node.op_type in kinds})
+    found = sorted(quantized_ops(model.graph))
     if found:
         raise InputError(
             f"The model is quantized already (it holds {', '.join(found)}). Open the model it was made from."

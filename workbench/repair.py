@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from workbench.errors import ExportError, brief
 from workbench.onnx_file import graphs
+from workbench.records import TensorSpec
 
 OLDEST_IR = 4
 """Before IR version 4, initializers had to be listed among the inputs as well."""
@@ -23,8 +24,42 @@ CHANGED = {"Scan": 9, "Hardmax": 13, "GroupNormalization": 21}
 
 def repair(model: Any) -> tuple[str, ...]:
     """Apply every repair that is always safe; what was done, in words."""
-    done = (lift_constants(model), drop_initializer_inputs(model), sort_nodes(model), name_nodes(model))
-    return tuple(filter(None, done))
+    steps = (inline_functions, lift_constants, drop_initializer_inputs, sort_nodes, name_nodes)
+    return tuple(filter(None, [step(model) for step in steps]))
+
+
+def inline_functions(model: Any) -> str:
+    """Write out calls of the functions that the file itself defines: what reads graphs then sees plain nodes.
+
+    Raises:
+        ExportError: ONNX's inliner does not take the model, or leaves a call in it.
+    """
+    from onnx import inliner
+
+    if not model.functions:
+        return ""
+    own = {(function.domain, function.name) for function in model.functions}
+    calls = sum((node.domain, node.op_type) in own for graph in graphs(model.graph) for node in graph.node)
+    # A function may name another opset than the model, which keeps the inliner from it; ONNX's checker takes that only
+    # where its operations are the same in both. Domains that only functions name must be the model's from now on.
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for entry in (entry for function in model.functions for entry in function.opset_import):
+        if entry.domain not in versions:
+            model.opset_import.add(domain=entry.domain, version=entry.version)
+        entry.version = versions.setdefault(entry.domain, entry.version)
+    try:
+        inlined = inliner.inline_local_functions(model)
+    except Exception as cause:
+        raise ExportError(
+            f"The functions inside the model could not be written out: {brief(cause, 250)} Export it again without functions."
+        ) from cause
+    if inlined.functions:
+        raise ExportError(
+            f"The function '{inlined.functions[0].name}' inside the model could not be written out. Export it again without "
+            "functions."
+        )
+    model.CopyFrom(inlined)
+    return f"{calls} calls of functions inside the file written out" if calls else ""
 
 
 def lift_constants(model: Any) -> str:
@@ -193,6 +228,16 @@ def infer_shapes(model: Any) -> str:
     return f"{found} inner shapes inferred" if found > 0 else ""
 
 
+def overridden(graph: Any, inputs: Iterable[TensorSpec]) -> dict[str, tuple[int | None, ...]]:
+    """The inputs whose sizes differ from those that the graph declares: what the user gave instead, by input name."""
+    found = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input}
+    return {
+        spec.name: spec.shape
+        for spec in inputs
+        if spec.name in found and list(spec.shape) != [size if size > 0 else None for size in found[spec.name]]
+    }
+
+
 def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
     """Give inputs other sizes than the file declares; ``None`` frees an axis. Inner and output shapes are inferred again.
 
@@ -248,7 +293,7 @@ def raise_opset(model: Any, to: int) -> Any:
         ExportError: the opset is older than 7, or unknown, or an operation has no form there.
     """
     import onnx
-    from onnx import inliner, version_converter
+    from onnx import version_converter
 
     found = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=to)
     newest = onnx.defs.onnx_opset_version()
@@ -260,7 +305,9 @@ def raise_opset(model: Any, to: int) -> Any:
             f"Export it again, at opset {min(to, newest)}."
         )
     # the converter knows nothing of functions inside the file, and drops them
-    whole = inliner.inline_local_functions(model) if model.functions else model
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    inline_functions(whole)
     ops = {node.op_type for graph in graphs(whole.graph) for node in graph.node if node.domain in ("", "ai.onnx")}
     changed = sorted(op for op, since in CHANGED.items() if op in ops and found < since <= to)
     if changed:

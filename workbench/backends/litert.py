@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import BuildError, brief
+from workbench.formats import tflite
 from workbench.machine import version_of
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
 from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region, TensorSpec
@@ -27,16 +28,6 @@ FLOAT16 = "float16"
 DYNAMIC = "dynamic"
 FILE = "engine.tflite"
 NAMES = "names.json"
-
-# where a layer with weights has its data and its weights, among its inputs (TensorFlow Lite's schema, builtin operators)
-WEIGHTED = {
-    "CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "CONV_3D": (0, 1), "FULLY_CONNECTED": (0, 1), "BATCH_MATMUL": (0, 1),
-    "TRANSPOSE_CONV": (2, 1), "CONV_3D_TRANSPOSE": (2, 1), "LSTM": (0, 2), "UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 2),
-    "BIDIRECTIONAL_SEQUENCE_LSTM": (0, 2), "RNN": (0, 1), "UNIDIRECTIONAL_SEQUENCE_RNN": (0, 1),
-    "BIDIRECTIONAL_SEQUENCE_RNN": (0, 1), "SVDF": (0, 1),
-}  # fmt: skip
-FLOATS = {"FLOAT32", "FLOAT16"}  # 16-bit weights too: the kernels turn them into 32 bits before they compute
-BYTES = {"INT8", "UINT8"}
 
 
 class LiteRt:
@@ -94,7 +85,7 @@ class LiteRt:
             (into / FILE).write_bytes(_converted(source, spec, into, progress))
             note = "ranges: smallest and largest values, whatever method is set" if _calibrates(spec) else ""
         progress("read back precision")
-        graph = _read(into / FILE)
+        graph = tflite.graph_of(into / FILE)
         signature = source.signature if source.path.is_file() else ""
         names = _names(graph, signature)
         order = [output.name for output in source.outputs if output.name in names["outputs"]]
@@ -303,12 +294,6 @@ def _feeds(source: Source, spec: EngineSpec, size: int) -> Callable[[], Iterator
     return feeds
 
 
-def _read(path: Path) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.Model.GetRootAs(path.read_bytes(), 0)
-
-
 def _names(graph: Any, signature: str) -> dict[str, Any]:
     """Tensor numbers in the main graph by the signature's names, or by the tensors' own where there is no signature.
 
@@ -318,19 +303,18 @@ def _names(graph: Any, signature: str) -> dict[str, Any]:
     main = graph.Subgraphs(0)
     tensors = [main.Tensors(number) for number in range(main.TensorsLength())]
     found = {"variables": any(tensor.IsVariable() for tensor in tensors)}
-    listed = [graph.SignatureDefs(number) for number in range(graph.SignatureDefsLength())]
-    wanted = [one for one in listed if not signature or one.SignatureKey().decode() == signature]
-    if not wanted:
-        own = {tensors[index].Name().decode(): int(index) for index in main.InputsAsNumpy()}
-        outs = {tensors[index].Name().decode(): int(index) for index in main.OutputsAsNumpy()}
-        return {**found, "inputs": own, "outputs": outs}
-    chosen = wanted[0]
-    if chosen.SubgraphIndex() != 0:
-        first = next((one.SignatureKey().decode() for one in listed if one.SubgraphIndex() == 0), "")
+    first = tflite.main_signature(graph)
+    listed = tflite.signatures_of(graph)
+    if tflite.subgraph_of(graph, signature) != 0:
         raise BuildError(
             f"The signature '{signature}' is not the main one of this TensorFlow Lite file, and only that is run here. "
             f"Set 'signature' to '{first}'."
         )
+    chosen = listed.get(signature or first)
+    if chosen is None:
+        own = {tensors[index].Name().decode(): int(index) for index in main.InputsAsNumpy()}
+        outs = {tensors[index].Name().decode(): int(index) for index in main.OutputsAsNumpy()}
+        return {**found, "inputs": own, "outputs": outs}
     inputs = [chosen.Inputs(number) for number in range(chosen.InputsLength())]
     outputs = [chosen.Outputs(number) for number in range(chosen.OutputsLength())]
     return {
@@ -343,48 +327,27 @@ def _names(graph: Any, signature: str) -> dict[str, Any]:
 def _realized(graph: Any) -> RealizedPrecision:
     """Count the layers with weights, bodies of loops included, by the types of their data and their weights."""
     counts: Counter[str] = Counter()
-    hybrid = halves = 0
-    for number in range(graph.SubgraphsLength()):
-        part = graph.Subgraphs(number)
-        for data, weights, stored in _layers(graph, part):
-            counts[_computed_in(data, weights)] += 1
-            hybrid += data in FLOATS and weights not in FLOATS
-            halves += stored == "FLOAT16"
+    hybrid = wide = halves = 0
+    for data, weights, stored in tflite.layers(graph):
+        counts[_computed_in(data, weights)] += 1
+        hybrid += data in tflite.FLOATS and weights not in tflite.FLOATS
+        wide += data == "INT16" and weights in tflite.BYTES
+        halves += stored == "FLOAT16"
     basis = "tensor types of the TensorFlow Lite file"
     if hybrid:
         basis += f"; {hybrid} hybrid: INT8 weights, activations are float between layers and quantized in each call"
+    if wide:
+        basis += f"; {wide} with INT8 weights and 16-bit activations ({tflite.INT16X8})"
     if halves:
         basis += f"; {halves} with weights stored as 16-bit floats and computed with in FP32"
     return RealizedPrecision(dict(counts), basis)
 
 
-def _layers(graph: Any, part: Any) -> Iterator[tuple[str, str, str]]:
-    """Of each layer with weights: the types of its data, of its weights, and of the weights as they are stored."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    operators = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    types: dict[int, str] = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
-
-    def type_of(index: int) -> str:
-        return types[part.Tensors(index).Type()]
-
-    dequantized: dict[int, int] = {}
-    for number in range(part.OperatorsLength()):
-        operator = part.Operators(number)
-        code = graph.OperatorCodes(operator.OpcodeIndex())
-        # numbers below 127 are in the older field, for readers that know no other
-        name = operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
-        if name == "DEQUANTIZE":
-            dequantized[int(operator.Outputs(0))] = int(operator.Inputs(0))
-        if name in WEIGHTED:
-            data, weights = (int(operator.Inputs(place)) for place in WEIGHTED[name])
-            yield type_of(data), type_of(weights), type_of(dequantized.get(weights, weights))
-
-
 def _computed_in(data: str, weights: str) -> str:
-    if data in FLOATS:
-        return "fp32" if weights in FLOATS else "int8" if weights in BYTES else weights.lower()
-    return "int8" if data in BYTES else data.lower()
+    """The name of a layer's precision: that of its weights, where these are of 8 bits and meet floats or 16-bit integers."""
+    if data in tflite.FLOATS:
+        return "fp32" if weights in tflite.FLOATS else "int8" if weights in tflite.BYTES else weights.lower()
+    return "int8" if data in tflite.BYTES or (data == "INT16" and weights in tflite.BYTES) else data.lower()
 
 
 BACKEND = LiteRt()

@@ -1,4 +1,4 @@
-"""ONNX files: opsets from 7 on, weights inside or in files beside them."""
+"""ONNX files: opsets from 7 on, weights inside or in files beside them, functions of their own or none."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, brief
+from workbench.errors import ExportError, InputError, brief
 from workbench.formats import Runner, check_dtype
-from workbench.onnx_file import graphs, load_onnx, weight_tensors
+from workbench.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.records import Model, TensorSpec
+from workbench.repair import inline_functions, overridden, override_shapes
 
 OLDEST_OPSET = 7
-QUANTIZED_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
-                 "ConvInteger", "MatMulInteger", "QGemm")  # fmt: skip
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
                     "com.microsoft.nchwc")  # fmt: skip
 
@@ -26,6 +25,10 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         raise InputError(
             f"'{path.name}' uses ONNX opset {opset}; engines begin at {OLDEST_OPSET}. Convert it with onnx.version_converter."
         )
+    try:
+        inline_functions(model)
+    except ExportError as error:
+        raise InputError(f"'{path.name}' could not be read. {error.message}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in weights]
     quantized, how = already_quantized(model)
@@ -42,20 +45,52 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
-    return session_runner(path, model.name)
+    """The file as it stands; with the sizes of ``model`` in place of its own where these differ, which ONNX Runtime holds
+    its inputs to.
+
+    Raises:
+        InputError: ONNX Runtime does not take it, or not with these sizes.
+    """
+    if not _other_sizes(path, model):
+        try:
+            return session_runner(path, model.name)
+        except InputError as error:
+            proto = load_onnx(path)
+            inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
+            if custom := _custom_op(proto):
+                raise InputError(
+                    f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
+                ) from error
+            raise
+    proto = load_onnx(path)
+    override_shapes(proto, overridden(proto.graph, model.inputs))
+    try:
+        content = proto.SerializeToString()
+    except Exception as cause:  # one protobuf message ends at 2 GiB
+        raise InputError(
+            f"'{model.name}' is too large to get other sizes ({brief(cause, 100)}). Leave 'input_shapes' empty, or export it "
+            "with those sizes."
+        ) from cause
+    return session_runner(content, model.name, "Give other sizes as 'input_shapes', or none.")
 
 
-def session_runner(path: Path, name: str) -> Runner:
-    """The file in ONNX Runtime with one thread, its graph as it stands."""
+def _other_sizes(path: Path, model: Model) -> bool:
+    import onnx
+
+    return bool(overridden(onnx.load(path, load_external_data=False).graph, model.inputs))
+
+
+def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it again.") -> Runner:
+    """A file, or its content, in ONNX Runtime with one thread, its graph as it stands."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as cause:
-        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} Export it again.") from cause
+        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
     outputs = [output.name for output in session.get_outputs()]
 
     def run(feeds: Any) -> dict[str, Any]:
@@ -72,16 +107,16 @@ def session_runner(path: Path, name: str) -> Runner:
 
 
 def already_quantized(model: Any) -> tuple[str, str]:
-    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none."""
+    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
+
+    "int8" stands for integers of 8 bits and of fewer.
+    """
     import onnx
 
-    found: dict[str, int] = {}
-    halves = 0
-    for part in graphs(model.graph):
-        for node in part.node:
-            if node.op_type in QUANTIZED_OPS:
-                found[node.op_type] = found.get(node.op_type, 0) + 1
-        halves += sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in part.initializer)
+    found = quantized_ops(model.graph)
+    halves = sum(
+        tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer
+    )
     if found:
         return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     if halves:
