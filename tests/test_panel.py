@@ -107,7 +107,11 @@ def test_changing_a_control_changes_the_experiment_and_the_commands(panel: Panel
     [
         ("batches", "0", "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."),
         ("batches", "", "&#x27;batches&#x27; is empty. Give at least one value."),
-        ("batches", "<b>", "&#x27;batches&#x27; must be whole numbers with commas, such as 1,8,32; found &quot;&lt;b&gt;&quot;."),
+        (
+            "batches",
+            "<b>",
+            "&#x27;batches&#x27; must be whole numbers with commas, such as 1,8,32; found &quot;&lt;b&gt;&quot;.",
+        ),
         ("threads", 0, "&#x27;threads&#x27; must be at least 1; found 0. Choose a larger number."),
     ],
 )
