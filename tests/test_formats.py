@@ -433,3 +433,35 @@ def test_inputs_of_a_dictionary_reach_their_own_names(tmp_path, order):
     feeds = {"a": np.ones((1, 3), "f4"), "b": np.zeros((1, 3), "f4")}
     assert formats.get("keras").open(Path(model.path), model)(feeds)["output_0"].tolist() == [[2, 2, 2]]
     runs_alike(model, tmp_path)
+
+
+def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store):
+    """As the file says, not by casting: the answers are those of the float model."""
+    import tensorflow as tf
+
+    from workbench import Experiment, run
+
+    draw = np.random.default_rng(0)
+    weight, x = draw.standard_normal((6, 4)).astype("f4"), draw.standard_normal((200, 6)).astype("f4")
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, name="x")])
+    def net(x):
+        return {"y": tf.matmul(x, weight)}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([net.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([row[None]] for row in x)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    (tmp_path / "net.tflite").write_bytes(converter.convert())
+    model = inspect_model(tmp_path / "net.tflite")
+    assert model.inputs[0].dtype == "int8"
+    assert 0.005 < model.inputs[0].scale < 0.05
+    assert "int8 [? × 6], standing for" in str(model.inputs[0])
+    np.savez(tmp_path / "data.npz", x=x, y=(x @ weight).argmax(1))
+    asked = Experiment(
+        model=model.path, backends="litert", precisions="int8", batches=1, data=str(tmp_path / "data.npz"),
+        calibration_samples=1, measure_s=0.05, rounds=2,
+    )  # fmt: skip
+    (row,) = run(asked, store=store).rows
+    assert row.accuracy.value > 0.95

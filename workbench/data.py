@@ -213,7 +213,7 @@ def _split(
 
 
 def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` itself, if it can be fed to the input ``spec``."""
+    """``array`` itself, if it can be fed to the input ``spec``; real numbers are quantized for an input of 8 bits."""
     import numpy as np
 
     inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
@@ -232,6 +232,9 @@ def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
                 f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save it with x.astype(str)."
             )
         return array.astype(object)
+    if spec.scale and array.dtype.kind == "f":
+        ends = np.iinfo(spec.dtype)
+        array = np.clip(np.round(array / spec.scale) + spec.zero_point, ends.min, ends.max).astype(spec.dtype)
     if array.dtype != np.dtype(spec.dtype):
         scale = " and scale the values as in training" if array.dtype.kind in "iu" and spec.dtype[0] == "f" else ""
         raise InputError(

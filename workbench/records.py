@@ -93,6 +93,10 @@ class TensorSpec:
     ranges: tuple[AxisRange, ...] = ()  # sizes for the dynamic axes other than the batch
     low: float | None = None  # declared values: smallest, and largest (integers: inclusive); equal: one value only
     high: float | None = None
+    scale: float = (
+        0.0  # 8-bit tensors of a quantized file: they stand for scale × (stored - zero_point); 0: for themselves
+    )
+    zero_point: int = 0
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
@@ -113,7 +117,8 @@ class TensorSpec:
 
     def __str__(self) -> str:
         sizes = " × ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.name}: {self.dtype} [{sizes}]"
+        stands = f", standing for {self.scale:.4g} × (stored − {self.zero_point})" if self.scale else ""
+        return f"{self.name}: {self.dtype} [{sizes}]{stands}".replace("− -", "+ ")
 
 
 TEXT = "str"

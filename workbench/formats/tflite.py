@@ -150,7 +150,16 @@ def _spec(name: str, detail: Any, role: str) -> TensorSpec:
     if role == "input" and dtype in ("int8", "uint8"):
         info = np.iinfo(dtype)
         low, high = float(info.min), float(info.max)
-    return TensorSpec(name, dtype, tuple(int(s) if s > 0 else None for s in signature), low=low, high=high)
+    scale, zero = detail.get("quantization") or (0.0, 0)
+    return TensorSpec(
+        name,
+        dtype,
+        tuple(int(s) if s > 0 else None for s in signature),
+        low=low,
+        high=high,
+        scale=float(scale),
+        zero_point=int(zero),
+    )
 
 
 def _schema() -> Any:
