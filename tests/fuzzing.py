@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
 import os
 import random
+import re
 import shutil
 import tempfile
 import threading
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import graph_mutants
 import model_zoo
 
 from workbench import sources
@@ -169,11 +172,16 @@ def graph_mutant(content: bytes, draw: Draw) -> bytes:
     return model.SerializeToString()
 
 
+def tensorflow_mutant(change: Mutate, content: bytes, draw: Draw) -> bytes:
+    """A TensorFlow graph with its structure changed, most often so that it would write a file; or its bytes."""
+    return bytes_mutant(content, draw) if draw.random() < 0.3 else change(content, draw)
+
+
 MUTATORS: dict[str, Mutate] = {
     "keras": archive_mutant,
     "h5": hdf5_mutant,
-    "saved_model": bytes_mutant,
-    "frozen_graph": bytes_mutant,
+    "saved_model": lambda content, draw: tensorflow_mutant(graph_mutants.saved_model_mutant, content, draw),
+    "frozen_graph": lambda content, draw: tensorflow_mutant(graph_mutants.frozen_graph_mutant, content, draw),
     "tflite": bytes_mutant,
     "onnx": graph_mutant,
 }
@@ -185,13 +193,13 @@ def write_mutant(kind: str, original: Path, into: Path, draw: Draw) -> Path:
     if original.is_dir():
         shutil.copytree(original, place)
         parts = (
-            "saved_model.pb",
-            "saved_model.pb",
+            *["saved_model.pb"] * 4,
             "variables/variables.index",
             "variables/variables.data-00000-of-00001",
         )
         part = place / draw.choice(parts)
-        part.write_bytes(MUTATORS[kind](part.read_bytes(), draw))
+        change = MUTATORS[kind] if part.suffix == ".pb" else bytes_mutant
+        part.write_bytes(change(part.read_bytes(), draw))
     else:
         place.write_bytes(MUTATORS[kind](original.read_bytes(), draw))
     return place
@@ -210,12 +218,20 @@ class Outcome:
 
 
 def fuzz(kind: str, original: Path, mutants: int, seed: int, root: Path, seconds: float = float("inf")) -> Outcome:
-    """Open ``mutants`` mutants through the front door, one after the other."""
+    """Open ``mutants`` mutants through the front door, one after the other.
+
+    The workers are not confined: what the checks let pass is to be seen, not held back.
+    """
     outcome, began = Outcome(), time.monotonic()
     store = Store(root / "store").prepare()
     watched = [root / "home", root / "cwd", root / "temp"]
-    with _moved(*watched), Pool(store.log_path, threading.Event()) as pool:
-        sources.read_model(store, pool, str(original))  # libraries leave settings and caches of their own at first use
+    with _moved(*watched), Pool(store.log_path, threading.Event(), confined=False) as pool:
+        elsewhere = _named_in(original)
+        with contextlib.suppress(InputError):
+            sources.read_model(
+                store, pool, str(original)
+            )  # libraries leave settings and caches of their own at first use
+        outcome.broken += [f"{kind}: a file was written: {path}" for path in sorted(_named_in(original) - elsewhere)]
         known = _files(watched[:2])
         for number in range(mutants):
             if time.monotonic() - began > seconds:
@@ -231,7 +247,10 @@ def fuzz(kind: str, original: Path, mutants: int, seed: int, root: Path, seconds
                     store,
                     pool,
                 )
-    outcome.broken += [f"a file was written: {path}" for path in sorted(_files(watched[:2]) - known)]
+            written = _files(watched[:2]) - known
+            texts = [f"{kind} {seed + number}: a file was written: {path}" for path in sorted(written)]
+            outcome.broken += [text for text in texts if text not in outcome.broken]
+            known |= written
     outcome.broken += [f"a file was left behind: {path}" for path in sorted(_files(watched[2:]))]
     return outcome
 
@@ -245,7 +264,7 @@ def _open_one(
     outcome: Outcome, kind: str, original: Path, folder: Path, name: str, draw: Draw, store: Store, pool: Pool
 ) -> None:
     place = write_mutant(kind, original, folder, draw)
-    before = sorted(str(path) for path in folder.rglob("*"))
+    before, elsewhere = sorted(str(path) for path in folder.rglob("*")), _named_in(folder)
     start = time.monotonic()
     try:
         sources.read_model(store, pool, str(place))
@@ -263,6 +282,23 @@ def _open_one(
     after = sorted(str(path) for path in folder.rglob("*"))
     if before != after:
         outcome.broken.append(f"{name}: files appeared beside the model: {set(after) - set(before)}")
+    outcome.broken += [f"{name}: a file was written: {path}" for path in sorted(_named_in(folder) - elsewhere)]
+
+
+def _named_in(place: Path) -> set[Path]:
+    """Files that lie where a path in the model's own bytes points; libraries add endings of their own."""
+    found = set()
+    for file in [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]:
+        for name in set(re.findall(rb"/[\w.+@/-]+", file.read_bytes())):
+            path = Path(name.decode())
+            with contextlib.suppress(OSError):  # no folder there, or none that may be read
+                found |= {each for each in path.parent.iterdir() if _akin(each.name, path.name)}
+    return {path for path in found if place not in (path, *path.parents)}
+
+
+def _akin(found: str, named: str) -> bool:
+    """One begins the other: bytes after a name may look like a part of it, and savers add to theirs."""
+    return len(named) > 3 and (found.startswith(named) or named.startswith(found))
 
 
 @contextmanager

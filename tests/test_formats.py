@@ -435,6 +435,7 @@ def test_inputs_of_a_dictionary_reach_their_own_names(tmp_path, order):
     runs_alike(model, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store):
     """As the file says, not by casting: the answers are those of the float model."""
     import tensorflow as tf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fuzzing
 import pytest
 
-MUTANTS = {"keras": 40, "h5": 40, "saved_model": 40, "frozen_graph": 60, "tflite": 60, "onnx": 80}
+MUTANTS = {"keras": 40, "h5": 40, "saved_model": 60, "frozen_graph": 60, "tflite": 60, "onnx": 80}
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,7 @@ def test_every_mutant_ends_in_a_model_or_in_one_sentence(originals, tmp_path, ki
     assert outcome.broken == []
     assert outcome.opened + outcome.refused == MUTANTS[kind]
     assert outcome.refused >= 5  # the mutations do harm
+    assert outcome.opened >= 1  # and not always
 
 
 def test_the_fuzzer_sees_a_broken_promise(originals, tmp_path, monkeypatch):
@@ -35,3 +36,21 @@ def test_the_fuzzer_sees_a_broken_promise(originals, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "read_model", careless)
     outcome = fuzzing.fuzz("onnx", originals["onnx"], 1, 0, tmp_path)
     assert ["KeyError" in outcome.broken[0], "files appeared" in outcome.broken[1]] == [True, True]
+
+
+def test_the_fuzzer_sees_files_written_far_from_the_model(originals, tmp_path, monkeypatch):
+    """Files in the current folder, and files elsewhere to which the mutant's own bytes point."""
+    from workbench import sources
+
+    target = tmp_path / "stolen.txt"
+
+    def careless(_store, _pool, path):
+        if path == str(originals["frozen_graph"]):
+            return
+        (fuzzing.Path.cwd() / "planted").write_text("x")
+        target.write_text("x")
+
+    monkeypatch.setitem(fuzzing.MUTATORS, "frozen_graph", lambda content, draw: content + str(target).encode())
+    monkeypatch.setattr(sources, "read_model", careless)
+    outcome = fuzzing.fuzz("frozen_graph", originals["frozen_graph"], 1, 0, tmp_path / "root")
+    assert [str(target) in outcome.broken[0], "cwd/planted" in outcome.broken[1]] == [True, True]

@@ -83,6 +83,29 @@ def test_a_file_without_permission_is_said_to_be_unreadable(tmp_path):
     assert "cannot be read (Permission denied)" in out
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes by name on this system")
+def test_pipes_and_devices_are_refused_not_read(tmp_path):
+    """In a process of its own with a time limit: whoever opens a pipe waits for ever, and /dev/zero has no end."""
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "zero.onnx").symlink_to("/dev/zero")
+    for name, part in (("graph", "saved_model.pb"), ("weights", "variables/variables.index"), ("link", "assets/words")):
+        inside = tmp_path / name / part
+        inside.parent.mkdir(parents=True)
+        (tmp_path / name / "saved_model.pb").write_bytes(b"graph")
+        inside.unlink(missing_ok=True)
+        inside.symlink_to("/dev/zero") if name == "link" else os.mkfifo(inside)
+    places = [str(tmp_path / name) for name in ("pipe.onnx", "zero.onnx", "graph", "weights", "link")]
+    code = (
+        "import sys\nfrom workbench.models import digest_of, recognize\nfrom workbench.errors import InputError\n"
+        "for look in (recognize, digest_of):\n    for path in sys.argv[1:]:\n"
+        "        try: look(path)\n        except InputError as e: print(e.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True, check=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10
+    assert all("is a pipe, a socket or a device, not a file. Save or copy the model as" in line for line in lines)
+
+
 def test_the_digest_follows_content_and_names(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):

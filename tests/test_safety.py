@@ -127,85 +127,10 @@ def test_a_graph_of_more_than_its_format_can_hold_is_refused(tmp_path):
         safety.check_folder(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def meta(tmp_path_factory):
-    """The one graph of an ordinary SavedModel, variables and their saver included."""
-    import model_zoo
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    folder = model_zoo.saved_model(tmp_path_factory.mktemp("saved") / "model")
-    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
-
-
-def copied(meta):
-    return type(meta).FromString(meta.SerializeToString())
-
-
-def saver(meta):
-    return next(f for f in meta.graph_def.library.function if "traced_save" in f.signature.name)
-
-
-def test_an_ordinary_saved_model_passes_with_its_saver(meta):
-    assert {node.op for node in saver(meta).node_def} & safety.SAVING_OPS
-    safety.check_meta_graph(meta, "'m'")
-
-
-@pytest.mark.parametrize(
-    "op", ["WriteFile", "ExperimentalSqlDataset", "DumpTensor", "TFRecordDatasetV2", "EagerPyFunc"]
-)
-def test_operations_that_reach_out_are_refused_inside_functions(meta, op):
-    bad = copied(meta)
-    bad.graph_def.library.function[0].node_def.add(name="inner", op=op)
-    with pytest.raises(InputError, match=rf"The node 'inner' of 'm' is a {op}, which reaches files"):
-        safety.check_meta_graph(bad, "'m'")
-
-
-def test_text_may_be_printed_but_not_to_a_file(meta):
-    loud = copied(meta)
-    node = loud.graph_def.node.add(name="say", op="PrintV2")
-    node.attr["output_stream"].s = b"stderr"
-    safety.check_meta_graph(loud, "'m'")
-    node.attr["output_stream"].s = b"file:///tmp/x"
-    with pytest.raises(InputError, match="The node 'say' of 'm' is a PrintV2"):
-        safety.check_meta_graph(loud, "'m'")
-
-
-def test_a_signature_that_saves_is_refused(meta):
-    """The saver is every SavedModel's own; here it is called, step by step, by what a user would run."""
-    by_graph = copied(meta)
-    called = next(node for node in by_graph.graph_def.node if node.name == "StatefulPartitionedCall")
-    called.input.append("^StatefulPartitionedCall_1")
-    with pytest.raises(InputError, match="The node 'StatefulPartitionedCall_1' of 'm'"):
-        safety.check_meta_graph(by_graph, "'m'")
-
-    by_function = copied(meta)
-    node = next(f for f in by_function.graph_def.library.function if "score" in f.signature.name).node_def.add(name="n")
-    node.op = "StatefulPartitionedCall"
-    node.attr["f"].func.name = saver(meta).signature.name
-    with pytest.raises(
-        InputError, match=r"The function '.*score.*' of 'm' calls '.*traced_save.*', which writes a file"
-    ):
-        safety.check_meta_graph(by_function, "'m'")
-
-    itself = copied(meta)
-    score = next(f for f in itself.graph_def.library.function if "signature_wrapper_score" in f.signature.name)
-    score.node_def.add(name="n", op="SaveV2")
-    with pytest.raises(
-        InputError, match=r"The function '__inference_signature_wrapper_score_\d+' of 'm' writes a file"
-    ):
-        safety.check_meta_graph(itself, "'m'")
-
-
-def test_a_frozen_graph_whose_output_waits_for_a_saver_is_refused():
-    import tensorflow as tf
-
-    with tf.Graph().as_default() as graph:
-        x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
-        tf.identity(x, name="fine")
-        saved = tf.raw_ops.SaveV2(prefix="stolen", tensor_names=["x"], shape_and_slices=[""], tensors=[x], name="s")
-        with tf.control_dependencies([saved]):
-            tf.identity(x, name="y")
-    found = graph.as_graph_def()
-    safety.check_outputs(found, ["fine:0"], "'m'")
-    with pytest.raises(InputError, match="The node 's' of 'm' is a SaveV2"):
-        safety.check_outputs(found, ["y:0"], "'m'")
+@pytest.mark.parametrize("name", ["saved_model.pbtxt", "saved_model.cpb"])
+def test_a_folder_with_two_graphs_is_refused(tmp_path, name):
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
+    safety.check_folder(tmp_path)
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"holds two graphs, saved_model.pb and {name}"):
+        safety.check_folder(tmp_path)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from workbench import benchmark
+from workbench import benchmark, confine
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import Progress, Session, Source
 from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Region, TensorSpec, from_json, to_json
@@ -256,6 +256,9 @@ def main() -> None:
 
         # a crash on a damaged model must not leave gigabytes where the user works
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    writable = os.environ.get("WORKBENCH_WRITABLE")
+    if writable:
+        confine.writes_only_below(json.loads(writable), os.environ["WORKBENCH_SCRATCH"])
     commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(read_fd, commands), daemon=True).start()
     while True:

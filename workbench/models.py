@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def recognize(path: str | Path) -> str:
     """The format of what lies at ``path``: a file in ``workbench/formats``.
 
     Raises:
-        InputError: nothing there, not readable, empty, or of a kind that is not accepted.
+        InputError: nothing there, not readable, empty, a pipe or a device, or of a kind that is not accepted.
     """
     place = Path(path).expanduser()
     try:
@@ -63,6 +64,7 @@ def recognize(path: str | Path) -> str:
             raise InputError(f"There is no model at '{path}'. Check the path; accepted are {ACCEPTED}.")
         if place.is_dir():
             return _recognize_folder(place)
+        _check_regular(place)
         with place.open("rb") as file:
             start = file.read(8)
     except OSError as cause:
@@ -85,6 +87,8 @@ def recognize(path: str | Path) -> str:
 def _recognize_folder(place: Path) -> str:
     names = sorted(entry.name for entry in place.iterdir())
     if "saved_model.pb" in names:
+        for entry in place.rglob("*"):
+            _check_regular(entry)
         if (place / "saved_model.pb").stat().st_size == 0:
             raise InputError(f"'{place}/saved_model.pb' is empty. Export the model again: model.export('folder').")
         (place / "saved_model.pb").open("rb").close()
@@ -95,16 +99,36 @@ def _recognize_folder(place: Path) -> str:
     )
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse what is neither file nor folder: reading a pipe waits for ever, and some devices have no end.
+
+    A link to nothing passes; whoever needs it will say that it is missing.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"'{path}' is a pipe, a socket or a device, not a file. Save or copy the model as ordinary files."
+        )
+
+
 def digest_of(path: str | Path) -> str:
     """SHA-256 of a file, or of every file of a folder with its relative name, in sorted order.
 
     An ``.onnx`` file whose weights lie in files beside it is digested together with those.
+
+    Raises:
+        InputError: it cannot be read, or is a pipe or a device.
     """
     place = Path(path).expanduser()
     total = hashlib.sha256()
     try:
         if place.is_dir():
-            files = sorted((p.relative_to(place).as_posix(), p) for p in place.rglob("*") if p.is_file())
+            files = sorted(
+                (p.relative_to(place).as_posix(), p) for p in place.rglob("*") if p.exists() and not p.is_dir()
+            )
         else:
             total.update(_file_digest(place))
             files = [(p.name, p) for p in external_files(place)] if place.suffix.lower() == ".onnx" else []
@@ -120,6 +144,7 @@ def digest_of(path: str | Path) -> str:
 
 
 def _file_digest(path: Path) -> bytes:
+    _check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -1,10 +1,13 @@
-"""What must be refused before any library reads a model file. Light checks; nothing is loaded or unpacked here."""
+"""What must be refused before any library reads a model file. Light checks; nothing is loaded or unpacked here.
+
+What TensorFlow's graphs may hold is said in ``safety_tensorflow``.
+"""
 
 from __future__ import annotations
 
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,26 +24,6 @@ _ALLOWED_MODULES = ("keras", "builtins")
 _CODE_MODULES = ("keras.utils", "keras.src.utils", "keras.saving", "keras.src.saving", "keras.src.legacy.saving")
 _OTHER_FILES = {"TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 _VOCABULARIES = {"StringLookup", "IntegerLookup", "TextVectorization"}
-
-FILE_OPS = {
-    "WriteFile", "ReadFile", "MatchingFiles", "MatchingFilesDataset", "PyFunc", "PyFuncStateless", "EagerPyFunc",
-    "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "DebugNanCount", "DebugNumericSummary", "DebugNumericSummaryV2",
-    "DumpTensor", "WriteSummary", "WriteRawProtoSummary", "WriteAudioSummary", "CreateSummaryFileWriter",
-    "CreateSummaryDbWriter", "CalibrationStatisticsSaver", "SaveDataset", "SaveDatasetV2", "LoadDataset", "CacheDataset",
-    "CacheDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "SnapshotDatasetReader", "SnapshotNestedDatasetReader",
-    "SnapshotChunkDataset", "ListSnapshotChunksDataset", "DatasetToTFRecord", "CSVDataset", "CSVDatasetV2", "SqlDataset",
-    "LMDBDataset", "LMDBReader", "WholeFileReader", "WholeFileReaderV2", "TextLineReader", "TextLineReaderV2",
-    "TFRecordReader", "TFRecordReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "RecordInput",
-    "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2",
-    "RpcServer", "RpcServerRegister", "RpcServerStart", "RpcClient", "RpcCall", "DataServiceDataset", "DataServiceDatasetV2",
-    "DataServiceDatasetV3", "DataServiceDatasetV4", "RegisterDataset", "RegisterDatasetV2", "BigtableClient",
-    "GenerateVocabRemapping", "LoadAndRemapMatrix", "DistributedSave", "DTensorRestoreV2", "FileSystemSetConfiguration",
-    "RemoteCall", "WorkerHeartbeat", "Abort",
-}  # fmt: skip
-"""TensorFlow operations that touch files, the network, Python or the process; also those with ``Experimental`` before."""
-
-SAVING_OPS = {"Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"}
-"""They write too, but every SavedModel has them for its own variables: there, and only there, they are left alone."""
 
 
 def check_archive(path: Path) -> None:
@@ -178,97 +161,20 @@ def _dataset_bytes(item: Any, what: str) -> int:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a SavedModel folder with links that lead out of it, or whose graph is larger than a graph can be."""
+    """Refuse a SavedModel folder with links that lead out of it, a second graph, or one larger than a graph can be."""
     root = path.resolve()
     size = (path / "saved_model.pb").stat().st_size
     if size > MAX_GRAPH_BYTES:
         raise InputError(
             f"'{path}/saved_model.pb' has {size / 2**30:.1f} GiB, and a SavedModel's graph ends at 2. Export the model again."
         )
+    for name in ("saved_model.pbtxt", "saved_model.cpb"):  # which of two a loader takes is its own affair
+        if (path / name).exists():
+            raise InputError(
+                f"'{path}' holds two graphs, saved_model.pb and {name}. Keep one, or export the model again."
+            )
     for entry in path.rglob("*"):
         if entry.is_symlink() and not entry.resolve().is_relative_to(root):
             raise InputError(
                 f"'{entry.relative_to(path)}' in '{path}' is a link that leaves the folder. Copy the model with its files."
             )
-
-
-def check_graph_def(graph: Any, what: str) -> None:
-    """Refuse a TensorFlow ``GraphDef`` with operations that touch files, the network or Python.
-
-    Raises:
-        InputError: there is one; the text names node and operation.
-    """
-    functions = (node for function in graph.library.function for node in function.node_def)
-    for node in (*graph.node, *functions):
-        stream = node.attr["output_stream"].s if node.op == "PrintV2" else b""
-        if node.op.removeprefix("Experimental") in FILE_OPS or stream.startswith(b"file:"):
-            raise _reaches_out(node, what)
-    savers = _savers(graph)
-    for function in graph.library.function:
-        for node in function.node_def:
-            called = sorted(_functions_of(node) & savers)
-            if called:  # a saver is called by the graph itself, when variables are saved, and by no other function
-                raise InputError(
-                    f"The function '{function.signature.name}' of {what} calls '{called[0]}', which writes a file. A model for "
-                    "inference needs no such step; it is refused."
-                )
-
-
-def check_meta_graph(meta: Any, what: str) -> None:
-    """:func:`check_graph_def` for a SavedModel's ``MetaGraphDef``, and nothing that can be called may save files.
-
-    Raises:
-        InputError: a signature or a function of the model would write; the text names it.
-    """
-    graph = meta.graph_def
-    check_graph_def(graph, what)
-    savers = _savers(graph)
-    for name in meta.object_graph_def.concrete_functions:
-        if name in savers:
-            raise InputError(
-                f"The function '{name}' of {what} writes a file. A model for inference does not; it is refused."
-            )
-    check_outputs(
-        graph, [t.name for signature in meta.signature_def.values() for t in signature.outputs.values()], what
-    )
-
-
-def check_outputs(graph: Any, tensors: Iterable[str], what: str) -> None:
-    """Refuse a ``GraphDef`` in which what leads to ``tensors`` saves a file on the way.
-
-    Raises:
-        InputError: it does; the text names the node.
-    """
-    savers, nodes = _savers(graph), {node.name: node for node in graph.node}
-    waiting, seen = list(tensors), set()
-    while waiting:
-        name = waiting.pop().lstrip("^").partition(":")[0]
-        if name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        if nodes[name].op in SAVING_OPS or _functions_of(nodes[name]) & savers:
-            raise _reaches_out(nodes[name], what)
-        waiting.extend(nodes[name].input)
-
-
-def _reaches_out(node: Any, what: str) -> InputError:
-    return InputError(
-        f"The node '{node.name}' of {what} is a {node.op}, which reaches files, the network or Python. A model for "
-        "inference needs none of these; it is refused."
-    )
-
-
-def _savers(graph: Any) -> set[str]:
-    """The functions that hold an operation which saves."""
-    return {
-        function.signature.name
-        for function in graph.library.function
-        if any(node.op in SAVING_OPS for node in function.node_def)
-    }
-
-
-def _functions_of(node: Any) -> set[str]:
-    """The functions that a node calls: those named in its attributes, and its own operation."""
-    named = {value.func.name for value in node.attr.values() if value.HasField("func")}
-    named |= {each.name for value in node.attr.values() for each in value.list.func}
-    return named | {node.op}

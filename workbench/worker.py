@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,16 +28,24 @@ LOG_TAIL = 4000  # characters kept of a failed worker's log
 DEFAULT_LIMIT_S = 1800.0
 SCRATCH = "WORKBENCH_SCRATCH"
 """Tells a worker which folder to remove where its parent ends before it."""
+WRITABLE = "WORKBENCH_WRITABLE"
+"""Tells a worker the folders, as a list in JSON, outside which it gives up writing; unset, it may write as its user may."""
 
 
 class Worker:
     """One child process. Use as a context manager, or call :meth:`close`.
 
-    Its temporary files lie in a folder of their own that goes with it: a child that is killed cannot clean up.
+    Its temporary files lie in a folder of their own that goes with it: a child that is killed cannot clean up. With
+    ``writable`` it writes only there and in the folders named, where the kernel can hold it to that.
     """
 
     def __init__(
-        self, log: Path, *, env: Mapping[str, str] | None = None, cancel: threading.Event | None = None
+        self,
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+        writable: Sequence[Path] | None = None,
     ) -> None:
         self.log = log
         self._cancel = cancel or threading.Event()
@@ -53,7 +61,14 @@ class Worker:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(to_child, from_child),
-                env={**os.environ, **QUIET_ENV, "TMPDIR": self._scratch, SCRATCH: self._scratch, **(env or {})},
+                env={
+                    **os.environ,
+                    **QUIET_ENV,
+                    "TMPDIR": self._scratch,
+                    SCRATCH: self._scratch,
+                    WRITABLE: "" if writable is None else json.dumps([str(folder) for folder in writable]),
+                    **(env or {}),
+                },
             )
         os.close(to_child)
         os.close(from_child)
@@ -202,11 +217,18 @@ class Worker:
 
 
 class Pool:
-    """Task workers by name, started at first use and kept: importing TensorFlow takes seconds. A dead one is replaced."""
+    """Task workers by name, started at first use and kept: importing TensorFlow takes seconds. A dead one is replaced.
 
-    def __init__(self, log_path: Callable[[str], Path], cancel: threading.Event | None = None) -> None:
+    They read what others have made, so they are confined to writing in the store: the folder around that of the logs which
+    ``log_path`` names (:meth:`workbench.store.Store.log_path`).
+    """
+
+    def __init__(
+        self, log_path: Callable[[str], Path], cancel: threading.Event | None = None, *, confined: bool = True
+    ) -> None:
         self._log_path = log_path
         self._cancel = cancel
+        self._confined = confined
         self._workers: dict[str, Worker] = {}
 
     def __enter__(self) -> Self:
@@ -220,7 +242,9 @@ class Pool:
         if name not in self._workers:
             # a GPU must never be touched by work that is meant for the CPU
             env = {"CUDA_VISIBLE_DEVICES": "-1"}
-            self._workers[name] = Worker(self._log_path(name), env=env, cancel=self._cancel)
+            log = self._log_path(name)
+            writable = [log.parent.parent] if self._confined else None
+            self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
         try:
             return self._workers[name].call(task, progress=progress, **arguments)
         except (WorkerError, Cancelled):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench import safety
+from workbench import safety_tensorflow as safety
 from workbench.errors import InputError, brief
 from workbench.formats import Runner, check_dtype, natural, quiet
 from workbench.records import Model, TensorSpec
