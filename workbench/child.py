@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from workbench import benchmark, confine
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
@@ -272,16 +272,16 @@ def _listen(read_fd: int, commands: queue.SimpleQueue[bytes]) -> None:
     with os.fdopen(read_fd, "rb") as pipe:
         for line in pipe:
             commands.put(line)
-    _remove(os.environ.get("WORKBENCH_SCRATCH", ""))
-    os._exit(0)
+    _leave()
 
 
-def _remove(scratch: str) -> None:
-    """Remove this process's temporary files; the main thread may be writing one at this very moment."""
+def _leave() -> NoReturn:
+    """The parent is gone: remove this process's temporary files, one of which another thread may be writing, and end."""
+    scratch = os.environ.get("WORKBENCH_SCRATCH", "")
     for _ in range(REMOVALS):
-        if not scratch or not os.path.lexists(scratch):
-            return
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch and os.path.lexists(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(0)
 
 
 def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
@@ -333,8 +333,11 @@ def _print_traceback() -> None:
 
 def _send(write_fd: int, message: dict[str, Any]) -> None:
     line = json.dumps(message).encode() + b"\n"
-    while line:
-        line = line[os.write(write_fd, line) :]
+    try:
+        while line:
+            line = line[os.write(write_fd, line) :]
+    except BrokenPipeError:  # seen here before the watchdog saw it
+        _leave()
 
 
 if __name__ == "__main__":
