@@ -151,6 +151,19 @@ def test_a_workers_temporary_files_go_with_it(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [log]
 
 
+def test_a_worker_that_cannot_answer_removes_its_files_too(tmp_path):
+    """It notices that its parent is gone by the answer that nobody reads, before the watchdog does."""
+    with Worker(tmp_path / "log") as worker:
+        worker.call("hello", modules=["json"])
+        scratch = Path(worker._scratch)
+        assert scratch.is_dir()
+        os.close(worker._read)
+        worker._read = -1
+        worker.send("hello", modules=["json"])
+        worker.process.wait(timeout=ENDS_WITHIN_S)
+        assert not scratch.exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_a_crash_leaves_no_core_file(worker):
     worker.call("hello", modules=[])
