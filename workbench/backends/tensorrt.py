@@ -35,9 +35,16 @@ class TensorRT:
         "workspace": "upper limit of the workspace memory pool",
         "batches": "range of the optimization profile",
     }
-    without = {"threads": "the engine runs on a GPU"}
+    without = {
+        "threads": "the engine runs on a GPU",
+        "tf32": "not yet",
+        "cuda_graph": "its engines are not run yet",
+        "streams": "its engines are not run yet",
+        "build_options": "not yet",
+    }
+    devices = {"": "cuda:0"}
 
-    def status(self) -> Availability:
+    def status(self, mode: str = "") -> Availability:  # noqa: ARG002 - the contract
         if find_spec("tensorrt_rtx") is None:
             return no("the package 'tensorrt-rtx-cu13' is not installed", 'pip install "inference-workbench[rtx]"')
         return YES
