@@ -218,8 +218,7 @@ class Pool:
     def call(self, name: str, task: str, *, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
         """Run a task in the worker called ``name``; errors as in :meth:`Worker.receive`."""
         if name not in self._workers:
-            # a GPU must never be touched by work that is meant for the CPU
-            env = {"CUDA_VISIBLE_DEVICES": "-1"}
+            env = {} if name == GPU_BUILDER else NO_GPU
             self._workers[name] = Worker(self._log_path(name), env=env, cancel=self._cancel)
         try:
             return self._workers[name].call(task, progress=progress, **arguments)
@@ -232,6 +231,12 @@ class Pool:
             worker.close()
         self._workers.clear()
 
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+"""A GPU must never be touched by work that is meant for the CPU."""
+
+GPU_BUILDER = "cuda"
+"""The one task worker that sees the GPU."""
 
 QUIET_ENV = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
