@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import NodeProto, TensorProto, helper, numpy_helper, save
 from record import ROOT
 
 from workbench import open_model
@@ -28,6 +28,76 @@ def chain(path: Path, layers: int, width: int) -> Path:
     graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
     return path
+
+
+class _Net:
+    """Convolutions with ReLU and residual sums on images of the layout [n, channels, height, width], random weights."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
+        self._draw = np.random.default_rng(0)
+
+    def add(self, op: str, *inputs: str, **attributes: object) -> str:
+        name = f"{op.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def weight(self, *shape: int, gain: float = 2.0) -> str:
+        """Scaled as by He et al. (2015), so that values neither grow nor vanish."""
+        scale = np.float32((gain / np.prod(shape[1:])) ** 0.5) if len(shape) > 1 else np.float32(0.01)
+        name = f"w{len(self.weights)}"
+        values = self._draw.standard_normal(shape, dtype=np.float32) * scale
+        self.weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def conv(self, x: str, channels: tuple[int, int], kernel: int, stride: int = 1, gain: float = 2.0) -> str:
+        weight, bias = self.weight(channels[1], channels[0], kernel, kernel, gain=gain), self.weight(channels[1])
+        edge = kernel // 2
+        return self.add(
+            "Conv", x, weight, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[edge] * 4, group=1
+        )
+
+    def saved(self, path: Path, image: tuple[int, int, int], result: str, classes: int) -> Path:
+        ends = [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *image]),
+            helper.make_tensor_value_info(result, TensorProto.FLOAT, ["n", classes]),
+        ]
+        graph = helper.make_graph(self.nodes, "net", ends[:1], ends[1:], self.weights)
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+        return path
+
+
+def resnet50(path: Path) -> Path:
+    """The layers of ResNet-50 (He et al. 2016, with the stride in the 3 × 3 convolution): 25.5 million parameters, folded
+    batch normalization, 224 × 224 images, random weights.
+    """
+    net = _Net()
+    x = net.add("Relu", net.conv("image", (3, 64), 7, 2))
+    x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    wide = 64
+    for stage, (blocks, inner) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512))):
+        for block in range(blocks):
+            stride = 2 if block == 0 and stage else 1
+            y = net.add("Relu", net.conv(x, (wide, inner), 1))
+            y = net.add("Relu", net.conv(y, (inner, inner), 3, stride))
+            y = net.conv(y, (inner, 4 * inner), 1, gain=0.2)  # so that sixteen sums do not add up to large values
+            x = net.conv(x, (wide, 4 * inner), 1, stride, gain=1.0) if block == 0 else x
+            x, wide = net.add("Relu", net.add("Add", x, y)), 4 * inner
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    x = net.add("Gemm", x, net.weight(1000, wide, gain=1.0), net.weight(1000), transB=1)
+    return net.saved(path, (3, 224, 224), x, 1000)
+
+
+def small_cnn(path: Path) -> Path:
+    """Five convolutions and a dense layer on 28 × 28 images, as large as the demo."""
+    net = _Net()
+    x, wide = "image", 1
+    for channels, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
+        x, wide = net.add("Relu", net.conv(x, (wide, channels), 3, stride)), channels
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    x = net.add("Gemm", x, net.weight(10, wide, gain=1.0), net.weight(10), transB=1)
+    return net.saved(path, (1, 28, 28), x, 10)
 
 
 def store_with_demo(folder: Path) -> Store:

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from workbench import backends, cuda
 from workbench.sources import demo_model
 from workbench.store import Store
 from workbench.worker import Pool
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+NO_GPU_TESTS = next((able.reason for able in (cuda.here(), backends.get("onnxruntime").status("cuda")) if not able), "")
+collect_ignore = ["gpu"] if NO_GPU_TESTS else []
+
+
+def pytest_report_header() -> list[str]:
+    return [f"tests/gpu is left out: {NO_GPU_TESTS}"] if NO_GPU_TESTS else []
 
 
 @pytest.fixture(scope="session")

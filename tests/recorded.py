@@ -12,9 +12,11 @@ import numpy as np
 from workbench.records import (
     Accuracy,
     Block,
+    DeviceFacts,
     EngineRecord,
     EngineSpec,
     Failure,
+    GpuState,
     Machine,
     Model,
     Precision,
@@ -148,6 +150,27 @@ def measured(label: str, batch: int = 1, *, median_ms: float = 1.0, right: int |
         accuracy=accuracy(right),
     )
     return replace(row, **changes)
+
+
+def on_gpu(label: str, batch: int = 1, **changes: Any) -> Result:
+    """A finished row of a GPU; ``changes`` as in :func:`measured`, and ``graph_note`` and ``throttled``."""
+    note, throttled = changes.pop("graph_note", ""), changes.pop("throttled", ())
+    facts = DeviceFacts(
+        device="cuda:0, NVIDIA H100 80GB HBM3",
+        copy_in_ns=(5_000, 6_000, 7_000),
+        compute_ns=(60_000, 61_000, 90_000),
+        copy_out_ns=(4_000, 4_000, 4_000),
+        memory_bytes=606 * 2**20,
+        memory_basis="NVML, this process with its CUDA context",
+        graph=not note,
+        graph_note=note,
+    )
+    row = measured(label, batch, timing_device=facts, **changes)
+    assert row.timing
+    assert row.engine
+    state = GpuState(1980, 2619, 312.0, 41, throttled)
+    blocks = tuple(replace(block, gpu=state) for block in row.timing.blocks)
+    return replace(row, timing=replace(row.timing, blocks=blocks), engine=replace(row.engine, device="cuda:0"))
 
 
 def failed(label: str, batch: int = 1, message: str = "This CPU has no kernel for bf16 convolution.") -> Result:

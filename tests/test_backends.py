@@ -65,7 +65,7 @@ def test_an_unknown_backend_lists_those_that_exist():
     assert str(caught.value) == (
         "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
         "litert, litert:float16, litert:dynamic, "
-        "onnxruntime, openvino, tensorrt, tensorrt:rtx, tensorrt:lean, tftrt."
+        "onnxruntime, onnxruntime:cuda, openvino, tensorrt, tensorrt:rtx, tensorrt:lean, tftrt."
     )
 
 
@@ -73,9 +73,10 @@ def test_status_imports_no_engine_library():
     code = """
 import sys
 from workbench import backends
-for name in backends.names():
-    backends.get(name).status()
-print([m for m in ("tensorflow", "ai_edge_litert", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnx", "numpy") if m in sys.modules])
+for address in backends.addresses():
+    name, _, mode = address.partition(":")
+    backends.get(name).status(mode)
+print([m for m in ("tensorflow", "ai_edge_litert", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnx", "numpy", "pycuda", "pynvml", "cuda") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -64,3 +64,22 @@ def test_every_variant_takes_part_in_every_round_in_changing_order():
     assert all(sorted(places) == [0, 1, 2, 3] for _, places in rounds)
     assert len({tuple(places) for _, places in rounds}) > 3
     assert rounds == list(benchmark.order(4, 10, seed=3))
+
+
+def test_a_devices_own_time_is_kept_instead_of_this_clocks():
+    told = iter(range(1000, 10_000))
+    block = benchmark.timed_block(lambda: next(told), 0.0001, device=True)
+    assert block.samples_ns == list(range(block.samples_ns[0], block.samples_ns[0] + len(block.samples_ns)))
+    assert block.samples_ns[0] > 1000  # the untimed calls at the beginning were not kept
+
+
+def test_a_block_makes_as_many_calls_as_it_must():
+    assert len(benchmark.timed_block(lambda: time.sleep(0.001), 0.001, min_calls=12).samples_ns) == 12
+
+
+def test_what_comes_after_the_last_call_is_asked_for_once():
+    calls = []
+    block = benchmark.timed_block(lambda: calls.append("call"), 0.001, after=lambda: calls.append("after") or "state")
+    assert block.after == "state"
+    assert calls[-1] == "after"
+    assert calls.count("after") == 1

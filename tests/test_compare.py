@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import recorded
-from recorded import block, engine, failed, measured, results, sweep, timing
+from recorded import block, engine, failed, measured, on_gpu, results, sweep, timing
 
 from workbench.compare import COLUMNS, TERMINAL_WIDTH, comparison, display_table, speedup_text, table, text_table
 from workbench.errors import InputError
@@ -278,3 +278,49 @@ def test_variants_without_a_number_come_last_and_batches_stay_together():
 def test_a_status_that_is_no_result_shows_in_the_note():
     row = replace(measured(PEER), status=Status.CANCELLED, timing=None, accuracy=None)
     assert display_table(results([row])).data["note"].iloc[0] == "cancelled"
+
+
+def test_rows_of_a_gpu_say_so_and_a_ratio_across_devices_too():
+    rows = [
+        measured(BASE, median_ms=2),
+        on_gpu("onnxruntime:cuda fp32"),
+        on_gpu("onnxruntime:cuda fp16", throttled=("power cap",)),
+    ]
+    compared = comparison(results(rows))
+    assert [row.across for row in compared.rows] == ["", "cpu", "cpu"]
+    frame = table(results(rows))
+    assert list(frame["device"]) == ["cpu", "cuda:0", "cuda:0"]
+    across = "the ratio is across devices: cuda:0 here, cpu for the baseline"
+    told = "CUDA graph; copies in 0.006 ms, computes 0.061 ms, copies out 0.004 ms; GPU memory 606 MiB; clock 1,980 MHz"
+    assert list(frame["note"]) == [
+        "",
+        f"{across}; {told}",
+        f"{across}; {told}; clocks held down by power cap in 12 of 12 blocks",
+    ]
+    assert "cuda:0" in text_table(results(rows))
+    within = comparison(results(rows[1:], baseline="onnxruntime:cuda fp32"))
+    assert [row.across for row in within.rows] == ["", ""]
+
+
+def test_without_a_gpu_there_is_no_column_of_devices():
+    assert "device" not in display_table(results([measured(BASE)])).data.columns
+
+
+def test_a_graph_that_was_given_up_is_announced():
+    label = "onnxruntime:cuda fp32"
+    (note,) = table(results([on_gpu(label, graph_note="the run could not be captured")], baseline=label))["note"]
+    assert note.startswith("no CUDA graph: the run could not be captured; ")
+
+
+def test_several_calls_in_flight_have_no_latency():
+    row = on_gpu("onnxruntime:cuda fp32", timing_streams=4, timing_calls=400)
+    (cells,) = table(results([row], baseline=row.spec.label)).to_dict("records")
+    assert "4 calls in flight: times are between two answers, not latencies" in cells["note"]
+    assert math.isnan(cells["p99 ms"])
+    assert cells["samples/s"] > 0
+
+
+def test_a_protocol_of_trtexec_takes_an_actual_sample_as_percentile():
+    (row,) = [on_gpu("onnxruntime:cuda fp32", timing_protocol="trtexec-11", timing_calls=3)]
+    assert row.timing.percentile_s(99) in row.timing.samples_s
+    assert on_gpu("onnxruntime:cuda fp32", timing_calls=3).timing.percentile_s(99) is None

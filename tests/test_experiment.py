@@ -4,7 +4,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.experiment import PARAMETERS, Experiment
-from workbench.records import Calibration
+from workbench.records import Calibration, Region, Wait
 
 
 def test_lists_come_as_text_numbers_or_sequences():
@@ -27,6 +27,15 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
         ({"threads": True}, "'threads' must be a whole number; found true."),
         ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0."),
+        ({"tf32": "maybe"}, "'tf32' must be true or false; found \"maybe\"."),
+        ({"cuda_graph": 2}, "'cuda_graph' must be true or false; found 2."),
+        ({"streams": 0}, "'streams' must be at least 1; found 0. Choose a larger number."),
+        ({"streams": 65}, "'streams' must be at most 64; found 65. Choose for example 4."),
+        ({"protocol": "trtexec"}, "Unknown value 'trtexec' for 'protocol'. Choose from: trtexec-10, trtexec-11."),
+        (
+            {"build_options": "re fit"},
+            "'build_options' are names of letters, digits and _ . = -; found \"re fit\". Separate several by commas.",
+        ),
         ({"measure_s": -1}, "'measure_s' must be above 0 seconds; found -1.0. Choose for example 1.0."),
     ],
 )
@@ -76,3 +85,32 @@ def test_python_call_makes_the_same_experiment():
     workbench = type("W", (), {"Experiment": Experiment, "run": staticmethod(made.append)})
     eval(experiment.python_call(), {"workbench": workbench})
     assert made == [experiment]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("false", False), ("False", False), ("0", False), ("yes", True), (True, True), (1, True)]
+)
+def test_truth_comes_as_text_too(text, value):
+    assert Experiment(tf32=text).tf32 is value
+    assert Experiment(cuda_graph=text).variants()[0].cuda_graph is value
+
+
+def test_settings_of_gpus_reach_the_variants():
+    asked = Experiment(tf32="false", cuda_graph=True, streams="4", build_options="refit,strip=1")
+    assert asked.build_options == ("refit", "strip=1")
+    spec = asked.variants()[0]
+    assert (spec.tf32, spec.cuda_graph, spec.streams, spec.build_options) == (False, True, 4, ("refit", "strip=1"))
+    assert Experiment(**asked.parameters()) == asked
+
+
+def test_a_protocol_sets_what_trtexec_sets():
+    own = {"region": "compute", "measure_s": 0.1, "rounds": 4}
+    for version, graph, wait, copies in (("10", False, Wait.BLOCK, True), ("11", True, Wait.SPIN, False)):
+        asked = Experiment(protocol=f"trtexec-{version}", cuda_graph=not graph, **own)
+        plan = asked.plan
+        assert (plan.region, plan.wait, plan.copies) == (Region.DEVICE, wait, copies)
+        assert plan.rounds * plan.block_s == pytest.approx(3)
+        assert plan.warm_up_s == 0.2
+        assert plan.rounds * plan.min_calls >= 10
+        assert {spec.cuda_graph for spec in asked.variants()} == {graph}
+    assert Experiment(**own).plan.region == Region.COMPUTE

@@ -83,6 +83,11 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         region="compute",
         measure_s=0.5,
         rounds=7,
+        tf32=False,
+        cuda_graph=True,
+        streams=4,
+        build_options=("refit", "strip"),
+        protocol="trtexec-10",
         baseline="onnxruntime fp32",
         seed=3,
     )
@@ -387,3 +392,20 @@ def test_show_without_a_person_prints_a_line_per_step(
     for part in ("model", "not possible", "failures", "work", "repeat"):
         view.display(part)
     assert NOTHING_YET not in capsys.readouterr().out
+
+
+def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> None:
+    for name in ("tf32", "cuda_graph", "streams"):
+        assert control(panel, name).disabled
+        assert "none of the chosen backends runs on a GPU" in panel._form._hints[name].value
+
+
+def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
+    assert not control(panel, "region").disabled
+    control(panel, "protocol").value = "trtexec-11"
+    for name in ("region", "measure_s", "cuda_graph"):
+        assert control(panel, name).disabled
+        assert "trtexec-11 decides this" in panel._form._hints[name].value
+    control(panel, "protocol").value = ""
+    assert not control(panel, "region").disabled
+    assert not control(panel, "measure_s").disabled

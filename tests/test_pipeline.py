@@ -10,17 +10,20 @@ import signal
 import threading
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import model_zoo
 import numpy as np
 import psutil
 import pytest
+import recorded
 from onnx import helper
 
+from workbench import pipeline
 from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.pipeline import run
-from workbench.records import Event, Results, Status
+from workbench.records import EngineSpec, Event, Results, Status
 from workbench.store import Store
 
 ROUNDS = 6
@@ -310,3 +313,14 @@ def test_the_demo_is_compared_with_tensorflow(store_root: Path) -> None:
     assert done["onnxruntime int8 @1"].accuracy.agreement > 0.95
     again = run(dataclasses.replace(asked, model="demo", data="digits"), store=Store(store_root))
     assert counts(again) == (0, 0, 0, 3, 6, 3)
+
+
+def test_settings_of_gpus_change_nothing_for_engines_on_the_cpu() -> None:
+    def planned(address: str, **more: Any) -> EngineSpec:
+        return pipeline.plan(Experiment(backends=address, precisions="fp32", **more), recorded.model())[0].spec
+
+    changed: dict[str, Any] = {"tf32": False, "cuda_graph": True, "streams": 4, "build_options": ("refit",)}
+    for address in ("onnxruntime", "openvino", "tensorflow:xla", "litert"):
+        assert planned(address, **changed) == planned(address)
+    spec = planned("onnxruntime:cuda", **changed)
+    assert (spec.tf32, spec.cuda_graph, spec.streams, spec.build_options) == (False, True, 4, ())

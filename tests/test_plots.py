@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from recorded import PEERS, accuracy, block, failed, measured, results, sweep, timing
 
 from workbench import canvas, plots
+from workbench.experiment import Experiment
 from workbench.records import Region, TimingPlan
 
 BASE = "tensorflow fp32"
@@ -236,3 +237,29 @@ def test_numbers_on_log_axes_are_plain():
     labels = {ax.xaxis.get_major_formatter()(value, 0) for value in (0.1, 1, 1000)}
     assert labels == {"0.1", "1", "1,000"}
     assert math.log10(ax.get_xlim()[1]) > math.log10(5000)
+
+
+def test_headings_tell_devices_apart():
+    rows = [
+        measured(BASE),
+        recorded.on_gpu("onnxruntime:cuda fp32"),
+        recorded.on_gpu("onnxruntime:cuda fp16", timing_streams=4),
+    ]
+    for figure in plots.figures(results(rows)).values():
+        about = figure.texts[1].get_text().replace("\n", " ")
+        assert (
+            "; DIFFERENT DEVICES: tensorflow fp32 on cpu; onnxruntime:cuda fp32, onnxruntime:cuda fp16 on cuda:0 ("
+            in about
+        )
+        assert "CUDA graph, TF32 allowed; CUDA graph, 4 calls in flight, times are between two answers" in about
+    assert "Up to 4 calls are in flight" in plots.figures(results(rows))["throughput"].texts[-1].get_text()
+    alone = results(rows[1:2], baseline="onnxruntime:cuda fp32")
+    about = plots.figures(alone)["latency"].texts[1].get_text().replace("\n", " ")
+    assert about.endswith("; on cuda:0 (CUDA graph, TF32 allowed)")
+
+
+def test_a_protocol_stands_in_the_heading():
+    plan = Experiment(protocol="trtexec-10").plan
+    figure = plots.figures(replace(results([recorded.on_gpu("onnxruntime:cuda fp32")]), plan=plan))["latency"]
+    about = figure.texts[1].get_text().replace("\n", " ")
+    assert "copies in, launches and copies out, each between two CUDA events), by trtexec-10 (block wait)" in about

@@ -49,3 +49,12 @@ def test_ratio_interval_covers_no_difference_in_19_of_20_cases():
         _, low, high = stats.ratio_interval(np.exp(draw.standard_t(2, 12) * 0.05))
         covered += low <= 1 <= high
     assert covered / trials >= 0.94  # exact coverage is 96.1 %; heavy tails do not lower it
+
+
+def test_the_percentile_of_trtexec_counts_in_single_precision():
+    samples = np.arange(100.0)[::-1]
+    # with doubles p90 would leave out nine and p99 one
+    assert [stats.trtexec_percentile(samples, percent) for percent in (90, 95, 99)] == [89, 94, 99]
+    assert stats.trtexec_percentile(samples, 50) == 49.5
+    assert stats.trtexec_percentile(np.array([3.0]), 99) == 3
+    assert stats.trtexec_percentile(np.array([1.0, 2.0]), 1) == 1

@@ -10,7 +10,7 @@ import gc
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SETTLE_LIMIT_S = 0.5
 SETTLE_STEP_S = 0.003
@@ -30,6 +30,7 @@ class BlockTimes(NamedTuple):
     cpu_s: float
     wall_s: float
     quiet: bool
+    after: Any  # what ``after`` returned
 
 
 def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
@@ -64,8 +65,18 @@ def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
             return durations
 
 
-def timed_block(call: Callable[[], object], seconds: float) -> BlockTimes:
-    """Time call after call for ``seconds``, at least one; then wait until the library's own threads sleep.
+def timed_block(
+    call: Callable[[], Any],
+    seconds: float,
+    *,
+    min_calls: int = MIN_CALLS,
+    device: bool = False,
+    after: Callable[[], Any] = lambda: None,
+) -> BlockTimes:
+    """Time call after call for ``seconds``, at least ``min_calls``; then wait until the library's own threads sleep.
+
+    With ``device`` a call returns the nanoseconds that a GPU counted, and those are kept instead of this clock's.
+    ``after`` is called as soon as the last call was timed.
 
     A few untimed calls come first, because another variant has just used the caches. The garbage collector is off
     while the clock runs. CPU time is the whole process's, so it shows how many threads were really at work.
@@ -84,17 +95,18 @@ def timed_block(call: Callable[[], object], seconds: float) -> BlockTimes:
         cpu = time.process_time()
         began = end = clock()
         until = began + int(seconds * 1e9)
-        while end < until or len(samples) < MIN_CALLS:
+        while end < until or len(samples) < min_calls:
             start = clock()
-            call()
+            told = call()
             end = clock()
-            keep(end - start)
+            keep(told if device else end - start)
         wall_s = (end - began) * 1e-9
         cpu_s = time.process_time() - cpu
     finally:
         if collecting:
             gc.enable()
-    return BlockTimes(samples, cpu_s, wall_s, settle())
+    found = after()
+    return BlockTimes(samples, cpu_s, wall_s, settle(), found)
 
 
 def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from workbench.compare import plain_name, shortened, variant_name
-from workbench.records import Precision, Region
+from workbench.records import CPU, Precision, Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from workbench.records import Results
+    from workbench.records import Result, Results
 
 WIDTH_IN = 10.0
 NAME = 36  # characters of a variant's name
@@ -33,6 +33,7 @@ PRECISIONS = {
 REGIONS = {
     Region.HOST_TO_HOST: "host to host (arrays in, arrays out)",
     Region.COMPUTE: "compute only (inputs already in place)",
+    Region.DEVICE: "device only (between two CUDA events around the launches)",
 }
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -100,8 +101,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 def page(results: Results, what: str, height_in: float, notes: Sequence[str]) -> Figure:
     """An empty figure with room below its heading for ``height_in`` inches of axes, and notes at its foot."""
     threads = sorted({row.spec.threads for row in results.measured})
-    region = REGIONS[results.plan.region]
-    about = f"{results.machine.label}; {region}; threads: {', '.join(map(str, threads))}"
+    about = f"{results.machine.label}; {enclosed(results)}; threads: {', '.join(map(str, threads))}{devices(results)}"
     lines = fitted(about, 8.5)
     title = fitted(f"{what} · {shortened(results.model.name, 72)}", 13, "bold")
     top, foot = 0.16 + 0.25 * len(title), 0.1 + 0.17 * len(notes)
@@ -115,6 +115,45 @@ def page(results: Results, what: str, height_in: float, notes: Sequence[str]) ->
     fig.text(0.012, 1 - top / total, "\n".join(lines), va="top", **small)
     fig.text(0.012, 0.06 / total, "\n".join(notes), va="bottom", **small)
     return cast("Figure", fig)
+
+
+def enclosed(results: Results) -> str:
+    """What one timed call encloses, and under whose protocol."""
+    plan = results.plan
+    region = REGIONS[plan.region]
+    if plan.copies:
+        region = "device only (copies in, launches and copies out, each between two CUDA events)"
+    return f"{region}, by {plan.protocol} ({plan.wait} wait)" if plan.protocol else region
+
+
+def devices(results: Results) -> str:
+    """Which variants ran where, and how on a GPU; empty where all ran on the CPU."""
+    rows = [row for row in results.measured if row.timing]
+    found = {
+        row.device: dict.fromkeys(variant_name(each.spec) for each in rows if each.device == row.device) for row in rows
+    }
+    if not set(found) - {CPU}:
+        return ""
+    several = len(found) > 1
+    parts = []
+    for device, names in found.items():
+        here = [row for row in rows if row.device == device]
+        ways = dict.fromkeys(_way(row) for row in here)
+        how = f" ({'; '.join(way for way in ways if way)})" if any(ways) else ""
+        parts.append(f"{', '.join(names)} on {device}{how}" if several else f"on {device}{how}")
+    return ("; DIFFERENT DEVICES: " if several else "; ") + "; ".join(parts)
+
+
+def _way(row: Result) -> str:
+    timing = row.timing
+    if timing is None or timing.device is None:
+        return ""
+    ways = ["CUDA graph"] if timing.device.graph else []
+    if timing.streams > 1:
+        ways.append(f"{timing.streams} calls in flight, times are between two answers")
+    if row.spec.precision == Precision.FP32:
+        ways.append("TF32 allowed" if row.spec.tf32 else "no TF32")
+    return ", ".join(ways)
 
 
 @cache

@@ -24,8 +24,18 @@ from typing import Any, NoReturn
 
 from workbench import benchmark, confine
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
-from workbench.protocols import Progress, Session, Source
-from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Region, TensorSpec, from_json, to_json
+from workbench.protocols import GpuSession, Progress, Session, Source
+from workbench.records import (
+    Calibration,
+    EngineRecord,
+    EngineSpec,
+    Model,
+    Region,
+    TensorSpec,
+    Wait,
+    from_json,
+    to_json,
+)
 
 REMOVALS = 5
 
@@ -35,6 +45,7 @@ class Engine:
 
     session: Session | None = None
     call: Callable[[], object] | None = None
+    device_clock = False  # the call returns what the GPU counted
 
 
 def hello(progress: Progress, modules: list[str]) -> dict[str, Any]:
@@ -137,23 +148,64 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
     return {"load_s": time.perf_counter() - began}
 
 
-def prepare_timing(progress: Progress, samples: str, batch: int, region: str, warm_up_s: float) -> Any:
-    """Stage inputs of this batch size and warm up until stable."""
+def prepare_timing(
+    progress: Progress,
+    samples: str,
+    batch: int,
+    region: str,
+    warm_up_s: float,
+    wait: str = Wait.SPIN,
+    copies: bool = False,
+) -> Any:
+    """Stage inputs of this batch size and warm up until stable; ``wait`` and ``copies`` are for GPU sessions."""
     from workbench.samples import load_samples
 
     session = _session()
     feeds = load_samples(Path(samples)).feeds(0, batch)
     progress(f"warm up at batch {batch}")
     with during("run", f"batch {batch}", RunError):
-        Engine.call = session.stage(feeds) if region == Region.COMPUTE else lambda: session.run(feeds)
-        return {"warm_up_ns": benchmark.warm_up(Engine.call, warm_up_s), "quiet": benchmark.settle()}
+        Engine.call = _timed(session, feeds, Region(region), Wait(wait), copies)
+        Engine.device_clock = region == Region.DEVICE
+        warm_up_ns = benchmark.warm_up(Engine.call, warm_up_s)
+        _gpu_state()
+        return {"warm_up_ns": warm_up_ns, "quiet": benchmark.settle()}
 
 
-def block(progress: Progress, seconds: float) -> Any:  # noqa: ARG001 - every task takes progress; a block must not spend time on it
+def _timed(session: Session, feeds: dict[str, Any], region: Region, wait: Wait, copies: bool) -> Callable[[], object]:
+    if isinstance(session, GpuSession):
+        return session.timed(feeds, region, wait=wait, copies=copies)
+    if region == Region.DEVICE:
+        raise RunError("The device region is a GPU's own clock, and this engine runs on the CPU. Use another region.")
+    return session.stage(feeds) if region == Region.COMPUTE else lambda: session.run(feeds)
+
+
+def _gpu_state() -> Any:
+    """The GPU as it is now; then nothing is left in flight on it."""
+    if not isinstance(Engine.session, GpuSession):
+        return None
+    state = Engine.session.state()
+    Engine.session.drain()
+    return to_json(state) if state else None
+
+
+def block(progress: Progress, seconds: float, min_calls: int = 1) -> Any:  # noqa: ARG001 - every task takes progress; a block must not spend time on it
     if Engine.call is None:
         raise RunError("A block was asked for before any input was staged.")
     with during("run", "a timed block", RunError):
-        return benchmark.timed_block(Engine.call, seconds)._asdict()
+        times = benchmark.timed_block(
+            Engine.call, seconds, min_calls=min_calls, device=Engine.device_clock, after=_gpu_state
+        )
+    answer = times._asdict()
+    return {"gpu": answer.pop("after"), **answer}
+
+
+def device(progress: Progress) -> Any:  # noqa: ARG001
+    """What a GPU session tells of the inputs that were staged last; ``None`` for an engine on the CPU."""
+    session = _session()
+    if not isinstance(session, GpuSession) or Engine.call is None:
+        return None
+    with during("run", "the parts of a call", RunError):
+        return to_json(session.facts())
 
 
 def peak(progress: Progress) -> Any:  # noqa: ARG001
@@ -212,7 +264,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, prepare_timing, block, peak, evaluate,
+        open_engine, prepare_timing, block, device, peak, evaluate,
     )
 }  # fmt: skip
 

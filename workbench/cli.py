@@ -32,7 +32,12 @@ HELP = {
     "calibration_samples": "how many samples calibrate INT8",
     "optimization_level": "-1: the library's default; ONNX Runtime 0 to 3, TensorRT 0 to 5",
     "workspace_mib": "workspace limit in MiB where a backend has one; 0: automatic",
-    "region": '"host-to-host" (NumPy in, NumPy out) or "compute" (inputs in place)',
+    "tf32": "true or false: FP32 matrix products on an NVIDIA GPU may round their inputs to TF32",
+    "cuda_graph": "true or false: record the launches of one run on an NVIDIA GPU and replay them",
+    "streams": "calls in flight at once on an NVIDIA GPU; with several, throughput is measured and latency is not",
+    "build_options": "options of a backend by name, comma-separated; empty: none",
+    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say',
+    "region": '"host-to-host" (NumPy in, NumPy out), "compute" (inputs in place) or "device" (the GPU\'s own clock)',
     "measure_s": "seconds of measuring per variant and batch",
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
@@ -196,7 +201,8 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
 
 PACKAGES = (
     ("tensorflow-cpu", "tensorflow"), ("keras",), ("tf2onnx",), ("onnx",), ("onnxruntime", "onnxruntime-gpu"),
-    ("openvino",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",), ("jupyterlab",), ("ipywidgets",),
+    ("openvino",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",),
+    ("cuda-bindings",), ("nvidia-ml-py",), ("jupyterlab",), ("ipywidgets",),
     ("matplotlib",), ("pandas",), ("papermill",),
 )  # fmt: skip
 
@@ -221,10 +227,14 @@ def _doctor(options: argparse.Namespace) -> int:
     for names in PACKAGES:
         print(f"  {names[0]:20}{version_of(*names) or '–'}")
     print("\nbackends")
-    for name in backends.names():
+    for address in backends.addresses():
+        name, _, mode = address.partition(":")
         backend = backends.get(name)
-        state = backend.status()
-        print(f"  {backend.title:20}{'ready' if state else 'not ready: ' + state.reason}")
+        if mode and mode not in backend.devices:
+            continue  # it needs no more than the plain one
+        state = backend.status(mode)
+        title = f"{backend.title} {mode}".strip()
+        print(f"  {title:20}{'ready' if state else 'not ready: ' + state.reason}")
         if not state and state.fix:
             print(f"  {'':20}fix: {state.fix}")
     if not any(backends.get(name).status() for name in backends.names()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workbench import stats
 from workbench.errors import InputError
-from workbench.records import Comparison, Result, Row, Status, Verdict
+from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "variant",
     "batch",
+    "device",
     "status",
     "p50 ms",
     "p90 ms",
@@ -47,7 +48,7 @@ COLUMNS = (
     "note",
 )
 WHOLE = ("batch", "fixed", "broken")
-WORDS = ("variant", "status", "verdict", "asked", "built", "note")
+WORDS = ("variant", "device", "status", "verdict", "asked", "built", "note")
 WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "note")
 """Left out where the table has to fit a terminal."""
 ABSENT = "–"
@@ -87,7 +88,8 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
         elif reason := _mismatch(result, anchor):
             refused.append((result.row, reason))
         else:
-            rows.append(_judged(result, anchor))
+            across = anchor.device if anchor.device != result.device else ""
+            rows.append(replace(_judged(result, anchor), across=across))
     return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
 
 
@@ -113,7 +115,7 @@ def _missing_baseline(results: Results, name: str, batch: int) -> str:
 def _mismatch(result: Result, anchor: Result) -> str:
     """Why these two must not be compared, naming the key and both values; ``""`` where they may."""
     ours, theirs = _timing(result), _timing(anchor)
-    for key in ("group", "region", "batch"):
+    for key in ("group", "region", "batch", "protocol"):
         mine, base = getattr(ours, key), getattr(theirs, key)
         if mine != base:
             hint = " (not measured in turn with each other)" if key == "group" else ""
@@ -177,6 +179,7 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
     cells: dict[str, Any] = {
         "variant": result.spec.label,
         "batch": result.batch,
+        "device": result.device,
         "status": str(result.status),
         "asked": str(result.spec.precision),
         "verdict": str(row.verdict) if row else "",
@@ -184,7 +187,7 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         "note": _note(result, row, refused),
     }
     if timing := result.timing:
-        for percent in (50, 90, 95, 99):
+        for percent in (50, 90, 95, 99) if timing.streams == 1 else (50,):
             value = timing.percentile_s(percent)
             cells[f"p{percent} ms"] = None if value is None else value * 1e3
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}
@@ -211,9 +214,32 @@ def _note(result: Result, row: Row | None, refused: str) -> str:
         parts.append(f"not compared: {refused}")
     if row and row.why:
         parts.append(f"cannot tell: {row.why}")
-    if result.timing and (noisy := result.timing.noisy_blocks):
-        parts.append(f"{noisy} of {len(result.timing.blocks)} blocks were disturbed")
+    if row and row.across:
+        parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
+    if result.timing:
+        parts += _timing_notes(result.timing)
     return "; ".join(part.rstrip(". ") for part in parts)
+
+
+def _timing_notes(timing: Timing) -> list[str]:
+    parts = []
+    if timing.streams > 1:
+        parts.append(f"{timing.streams} calls in flight: times are between two answers, not latencies")
+    if device := timing.device:
+        parts += ["CUDA graph"] if device.graph else []
+        parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
+        copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
+        parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")
+        parts.append(f"GPU memory {device.memory_bytes / 2**20:,.0f} MiB")
+    if clocks := timing.sm_mhz:
+        parts.append(f"clock {' to '.join(f'{mhz:,}' for mhz in dict.fromkeys(clocks))} MHz")
+    blocks = len(timing.blocks)
+    parts += [
+        f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
+    ]
+    if noisy := timing.noisy_blocks:
+        parts.append(f"{noisy} of {blocks} blocks were disturbed")
+    return parts
 
 
 def display_table(results: Results, baseline: str = "") -> Styler:
@@ -308,9 +334,8 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     frame = pd.concat([frame[numbers], frame[~numbers]])
     rows = [_texts({str(name): value for name, value in row.items()}) for row in frame.to_dict("records")]
     shown = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["variant", "batch"], dtype="str")
-    empty = [
-        name for name in shown.columns if name not in ("variant", "batch") and shown[name].isin([ABSENT, ""]).all()
-    ]
+    nothing = {"device": ["", CPU]}
+    empty = [name for name in shown.columns[2:] if shown[name].isin(nothing.get(name, [ABSENT, ""])).all()]
     return shown.drop(columns=empty)
 
 
@@ -324,6 +349,7 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
     return {
         "variant": row["variant"],
         "batch": str(row["batch"]),
+        "device": row["device"],
         "p50 ms": digits(row["p50 ms"]),
         "speed-up": speedup_text(row["verdict"], row["speed-up"], row["low"], row["high"]),
         "p90 ms": digits(row["p90 ms"]),

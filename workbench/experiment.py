@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan
+from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
 MAX_BATCH = 65536
+MAX_STREAMS = 64
+MIN_ITERATIONS = 10
+TRTEXEC_S = 3.0
+PROTOCOLS = ("", "trtexec-10", "trtexec-11")
+"""Settings of others. Both of trtexec time the device for 3 s after a warm-up of 200 ms, with at least ten calls; version 10
+copies inputs and outputs in every call, waits asleep and replays no CUDA graph; version 11 leaves the copies out, spins
+and replays one. (NVIDIA/TensorRT, samples/common/sampleOptions; its calls overlap, and here they do not.)"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,11 @@ class Experiment:
     calibration_samples: int = 200
     optimization_level: int = -1
     workspace_mib: int = 0
+    tf32: bool = True
+    cuda_graph: bool = False
+    streams: int = 1
+    build_options: tuple[str, ...] = ()
+    protocol: str = ""
     region: str = "host-to-host"
     measure_s: float = 1.0
     rounds: int = 12
@@ -53,8 +66,12 @@ class Experiment:
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
             object.__setattr__(self, name, _listed(name, getattr(self, name), kind))
-        for name in ("threads", "calibration_samples", "optimization_level", "workspace_mib", "rounds", "seed"):
+        object.__setattr__(self, "build_options", _listed("build_options", self.build_options, str, empty=True))
+        whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed")
+        for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
+        for name in ("tf32", "cuda_graph"):
+            object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
         object.__setattr__(self, "measure_s", _number("measure_s", self.measure_s, float))
         object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
         self._check()
@@ -66,6 +83,13 @@ class Experiment:
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])
         choose("region", [self.region], list(Region))
+        choose("protocol", [self.protocol] if self.protocol else [], PROTOCOLS[1:])
+        for option in self.build_options:
+            if not re.fullmatch(r"[A-Za-z0-9_.=-]+", option):
+                raise InputError(
+                    f"'build_options' are names of letters, digits and _ . = -; found {json.dumps(option)}. "
+                    "Separate several by commas."
+                )
         for batch in self.batches:
             if not 1 <= batch <= MAX_BATCH:
                 raise InputError(
@@ -76,6 +100,7 @@ class Experiment:
             ("calibration_samples", 1),
             ("optimization_level", -1),
             ("workspace_mib", 0),
+            ("streams", 1),
             ("rounds", 1),
             ("seed", 0),
         ):
@@ -83,11 +108,26 @@ class Experiment:
                 raise InputError(
                     f"'{name}' must be at least {low}; found {getattr(self, name)}. Choose a larger number."
                 )
+        if self.streams > MAX_STREAMS:
+            raise InputError(f"'streams' must be at most {MAX_STREAMS}; found {self.streams}. Choose for example 4.")
         if not 0 < self.measure_s < float("inf"):
             raise InputError(f"'measure_s' must be above 0 seconds; found {self.measure_s}. Choose for example 1.0.")
 
     @property
     def plan(self) -> TimingPlan:
+        """How to measure; under a protocol its own region, time and way of waiting, whatever the fields say."""
+        if self.protocol:
+            old = self.protocol == "trtexec-10"
+            return TimingPlan(
+                region=Region.DEVICE,
+                rounds=self.rounds,
+                block_s=TRTEXEC_S / self.rounds,
+                seed=self.seed,
+                protocol=self.protocol,
+                copies=old,
+                wait=Wait.BLOCK if old else Wait.SPIN,
+                min_calls=-(-MIN_ITERATIONS // self.rounds),
+            )
         return TimingPlan(
             region=Region(self.region),
             rounds=self.rounds,
@@ -121,6 +161,10 @@ class Experiment:
             workspace_bytes=self.workspace_mib * 2**20 or None,
             calibration=Calibration(self.calibration) if int8 else None,
             calibration_samples=self.calibration_samples if int8 else 0,
+            tf32=self.tf32,
+            cuda_graph=self.protocol == "trtexec-11" if self.protocol else self.cuda_graph,
+            streams=self.streams,
+            build_options=self.build_options,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -161,15 +205,24 @@ def choose(what: str, asked: Iterable[str], valid: Iterable[str]) -> None:
             raise InputError(f"Unknown value '{value}' for '{what}'. Choose from: {', '.join(choices)}.")
 
 
-def _listed(name: str, value: Any, kind: type) -> tuple[Any, ...]:
+def _listed(name: str, value: Any, kind: type, *, empty: bool = False) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.strip("[]() ").split(",") if part.strip()]
     elif not isinstance(value, Iterable):
         value = [value]
     items = tuple(dict.fromkeys(_number(name, item, int) if kind is int else str(item) for item in value))
-    if not items:
+    if not items and not empty:
         raise InputError(f"'{name}' is empty. Give at least one value.")
     return items
+
+
+def _yes_or_no(name: str, value: Any) -> bool:
+    """A truth value, which papermill and the command line may give as text."""
+    found = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    text = str(value).strip().lower()
+    if text not in found:
+        raise InputError(f"'{name}' must be true or false; found {json.dumps(value, default=str)}.")
+    return found[text]
 
 
 def _number(name: str, value: Any, kind: type) -> Any:

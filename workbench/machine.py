@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,9 @@ TELLING_INSTRUCTIONS = (
     "i8mm",
     "sve",
 )
+
+
+NVIDIA = Path("/proc/driver/nvidia")
 
 
 @cache
@@ -83,15 +87,15 @@ def _memory_bytes() -> int:
 
 
 def _gpu() -> str:
-    """The NVIDIA driver's own list of GPUs; no CUDA context is made."""
-    folder = Path("/proc/driver/nvidia/gpus")
+    """The NVIDIA driver's own list of GPUs, and its version; no CUDA context is made."""
     try:
         models = [
             line.partition(":")[2].strip()
-            for gpu in sorted(folder.iterdir())
+            for gpu in sorted((NVIDIA / "gpus").iterdir())
             for line in (gpu / "information").read_text(encoding="utf-8").splitlines()
             if line.startswith("Model")
         ]
+        release = re.search(r" (\d+\.\d+[.\d]*) ", (NVIDIA / "version").read_text(encoding="utf-8"))
     except OSError:
         return ""
-    return ", ".join(models)
+    return ", ".join([*models, f"driver {release[1]}"] if models and release else models)

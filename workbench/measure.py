@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench import backends
+from workbench import backends, cuda
 from workbench.accuracy import score, told
 from workbench.benchmark import order
 from workbench.board import Board
@@ -19,8 +19,10 @@ from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import (
+    CPU,
     Accuracy,
     Block,
+    DeviceFacts,
     EngineRecord,
     Region,
     Result,
@@ -32,7 +34,7 @@ from workbench.records import (
 )
 from workbench.sources import Sources
 from workbench.store import Draft, Store, key_of
-from workbench.worker import Worker, thread_env
+from workbench.worker import NO_GPU, Worker, thread_env
 
 
 @dataclass
@@ -65,10 +67,15 @@ class Bench:
         """Start a worker per engine. Libraries are imported side by side; engines are then opened one at a time."""
         waiting: list[tuple[EngineRecord, Worker]] = []
         for engine in engines:
-            env = {"CUDA_VISIBLE_DEVICES": "-1", **thread_env(engine.spec.threads)}
+            modules = list(backends.get(engine.spec.backend).imports)
+            if engine.device == CPU:
+                env = NO_GPU | thread_env(engine.spec.threads)
+            else:
+                env = thread_env(engine.spec.threads)
+                modules += cuda.IMPORTS
             worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel)
             self._workers[engine.key] = (worker, {})
-            worker.send("hello", modules=list(backends.get(engine.spec.backend).imports))
+            worker.send("hello", modules=modules)
             waiting.append((engine, worker))
         self.board.say(f"starting {len(engines)} worker processes")
         for engine, worker in waiting:
@@ -116,7 +123,7 @@ def measure_and_score(
 
     ``reference`` is the engine that stands for the source model; without it nothing can be scored.
     """
-    region = Region(experiment.region)
+    region = experiment.plan.region
     samples = str(sources.samples_file(data.test))
     groups = _groups(board, experiment, data, region)
     missing = {} if not groups else {k: g for k, g in groups.items() if remeasure or not _recall(board, store, *g)}
@@ -169,6 +176,7 @@ def _groups(
                 engines=sorted(row.engine.key for row in rows if row.engine),
                 batch=batch,
                 plan=to_json(experiment.plan),
+                ways=sorted((row.spec.label, row.spec.cuda_graph, row.spec.streams) for row in rows),
                 samples=data.test.digest,
                 machine=to_json(machine),
             )
@@ -217,16 +225,16 @@ def _measure_group(bench: Bench, group: str, batch: int, samples: str, region: R
             if bench.get(key) is None:
                 continue  # failed in an earlier round
             try:
-                answer = turn.worker.call("block", seconds=plan.block_s)
+                answer = turn.worker.call("block", seconds=plan.block_s, min_calls=plan.min_calls)
             except Cancelled:
                 raise
             except WorkbenchError as error:
                 bench.drop(key, "measure", error)
                 continue
-            samples_ns, rested = tuple(answer.pop("samples_ns")), answer.pop("quiet")
-            quiet = rested and not disturbed
+            rested = answer["quiet"]
+            found = from_json(Block, answer | {"round": number, "position": position})
+            turn.blocks += (replace(found, quiet=rested and not disturbed),)
             disturbed = not rested
-            turn.blocks += (Block(round=number, position=position, samples_ns=samples_ns, quiet=quiet, **answer),)
     for turn in turns:
         _keep(bench, turn, group, session, region)
     board.count(measure_s=time.monotonic() - began)
@@ -237,7 +245,13 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
     plan = bench.experiment.plan
     try:
         answer = turn.worker.call(
-            "prepare_timing", samples=samples, batch=turn.row.batch, region=region, warm_up_s=plan.warm_up_s
+            "prepare_timing",
+            samples=samples,
+            batch=turn.row.batch,
+            region=region,
+            warm_up_s=plan.warm_up_s,
+            wait=plan.wait,
+            copies=plan.copies,
         )
     except Cancelled:
         raise
@@ -254,6 +268,7 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
     if engine is None or bench.get(engine.key) is None:
         return
     try:
+        told = turn.worker.call("device")
         peak = turn.worker.call("peak")["peak_rss_bytes"]
     except Cancelled:
         raise
@@ -271,6 +286,9 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         base_rss_bytes=turn.opened["rss_bytes"],
         peak_rss_bytes=peak,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=from_json(DeviceFacts, told) if told else None,
+        streams=engine.spec.streams,
+        protocol=bench.experiment.protocol,
     )
     bench.store.put("timing", _timing_key(group, engine.key), to_json(timing))
     bench.board.count(measured=1)

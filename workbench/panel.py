@@ -18,7 +18,7 @@ from workbench.machine import this_machine
 from workbench.panel_form import Form
 from workbench.panel_job import Job
 from workbench.panel_parts import Report, View
-from workbench.records import FINAL, Event, Model, Region, Result, Results, Row, Status
+from workbench.records import FINAL, Event, Model, Result, Results, Row, Status
 from workbench.store import Store
 
 OTHER_SETTINGS = "The controls have changed since: these are the results of the settings before."
@@ -350,7 +350,7 @@ class _Log:
 
 
 def _measurable(rows: Iterable[Result], experiment: Experiment) -> int:
-    region = Region(experiment.region)
+    region = experiment.plan.region
     planned = (row.spec for row in rows if row.status == Status.PLANNED)
     return sum(bool(backends.get(spec.backend).measures(spec, region)) for spec in planned)
 

@@ -15,7 +15,7 @@ from workbench import backends, panel_view
 from workbench.compare import variant_name
 from workbench.describe import size
 from workbench.errors import InputError, writing
-from workbench.experiment import Experiment
+from workbench.experiment import PROTOCOLS, Experiment
 from workbench.protocols import Availability, Backend
 from workbench.records import Calibration, Model, Precision, Region
 
@@ -26,8 +26,19 @@ DATA_FILES = (".npz",)
 FROZEN = ".pb"
 SIGNATURE_TIP = "Which signature of the SavedModel to use"
 TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: what nothing feeds, and what feeds nothing"
-SETTINGS = {"threads": "threads", "optimization_level": "optimization_level", "workspace": "workspace_mib"}
+SETTINGS = {
+    "threads": "threads",
+    "optimization_level": "optimization_level",
+    "workspace": "workspace_mib",
+    "tf32": "tf32",
+    "cuda_graph": "cuda_graph",
+    "streams": "streams",
+    "build_options": "build_options",
+}
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
+OF_GPUS = ("tf32", "cuda_graph", "streams")
+BY_PROTOCOL = ("region", "measure_s", "cuda_graph")
+YES_NO = (("yes", True), ("no", False))
 
 
 class Choice(NamedTuple):
@@ -44,8 +55,8 @@ def choices() -> tuple[Choice, ...]:
     found = []
     for name in backends.names():
         backend = backends.get(name)
-        here = backend.status()
         for mode, explanation in backend.modes.items():
+            here = backend.status(mode)
             title = f"{backend.title} · {mode}" if mode else backend.title
             found.append(Choice(f"{name}:{mode}" if mode else name, backend, title, explanation, here))
     return tuple(found)
@@ -118,9 +129,21 @@ class Form:
 
     def refresh(self, experiment: Experiment) -> None:
         """Gray out what has no effect, with the reason, and offer the variants as baselines."""
-        chosen = {each.backend.name: each.backend for each in self._choices if each.address in experiment.backends}
+        here = [each for each in self._choices if each.address in experiment.backends]
+        chosen = {each.backend.name: each.backend for each in here}
+        gpu = {
+            each.backend.name: each.backend for each in here if each.address.partition(":")[2] in each.backend.devices
+        }
         for setting, name in SETTINGS.items():
-            self._enable(name, _no_effect(setting, chosen))
+            why_not = _no_effect(setting, gpu if setting in OF_GPUS and gpu else chosen)
+            if setting in OF_GPUS and not gpu and chosen:
+                why_not = "no effect: none of the chosen backends runs on a GPU"
+            self._enable(name, why_not)
+        for name in BY_PROTOCOL:
+            if experiment.protocol:
+                self._enable(name, f"{experiment.protocol} decides this")
+            elif name not in SETTINGS:
+                self._enable(name, "")
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
@@ -157,7 +180,8 @@ class Form:
             for each in self._choices
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
-                 "optimization_level", "workspace_mib", "baseline")  # fmt: skip
+                 "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
+                 "baseline")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -315,7 +339,8 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         ),
         "region": field(
             dropdown, "Timed region",
-            "host-to-host: arrays in, arrays out; compute: inputs are in place before the clock starts",
+            "host-to-host: arrays in, arrays out; compute: inputs are in place before the clock starts; "
+            "device: a GPU's own clock",
             experiment.region, options=[str(each) for each in Region],
         ),
         "measure_s": field(number, "Seconds per row", "Timed seconds per variant and batch", experiment.measure_s),
@@ -336,6 +361,26 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "workspace_mib": field(
             integer, "Workspace (MiB)", "Scratch memory for building; 0 is the library's default",
             experiment.workspace_mib,
+        ),
+        "tf32": field(
+            dropdown, "TF32", "NVIDIA GPUs: FP32 matrix products may round their inputs to TF32", experiment.tf32,
+            options=YES_NO,
+        ),
+        "cuda_graph": field(
+            dropdown, "CUDA graph", "NVIDIA GPUs: record the launches of one run and replay them", experiment.cuda_graph,
+            options=YES_NO,
+        ),
+        "streams": field(
+            integer, "Streams", "NVIDIA GPUs: calls in flight at once; with several, throughput is measured, not latency",
+            experiment.streams,
+        ),
+        "build_options": field(
+            widgets.Text, "Build options", "Options of a backend by name, with commas; empty: none",
+            ",".join(experiment.build_options),
+        ),
+        "protocol": field(
+            dropdown, "Protocol", "Time as trtexec does: its region, duration, copies, waiting and percentiles",
+            experiment.protocol, options=[("own settings", ""), *((each, each) for each in PROTOCOLS if each)],
         ),
         "baseline": field(
             dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,

@@ -22,6 +22,7 @@ from workbench.measure import measure_and_score
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
+    CPU,
     EngineRecord,
     EngineSpec,
     Failure,
@@ -35,13 +36,16 @@ from workbench.records import (
 )
 from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
-from workbench.worker import Pool
+from workbench.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
 
 STAGES = ("all", "build")
 BUILDERS = ("tensorflow-cpu", "tensorflow")
 """Packages that take part in building some engines besides the backend's own."""
+OF_GPUS: dict[str, Any] = {"tf32": True, "cuda_graph": False, "streams": 1}
+ABSENT: dict[str, Any] = {"optimization_level": None, "workspace_bytes": None, "build_options": (), **OF_GPUS}
+"""Fields of a variant, and their values where a backend has no such setting."""
 
 
 def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) -> tuple[Result, ...]:
@@ -199,17 +203,15 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
 def _effective(asked: EngineSpec) -> EngineSpec:
     """The variant without the settings that its backend does not have, so that they change neither key nor label."""
     settings = backends.get(asked.backend).settings
-    changes: dict[str, Any] = {}
-    if "optimization_level" not in settings:
-        changes["optimization_level"] = None
-    if "workspace" not in settings:
-        changes["workspace_bytes"] = None
+    on_cpu = backends.device(asked) == CPU  # a backend may have those of GPUs for some of its modes only
+    changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
+    changes |= OF_GPUS if on_cpu else {}
     return replace(asked, **changes)
 
 
 def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availability:
     backend = backends.get(spec.backend)
-    able = backend.status()
+    able = backend.status(spec.mode)
     if able:
         able = backend.supports(spec, model)
     if able and backend.source(spec, model).startswith("onnx:") and model.exportable:
@@ -302,17 +304,19 @@ def build(
     """
     backend = backends.get(spec.backend)
     machine = this_machine()
-    served = spec if "batches" in backend.settings else replace(spec, batches=())
+    device = backends.device(spec)
+    # how an engine is launched is no part of it
+    served = replace(spec, cuda_graph=False, streams=1, batches=spec.batches if "batches" in backend.settings else ())
     key = key_of(
         source=form.key,
         spec=to_json(served),
         versions=[version_of(name) for name in (*backend.distributions, *BUILDERS)],
-        machine=[machine.cpu, *machine.instructions],
+        machine=[machine.cpu, *machine.instructions] if device == CPU else [machine.cpu, machine.gpu],
     )
 
     def fill(draft: Draft) -> None:
         answer = pool.call(
-            "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
+            GPU_BUILDER if device != CPU else "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
             "build",
             progress=lambda phase: say(f"{spec.label}: {phase}"),
             source=str(form.source.path),
@@ -339,6 +343,7 @@ def build(
             runnable=built.runnable,
             note=built.note,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            device=device,
         )
         draft.facts = to_json(record)
 

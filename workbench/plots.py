@@ -350,9 +350,16 @@ def _throughput_figure(results: Results) -> Figure:
     data = throughput_data(results)
     one = len({batch for line in data.lines for batch in line.batches}) == 1
     height = 1.15 + 0.27 * len(data.lines) if one else max(4.0, 1.4 + 0.235 * len(data.lines))
-    fig = page(results, "Throughput", height, ["Calls are made one after another by a single caller."])
+    fig = page(results, "Throughput", height, [_callers(results)])
     draw_throughput(data, fig.subplots())
     return fig
+
+
+def _callers(results: Results) -> str:
+    several = sorted({row.timing.streams for row in results.measured if row.timing and row.timing.streams > 1})
+    if not several:
+        return "Calls are made one after another by a single caller."
+    return f"Up to {several[-1]} calls are in flight at once on a GPU; on the CPU calls are made one after another."
 
 
 def _accuracy_figure(results: Results, data: AccuracyData) -> Figure:

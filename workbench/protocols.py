@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-from workbench.records import EngineRecord, EngineSpec, Model, RealizedPrecision, Region, TensorSpec
+from workbench.records import (
+    DeviceFacts,
+    EngineRecord,
+    EngineSpec,
+    GpuState,
+    Model,
+    RealizedPrecision,
+    Region,
+    TensorSpec,
+    Wait,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +43,17 @@ YES = Availability(ok=True)
 
 def no(reason: str, fix: str = "") -> Availability:
     return Availability(ok=False, reason=reason, fix=fix)
+
+
+ON_CPU = dict.fromkeys(("tf32", "cuda_graph", "streams"), "it runs on the CPU")
+"""The part of ``Backend.without`` that is the same for every backend without a GPU."""
+
+
+def on_cpu(region: Region) -> Availability:
+    """What a backend that runs on the processor answers when asked whether it can be timed over a region."""
+    if region == Region.DEVICE:
+        return no("the device region is a GPU's own clock, and this runs on the CPU", "use host-to-host or compute")
+    return YES
 
 
 @dataclass(frozen=True)
@@ -73,19 +94,46 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class GpuSession(Session, Protocol):
+    """An open engine on a GPU, where more can be timed and told."""
+
+    def timed(
+        self, feeds: Mapping[str, np.ndarray], region: Region, *, wait: Wait = Wait.SPIN, copies: bool = False
+    ) -> Callable[[], int | None]:
+        """A call over this region. It returns the nanoseconds that the GPU counted for the region ``DEVICE``, and
+        ``None`` for the others, which are for the caller's clock. With several streams it waits for the next answer of
+        any of them, and all go on.
+        """
+        ...
+
+    def drain(self) -> None:
+        """Wait until nothing is in flight."""
+        ...
+
+    def state(self) -> GpuState | None:
+        """The GPU at this moment, where its driver tells."""
+        ...
+
+    def facts(self) -> DeviceFacts:
+        """Of the inputs that :meth:`timed` was last given; runs the engine a few more times."""
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """One engine library. Describing is free: only ``build`` and ``open`` import it."""
 
     name: str  # equal to the file's name
     title: str  # for people
     modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
+    devices: Mapping[str, str]  # modes that run on a GPU, and on which: {"cuda": "cuda:0"}; the others run on the CPU
     distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
     imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
     settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
     without: Mapping[str, str]  # settings that have none, with the reason
 
-    def status(self) -> Availability:
-        """Is the library here? Never raises, imports nothing heavy, leaves any GPU alone."""
+    def status(self, mode: str = "") -> Availability:
+        """Is what this mode needs here? Never raises, imports nothing heavy, leaves any GPU alone."""
         ...
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:

@@ -36,6 +36,17 @@ class Region(StrEnum):
     DEVICE = "device"  # the GPU's own time between two CUDA events around the engine's launches
 
 
+class Wait(StrEnum):
+    """How the host waits for a GPU."""
+
+    SPIN = "spin"  # asks again and again: quick to notice, and keeps a core busy
+    BLOCK = "block"  # sleeps until the driver wakes it
+
+
+CPU = "cpu"
+"""``device`` of what runs on the processor."""
+
+
 class Calibration(StrEnum):
     """How INT8 activation ranges are chosen from calibration samples."""
 
@@ -294,6 +305,7 @@ class EngineRecord:
     runnable: bool = True
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
+    device: str = CPU  # where it runs: "cpu" or "cuda:0"
 
 
 @dataclass(frozen=True)
@@ -305,6 +317,48 @@ class TimingPlan:
     block_s: float = 0.08
     warm_up_s: float = 0.2
     seed: int = 0
+    protocol: str = ""  # whose settings these are, such as "trtexec-10"; "": the workbench's own
+    copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
+    wait: Wait = Wait.SPIN
+    min_calls: int = 1  # timed calls in a block, at least
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What NVML read right after the last timed call of a block."""
+
+    sm_mhz: int
+    memory_mhz: int
+    power_w: float
+    temperature_c: int
+    throttled: tuple[str, ...] = ()  # what held the clocks down, such as "power cap"; an idle GPU is not throttled
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a GPU session told of one engine at one batch size, outside the timed calls.
+
+    The three parts of a call come from CUDA events around a few calls that copy in, launch and copy out, made one after
+    another once the timed calls were over; one entry per call in each.
+    """
+
+    device: str  # "cuda:0, NVIDIA H100 80GB HBM3"
+    copy_in_ns: tuple[int, ...]  # pinned memory to device
+    compute_ns: tuple[int, ...]
+    copy_out_ns: tuple[int, ...]  # device to pinned memory
+    memory_bytes: int  # of the device, taken by this process when it was largest
+    memory_basis: str  # how that was found
+    graph: bool = False  # the launches of a captured run were replayed
+    graph_note: str = ""  # why not, where a graph was asked for
+
+    @property
+    def split_s(self) -> tuple[float, float, float]:
+        """Median seconds of copying in, computing and copying out."""
+        import numpy as np
+
+        parts = (self.copy_in_ns, self.compute_ns, self.copy_out_ns)
+        copy_in, compute, copy_out = (float(np.median(part)) * 1e-9 if part else 0.0 for part in parts)
+        return copy_in, compute, copy_out
 
 
 @dataclass(frozen=True)
@@ -313,10 +367,11 @@ class Block:
 
     round: int
     position: int  # place in the round's random order
-    samples_ns: tuple[int, ...]  # duration of every call
+    samples_ns: tuple[int, ...]  # duration of every call; with several streams, between two that came to their end
     cpu_s: float  # CPU time of the worker's process over the block, all threads
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
+    gpu: GpuState | None = None
 
 
 @dataclass(frozen=True)
@@ -333,6 +388,9 @@ class Timing:
     peak_rss_bytes: int  # high-water mark of the worker's resident memory, library included
     base_rss_bytes: int  # the same process after importing the library, before opening the engine
     measured_at: str  # UTC, ISO 8601
+    device: DeviceFacts | None = None  # of engines that ran on a GPU
+    streams: int = 1  # calls in flight at once
+    protocol: str = ""  # that of the plan; it decides how percentiles are taken
 
     @property
     def samples_s(self) -> np.ndarray:
@@ -349,7 +407,12 @@ class Timing:
         return {b.round: float(np.median(b.samples_ns)) * 1e-9 for b in self.blocks}
 
     def percentile_s(self, percent: float) -> float | None:
-        """Latency percentile in seconds, or ``None`` where the sample is too small to support it."""
+        """Latency percentile in seconds, or ``None`` where the sample is too small to support it.
+
+        Under a protocol of trtexec its own rule is used, which asks for no size of the sample.
+        """
+        if self.protocol.startswith("trtexec"):
+            return stats.trtexec_percentile(self.samples_s, percent)
         return stats.percentile(self.samples_s, percent)
 
     @property
@@ -377,6 +440,20 @@ class Timing:
     @property
     def noisy_blocks(self) -> int:
         return sum(not b.quiet for b in self.blocks)
+
+    @property
+    def sm_mhz(self) -> tuple[int, int] | None:
+        """Lowest and highest clock of the GPU's multiprocessors after a block; ``None`` where nobody told."""
+        clocks = [block.gpu.sm_mhz for block in self.blocks if block.gpu]
+        return (min(clocks), max(clocks)) if clocks else None
+
+    @property
+    def throttled_blocks(self) -> dict[str, int]:
+        """What held the GPU's clocks down, and after how many blocks it did."""
+        found: dict[str, int] = {}
+        for reason in (reason for block in self.blocks if block.gpu for reason in block.gpu.throttled):
+            found[reason] = found.get(reason, 0) + 1
+        return found
 
 
 @dataclass(frozen=True)
@@ -430,6 +507,11 @@ class Result:
         """Identity of the row within one experiment."""
         return f"{self.spec.label} @{self.batch}"
 
+    @property
+    def device(self) -> str:
+        """Where its engine runs; "" while there is none."""
+        return self.engine.device if self.engine else ""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -459,6 +541,7 @@ class Row:
     low: float | None = None
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
+    across: str = ""  # the other device, where the baseline runs on another one
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,22 @@ def percentile(samples: np.ndarray, percent: float) -> float | None:
     return float(np.percentile(samples, percent))
 
 
+def trtexec_percentile(samples: np.ndarray, percent: float) -> float:
+    """The percentile that trtexec prints: an actual sample, at the index ``max(n - 1 - int((1 - p / 100) * n), 0)``.
+
+    Computed in float32 as there, which shifts the index for round n: with 100 samples p90 leaves out ten and p99 none
+    (doubles would give nine and one). The 50th is the median, as there. ``samples`` has the shape (n,), n at least 1.
+    Source: ``findPercentile`` and ``findMedian`` in NVIDIA/TensorRT, samples/common/sampleReporting.cpp.
+    """
+    import numpy as np
+
+    if percent == 50:
+        return float(np.median(samples))
+    single = np.float32
+    left_out = int((single(1) - single(percent) / single(100)) * single(len(samples)))
+    return float(np.sort(samples)[max(len(samples) - 1 - left_out, 0)])
+
+
 def proportion_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), from SciPy."""
     from scipy.stats import binomtest

@@ -240,10 +240,12 @@ class Pool:
     def call(self, name: str, task: str, *, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
         """Run a task in the worker called ``name``; errors as in :meth:`Worker.receive`."""
         if name not in self._workers:
-            # a GPU must never be touched by work that is meant for the CPU
-            env = {"CUDA_VISIBLE_DEVICES": "-1"}
             log = self._log_path(name)
-            writable = [log.parent.parent] if self._confined else None
+            store = log.parent.parent
+            # what is kept from build to build belongs where a confined worker may write
+            kept = {"XDG_CACHE_HOME": str(store / "cache"), "CUDA_CACHE_PATH": str(store / "cache" / "cuda")}
+            env = kept if name == GPU_BUILDER else NO_GPU
+            writable = [store] if self._confined else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
         try:
             return self._workers[name].call(task, progress=progress, **arguments)
@@ -256,6 +258,12 @@ class Pool:
             worker.close()
         self._workers.clear()
 
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+"""A GPU must never be touched by work that is meant for the CPU."""
+
+GPU_BUILDER = "cuda"
+"""The one task worker that sees the GPU."""
 
 QUIET_ENV = {
     "TF_CPP_MIN_LOG_LEVEL": "2",

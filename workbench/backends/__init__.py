@@ -13,6 +13,7 @@ from functools import cache
 
 from workbench.errors import InputError
 from workbench.protocols import Backend
+from workbench.records import CPU, EngineSpec
 
 
 @cache
@@ -37,6 +38,11 @@ def get(name: str) -> Backend:
 def addresses() -> tuple[str, ...]:
     """Every ``backend`` and ``backend:mode`` that an experiment can name."""
     return tuple(f"{name}:{mode}" if mode else name for name in names() for mode in get(name).modes)
+
+
+def device(spec: EngineSpec) -> str:
+    """Where engines of this variant run: ``cpu`` or ``cuda:0``."""
+    return get(spec.backend).devices.get(spec.mode, CPU)
 
 
 def check(address: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import BuildError, brief
 from workbench.formats import tflite
 from workbench.machine import version_of
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
+from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
 from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region, TensorSpec
 
 if TYPE_CHECKING:
@@ -40,13 +40,16 @@ class LiteRt:
     }
     distributions = ("ai-edge-litert",)
     imports = ("ai_edge_litert.interpreter", "numpy")
+    devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator; operators run one after another"}
     without = {
         "optimization_level": "TensorFlow Lite's converter has no such levels",
         "workspace": "its CPU kernels have no workspace limit",
+        "build_options": "TensorFlow Lite's converter has none to choose by name",
+        **ON_CPU,
     }
 
-    def status(self) -> Availability:
+    def status(self, mode: str = "") -> Availability:  # noqa: ARG002 - the contract
         if find_spec("ai_edge_litert") is None:
             return no("the package 'ai-edge-litert' is not installed", "pip install ai-edge-litert")
         return YES
@@ -70,7 +73,7 @@ class LiteRt:
         return YES
 
     def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
-        return YES
+        return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:
         if model.format == "tflite":

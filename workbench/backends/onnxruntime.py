@@ -1,24 +1,40 @@
-"""ONNX Runtime on the CPU. The engine is the optimized ONNX file that ONNX Runtime itself writes."""
+"""ONNX Runtime on the CPU, and on an NVIDIA GPU in the mode "cuda".
+
+The engine is the optimized ONNX file that ONNX Runtime itself writes. On the GPU its nodes are counted by where they run:
+those without a CUDA kernel fall back to the CPU, which is slow and otherwise silent.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.machine import version_of
+from workbench import cuda
 from workbench.onnx_file import graphs
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.ort_session import (
+    CUDA,
+    CUDA_LIBRARY,
+    FILE,
+    LEVELS,
+    UNOPTIMIZED,
+    CudaEngine,
+    holds_copies,
+    level_of,
+    on_cuda,
+    options_of,
+    placement,
+)
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
+from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
 
-FILE = "engine.onnx"
-LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
 INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul",
             "DynamicQuantizeLSTM", "QAttention"}  # fmt: skip
@@ -28,23 +44,42 @@ FLOAT_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm"
 class OnnxRuntime:
     name = "onnxruntime"
     title = "ONNX Runtime"
-    modes = {"": "CPU execution provider"}
+    modes = {"": "CPU execution provider", CUDA: "CUDA execution provider, on the first NVIDIA GPU"}
+    devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",
+        "tf32": "use_tf32 of the CUDA provider",
+        "cuda_graph": "one run is captured and replayed, where all nodes have CUDA kernels",
+        "streams": "one session per stream, each with its own weights",
     }
-    without = {"workspace": "its CPU kernels have no workspace limit"}
+    without = {
+        "workspace": "its kernels have no workspace limit",
+        "build_options": "ONNX Runtime has none to choose by name",
+    }
 
-    def status(self) -> Availability:
-        if find_spec("onnxruntime") is None:
+    def status(self, mode: str = "") -> Availability:
+        package = find_spec("onnxruntime")
+        if package is None:
             return no("the package 'onnxruntime' is not installed", "pip install onnxruntime")
-        return YES
+        if mode != CUDA:
+            return YES
+        able = cuda.here()
+        places = package.submodule_search_locations or ()
+        if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
+            return no(
+                "the installed ONNX Runtime has no CUDA provider",
+                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+            )
+        return able
 
-    def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
+    def supports(self, spec: EngineSpec, model: Model) -> Availability:
         if spec.optimization_level is not None and spec.optimization_level >= len(LEVELS):
             return no(f"ONNX Runtime's optimization levels are 0 to {len(LEVELS) - 1}", "choose a level of at most 3")
+        if spec.mode == CUDA:
+            return _cuda_supports(spec, model)
         if spec.precision == Precision.FP16:
             return no(
                 "its CPU kernels compute FP16 models in FP32 between casts, which is slower", "use INT8, or OpenVINO"
@@ -53,8 +88,10 @@ class OnnxRuntime:
             return no("its CPU provider has no BF16 kernels for convolution", "use OpenVINO for BF16")
         return YES
 
-    def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
-        return YES
+    def measures(self, spec: EngineSpec, region: Region) -> Availability:
+        if spec.mode != CUDA:
+            return on_cpu(region)
+        return cuda.measures(spec, region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return {Precision.INT8: "onnx:int8-u8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
@@ -73,23 +110,29 @@ class OnnxRuntime:
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import onnxruntime as ort
 
-        level = len(LEVELS) - 1 if spec.optimization_level is None else spec.optimization_level
-        options = _options(spec)
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
+        options = options_of(spec)
+        options.graph_optimization_level = level_of(spec)
         options.optimized_model_filepath = str(into / FILE)
         progress("optimize graph")
+        if spec.mode == CUDA:
+            return _built_for_cuda(source.path, spec, into, options, progress)
         ort.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
         progress("read back precision")
         return Built(
             library="ONNX Runtime",
-            library_version=version_of("onnxruntime", "onnxruntime-gpu"),
+            library_version=ort.__version__,
             realized=_realized(into / FILE),
         )
 
-    def open(self, engine: Path, record: EngineRecord) -> OnnxRuntimeSession:
+    def open(self, engine: Path, record: EngineRecord) -> Session:
         import onnxruntime as ort
 
-        options = _options(record.spec)
+        spec = record.spec
+        if spec.mode == CUDA:
+            return cuda.CudaSession(
+                lambda stream: CudaEngine(engine, spec, stream), streams=spec.streams, graph=spec.cuda_graph
+            )
+        options = options_of(spec)
         # the file is already optimized; doing it again could give another engine than the one that was inspected
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
@@ -119,15 +162,33 @@ class OnnxRuntimeSession:
         return lambda: session.run_with_iobinding(binding)
 
 
-def _options(spec: EngineSpec) -> Any:
+def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
+    if any(tensor.dtype == TEXT for tensor in (*model.inputs, *model.outputs)):
+        return no("text cannot lie in a GPU's memory", "use the plain mode, which runs on the CPU")
+    if spec.precision == Precision.INT8:
+        return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
+    if spec.precision == Precision.BF16:
+        return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
+    return YES
+
+
+def _built_for_cuda(path: Path, spec: EngineSpec, into: Path, options: Any, progress: Progress) -> Built:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = spec.threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    return options
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = on_cuda(path, spec, options)
+    progress("read back precision and placement")
+    realized, note = _realized(into / FILE), placement(session)
+    del session
+    if holds_copies(into / FILE):
+        (into / FILE).unlink()
+        shutil.copyfile(path, into / UNOPTIMIZED)
+    return Built(
+        library="ONNX Runtime",
+        library_version=ort.__version__,
+        realized=realized,
+        note=note,
+    )
 
 
 def _realized(path: Path) -> RealizedPrecision:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
 from workbench.onnx_file import graphs
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
+from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ class OpenVino:
     modes = {"": "CPU plugin, one stream"}
     distributions = ("openvino",)
     imports = ("openvino", "numpy")
+    devices: Mapping[str, str] = {}
     settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
     without = {
         "optimization_level": "OpenVINO has no such levels",
         "workspace": "its CPU plugin has no workspace limit",
+        "build_options": "OpenVINO has none to choose by name",
+        **ON_CPU,
     }
 
-    def status(self) -> Availability:
+    def status(self, mode: str = "") -> Availability:  # noqa: ARG002 - the contract
         if find_spec("openvino") is None:
             return no("the package 'openvino' is not installed", "pip install openvino")
         return YES
@@ -57,7 +60,7 @@ class OpenVino:
         return YES
 
     def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
-        return YES
+        return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
+from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -34,13 +34,16 @@ class TensorFlow:
     }
     distributions = ("tensorflow-cpu", "tensorflow")
     imports = ("tensorflow", "numpy")
+    devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator (intra-op); operators run one after another"}
     without = {
         "optimization_level": "TensorFlow has no such levels",
         "workspace": "TensorFlow has no workspace limit on a CPU",
+        "build_options": "TensorFlow has none to choose by name",
+        **ON_CPU,
     }
 
-    def status(self) -> Availability:
+    def status(self, mode: str = "") -> Availability:  # noqa: ARG002 - the contract
         if find_spec("tensorflow") is None:
             return no("the package 'tensorflow' is not installed", "pip install tensorflow-cpu")
         return YES
@@ -62,7 +65,7 @@ class TensorFlow:
     def measures(self, spec: EngineSpec, region: Region) -> Availability:
         if spec.mode == PREDICT and region == Region.COMPUTE:
             return no("model.predict always converts its inputs and outputs", "use the region host-to-host")
-        return YES
+        return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return "keras" if spec.mode == PREDICT else "saved_model"

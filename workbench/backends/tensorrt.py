@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import trt_build, trt_layers, trt_options
+from workbench import cuda, trt_build, trt_layers, trt_options
 from workbench.errors import WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
+from workbench.protocols import Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour
 from workbench.trt_engine import Plan, inspection_json
@@ -41,15 +41,16 @@ class TensorRT:
         "optimization_level": "builder optimization level, 0 to 5",
         "workspace": "upper limit of the workspace memory pool",
         "batches": "range of the optimization profile",
+        "tf32": "whether FP32 matrix products may round their inputs to TF32",
+        "cuda_graph": "replay one captured run instead of launching anew",
+        "streams": "calls in flight at once, each with an execution context of its own",
+        "build_options": "; ".join(f"{name}: {option.help}" for name, option in trt_options.OPTIONS.items()),
     }
     without = {"threads": "the engine runs on a GPU"}
+    devices = dict.fromkeys(modes, cuda.DEVICE)
 
-    def status(self) -> Availability:
-        states = [flavour.installed for flavour in FLAVOURS.values()]
-        if any(states):
-            return YES
-        names = ", ".join(flavour.distributions[0] for flavour in FLAVOURS.values())
-        return no(f"none of the packages {names} is installed", RTX.install)
+    def status(self, mode: str = "") -> Availability:
+        return FLAVOURS[mode].installed
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
         flavour, builder = FLAVOURS[spec.mode], _builder(spec)
@@ -70,12 +71,13 @@ class TensorRT:
             return no(f"TensorRT takes the FP64 input '{wide[0]}' for FP32 without a word", "cast it to float32")
         return trt_options.refusal(spec.build_options, builder, gpu=gpu)
 
-    def measures(self, spec: EngineSpec, region: Region) -> Availability:  # noqa: ARG002 - the contract
+    def measures(self, spec: EngineSpec, region: Region) -> Availability:
         if not this_machine().gpu:
             return no(NO_GPU, "run it where there is one")
         if "strip-plan" in spec.build_options:
             return no(trt_options.NEEDS_WEIGHTS, "leave out the option 'strip-plan'")
-        return YES
+        able = cuda.here()
+        return cuda.measures(spec, region) if able else able
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         return {Precision.INT8: "onnx:int8-s8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
@@ -102,11 +104,9 @@ class TensorRT:
         )
 
     def open(self, engine: Path, record: EngineRecord) -> Session:
-        from workbench.cuda import CudaSession
-
         spec = _completed(record.spec)
         plan = Plan(FLAVOURS[spec.mode], engine / FILE, host_code=VERSION_COMPATIBLE in spec.build_options)
-        session: Session = CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
+        session: Session = cuda.CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
         return session
 
 

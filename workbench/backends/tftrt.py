@@ -39,13 +39,18 @@ class TfTrt:
     settings = {
         "workspace": "upper limit of TensorRT's workspace",
         "batches": "range of the engines' optimization profiles",
+        "tf32": "whether FP32 matrix products may round their inputs to TF32",
     }
     without = {
         "threads": "the engines run on a GPU",
         "optimization_level": "TF-TRT passes no builder optimization level on",
+        "cuda_graph": "TensorFlow launches its own kernels",
+        "streams": "TensorFlow chooses its own streams",
+        "build_options": "TF-TRT passes none on",
     }
+    devices = {"": "cuda:0"}
 
-    def status(self) -> Availability:
+    def status(self, mode: str = "") -> Availability:  # noqa: ARG002 - the contract
         return _available(version_of("tensorflow"), version_of("tensorflow-cpu"))
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:

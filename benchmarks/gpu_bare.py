@@ -1,0 +1,117 @@
+"""One engine on an NVIDIA GPU with nothing of the workbench around it: the yardstick of ``gpu.py``, which runs this as a child.
+
+Imports onnxruntime, NumPy and NVIDIA's own ``cuda.bindings`` (no PyCUDA): stream, capture and waiting are written here a second
+time. The first line on stdin says which engine and which inputs. Every further line asks for one measurement, answered by a
+line with durations in nanoseconds:
+
+* ``loop``: enqueue and wait, one call after another, by the host's clock;
+* ``graph``: the same with the replay of one captured run;
+* ``replay``: one graph that holds many runs; the host's time of its replay divided by their number.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from cuda.bindings import runtime as cu
+
+
+def checked(answer: Any) -> Any:
+    status, *values = answer
+    if status:
+        raise SystemExit(f"CUDA refused: {status.name}")
+    return values[0] if values else None
+
+
+class Bare:
+    """The engine with its inputs on the device, on a stream of its own."""
+
+    def __init__(self, first: dict[str, Any]) -> None:
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+        self.stream = checked(cu.cudaStreamCreateWithFlags(cu.cudaStreamNonBlocking))
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # the file is optimized already
+        settings = {"use_tf32": str(int(first["tf32"])), "user_compute_stream": str(int(self.stream))}
+        if first["graphs"]:
+            settings["enable_cuda_graph"] = "1"
+        providers = [("CUDAExecutionProvider", settings), "CPUExecutionProvider"]
+        self.session = ort.InferenceSession(first["engine"], options, providers=providers)
+        self.binding = self.session.io_binding()
+        with np.load(first["feeds"]) as file:
+            for name in file.files:
+                self.binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(file[name], "cuda", 0))
+        self.run_options = ort.RunOptions()
+        self.run_options.add_run_config_entry("gpu_graph_id", "-1")
+        outputs = [output.name for output in self.session.get_outputs()]
+        for name in outputs:
+            self.binding.bind_output(name, "cuda", 0)
+        self.session.run_with_iobinding(self.binding, self.run_options)
+        # from now on at fixed places
+        for name, value in zip(outputs, self.binding.get_outputs(), strict=True):
+            self.binding.bind_ortvalue_output(name, value)
+        self.run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self.enqueue()
+        self.wait()
+
+    def enqueue(self) -> None:
+        self.session.run_with_iobinding(self.binding, self.run_options)
+
+    def wait(self) -> None:
+        cu.cudaStreamSynchronize(self.stream)
+
+    def captured(self, runs: int) -> Callable[[], None]:
+        """A call that replays this many runs as one graph, without waiting."""
+        checked(cu.cudaStreamBeginCapture(self.stream, cu.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+        for _ in range(runs):
+            self.enqueue()
+        graph = checked(cu.cudaStreamEndCapture(self.stream))
+        executable = checked(cu.cudaGraphInstantiate(graph, 0))
+        launch, stream = cu.cudaGraphLaunch, self.stream
+        checked(launch(executable, stream))
+        self.wait()
+        return lambda: launch(executable, stream)
+
+
+def timed(start: Callable[[], object], wait: Callable[[], object], seconds: float, at_least: int = 3) -> list[int]:
+    durations: list[int] = []
+    clock = time.perf_counter_ns
+    end = clock()
+    until = end + int(seconds * 1e9)
+    while end < until or len(durations) < at_least:
+        began = clock()
+        start()
+        wait()
+        end = clock()
+        durations.append(end - began)
+    return durations
+
+
+def main() -> None:
+    bare = Bare(json.loads(sys.stdin.readline()))
+    graphs: dict[int, Callable[[], None]] = {}
+    print("ready", flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        runs = asked.get("launches", 1)
+        if asked["what"] == "loop":
+            start: Callable[[], object] = bare.enqueue
+        else:
+            if runs not in graphs:
+                graphs[runs] = bare.captured(runs)
+            start = graphs[runs]
+        timed(start, bare.wait, asked["warm_up_s"])
+        found = timed(start, bare.wait, asked["seconds"])
+        print(json.dumps([duration / runs for duration in found]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""ONNX Runtime's CUDA provider through the whole pipeline, against the same models on the CPU."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import falls_to, memory_in_use, written
+from onnx import helper, numpy_helper
+
+import workbench
+from workbench import backends
+from workbench.compare import table
+from workbench.cuda import IMPORTS
+from workbench.data import dataset
+from workbench.errors import WorkbenchError
+from workbench.experiment import Experiment
+from workbench.pipeline import build, prepared
+from workbench.records import DeviceFacts, Region, Status, from_json, to_json
+from workbench.sources import Sources, read_model
+from workbench.store import Store
+from workbench.worker import Pool, Worker, thread_env
+
+TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
+
+
+class Kit:
+    """A model, its samples, and workers that open its engines."""
+
+    def __init__(self, store, pool, model):
+        self.store, self.pool, self.model = store, pool, model
+        self.data = dataset("random", model, 0, 0, demo=False)
+        self.sources = Sources(store, pool, model, self.data, lambda _: None)
+        self.samples = self.data.test.take(slice(0, 30))
+
+    def engine(self, address="onnxruntime:cuda", precision="fp32", **changes):
+        asked = Experiment(backends=address, precisions=precision, batches="1,4", **changes)
+        (spec,) = asked.variants()
+        assert backends.get("onnxruntime").status(spec.mode)
+        assert backends.get("onnxruntime").supports(spec, self.model)
+        record, _ = build(spec, prepared(self.sources, spec), self.store, self.pool, lambda _: None)
+        return record
+
+    def open(self, engine):
+        worker = Worker(self.store.log_path("gpu"), env=thread_env(1))
+        worker.call("hello", modules=["onnxruntime", "numpy", *IMPORTS])
+        worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
+        return worker
+
+    def outputs(self, worker, batch, folder):
+        into = folder / f"outputs-{batch}.npz"
+        worker.call("evaluate", samples=str(self.sources.samples_file(self.samples)), batch=batch, into=str(into))
+        with np.load(into) as file:
+            return {name: file[name] for name in file.files}
+
+    def ready(self, worker, region, batch=4, **more):
+        samples = str(self.sources.samples_file(self.samples))
+        worker.call("prepare_timing", samples=samples, batch=batch, region=region, warm_up_s=0.05, **more)
+
+
+@pytest.fixture(scope="module")
+def pool_and_store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("gpu-store")).prepare()
+    with Pool(store.log_path, threading.Event()) as pool:
+        yield pool, store
+
+
+@pytest.fixture(scope="module")
+def kit(pool_and_store, cnn):
+    pool, store = pool_and_store
+    return Kit(store, pool, read_model(store, pool, str(cnn)))
+
+
+@pytest.fixture(scope="module")
+def expected(kit, tmp_path_factory):
+    with kit.open(kit.engine("onnxruntime")) as worker:
+        return kit.outputs(worker, 1, tmp_path_factory.mktemp("expected"))["class"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    ("name", "precision", "tf32"), [("fp32", "fp32", False), ("tf32", "fp32", True), ("fp16", "fp16", True)]
+)
+def test_answers_are_those_of_the_cpu(kit, expected, tmp_path, name, precision, tf32, graph):
+    engine = kit.engine(precision=precision, tf32=tf32, cuda_graph=graph)
+    assert engine.device == "cuda:0"
+    assert engine.realized.layers == {precision: 3}
+    assert engine.note == ""  # every node runs on the GPU
+    with kit.open(engine) as worker:
+        for batch in (1, 4, 7):  # 30 samples: not a multiple of 4 or 7
+            found = kit.outputs(worker, batch, tmp_path)["class"]
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found.astype(np.float32), expected, atol=TOLERANCE[name])
+
+
+def test_tf32_is_really_switched(kit, tmp_path):
+    found = []
+    for tf32 in (False, True):
+        with kit.open(kit.engine(tf32=tf32)) as worker:
+            found.append(kit.outputs(worker, 4, tmp_path)["class"])
+    assert np.abs(found[0] - found[1]).max() > 0
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("region", list(Region))
+def test_it_is_timed_over_every_region(kit, region, graph):
+    with kit.open(kit.engine(cuda_graph=graph)) as worker:
+        kit.ready(worker, region)
+        block = worker.call("block", seconds=0.1, min_calls=10)
+        facts = from_json(DeviceFacts, worker.call("device"))
+    assert len(block["samples_ns"]) >= 10
+    assert min(block["samples_ns"]) > 1000
+    assert block["gpu"]["sm_mhz"] > 100
+    assert (facts.graph, facts.graph_note) == (graph, "")
+    assert facts.memory_bytes > 100 * 2**20
+    assert min(*facts.copy_in_ns, *facts.compute_ns, *facts.copy_out_ns) > 0
+
+
+def test_a_region_that_holds_another_takes_longer(kit):
+    medians = {}
+    with kit.open(kit.engine(cuda_graph=True)) as worker:
+        for region in Region:
+            kit.ready(worker, region)
+            medians[region] = np.median(worker.call("block", seconds=0.2)["samples_ns"])
+    assert medians[Region.DEVICE] < medians[Region.COMPUTE] < medians[Region.HOST_TO_HOST]
+
+
+def test_several_streams_answer_more_calls_and_say_so(kit):
+    engine = kit.engine(streams=3)
+    with kit.open(engine) as worker:
+        kit.ready(worker, Region.COMPUTE)
+        assert len(worker.call("block", seconds=0.1)["samples_ns"]) > 10
+        kit.ready(worker, Region.HOST_TO_HOST)
+        assert len(worker.call("block", seconds=0.1)["samples_ns"]) > 10
+        with pytest.raises(WorkbenchError, match="Choose one stream"):
+            kit.ready(worker, Region.DEVICE)
+    assert not backends.get("onnxruntime").measures(engine.spec, Region.DEVICE)
+
+
+def test_device_memory_comes_back_when_the_worker_ends(kit):
+    engine = kit.engine()
+    kit.pool.close()  # the builder holds some too
+    assert falls_to(memory_in_use())
+    before = memory_in_use()
+    with kit.open(engine) as worker:
+        kit.ready(worker, Region.COMPUTE)
+        worker.call("block", seconds=0.05)
+        assert memory_in_use() > before + 100 * 2**20
+    assert falls_to(before)
+    worker = kit.open(engine)
+    kit.ready(worker, Region.COMPUTE)
+    worker.kill()
+    assert falls_to(before)
+
+
+def test_nodes_on_the_cpu_are_told_and_the_graph_is_given_up_aloud(pool_and_store, tmp_path):
+    """The CUDA provider has no kernel for Det."""
+    pool, store = pool_and_store
+    eye = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Det", ["a"], ["b"]),
+        helper.make_node("Exp", ["b"], ["y"]),
+    ]
+    path = written(tmp_path / "det.onnx", nodes, ("x", ["n", 4, 4]), ("y", ["n"]), [eye])
+    kit = Kit(store, pool, read_model(store, pool, str(path)))
+    with kit.open(kit.engine("onnxruntime")) as worker:
+        expected = kit.outputs(worker, 4, tmp_path)["y"]
+    engine = kit.engine(cuda_graph=True)
+    assert "1 Det" in engine.note
+    assert "run on the CPU" in engine.note
+    with kit.open(engine) as worker:
+        kit.ready(worker, Region.COMPUTE)
+        facts = from_json(DeviceFacts, worker.call("device"))
+        np.testing.assert_allclose(kit.outputs(worker, 4, tmp_path)["y"], expected, rtol=1e-2)
+    assert not facts.graph
+    assert len(facts.graph_note) > 10
+
+
+def test_int8_and_bf16_are_refused_with_the_reason(kit):
+    for spec in Experiment(backends="onnxruntime:cuda", precisions="int8,bf16").variants():
+        assert len(backends.get("onnxruntime").supports(spec, kit.model).reason) > 10
+
+
+def test_a_damaged_engine_is_one_sentence(kit, tmp_path):
+    engine = kit.engine()
+    source = kit.store.path("engine", engine.key) / "engine.onnx"
+    (tmp_path / "engine.onnx").write_bytes(source.read_bytes()[:100])
+    with Worker(kit.store.log_path("damaged")) as worker, pytest.raises(WorkbenchError) as caught:
+        worker.call("open_engine", engine=str(tmp_path), record=to_json(engine))
+    assert "Traceback" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", ["trtexec-10", "trtexec-11"])
+def test_a_protocol_of_trtexec_sets_everything(kit, cnn, protocol):
+    asked = Experiment(
+        model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32", batches="4", rounds=2,
+        protocol=protocol, region="compute", measure_s=0.01,
+    )  # fmt: skip
+    results = workbench.run(asked, store=kit.store)
+    on_cpu, on_gpu = results.rows
+    assert on_cpu.status == Status.FAILED
+    assert "GPU's own clock" in on_cpu.failure.message
+    timing = on_gpu.timing
+    assert timing.region == Region.DEVICE
+    assert timing.device.graph == (protocol == "trtexec-11")
+    assert sum(block.wall_s for block in timing.blocks) > 2.9
+    assert timing.percentile_s(99) in timing.samples_s
+
+
+def test_a_run_compares_the_devices_and_says_so(kit, cnn):
+    asked = Experiment(
+        model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32,fp16", batches="1,4",
+        measure_s=0.3, rounds=6, baseline="onnxruntime fp32",
+    )  # fmt: skip
+    results = workbench.run(asked, store=kit.store)
+    assert {row.status for row in results.rows} == {Status.DONE, Status.UNSUPPORTED}
+    frame = table(results)
+    here = frame[frame["device"] == "cuda:0"]
+    assert len(here) == 4
+    assert all("across devices" in note for note in here["note"])
+    assert all(note.count("GPU memory") for note in here["note"])
+    again = workbench.run(asked, store=kit.store)
+    assert all(row.reused for row in again.measured)
+    with_graph = workbench.run(replace(asked, cuda_graph=True, batches=(4,)), store=kit.store)
+    gpu_rows = [row for row in with_graph.measured if row.device == "cuda:0"]
+    assert len(gpu_rows) == 2
+    assert all(row.timing.device.graph and not row.reused for row in gpu_rows)
+    assert with_graph.tally.built == 0  # a graph is a way of running, not of building

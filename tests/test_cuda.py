@@ -1,0 +1,73 @@
+"""What can be said of CUDA without a GPU; sessions on a real one are in ``tests/gpu``."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from workbench import cuda, cuda_graph, machine
+from workbench.errors import RunError
+from workbench.experiment import Experiment
+from workbench.records import Region
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """As on a machine with a driver and PyCUDA."""
+    found = machine.this_machine()
+    monkeypatch.setattr(cuda, "this_machine", lambda: types.SimpleNamespace(**{**vars(found), "gpu": "NVIDIA X"}))
+    monkeypatch.setattr(cuda, "find_spec", lambda _: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_gpu_that_can_be_used_is_one(a_gpu):
+    assert cuda.here()
+
+
+@pytest.mark.parametrize("value", ["-1", ""])
+def test_a_hidden_gpu_is_told_from_none(a_gpu, monkeypatch, value):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert cuda.here().reason == "the variable CUDA_VISIBLE_DEVICES hides the GPU"
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(a_gpu, monkeypatch):
+    monkeypatch.setattr(cuda, "find_spec", lambda _: None)
+    assert cuda.here().reason == "the package 'pycuda' is not installed"
+    assert "inference-workbench[gpu]" in cuda.here().fix
+
+
+def test_without_a_gpu_that_is_the_reason(a_gpu, monkeypatch):
+    monkeypatch.setattr(cuda, "this_machine", lambda: types.SimpleNamespace(gpu=""))
+    assert "no NVIDIA GPU" in cuda.here().reason
+
+
+def test_autoinit_is_refused_before_anything_is_touched(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda.autoinit", types.ModuleType("pycuda.autoinit"))
+    with pytest.raises(RunError, match="Remove that import"):
+        cuda.CudaSession(lambda _: None)
+
+
+def test_a_pycuda_that_cannot_be_imported_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(RunError, match=r'pip install "inference-workbench\[gpu\]"'):
+        cuda.CudaSession(lambda _: None)
+
+
+def test_the_time_of_one_call_is_refused_where_several_are_in_flight():
+    for streams, region, able in ((1, Region.DEVICE, True), (4, Region.DEVICE, False), (4, Region.COMPUTE, True)):
+        (spec,) = Experiment(backends="onnxruntime:cuda", precisions="fp32", streams=streams).variants()
+        assert bool(cuda.measures(spec, region)) == able
+
+
+def test_without_cuda_python_there_is_no_graph_and_the_reason_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    assert cuda_graph.captured(lambda: None, 0) == (None, "the package 'cuda-python' is not installed")
+
+
+def test_only_one_file_imports_pycuda():
+    found = [path.name for path in (ROOT / "workbench").rglob("*.py") if "pycuda import" in path.read_text("utf-8")]
+    assert found == ["cuda.py"]
