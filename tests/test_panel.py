@@ -92,7 +92,8 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         seed=3,
     )
     for asked in (Experiment(), every_field_changed):
-        here = [name for name in asked.backends if backends.get(name.partition(":")[0]).status()]
+        addresses = [(name, *name.split(":")) for name in asked.backends]
+        here = [name for name, backend, *mode in addresses if backends.get(backend).status(*mode)]
         panel = Panel(asked, store=store)
         assert set(panel.experiment.backends) == set(here)
         assert panel.experiment.changes() | {"backends": ""} == asked.changes() | {"backends": ""}

@@ -9,6 +9,7 @@ from workbench.backends import tensorrt
 from workbench.backends.tensorrt import NO_GPU, TensorRT
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
+from workbench.protocols import YES, no
 from workbench.records import EngineSpec, Model, Precision, Region, TensorSpec
 from workbench.trt import FULL, LEAN, RTX, Flavour
 
@@ -30,13 +31,13 @@ def here(monkeypatch):
     return pretend
 
 
-def test_one_flavour_is_enough_to_be_ready(here):
+def test_each_mode_needs_its_own_library(here):
     for flavour in (FULL, RTX, LEAN):
         here(flavour)
-        assert BACKEND.status()
+        assert [mode for mode in BACKEND.modes if BACKEND.status(mode)] == [flavour.mode]
     here()
-    assert BACKEND.status().reason == "none of the packages tensorrt, tensorrt-rtx-cu13, tensorrt-lean is installed"
-    assert BACKEND.status().fix == 'pip install "inference-workbench[rtx]"'
+    assert BACKEND.status("rtx").reason == "the package 'tensorrt-rtx-cu13' is not installed"
+    assert BACKEND.status("rtx").fix == 'pip install "inference-workbench[rtx]"'
 
 
 @pytest.mark.parametrize(
@@ -92,10 +93,14 @@ def test_a_model_that_is_bf16_already_is_built_as_it_is(here):
     assert BACKEND.supports(replace(SPEC, mode="rtx", precision=Precision.BF16), replace(MODEL, quantized="bf16"))
 
 
-def test_it_is_measured_where_there_is_a_gpu(here):
+def test_it_is_measured_where_there_is_a_gpu(here, monkeypatch):
     here(RTX)
     assert BACKEND.measures(SPEC, Region.COMPUTE).reason == NO_GPU
     here(RTX, gpu="some")
+    monkeypatch.setattr("workbench.cuda.here", lambda: no("the package 'pycuda' is not installed"))
+    assert "pycuda" in BACKEND.measures(SPEC, Region.COMPUTE).reason
+    monkeypatch.setattr("workbench.cuda.here", lambda: YES)
+    assert "in flight" in BACKEND.measures(replace(SPEC, streams=2), Region.DEVICE).reason
     for region in Region:
         assert BACKEND.measures(SPEC, region)
     assert "without its weights" in BACKEND.measures(replace(SPEC, build_options=("strip-plan",)), Region.DEVICE).reason
