@@ -348,3 +348,37 @@ def test_functions_inside_an_onnx_file_are_written_out(tmp_path, opset, domains)
     np.testing.assert_allclose(
         model_zoo.run_onnx(tmp_path / "out.onnx", {"x": x})["y"], 1.9545 if domains else -2, atol=1e-4
     )
+
+
+def test_a_pass_of_the_converter_that_fails_costs_only_itself(tmp_path, demo_folder, monkeypatch):
+    """tf2onnx copies the graph before every pass in case one fails; here it copies it once, and goes back to that."""
+    from tf2onnx import graph, optimizer
+
+    class Failing:
+        graph_been_opt = False
+
+        def optimize(self, found, _iteration):
+            found.get_nodes()[0].type = "Broken"
+            raise ValueError("no such luck")
+
+    whole, copies = optimizer.optimize_graph, []
+    monkeypatch.setattr(
+        graph.Graph, "__deepcopy__", lambda self, memo: copies.append(1) or _shallow(self, memo), raising=False
+    )
+    check = convert(demo_folder / "demo.keras", tmp_path / "fine.onnx")
+    assert (len(copies), check.attempts) == (1, ())
+    monkeypatch.setitem(optimizer._optimizers, "einsum_optimizer", Failing)
+    check = convert(demo_folder / "demo.keras", tmp_path / "spare.onnx")
+    assert check.attempts == ()
+    assert check.max_rel_diff < 1e-4
+    assert optimizer.optimize_graph is whole
+
+
+def _shallow(graph, memo):
+    """What deepcopy does of itself where a class has no way of its own."""
+    import copy
+
+    made = type(graph).__new__(type(graph))
+    memo[id(graph)] = made
+    made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in graph.__dict__.items()})
+    return made

@@ -6,6 +6,7 @@ Tried by :mod:`workbench.export` in the order of :data:`ROUTES`. Runs in a child
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import os
@@ -211,7 +212,7 @@ def _converting(model: Model) -> Iterator[None]:
     """
     _learn_erfc()
     log = io.StringIO()
-    with _listening(log), quiet(), contextlib.redirect_stdout(io.StringIO()):
+    with _listening(log), quiet(), _copying_once(), contextlib.redirect_stdout(io.StringIO()):
         try:
             yield
         except ExportError:
@@ -223,6 +224,39 @@ def _converting(model: Model) -> Iterator[None]:
                 log=log.getvalue(),
             ) from cause
     _raise_unsupported(model, log.getvalue(), None)
+
+
+@contextlib.contextmanager
+def _copying_once() -> Iterator[None]:
+    """Let tf2onnx copy the weights once before it optimizes the graph.
+
+    It copies the graph before each of its passes, in case one fails, and writes every constant anew after each, into memory
+    that comes back only with the whole: fifty copies, gigabytes and seconds for a network of 25 million parameters. Here one
+    copy takes the old way should a pass ever fail, and a constant is written when it changed.
+    """
+    from tf2onnx import optimizer
+    from tf2onnx.graph import Node
+
+    one_by_one, write = optimizer.optimize_graph, Node.update_proto
+
+    def optimize(graph: Any, _catch_errors: bool = True, optimizers: Any = None) -> Any:
+        spare = copy.deepcopy(graph)
+        try:
+            return one_by_one(graph, False, optimizers)
+        except Exception:
+            return one_by_one(spare, True, optimizers)
+
+    def write_once(node: Any, *storage: Any, **more: Any) -> None:
+        value = node.attr.get("value") if node.is_const() else None
+        if value is None or getattr(node, "_written", None) is not value:
+            write(node, *storage, **more)
+            node._written = value  # noqa: SLF001 - ours
+
+    optimizer.optimize_graph, Node.update_proto = optimize, write_once
+    try:
+        yield
+    finally:
+        optimizer.optimize_graph, Node.update_proto = one_by_one, write
 
 
 def _raise_unsupported(model: Model, log: str, cause: BaseException | None) -> None:
