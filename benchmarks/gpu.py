@@ -7,8 +7,7 @@ batch 1, 8 and 64 over the regions device, compute and host to host; then with o
 Checks, each against something that the workbench has no part in (``gpu_bare.py``, a process of its own):
 
 * the median of the region device with a CUDA graph lies within 2 % of an independent timing: one graph that holds 200 runs,
-  the host's time of its replay divided by 200. Only where a call computes for at least 0.25 ms: below that, the few
-  microseconds between two events around a single launch are more than 2 %;
+  the host's time of its replay divided by 200;
 * a call of the region compute takes at most 10 microseconds more than the same call in a bare loop, in interleaved rounds;
 * four calls in flight bring at least the throughput of one;
 * once a worker has ended, the device's memory in use is what it was before.
@@ -42,7 +41,6 @@ BATCHES = (1, 8, 64)
 REGIONS = (Region.DEVICE, Region.COMPUTE, Region.HOST_TO_HOST)
 PRECISIONS = {"FP32": ("fp32", False), "TF32": ("fp32", True), "FP16": ("fp16", True)}
 LAUNCHES = 200
-ENOUGH_S = 250e-6
 SECONDS, WARM_UP_S, ROUNDS = 0.25, 0.2, 6
 LIBRARIES = ("onnxruntime-gpu", "pycuda", "cuda-bindings", "nvidia-ml-py", "nvidia-cudnn-cu13", "onnx", "numpy")
 
@@ -236,7 +234,7 @@ def agreement(every: list[Case]) -> Section:
                     ours.append(np.median(block(worker, 0.15)))
                     theirs.append(np.median(bare.block("replay", LAUNCHES, 0.15)))
             device, replay = float(np.median(ours)) * 1e-9, float(np.median(theirs)) * 1e-9
-            answer = verdict(device / replay, 0.98, 1.02) if replay >= ENOUGH_S else "too short for a target"
+            answer = verdict(device / replay, 0.98, 1.02)
             figures = (
                 f"{device * 1e3:.4f}",
                 f"{replay * 1e3:.4f}",
@@ -249,8 +247,8 @@ def agreement(every: list[Case]) -> Section:
         title="Is the device time right?",
         script="gpu.py",
         method=f"Median milliseconds of the region device with a CUDA graph, against an independent process: one graph of {LAUNCHES} "
-        f"runs, replayed and timed by the host's clock, divided by {LAUNCHES}. {ROUNDS} interleaved rounds. Target: within 2 % "
-        f"where a call computes for at least {ENOUGH_S * 1e3} ms.",
+        f"runs, replayed and timed by the host's clock, divided by {LAUNCHES}. {ROUNDS} interleaved rounds. The workbench "
+        "times runs of less than half a millisecond several at a time. Target: within 2 %.",
         columns=("model", "precision", "batch", "device", "replay / 200", "apart", "", "target: within 2 %"),
         rows=rows,
         libraries=LIBRARIES,

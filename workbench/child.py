@@ -156,24 +156,25 @@ def prepare_timing(
     warm_up_s: float,
     wait: str = Wait.SPIN,
     copies: bool = False,
+    together: bool = True,
 ) -> Any:
-    """Stage inputs of this batch size and warm up until stable; ``wait`` and ``copies`` are for GPU sessions."""
+    """Stage inputs of this batch size and warm up until stable; the last three are for GPU sessions."""
     from workbench.samples import load_samples
 
     session = _session()
     feeds = load_samples(Path(samples)).feeds(0, batch)
     progress(f"warm up at batch {batch}")
     with during("run", f"batch {batch}", RunError):
-        Engine.call = _timed(session, feeds, Region(region), Wait(wait), copies)
+        Engine.call = _timed(session, feeds, Region(region), wait=Wait(wait), copies=copies, together=together)
         Engine.device_clock = region == Region.DEVICE
         warm_up_ns = benchmark.warm_up(Engine.call, warm_up_s)
         _gpu_state()
         return {"warm_up_ns": warm_up_ns, "quiet": benchmark.settle()}
 
 
-def _timed(session: Session, feeds: dict[str, Any], region: Region, wait: Wait, copies: bool) -> Callable[[], object]:
+def _timed(session: Session, feeds: dict[str, Any], region: Region, **on_a_gpu: Any) -> Callable[[], object]:
     if isinstance(session, GpuSession):
-        return session.timed(feeds, region, wait=wait, copies=copies)
+        return session.timed(feeds, region, **on_a_gpu)
     if region == Region.DEVICE:
         raise RunError("The device region is a GPU's own clock, and this engine runs on the CPU. Use another region.")
     return session.stage(feeds) if region == Region.COMPUTE else lambda: session.run(feeds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workbench import stats
 from workbench.errors import InputError
-from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
+from workbench.records import CPU, Comparison, Region, Result, Row, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,6 +227,8 @@ def _timing_notes(timing: Timing) -> list[str]:
         parts.append(f"{timing.streams} calls in flight: times are between two answers, not latencies")
     if device := timing.device:
         parts += ["CUDA graph"] if device.graph else []
+        if timing.region == Region.DEVICE and device.runs > 1:
+            parts.append(f"each time is the mean over {device.runs} runs in one graph")
         parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
         copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
         parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")

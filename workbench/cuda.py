@@ -116,7 +116,13 @@ class CudaSession:
         return self.timed(feeds, Region.COMPUTE)
 
     def timed(
-        self, feeds: Mapping[str, np.ndarray], region: Region, *, wait: Wait = Wait.SPIN, copies: bool = False
+        self,
+        feeds: Mapping[str, np.ndarray],
+        region: Region,
+        *,
+        wait: Wait = Wait.SPIN,
+        copies: bool = False,
+        together: bool = True,
     ) -> Callable[[], int | None]:
         """See :meth:`workbench.protocols.GpuSession.timed`.
 
@@ -140,7 +146,7 @@ class CudaSession:
             return self._crew
         lane = self._lanes[0]
         if region == Region.DEVICE:
-            return (lambda: sum(lane.parts(feeds))) if copies else lane.device_ns
+            return (lambda: sum(lane.parts(feeds))) if copies else lane.device_call(together=together)
         return lane.launch_and_wait if region == Region.COMPUTE else lane.round_trips(feeds)
 
     def drain(self) -> None:
@@ -167,6 +173,7 @@ class CudaSession:
             memory_bytes=self._memory[0],
             memory_basis=self._memory[1],
             graph=all(each.graph for each in self._lanes),
+            runs=lane.runs,
             graph_note=next((each.graph_note for each in self._lanes if each.graph_note), ""),
         )
 

@@ -252,6 +252,7 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
             warm_up_s=plan.warm_up_s,
             wait=plan.wait,
             copies=plan.copies,
+            together=not plan.protocol,
         )
     except Cancelled:
         raise

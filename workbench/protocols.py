@@ -98,10 +98,16 @@ class GpuSession(Session, Protocol):
     """An open engine on a GPU, where more can be timed and told."""
 
     def timed(
-        self, feeds: Mapping[str, np.ndarray], region: Region, *, wait: Wait = Wait.SPIN, copies: bool = False
+        self,
+        feeds: Mapping[str, np.ndarray],
+        region: Region,
+        *,
+        wait: Wait = Wait.SPIN,
+        copies: bool = False,
+        together: bool = True,
     ) -> Callable[[], int | None]:
         """A call over this region. It returns the nanoseconds that the GPU counted for the region ``DEVICE``, and
-        ``None`` for the others, which are for the caller's clock. With several streams it waits for the next answer of
+        ``None`` for the others, which are for the caller's clock; ``together`` allows it to be the mean over several short runs. With several streams it waits for the next answer of
         any of them, and all go on.
         """
         ...

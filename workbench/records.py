@@ -350,6 +350,7 @@ class DeviceFacts:
     memory_basis: str  # how that was found
     graph: bool = False  # the launches of a captured run were replayed
     graph_note: str = ""  # why not, where a graph was asked for
+    runs: int = 1  # region DEVICE: a sample is the mean over so many captured runs, because one was too short
 
     @property
     def split_s(self) -> tuple[float, float, float]:

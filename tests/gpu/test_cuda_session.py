@@ -116,6 +116,21 @@ def test_only_the_device_region_returns_a_time(region, wait, graph):
         assert facts.memory_bytes > 0
 
 
+def test_short_captured_runs_are_timed_many_at_a_time():
+    """Two events around one short launch are further apart than its work; a long run is timed by itself."""
+    with CudaSession(lambda stream: Copying(stream, 3), graph=True) as session:
+        single = session.timed({"x": X}, Region.DEVICE, together=False)
+        alone = np.median([single() for _ in range(50)])
+        assert session.facts().runs == 1
+        many = session.timed({"x": X}, Region.DEVICE)
+        assert session.facts().runs > 1
+        assert np.median([many() for _ in range(50)]) < alone
+        np.testing.assert_array_equal(session.run({"x": X + 3})["y"], X + 3)
+    with CudaSession(lambda stream: Copying(stream, 3)) as session:
+        session.timed({"x": X}, Region.DEVICE)
+        assert session.facts().runs == 1  # without a graph the host may be the slower one
+
+
 def test_more_work_takes_the_device_longer():
     medians = []
     for times in (10, 200):
