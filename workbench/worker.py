@@ -245,7 +245,8 @@ class Pool:
             # what is kept from build to build belongs where a confined worker may write
             kept = {"XDG_CACHE_HOME": str(store / "cache"), "CUDA_CACHE_PATH": str(store / "cache" / "cuda")}
             env = kept if name == GPU_BUILDER else NO_GPU
-            writable = [store] if self._confined else None
+            # CUDA does not start in a confined process: its driver answers that an operation of the system failed
+            writable = [store] if self._confined and name != GPU_BUILDER else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
         try:
             return self._workers[name].call(task, progress=progress, **arguments)
