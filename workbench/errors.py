@@ -12,11 +12,13 @@ from types import ModuleType
 class WorkbenchError(Exception):
     """Base of every error that the workbench raises on purpose.
 
-    The message is one sentence or two for a person. ``kind`` travels over the worker's pipe, so that an
-    error raised in a child process keeps its class in the parent.
+    The message is one sentence or two for a person, on one line: names out of a damaged file may hold anything, and what
+    cannot be printed is shown as a question mark. ``kind`` travels over the worker's pipe, so that an error raised in a
+    child process keeps its class in the parent.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
+        message = "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in message)
         super().__init__(message)
         self.message = message
         self.log = log
