@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench.compare import table as table
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
+    from workbench.layers import layers as layers
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
     from workbench.pipeline import run as run
@@ -24,6 +25,7 @@ _HOMES = {
     "WorkbenchError": "errors",
     "comparison": "compare",
     "figures": "plots",
+    "layers": "layers",
     "open_model": "sources",
     "run": "pipeline",
     "show": "panel",
