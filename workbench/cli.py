@@ -237,6 +237,6 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"  {title:20}{'ready' if state else 'not ready: ' + state.reason}")
         if not state and state.fix:
             print(f"  {'':20}fix: {state.fix}")
-    if not any(backends.get(name).status() for name in backends.names()):
+    if not any(backends.get(name).status(mode) for name in backends.names() for mode in backends.get(name).modes):
         healthy = False
     return 0 if healthy else 1

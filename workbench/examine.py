@@ -49,7 +49,7 @@ def examine(onnx: Path, model: Model, progress: Progress) -> Examination:
     for name in backends.names():
         backend = backends.get(name)
         built_from_onnx = backend.source(EngineSpec(name, Precision.FP32), model).startswith("onnx")
-        if not built_from_onnx or not backend.status():
+        if not built_from_onnx or not any(backend.status(mode) for mode in backend.modes):
             continue
         progress(f"ask {backend.title}")
         try:

@@ -36,7 +36,7 @@ SETTINGS = {
     "build_options": "build_options",
 }
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
-OF_GPUS = ("tf32", "cuda_graph", "streams")
+OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
 BY_PROTOCOL = ("region", "measure_s", "cuda_graph")
 YES_NO = (("yes", True), ("no", False))
 

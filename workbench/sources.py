@@ -197,7 +197,7 @@ class Sources:
             ExportError, InputError: there is no ONNX form.
         """
         form = self._exported()
-        libraries = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13")
+        libraries = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13", "tensorrt")
 
         def fill(draft: Draft) -> None:
             self._say("examining the graph")
