@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -216,6 +217,17 @@ def test_notes_tell_of_disturbed_blocks_and_of_the_engine():
     row = replace(measured(PEER), timing=noisy, engine=recorded.engine(of, note="Built for another GPU."))
     frame = table(results([replace(measured(BASE), timing=steady(1.0)), row]))
     assert frame["note"][1] == "Built for another GPU; 1 of 8 blocks were disturbed"
+
+
+def test_a_mean_far_above_the_median_is_told():
+    even, uneven = steady(2.0), steady(2.0)
+    first = uneven.blocks[0]
+    held_up = replace(first, samples_ns=(first.samples_ns[0] * 500, *first.samples_ns[1:]))
+    uneven = replace(uneven, blocks=(held_up, *uneven.blocks[1:]))
+    rows = [replace(measured(BASE), timing=even), replace(measured(PEER), timing=uneven)]
+    notes = table(results(rows))["note"]
+    assert notes[0] == ""
+    assert re.search(r"; calls took [\d.]+ times the median on average: some were held up$", notes[1])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workbench import stats
 from workbench.errors import InputError
-from workbench.records import CPU, Comparison, Region, Result, Row, Status, Verdict
+from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
+from workbench.remarks import remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,7 +185,7 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         "asked": str(result.spec.precision),
         "verdict": str(row.verdict) if row else "",
         "built": "",
-        "note": _note(result, row, refused),
+        "note": remark(result, row, refused),
     }
     if timing := result.timing:
         for percent in (50, 90, 95, 99) if timing.streams == 1 else (50,):
@@ -202,46 +203,6 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
             cells |= {"top-1 %": score.value * 100, "acc low": score.low * 100, "acc high": score.high * 100}
             cells |= {"fixed": score.fixed, "broken": score.broken}
     return cells
-
-
-def _note(result: Result, row: Row | None, refused: str) -> str:
-    parts = []
-    if result.failure:
-        parts.append(result.failure.message)
-    if result.engine and result.engine.note:
-        parts.append(result.engine.note)
-    if refused:
-        parts.append(f"not compared: {refused}")
-    if row and row.why:
-        parts.append(f"cannot tell: {row.why}")
-    if row and row.across:
-        parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
-    if result.timing:
-        parts += _timing_notes(result.timing)
-    return "; ".join(part.rstrip(". ") for part in parts)
-
-
-def _timing_notes(timing: Timing) -> list[str]:
-    parts = []
-    if timing.streams > 1:
-        parts.append(f"{timing.streams} calls in flight: times are between two answers, not latencies")
-    if device := timing.device:
-        parts += ["CUDA graph"] if device.graph else []
-        if timing.region == Region.DEVICE and device.runs > 1:
-            parts.append(f"each time is the mean over {device.runs} runs in one graph")
-        parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
-        copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
-        parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")
-        parts.append(f"GPU memory {device.memory_bytes / 2**20:,.0f} MiB")
-    if clocks := timing.sm_mhz:
-        parts.append(f"clock {' to '.join(f'{mhz:,}' for mhz in dict.fromkeys(clocks))} MHz")
-    blocks = len(timing.blocks)
-    parts += [
-        f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
-    ]
-    if noisy := timing.noisy_blocks:
-        parts.append(f"{noisy} of {blocks} blocks were disturbed")
-    return parts
 
 
 def display_table(results: Results, baseline: str = "") -> Styler:

@@ -1,0 +1,55 @@
+"""What a reader should know of a row beside its numbers."""
+
+from __future__ import annotations
+
+from workbench.records import Region, Result, Row, Timing
+
+UNEVEN = 1.5
+"""A mean above so many medians is told: samples/s, which goes by the mean, then says less than the median does."""
+
+
+def remark(result: Result, row: Row | None, refused: str) -> str:
+    """What a reader should know of one row of the table, in words; "" where there is nothing.
+
+    ``refused`` is why the row must not be compared with the baseline.
+    """
+    parts = []
+    if result.failure:
+        parts.append(result.failure.message)
+    if result.engine and result.engine.note:
+        parts.append(result.engine.note)
+    if refused:
+        parts.append(f"not compared: {refused}")
+    if row and row.why:
+        parts.append(f"cannot tell: {row.why}")
+    if row and row.across:
+        parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
+    if result.timing:
+        parts += _timing_notes(result.timing)
+    return "; ".join(part.rstrip(". ") for part in parts)
+
+
+def _timing_notes(timing: Timing) -> list[str]:
+    parts = []
+    if timing.streams > 1:
+        parts.append(f"{timing.streams} calls in flight: times are between two answers, not latencies")
+    if device := timing.device:
+        parts += ["CUDA graph"] if device.graph else []
+        if timing.region == Region.DEVICE and device.runs > 1:
+            parts.append(f"each time is the mean over {device.runs} runs in one graph")
+        parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
+        copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
+        parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")
+        parts.append(f"GPU memory {device.memory_bytes / 2**20:,.0f} MiB")
+    if clocks := timing.sm_mhz:
+        parts.append(f"clock {' to '.join(f'{mhz:,}' for mhz in dict.fromkeys(clocks))} MHz")
+    blocks = len(timing.blocks)
+    parts += [
+        f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
+    ]
+    if noisy := timing.noisy_blocks:
+        parts.append(f"{noisy} of {blocks} blocks were disturbed")
+    mean = float(timing.samples_s.mean())
+    if mean > UNEVEN * timing.median_s:
+        parts.append(f"calls took {mean / timing.median_s:.1f} times the median on average: some were held up")
+    return parts
