@@ -306,7 +306,7 @@ def test_rows_of_a_gpu_say_so_and_a_ratio_across_devices_too():
     told = "CUDA graph; copies in 0.006 ms, computes 0.061 ms, copies out 0.004 ms; GPU memory 606 MiB; clock 1,980 MHz"
     assert list(frame["note"]) == [
         "",
-        f"{across}; {told}",
+        f"{across}; {told}; TF32 allowed",
         f"{across}; {told}; clocks held down by power cap in 12 of 12 blocks",
     ]
     assert "cuda:0" in text_table(results(rows))
@@ -322,6 +322,19 @@ def test_a_graph_that_was_given_up_is_announced():
     label = "onnxruntime:cuda fp32"
     (note,) = table(results([on_gpu(label, graph_note="the run could not be captured")], baseline=label))["note"]
     assert note.startswith("no CUDA graph: the run could not be captured; ")
+
+
+def test_means_of_short_runs_have_no_percentiles_of_calls_and_count_by_the_hosts_time():
+    row = on_gpu("onnxruntime:cuda fp32", timing_calls=400)
+    timing = row.timing
+    several = replace(timing, region=Region.DEVICE, device=replace(timing.device, runs=8))
+    single = replace(several, device=replace(timing.device, runs=1))
+    for kept, shown in ((single, True), (several, False)):
+        (cells,) = table(results([replace(row, timing=kept)], baseline=row.spec.label)).to_dict("records")
+        assert (cells["p90 ms"] == cells["p90 ms"]) is shown  # a missing number is not itself
+    assert "each time is the mean over 8 runs in one graph" in cells["note"]
+    wall = sum(block.wall_s for block in several.blocks)
+    assert several.queries_per_s == pytest.approx(8 * len(several.samples_s) / wall)
 
 
 def test_several_calls_in_flight_have_no_latency():

@@ -183,9 +183,20 @@ def test_settings_are_taken(tmp_path, changes):
 def test_tf32_and_detailed_profiling_reach_the_configuration(tmp_path):
     trt, log = trt_build.library(RTX)
     builder = trt.Builder(log)
-    configs = [trt_build._config(trt, builder, replace(SPEC, tf32=asked)) for asked in (True, False)]
+    configs = [trt_build._config(trt, builder, replace(SPEC, tf32=asked), log) for asked in (True, False)]
     assert [config.get_flag(trt.BuilderFlag.TF32) for config in configs] == [True, False]
     assert {config.profiling_verbosity for config in configs} == {trt.ProfilingVerbosity.DETAILED}
+
+
+def test_level_workspace_and_options_reach_the_configuration(tmp_path):
+    trt, log = trt_build.library(RTX)
+    builder = trt.Builder(log)
+    plain = trt_build._config(trt, builder, SPEC, log)
+    asked = replace(SPEC, optimization_level=1, workspace_bytes=2**20, build_options=("refit", "weight-streaming"))
+    config = trt_build._config(trt, builder, asked, log)
+    assert (config.builder_optimization_level, config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE)) == (1, 2**20)
+    for flag in (trt.BuilderFlag.REFIT, trt.BuilderFlag.WEIGHT_STREAMING):
+        assert (plain.get_flag(flag), config.get_flag(flag)) == (False, True)
 
 
 def test_the_range_of_sizes_is_the_batches_and_the_free_axes(tmp_path):

@@ -187,8 +187,27 @@ def opened(gpu):
 
 def test_shapes_go_in_and_come_out():
     context = opened(Gpu()).context(0)
-    ((shape, dtype),) = context.shapes({"x": (3, 3)}).values()
-    assert (shape, dtype.name) == ((3, 3), "float32")
+    found = context.shapes({"x": (3, 3)})
+    # inputs too: whoever hands over memory can then refuse another type, which TensorRT would misread
+    assert {name: (shape, dtype.name) for name, (shape, dtype) in found.items()} == {
+        "x": ((3, 3), "float32"),
+        "y": ((3, 3), "float32"),
+    }
+    assert context.no_graph == ""
+
+
+def test_launches_that_cannot_be_captured_say_so():
+    gpu = Gpu()
+    gpu.is_stream_capturable = lambda stream: stream != 7
+    for stream, why in ((5, ""), (7, "TensorRT says that these launches cannot be captured")):
+        context = opened(gpu).context(stream)
+        context.shapes({"x": (1, 3)})
+        assert context.no_graph == why
+    plan = Plan(RTX, b"", streaming=True)
+    plan.trt, plan.log, plan.engine = Gpu, gpu, gpu
+    context = plan.context(5)
+    context.shapes({"x": (1, 3)})
+    assert "weights are streamed" in context.no_graph
 
 
 def test_bf16_outputs_have_a_dtype():
@@ -206,7 +225,7 @@ def test_bf16_outputs_have_a_dtype():
         ),
         (Gpu(), {}, r"The engine needs the inputs x too\. Give every input"),
         (Gpu(rows=-1), {"x": (1, 3)}, r"The size of output 'y' depends on the data"),
-        (Gpu(dtype="FP8"), {"x": (1, 3)}, r"An output has the type FP8, which arrays do not have"),
+        (Gpu(dtype="FP8"), {"x": (1, 3)}, r"A tensor has the type FP8, which arrays do not have"),
     ],
 )
 def test_shapes_that_cannot_be_served_are_refused(gpu, inputs, message):

@@ -188,7 +188,9 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         "note": remark(result, row, refused),
     }
     if timing := result.timing:
-        for percent in (50, 90, 95, 99) if timing.streams == 1 else (50,):
+        # of means over several runs, or of times between the answers of several streams, percentiles of a call are not known
+        single = timing.streams == 1 and (timing.device is None or timing.device.runs == 1)
+        for percent in (50, 90, 95, 99) if single else (50,):
             value = timing.percentile_s(percent)
             cells[f"p{percent} ms"] = None if value is None else value * 1e3
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}

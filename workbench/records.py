@@ -424,8 +424,13 @@ class Timing:
 
     @property
     def queries_per_s(self) -> float:
-        """Calls per second of timed time, one call after another."""
+        """Calls per second, one after another. Over the region device by the host's time, as ``trtexec`` counts them: the
+        GPU's own time leaves out what the host does between two calls.
+        """
         samples = self.samples_s
+        if self.region == Region.DEVICE:
+            runs = self.device.runs if self.device else 1
+            return float(len(samples) * runs / sum(block.wall_s for block in self.blocks))
         return float(len(samples) / samples.sum())
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.records import Region, Result, Row, Timing
+from workbench.records import Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
 """A mean above so many medians is told: samples/s, which goes by the mean, then says less than the median does."""
@@ -26,6 +26,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
     if result.timing:
         parts += _timing_notes(result.timing)
+    if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
+        parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
     return "; ".join(part.rstrip(". ") for part in parts)
 
 
@@ -40,7 +42,10 @@ def _timing_notes(timing: Timing) -> list[str]:
         parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
         copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
         parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")
-        parts.append(f"GPU memory {device.memory_bytes / 2**20:,.0f} MiB")
+        if device.memory_basis.startswith("NVML"):
+            parts.append(f"GPU memory {device.memory_bytes / 2**20:,.0f} MiB")
+        else:  # the fall of the device's free memory is that of every engine in it
+            parts.append("GPU memory not known: NVML does not list this process")
     if clocks := timing.sm_mhz:
         parts.append(f"clock {' to '.join(f'{mhz:,}' for mhz in dict.fromkeys(clocks))} MHz")
     blocks = len(timing.blocks)

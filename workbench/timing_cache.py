@@ -51,14 +51,15 @@ def give(config: Any, file: Path) -> bool:
 def keep(config: Any, file: Path) -> None:
     """Write what the builder knows now, whole or not at all. A disk that refuses it costs the next build's time only."""
     cache = config.get_timing_cache()
-    if cache is None:
+    known = cache.serialize() if cache is not None else None
+    if known is None:
         return
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
         try:
             with os.fdopen(descriptor, "wb") as target:
-                target.write(bytes(cache.serialize()))
+                target.write(bytes(known))
             Path(name).replace(file)
         except OSError:
             Path(name).unlink(missing_ok=True)

@@ -44,7 +44,7 @@ def build_plan(flavour: Flavour, source: Source, spec: EngineSpec, progress: Pro
     builder = made(lambda: trt.Builder(log), f"{flavour.title} could not start", log)
     progress("parse ONNX")
     network = _parsed(trt, builder, source.path, log)
-    config = _config(trt, builder, spec)
+    config = _config(trt, builder, spec, log)
     profile = _profile(builder, network, source.inputs, spec)
     number = config.add_optimization_profile(profile)
     checked(number, f"The batch range {spec.batches[0]} to {spec.batches[-1]} was refused", log)
@@ -89,7 +89,7 @@ def _said(problem: Any) -> str:
 
 def _parsed(trt: Any, builder: Any, path: Path, log: Any) -> Any:
     """The network, which keeps its parser and with it the weights. Junk parses too, and gives one without outputs."""
-    network = builder.create_network(network_flags(trt))
+    network = checked(builder.create_network(network_flags(trt)), "The builder made no network", log)
     parser = trt.OnnxParser(network, log)
     taken = parser.parse_from_file(str(path))
     problems = [parser.get_error(number) for number in range(parser.num_errors)]
@@ -106,8 +106,8 @@ def _parsed(trt: Any, builder: Any, path: Path, log: Any) -> Any:
     return network
 
 
-def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
-    config = builder.create_builder_config()
+def _config(trt: Any, builder: Any, spec: EngineSpec, log: Any) -> Any:
+    config = checked(builder.create_builder_config(), "The builder gave no configuration", log)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector tells names only
     trt_options.apply(trt, config, spec.build_options)
     if not spec.tf32:

@@ -38,8 +38,10 @@ _broken: list[Any] = []
 class Plan:
     """An engine in device memory, deserialized at the first :meth:`context`, when the CUDA context is current."""
 
-    def __init__(self, flavour: Flavour, plan: Path | bytes, *, host_code: bool = False) -> None:
-        self._flavour, self._host_code = flavour, host_code
+    def __init__(
+        self, flavour: Flavour, plan: Path | bytes, *, host_code: bool = False, streaming: bool = False
+    ) -> None:
+        self._flavour, self._host_code, self._streaming = flavour, host_code, streaming
         self._plan = plan
         self.trt: Any = None
         self.log: Any = None
@@ -47,7 +49,7 @@ class Plan:
         self._runtime: Any = None
         self._open = 0  # contexts
 
-    def context(self, stream: int) -> PlanContext:  # noqa: ARG002 - contexts are not bound to a stream before they run
+    def context(self, stream: int) -> PlanContext:
         """One execution context: the ``make`` of ``workbench.cuda.CudaSession``.
 
         Raises:
@@ -57,7 +59,9 @@ class Plan:
             self._load()
         what = f"{self._flavour.title} could not prepare the engine to run"
         context = made(self.engine.create_execution_context, what, self.log, RunError)
-        opened = PlanContext(self.trt, self.engine, context, self.log, self._release)
+        opened = PlanContext(self.trt, self.engine, context, self.log, self._release, stream)
+        if self._streaming:
+            opened.no_graph = "weights are streamed, and such launches cannot be captured"
         self._open += 1
         return opened
 
@@ -81,6 +85,9 @@ class Plan:
             raise RunError(f"{self._flavour.title} cannot run the engine here: {problem}.", log=self.log.text())
         engine = self._runtime.deserialize_cuda_engine(data)
         self.engine = checked(engine, f"{self._flavour.title} could not open the engine", self.log, RunError)
+        if self._streaming and hasattr(self.engine, "weight_streaming_budget_v2"):
+            # what the library itself would keep on the device; it must be set before there are contexts
+            self.engine.weight_streaming_budget_v2 = self.engine.get_weight_streaming_automatic_budget()
 
     def _release(self) -> None:
         """A context is gone. With the last one the engine goes, and only then the runtime."""
@@ -109,8 +116,12 @@ def validity(trt: Any, runtime: Any, plan: bytes) -> str:
 class PlanContext:
     """One execution context: the ``Engine`` of ``workbench.cuda``."""
 
-    def __init__(self, trt: Any, engine: Any, context: Any, log: Any, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, trt: Any, engine: Any, context: Any, log: Any, closed: Callable[[], None], stream: int = 0
+    ) -> None:
         self._trt, self._engine, self._context, self._log, self._closed = trt, engine, context, log, closed
+        self._stream = stream
+        self.no_graph = ""  # why its launches must not be captured
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         self._outputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
         for name in names:
@@ -121,7 +132,7 @@ class PlanContext:
                 )
 
     def shapes(self, inputs: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Set the shape of every input; shape and dtype of every output.
+        """Set the shape of every input; shape and dtype of every input and output: TensorRT sees bytes and checks nothing.
 
         Raises:
             RunError: a size outside the range that the engine was built for, an input that is missing, or an output
@@ -134,7 +145,11 @@ class PlanContext:
         missing = self._context.infer_shapes()
         if missing:
             raise RunError(f"The engine needs the inputs {', '.join(missing)} too. Give every input of the model.")
-        found = {}
+        # TensorRT for RTX says whether a launch can be captured
+        ask = getattr(self._context, "is_stream_capturable", None)
+        if ask is not None and not ask(self._stream):
+            self.no_graph = self.no_graph or "TensorRT says that these launches cannot be captured"
+        found = {name: (tuple(shape), _numpy(self._engine.get_tensor_dtype(name))) for name, shape in inputs.items()}
         for name in self._outputs:
             shape = tuple(int(size) for size in self._context.get_tensor_shape(name))
             if any(size < 0 for size in shape):
@@ -165,7 +180,7 @@ def _numpy(dtype: Any) -> np.dtype[Any]:
 
     name = DTYPES.get(dtype.name)
     if name is None:
-        raise RunError(f"An output has the type {dtype.name}, which arrays do not have. Cast it in the model.")
+        raise RunError(f"A tensor has the type {dtype.name}, which arrays do not have. Cast it in the model.")
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 

@@ -20,6 +20,15 @@ def memory_in_use():
     return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used
 
 
+def rested(patience_s=10):
+    """Memory in use once it no longer falls: the driver frees it some time after a process has ended."""
+    until, last = time.monotonic() + patience_s, None
+    while (now := memory_in_use()) != last and time.monotonic() < until:
+        last = now
+        time.sleep(0.5)
+    return now
+
+
 def falls_to(limit, patience_s=10):
     """Whether the memory in use comes down to this within some seconds: the driver frees it after a process has ended."""
     until = time.monotonic() + patience_s

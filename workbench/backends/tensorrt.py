@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench import cuda, trt_build, trt_layers, trt_options
-from workbench.errors import WorkbenchError
+from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
 from workbench.protocols import Availability, Built, Progress, Refusal, Session, Source, no
@@ -83,8 +83,9 @@ class TensorRT:
         return {Precision.INT8: "onnx:int8-s8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
-        # the same parser in both; that of RTX can be asked without a GPU
-        return trt_build.refused_nodes(RTX if RTX.installed else FULL, onnx)
+        if not RTX.installed:
+            raise BuildError(f"Only the parser of {RTX.title} can be asked without a GPU, and it is not installed.")
+        return trt_build.refused_nodes(RTX, onnx)
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         spec = _completed(spec)
@@ -105,7 +106,13 @@ class TensorRT:
 
     def open(self, engine: Path, record: EngineRecord) -> Session:
         spec = _completed(record.spec)
-        plan = Plan(FLAVOURS[spec.mode], engine / FILE, host_code=VERSION_COMPATIBLE in spec.build_options)
+        options = spec.build_options
+        plan = Plan(
+            FLAVOURS[spec.mode],
+            engine / FILE,
+            host_code=VERSION_COMPATIBLE in options,
+            streaming="weight-streaming" in options,
+        )
         session: Session = cuda.CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
         return session
 
