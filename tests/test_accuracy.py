@@ -126,6 +126,7 @@ def test_scores_no_better_than_a_guess_are_doubted():
     good, bad = (score("key", each, right, labels) for each in (right, wrong))
     assert doubts([bad, good]) == ()
     assert doubts([]) == ()
+    assert doubts([score("key", _logits([0, 0]), _logits([0, 0]), np.array([0, 0]))]) == ()  # nothing to guess
     (doubt,) = doubts([bad])
     assert doubt == (
         "No variant is right more often (25.0%) than always answering the most frequent label would be (50.0%): do the "

@@ -275,7 +275,8 @@ def test_inspect_says_what_a_model_is(zoo, kept, capsys) -> None:
     assert facts["operators"] == ["1 node, opset 17: Gemm 1"]
     assert facts["work"] == ["24 FLOPs for one sample, a multiply-add counted as two"]
     assert facts["onnx runtime"] == ["takes every node"]
-    assert facts["tensorrt"] == ["takes every node"]  # asked of the one flavour that is here
+    if backends.get("tensorrt").status("rtx"):  # asked of the one flavour that is here
+        assert facts["tensorrt"] == ["takes every node"]
     assert facts["to onnx"][0].startswith("The ONNX file is used as it is; put into the workbench's form")
 
 

@@ -466,3 +466,6 @@ def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store
     )  # fmt: skip
     (row,) = run(asked, store=store).rows
     assert row.accuracy.value > 0.95
+    np.savez(tmp_path / "data.npz", x=np.where(x == x[3, 0], np.nan, x))
+    with pytest.raises(InputError, match="A value that is not a number or is infinite is in row 3"):
+        run(asked, store=store)

@@ -322,6 +322,21 @@ def test_signatures_of_a_saved_model_are_offered(panel: Panel, model: str) -> No
     assert not panel._job.busy  # the form's own change loads nothing
 
 
+def test_another_model_is_not_asked_for_the_signature_of_the_one_before(
+    panel: Panel, model: str, tmp_path: Path
+) -> None:
+    tensor = TensorSpec("x", "float32", (None, 2))
+    found = Model(model, "m", "saved_model", (tensor,), (tensor,), 1, 1, "0", "serve", ("serve",))
+    panel._show_model((model, "", "", ""), Opened(found))
+    assert panel.experiment.signature == "serve"
+    panel._form.model.kind.value = "path"
+    panel._form.model.path.value = str(tmp_path / "other.keras")
+    assert panel.experiment.signature == ""
+    control(panel, "signature").value = "typed"  # before the path, by a person
+    panel._form.model.path.value = str(tmp_path / "another")
+    assert panel.experiment.signature == "typed"
+
+
 def test_tensors_of_a_frozen_graph_can_be_typed(panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = control(panel, "signature")
     assert tensors.layout.display == "none"

@@ -112,10 +112,13 @@ def told(accuracy: Accuracy) -> str:
 
 def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
     """What makes the scores of one experiment worth little, in words."""
-    known = [score for score in scores if score.value is not None and score.chance is not None]
-    if not known or any(score.value > score.chance for score in known if score.value and score.chance):
+    known = [
+        (score.value, score.chance, score) for score in scores if score.value is not None and score.chance is not None
+    ]
+    # labels that are all the same say nothing about guessing
+    if not known or any(value > chance or chance == 1 for value, chance, _ in known):
         return ()
-    best, first = max(score.value or 0.0 for score in known), known[0]
+    best, first = max(value for value, _, _ in known), known[0][2]
     text = (
         f"No variant is right more often ({best:.1%}) than always answering the most frequent label would be "
         f"({first.chance:.1%}): do the labels belong to the output '{first.output}'?"

@@ -232,6 +232,12 @@ def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
                 f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save it with x.astype(str)."
             )
         return array.astype(object)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+        raise InputError(
+            f"A value that is not a number or is infinite is in row {bad} of {where}. "
+            f"Remove such rows, for example with numpy.isfinite."
+        )
     if spec.scale and array.dtype.kind == "f":
         ends = np.iinfo(spec.dtype)
         array = np.clip(np.round(array / spec.scale) + spec.zero_point, ends.min, ends.max).astype(spec.dtype)
@@ -243,12 +249,6 @@ def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
         )
     if len(array) == 0:
         raise InputError(f"There is nothing to feed to '{spec.name}': {where} has no rows. Save at least one sample.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise InputError(
-            f"A value that is not a number or is infinite is in row {bad} of {where}. "
-            f"Remove such rows, for example with numpy.isfinite."
-        )
     return array
 
 

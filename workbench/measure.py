@@ -269,7 +269,7 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
     if engine is None or bench.get(engine.key) is None:
         return
     try:
-        told = turn.worker.call("device")
+        facts = turn.worker.call("device")
         peak = turn.worker.call("peak")["peak_rss_bytes"]
     except Cancelled:
         raise
@@ -287,7 +287,7 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         base_rss_bytes=turn.opened["rss_bytes"],
         peak_rss_bytes=peak,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        device=from_json(DeviceFacts, told) if told else None,
+        device=from_json(DeviceFacts, facts) if facts else None,
         streams=engine.spec.streams,
         protocol=bench.experiment.protocol,
     )

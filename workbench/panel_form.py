@@ -93,6 +93,8 @@ class Form:
             )
             for each in self._choices
         }
+        for control in self.model.controls:
+            control.observe(lambda _: self._forget_signature(), "value")
         for control in self._controls():
             control.observe(self._on_change, "value")
 
@@ -126,6 +128,13 @@ class Form:
             if model.signatures:
                 control.value = model.signature
             control.placeholder = model.signature
+
+    def _forget_signature(self) -> None:
+        """Another model was named: the signature of the one before it, which nobody typed, is not asked of it."""
+        control = self.control["signature"]
+        if control.options or control.placeholder:
+            with self._silently():
+                control.value, control.options, control.placeholder = "", (), ""
 
     def refresh(self, experiment: Experiment) -> None:
         """Gray out what has no effect, with the reason, and offer the variants as baselines."""
