@@ -15,8 +15,8 @@ from workbench import backends, panel_view
 from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.panel import Panel, is_interactive, show
-from workbench.panel_form import MAX_UPLOAD_BYTES, save_upload
 from workbench.panel_parts import NOTHING_YET
+from workbench.panel_source import MAX_UPLOAD_BYTES, save_upload
 from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
 from workbench.sources import Opened
 from workbench.store import Store

@@ -1,0 +1,100 @@
+"""The panel's controls for where a model or its samples come from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench.describe import size
+from workbench.errors import InputError, writing
+
+MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
+DEMO, PATH, UPLOAD = "demo", "path", "upload"
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
+DATA_FILES = (".npz",)
+
+
+class Source:
+    """Where a model or its samples come from: something built in, a path, or an upload."""
+
+    def __init__(self, noun: str, suffixes: tuple[str, ...], value: str, built_in: Mapping[str, str]) -> None:
+        self._noun, self._suffixes = noun, suffixes
+        known = value in built_in.values()
+        self.kind = field(
+            widgets.ToggleButtons,
+            "",
+            f"Where the {noun.lower()} comes from",
+            value if known else PATH,
+            options=[*built_in.items(), ("Path", PATH), ("Upload", UPLOAD)],
+        )
+        self.path = field(
+            widgets.Text,
+            f"{noun} path",
+            "A path on the machine where this notebook runs",
+            "" if known else value,
+            placeholder=" or ".join(f"file{suffix}" for suffix in suffixes)
+            + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
+        ).add_class("wb-wide")
+        self.upload = widgets.FileUpload(
+            description=f"Choose a file ({' or '.join(suffixes)}, at most {MAX_UPLOAD_BYTES // 2**20} MiB)",
+            accept=",".join(suffixes),
+            tooltip="For a larger file, drop it into the file browser at the left and give its path",
+        ).add_class("wb-upload")
+        self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
+        self.controls = (self.kind, self.path, self.upload)
+        self.kind.observe(lambda _: self._show(), "value")
+        self._show()
+
+    def read(self, uploads: Path) -> str:
+        """The value for the experiment.
+
+        Raises:
+            InputError: no path was given, or there is no usable upload.
+        """
+        if self.kind.value == UPLOAD:
+            if self._kept[0] is not self.upload.value:
+                self._kept = (self.upload.value, save_upload(self.upload.value, uploads, self._suffixes))
+            return self._kept[1]
+        if self.kind.value == PATH:
+            if not self.path.value.strip():
+                raise InputError(f"{self._noun}: no path was given. Type one, or choose another source.")
+            return str(self.path.value.strip())
+        return str(self.kind.value)
+
+    def _show(self) -> None:
+        self.path.layout.display = None if self.kind.value == PATH else "none"
+        self.upload.layout.display = None if self.kind.value == UPLOAD else "none"
+
+
+def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tuple[str, ...]) -> str:
+    """Keep an uploaded file below ``folder``, under its digest, and return its path.
+
+    Raises:
+        InputError: there is none, it is of another kind, or it is too large.
+    """
+    for file in files:
+        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in Path(file["name"]).name)
+        if not name.endswith(suffixes):
+            raise InputError(f"The uploaded file is '{name}'. Choose a file that ends in {' or '.join(suffixes)}.")
+        content = bytes(file["content"])
+        if len(content) > MAX_UPLOAD_BYTES:
+            raise InputError(
+                f"The uploaded file has {size(len(content))}, above the limit of "
+                f"{size(MAX_UPLOAD_BYTES)}. Drop it into the file browser and give its path."
+            )
+        path = folder / hashlib.sha256(content).hexdigest()[:16] / name
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return str(path)
+    raise InputError("No file was uploaded yet. Choose one, or choose another source.")
+
+
+def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
+    """One labelled control; its label stands above it."""
+    control = kind(description=label, tooltip=tip, value=value, style={"description_width": "initial"}, **more)
+    return control.add_class("wb-field")
