@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
@@ -16,6 +18,7 @@ from workbench.rounds import measure_group, timing_key, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
+from workbench.turns import turn
 
 
 def measure_and_score(
@@ -47,12 +50,35 @@ def measure_and_score(
     bench = Bench(board, experiment, store, cancel, sources.model.outputs)
     try:
         if needed:
-            bench.open_all([engine for key, engine in engines.items() if key in needed])
-        for batch, (group, _) in sorted(missing.items()):
-            measure_group(bench, group, batch, samples, region)
-        score_all(bench, data, samples, reference, unscored)
+            with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
+                bench.open_all([engine for key, engine in engines.items() if key in needed])
+        for batch, (group, rows) in sorted(missing.items()):
+            _measure_in_turn(bench, group, batch, rows, samples, region)
+        if unscored:
+            with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
+                score_all(bench, data, samples, reference, unscored)
     finally:
         bench.close()
+
+
+def _measure_in_turn(
+    bench: Bench, group: str, batch: int, rows: tuple[Result, ...], samples: str, region: Region
+) -> None:
+    """Measure a group while nobody else on this machine measures or builds."""
+    board = bench.board
+    board.withdraw()
+    what = f"measuring {Path(bench.experiment.model).name} at batch {batch}"
+    with ExitStack() as held:
+        try:
+            with board.working_on(rows):
+                held.enter_context(turn(what, alone=True, cancel=bench.cancel, waiting=board.whisper))
+        except Cancelled:
+            if board.stop.everything:
+                raise
+        else:
+            with board.working_on(rows, together=False):
+                measure_group(bench, group, batch, samples, region)
+    board.withdraw()
 
 
 def _groups(
