@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.experiment import Experiment as Experiment
     from workbench.layers import layers as layers
     from workbench.panel import Panel as Panel
-    from workbench.panel import show as show
+    from workbench.panel_show import show as show
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
@@ -28,7 +28,7 @@ _HOMES = {
     "layers": "layers",
     "open_model": "sources",
     "run": "pipeline",
-    "show": "panel",
+    "show": "panel_show",
     "table": "compare",
 }
 
