@@ -55,6 +55,7 @@ class Panel(View):
         self._began_as = experiment.parameters()
         self._work = Work(self._tick)
         self._job: Job | None = None  # the run that is being watched
+        self._all = True  # it is to measure, and not only to build
         self._phase, self._began = "", 0.0
         self._model: tuple[tuple[str, ...], Model] | None = None
         self._looked: sources.Opened | None = None
@@ -228,7 +229,7 @@ class Panel(View):
 
     def _begin(self, job: Job, asked: Asked) -> None:
         self._job = job
-        self.results, self.ran = None, asked.experiment
+        self.results, self.ran, self._all = None, asked.experiment, asked.only == "all"
         self._lines.clear()
         self._compare.show(None, None)
         self._layers.show(None)
@@ -244,8 +245,9 @@ class Panel(View):
     def _end(self, end: End) -> None:
         """It came to nothing, or was ended from outside."""
         self._job = None
+        over = FINAL - {Status.BUILT} if self._all else FINAL
         for result in list(self._lines.results.values()):
-            if result.status not in FINAL:
+            if result.status not in over:
                 failure = Failure("run", "The run's process was ended before this row was done.")
                 self._lines.put(replace(result, status=Status.CANCELLED, failure=failure))
         self._lines.touch()

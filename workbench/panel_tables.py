@@ -109,7 +109,7 @@ def run_row(result: Result, phase: str, elapsed: str) -> str:
         facts.append(f"median {seconds(result.timing.median_s)}{' (measured before)' if result.reused else ''}")
     if accuracy(result):
         facts.append(accuracy(result))
-    now = " · ".join(filter(None, [elapsed, escape(phase)]))
+    now = " · ".join(filter(None, [escape(elapsed), escape(phase)]))
     why = f'<div class="wb-row-why">{note(result)}</div>' if result.failure else ""
     return (
         f'<div class="wb-run" data-row="{escape(result.row)}" data-status="{escape(result.status)}">'
