@@ -14,7 +14,7 @@ from workbench.records import Results, Row, from_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
+NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
 PLOTS = ("latency", "throughput", "accuracy")
 PLOT_DPI = 150
 
