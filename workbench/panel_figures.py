@@ -42,6 +42,7 @@ def canvas(name: str, results: Results) -> Any:
     FigureManager(shown, 0)
     shown.header_visible = False
     shown.resizable = False
+    shown.toolbar_position = "bottom"
     shown.layout.max_width = "100%"
     return shown.add_class("wb-canvas")
 
