@@ -86,7 +86,7 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
             rows.append(Row(result, Verdict.CANNOT_TELL, why=why))
         elif result is anchor:
             rows.append(Row(result, Verdict.BASELINE, speedup=1.0))
-        elif reason := _mismatch(result, anchor):
+        elif reason := _mismatch(result, anchor := _beside(anchor, result)):
             refused.append((result.row, reason))
         else:
             across = anchor.device if anchor.device != result.device else ""
@@ -111,6 +111,12 @@ def _missing_baseline(results: Results, name: str, batch: int) -> str:
         if variant_name(row.spec) == name and row.batch == batch and row.failure:
             return f"the baseline {name} failed at batch {batch}: {row.failure.message}"
     return f"the baseline {name} was not measured at batch {batch}"
+
+
+def _beside(anchor: Result, result: Result) -> Result:
+    """The baseline's row with that of its timings which took turns with this result's."""
+    timings = [timing for timing in anchor.also if timing.group == _timing(result).group]
+    return replace(anchor, timing=timings[0]) if timings else anchor
 
 
 def _mismatch(result: Result, anchor: Result) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from workbench import backends
 from workbench.accuracy import doubts
 from workbench.board import Board, OnEvent
+from workbench.cohorts import cohorts_told, default_baseline
 from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
@@ -357,12 +358,13 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += filter(None, [sizes_used(model, data)])
+    notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     return Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
-        baseline=experiment.baseline or _default_baseline(board),
+        baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
         plan=experiment.plan,
         tally=board.tally,
@@ -381,16 +383,6 @@ def _examination(sources: Sources) -> Any:
         raise
     except WorkbenchError:
         return None
-
-
-def _default_baseline(board: Board) -> str:
-    """The plain TensorFlow function where it was measured, else the first FP32 variant, else the first."""
-    measured = [row.spec for row in board.rows if row.timing]
-    ranked = sorted(
-        measured,
-        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
-    )
-    return f"{ranked[0].backend_and_mode} {ranked[0].precision}" if ranked else ""
 
 
 def _repro(experiment: Experiment, row: Result) -> str:
