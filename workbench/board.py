@@ -29,6 +29,11 @@ class Board:
         self.tally = Tally()
 
     @property
+    def run(self) -> str:
+        """What the run is called in the store."""
+        return self._journal.stem
+
+    @property
     def rows(self) -> tuple[Result, ...]:
         return tuple(self._rows.values())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench import backends
 from workbench.accuracy import doubts
+from workbench.archive import remember
 from workbench.board import Board, OnEvent
 from workbench.cohorts import cohorts_told, default_baseline
 from workbench.data import Dataset, dataset
@@ -156,7 +157,9 @@ def run(
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        return replace(_results(experiment, model, data, board, sources), examination=looked)
+        results = replace(_results(experiment, model, data, board, sources), examination=looked)
+        remember(store, board.run, results)
+        return results
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
