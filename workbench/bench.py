@@ -94,6 +94,8 @@ class Bench:
                 modules += cuda.IMPORTS
             worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel, nursery=nursery)
             self._workers[engine.key] = (worker, {})
+            rows = tuple(row for row in self.board.rows if row.engine and row.engine.key == engine.key)
+            self.board.logs_to(worker.log, rows)
             worker.send("hello", modules=modules)
             started.append((engine, worker))
         return started

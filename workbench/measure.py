@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
 from workbench.cohorts import anchors, engines_of, recall
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, to_json
@@ -17,6 +19,7 @@ from workbench.rounds import measure_group, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
+from workbench.turns import turn
 
 
 def measure_and_score(
@@ -51,12 +54,16 @@ def measure_and_score(
     bench = Bench(board, experiment, store, cancel, sources.model.outputs, samples=samples)
     try:
         while waiting:
-            waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
+            with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
+                waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
             for batch, (group, _) in sorted(groups.items()):
                 rows = _turns(bench, batch, experiment.baseline)
                 if rows:
-                    measure_group(bench, group, batch, samples, region, rows)
-            score_all(bench, data, samples, reference, [engine for engine in unscored if bench.get(engine.key)])
+                    _measure_in_turn(bench, group, batch, rows, samples, region)
+            here = [engine for engine in unscored if bench.get(engine.key)]
+            if here:
+                with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
+                    score_all(bench, data, samples, reference, here)
             bench.clear()
     finally:
         bench.close()
@@ -92,6 +99,24 @@ def _timeable(board: Board) -> list[Result]:
         and row.engine.runnable
         and (row.status == Status.BUILT or (row.status == Status.DONE and row.timing))
     ]
+
+
+def _measure_in_turn(bench: Bench, group: str, batch: int, rows: list[Result], samples: str, region: Region) -> None:
+    """Measure a group while nobody else on this machine measures or builds."""
+    board = bench.board
+    board.withdraw()
+    what = f"measuring {Path(bench.experiment.model).name} at batch {batch}"
+    with ExitStack() as held:
+        try:
+            with board.working_on(tuple(rows)):
+                held.enter_context(turn(what, alone=True, cancel=bench.cancel, waiting=board.whisper))
+        except Cancelled:
+            if board.stop.everything:
+                raise
+        else:
+            with board.working_on(tuple(rows), together=False):
+                measure_group(bench, group, batch, samples, region, rows)
+    board.withdraw()
 
 
 def _groups(

@@ -240,6 +240,8 @@ class Event:
     text: str
     result: Result | None = None
     detail: bool = False
+    rows: tuple[str, ...] = ()  # of a detail: the rows it is about
+    log: str = ""  # path of what the worker prints that serves these rows now
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,9 @@ def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Re
         for position, place in enumerate(places):
             turn = turns[place]
             key = turn.row.engine.key if turn.row.engine else ""
-            if bench.get(key) is None:
-                continue  # failed in an earlier round
+            if bench.get(key) is None or board.stop.has(turn.row.row):
+                board.withdraw()
+                continue  # failed in an earlier round, or was asked to stop
             try:
                 answer = turn.worker.call("block", seconds=plan.block_s, min_calls=plan.min_calls)
             except Cancelled:
@@ -97,7 +98,7 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
 def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) -> str:
     """Store one variant's timing and show it; the key that it has in the store."""
     engine = turn.row.engine
-    if engine is None or bench.get(engine.key) is None:
+    if engine is None or bench.get(engine.key) is None or bench.board.stop.has(turn.row.row):
         return ""
     try:
         facts = turn.worker.call("device")

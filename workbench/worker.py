@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerError
 from workbench.nursery import Forked, Nursery
+from workbench.turns import turn
 
 POLL_S = 0.05
 LOG_TAIL = 4000  # characters kept of a failed worker's log
@@ -228,8 +229,11 @@ class Pool:
     """Task workers by name, started at first use and kept: importing TensorFlow takes seconds. A dead one is replaced.
 
     They read what others have made, so they are confined to writing in the store: the folder around that of the logs which
-    ``log_path`` names (:meth:`workbench.store.Store.log_path`).
+    ``log_path`` names (:meth:`workbench.store.Store.log_path`). A task waits while anybody on this machine measures.
     """
+
+    using: Callable[[Path], None] | None = None
+    """Told at every task which file its worker prints to."""
 
     def __init__(
         self, log_path: Callable[[str], Path], cancel: threading.Event | None = None, *, confined: bool = True
@@ -256,8 +260,11 @@ class Pool:
             # CUDA does not start in a confined process: its driver answers that an operation of the system failed
             writable = [store] if self._confined and name != GPU_BUILDER else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
+        if self.using:
+            self.using(self._workers[name].log)
         try:
-            return self._workers[name].call(task, progress=progress, **arguments)
+            with turn(DOING.get(task, task), alone=False, cancel=self._cancel, waiting=progress or (lambda _: None)):
+                return self._workers[name].call(task, progress=progress, **arguments)
         except (WorkerError, Cancelled):
             self._workers.pop(name).kill()
             raise
@@ -267,6 +274,18 @@ class Pool:
             worker.close()
         self._workers.clear()
 
+
+DOING = {
+    "inspect": "reading a model",
+    "train_demo": "training the demo",
+    "export_saved_model": "exporting a model",
+    "export_onnx": "converting a model to ONNX",
+    "examine": "looking at a model",
+    "rewrite": "rewriting a model to another precision",
+    "fix_batch": "fixing the batch of a model",
+    "build": "building an engine",
+}
+"""What the tasks of ``workbench.child`` do, for others who wait for them."""
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 """A GPU must never be touched by work that is meant for the CPU."""
