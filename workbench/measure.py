@@ -57,6 +57,7 @@ def measure_and_score(
                 if rows:
                     measure_group(bench, group, batch, samples, region, rows)
             score_all(bench, data, samples, reference, [engine for engine in unscored if bench.get(engine.key)])
+            unscored = [engine for engine in unscored if bench.get(engine.key) is None]
             bench.clear()
     finally:
         bench.close()
