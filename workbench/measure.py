@@ -64,6 +64,7 @@ def measure_and_score(
             if here:
                 with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
                     score_all(bench, data, samples, reference, here)
+            unscored = [engine for engine in unscored if bench.get(engine.key) is None]
             bench.clear()
     finally:
         bench.close()
