@@ -33,7 +33,7 @@ class Bench:
         """Start a worker per engine. Libraries are imported side by side; engines are then opened one at a time."""
         waiting: list[tuple[EngineRecord, Worker]] = []
         for engine in engines:
-            modules = list(backends.get(engine.spec.backend).imports)
+            modules = backends.modules(engine.spec)
             if engine.device == CPU:
                 env = NO_GPU | thread_env(engine.spec.threads)
             else:

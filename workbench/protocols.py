@@ -134,7 +134,8 @@ class Backend(Protocol):
     modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
     devices: Mapping[str, str]  # modes that run on a GPU, and on which: {"cuda": "cuda:0"}; the others run on the CPU
     distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
-    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
+    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed, whatever the mode
+    mode_imports: Mapping[str, tuple[str, ...]]  # more of them, by the mode that needs them
     settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
     without: Mapping[str, str]  # settings that have none, with the reason
 

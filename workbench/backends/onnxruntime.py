@@ -48,6 +48,7 @@ class OnnxRuntime:
     devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",

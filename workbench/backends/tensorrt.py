@@ -36,7 +36,8 @@ class TensorRT:
         LEAN.mode: "the lean runtime: opens version-compatible engines of the full library",
     }
     distributions = tuple(name for flavour in FLAVOURS.values() for name in flavour.distributions)
-    imports = ("numpy",)  # each mode has a library of its own, and another mode's may be absent or broken
+    imports = ("numpy", "ml_dtypes")
+    mode_imports = {mode: (flavour.module,) for mode, flavour in FLAVOURS.items()}
     settings = {
         "optimization_level": "builder optimization level, 0 to 5",
         "workspace": "upper limit of the workspace memory pool",

@@ -36,6 +36,7 @@ class TfTrt:
     modes = {"": "TensorRT engines inside a TensorFlow graph; TensorFlow had them up to 2.17"}
     distributions = ("tensorflow",)
     imports = ("tensorflow", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "workspace": "upper limit of TensorRT's workspace",
         "batches": "range of the engines' optimization profiles",
