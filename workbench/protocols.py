@@ -176,6 +176,25 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Carrier(Protocol):
+    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.carried``."""
+
+    def portable(self, spec: EngineSpec) -> EngineSpec | None:
+        """The variant without what shapes no engine: two that are equal here have one engine, wherever it was built.
+        ``None``: engines of this variant stay where they were built.
+        """
+        ...
+
+    def builds(self, spec: EngineSpec) -> Availability:
+        """Whether what builds it is here; else what is not, and what to run where it is."""
+        ...
+
+    def opens(self, spec: EngineSpec, built: EngineRecord) -> Availability:
+        """Whether this machine's library opens what was built elsewhere."""
+        ...
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One node that a backend does not take, and why, in words."""

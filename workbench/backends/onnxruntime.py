@@ -21,12 +21,14 @@ from workbench.ort_session import (
     CUDA_LIBRARY,
     FILE,
     LEVELS,
+    REPAIR,
     UNOPTIMIZED,
     CudaEngine,
     holds_copies,
     level_of,
     on_cuda,
     options_of,
+    overwritten,
     placement,
 )
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
@@ -72,8 +74,10 @@ class OnnxRuntime:
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
                 "the installed ONNX Runtime has no CUDA provider",
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+                REPAIR,
             )
+        if able and overwritten():
+            return no("the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files", REPAIR)
         return able
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
