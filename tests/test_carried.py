@@ -91,7 +91,7 @@ def stores(tmp_path, on):
 
 
 def test_what_was_built_elsewhere_is_found_and_becomes_an_engine_of_this_store(stores):
-    theirs, ours = stores
+    _, ours = stores
     record, reused = build(LEAN_SPEC, ours, Nobody())
     assert not reused
     assert record.spec == LEAN_SPEC
@@ -200,7 +200,10 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(stores, tmp_path):
     ("lean", "reason"),
     [
         ("11.2.0.1", "it was built by TensorRT 11.3.0.99, and this runtime is 11.2.0.1, which opens older engines"),
-        ("13.0.0.1", "it was built by TensorRT 11.3.0.99, and this runtime is 13.0.0.1, which opens engines of its own"),
+        (
+            "13.0.0.1",
+            "it was built by TensorRT 11.3.0.99, and this runtime is 13.0.0.1, which opens engines of its own",
+        ),
         ("12.0.0.1", ""),
         ("11.3.0.1", ""),
     ],
@@ -219,7 +222,9 @@ def test_a_runtime_that_would_not_open_it_is_told_before(stores, on, lean, reaso
 def test_another_gpu_is_told_beside_the_row(stores, on):
     on(LEAN, gpu="NVIDIA L4, driver 580.2")
     note = build(LEAN_SPEC, stores[1], Nobody())[0].note
-    assert "this GPU is another one (NVIDIA L4, driver 580.2), and an engine is tuned for the one it was built on" in note
+    assert (
+        "this GPU is another one (NVIDIA L4, driver 580.2), and an engine is tuned for the one it was built on" in note
+    )
 
 
 def test_where_the_full_library_is_it_builds(stores, on):
