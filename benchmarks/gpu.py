@@ -101,7 +101,7 @@ class Bare:
 def opened(case: Case, *, graph: bool = False, streams: int = 1) -> Worker:
     """The workbench's worker with the engine open, told what ``workbench.measure`` tells it."""
     worker = Worker(case.log, env=thread_env(1))
-    worker.call("hello", modules=[*backends.get("onnxruntime").imports, *IMPORTS])
+    worker.call("hello", modules=[*backends.modules(case.engine.spec), *IMPORTS])
     spec = replace(case.engine.spec, cuda_graph=graph, streams=streams)
     worker.call("open_engine", engine=str(case.folder), record=to_json(replace(case.engine, spec=spec)))
     return worker

@@ -186,9 +186,9 @@ def _told(more: tuple[float, float, float]) -> str:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--starts", type=int, default=10, help="times that everything is started anew")
-    options.add_argument("--turns", type=int, default=12, help="turns of both loops within the one process")
-    options.add_argument("--rounds", type=int, default=8, help="rounds of blocks between the processes")
+    options.add_argument("--starts", type=int, default=9, help="times that everything is started anew")
+    options.add_argument("--turns", type=int, default=10, help="turns of both loops within the one process")
+    options.add_argument("--rounds", type=int, default=4, help="rounds of blocks between the processes")
     options.add_argument("--scratch", default="", help="keep models and engines in this folder, for the next call")
     asked = options.parse_args()
     rows = []

@@ -61,7 +61,7 @@ class Kit:
 
     def open(self, engine: EngineRecord) -> Worker:
         worker = Worker(self.store.log_path(engine.spec.label), env=thread_env(engine.spec.threads))
-        worker.call("hello", modules=list(backends.get(engine.spec.backend).imports))
+        worker.call("hello", modules=backends.modules(engine.spec))
         worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
         return worker
 

@@ -71,7 +71,7 @@ class Bench:
 
     def _plant(self, engines: Sequence[EngineRecord]) -> None:
         """Import once what many of these engines need."""
-        of = [backends.get(engine.spec.backend).imports for engine in engines if engine.device == CPU]
+        of = [tuple(backends.modules(engine.spec)) for engine in engines if engine.device == CPU]
         many = sorted({imports for imports in of if of.count(imports) >= FORKED_FROM} - set(self._nurseries))
         env = QUIET_ENV | NO_GPU | thread_env(self.experiment.threads)
         for imports in many:
@@ -82,11 +82,7 @@ class Bench:
     def _start(self, engines: Iterable[EngineRecord]) -> list[tuple[EngineRecord, Worker]]:
         started = []
         for engine in engines:
-            modules, env, nursery = (
-                list(backends.get(engine.spec.backend).imports),
-                thread_env(engine.spec.threads),
-                None,
-            )
+            modules, env, nursery = backends.modules(engine.spec), thread_env(engine.spec.threads), None
             if engine.device == CPU:
                 env |= NO_GPU
                 nursery = self._nurseries.get(tuple(modules))

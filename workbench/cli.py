@@ -244,6 +244,7 @@ PACKAGES = (
 def _doctor(options: argparse.Namespace) -> int:
     from workbench import backends
     from workbench.machine import this_machine, version_of
+    from workbench.ort_session import GPU_PACKAGE, REPAIR, overwritten
     from workbench.store import Store
 
     machine = this_machine()
@@ -260,6 +261,9 @@ def _doctor(options: argparse.Namespace) -> int:
     print("\npackages")
     for names in PACKAGES:
         print(f"  {names[0]:20}{version_of(*names) or '–'}")
+    if overwritten():
+        print(f"  'onnxruntime' was installed over '{GPU_PACKAGE}' and replaced its files: ONNX Runtime has no GPU now")
+        print(f"  fix: {REPAIR}")
     print("\nbackends")
     for address in backends.addresses():
         name, _, mode = address.partition(":")

@@ -24,6 +24,30 @@ COPIES = {"MemcpyFromHost", "MemcpyToHost"}
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
 
+GPU_PACKAGE = "onnxruntime-gpu"
+REPAIR = f"pip install --force-reinstall --no-deps {GPU_PACKAGE}"
+
+
+def overwritten() -> bool:
+    """Whether files of the package with the CUDA provider were replaced by those of ``onnxruntime``; imports neither.
+
+    Both packages bring the same folder, pip installs one over the other without a word, and the provider's library stays there
+    while the rest is that of the CPU. Told by the sizes that pip noted at the installation.
+    """
+    from importlib import metadata
+
+    try:
+        files = metadata.files(GPU_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return False
+    for file in files:
+        if file.suffix == ".so" and file.parent.name == "capi" and file.size is not None:
+            place = Path(str(file.locate()))
+            if not place.is_file() or place.stat().st_size != file.size:
+                return True
+    return False
+
+
 def level_of(spec: EngineSpec) -> Any:
     import onnxruntime as ort
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from workbench import backends
+from workbench import backends, carried
 from workbench.accuracy import doubts
 from workbench.archive import remember
 from workbench.board import Board, OnEvent
@@ -331,6 +331,9 @@ def build(
     )
 
     def fill(draft: Draft) -> None:
+        if carried.must_be(spec):  # its precision was judged where it was built
+            draft.facts = to_json(carried.adopted(spec, key, form.source.path, store, draft.folder))
+            return
         answer = pool.call(
             GPU_BUILDER if device != CPU else "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
             "build",
@@ -365,7 +368,9 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    return replace(from_json(EngineRecord, made.facts), spec=spec), made.reused
+    record = replace(from_json(EngineRecord, made.facts), spec=spec)
+    carried.noted(record, form.source.path, store)
+    return record, made.reused
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:

@@ -134,7 +134,8 @@ class Backend(Protocol):
     modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
     devices: Mapping[str, str]  # modes that run on a GPU, and on which: {"cuda": "cuda:0"}; the others run on the CPU
     distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
-    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
+    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed, whatever the mode
+    mode_imports: Mapping[str, tuple[str, ...]]  # more of them, by the mode that needs them
     settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
     without: Mapping[str, str]  # settings that have none, with the reason
 
@@ -172,6 +173,25 @@ class Backend(Protocol):
         Runs in a child process, because libraries have been seen to crash on files that they do not know. One refusal
         without a node stands for the whole file. A backend that is not built from ONNX refuses nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.carried``."""
+
+    def portable(self, spec: EngineSpec) -> EngineSpec | None:
+        """The variant without what shapes no engine: two that are equal here have one engine, wherever it was built.
+        ``None``: engines of this variant stay where they were built.
+        """
+        ...
+
+    def builds(self, spec: EngineSpec) -> Availability:
+        """Whether what builds it is here; else what is not, and what to run where it is."""
+        ...
+
+    def opens(self, spec: EngineSpec, built: EngineRecord) -> Availability:
+        """Whether this machine's library opens what was built elsewhere."""
         ...
 
 

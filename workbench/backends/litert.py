@@ -40,6 +40,7 @@ class LiteRt:
     }
     distributions = ("ai-edge-litert",)
     imports = ("ai_edge_litert.interpreter", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator; operators run one after another"}
     without = {

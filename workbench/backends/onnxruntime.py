@@ -21,12 +21,14 @@ from workbench.ort_session import (
     CUDA_LIBRARY,
     FILE,
     LEVELS,
+    REPAIR,
     UNOPTIMIZED,
     CudaEngine,
     holds_copies,
     level_of,
     on_cuda,
     options_of,
+    overwritten,
     placement,
 )
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
@@ -48,6 +50,7 @@ class OnnxRuntime:
     devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",
@@ -71,8 +74,10 @@ class OnnxRuntime:
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
                 "the installed ONNX Runtime has no CUDA provider",
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+                REPAIR,
             )
+        if able and overwritten():
+            return no("the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files", REPAIR)
         return able
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:

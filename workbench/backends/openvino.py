@@ -36,6 +36,7 @@ class OpenVino:
     modes = {"": "CPU plugin, one stream"}
     distributions = ("openvino",)
     imports = ("openvino", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
     without = {

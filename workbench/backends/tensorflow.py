@@ -34,6 +34,7 @@ class TensorFlow:
     }
     distributions = ("tensorflow-cpu", "tensorflow")
     imports = ("tensorflow", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator (intra-op); operators run one after another"}
     without = {
