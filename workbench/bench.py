@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import Any
 
@@ -28,9 +29,21 @@ class Bench:
         self.board, self.experiment, self.store, self.cancel = board, experiment, store, cancel
         self.outputs = outputs  # the model's, with the place of the batch in each
         self._workers: dict[str, tuple[Worker, dict[str, Any]]] = {}
+        self._draw = random.Random(experiment.seed)  # noqa: S311 - an order of starting, not a secret
+
+    def relaunch(self, engines: list[EngineRecord]) -> None:
+        """End the workers of these engines and start new ones; what of it fails ends as in :meth:`open_all`."""
+        for engine in engines:
+            self._workers.pop(engine.key)[0].kill()
+        self.open_all(engines)
 
     def open_all(self, engines: list[EngineRecord]) -> None:
-        """Start a worker per engine. Libraries are imported side by side; engines are then opened one at a time."""
+        """Start a worker per engine. Libraries are imported side by side; engines are then opened one at a time.
+
+        In random order: the kernel hands out pages in the order in which they became free, so that whoever comes
+        second would get the same place in memory, good or bad, again and again.
+        """
+        engines = self._draw.sample(engines, len(engines))
         waiting: list[tuple[EngineRecord, Worker]] = []
         for engine in engines:
             modules = list(backends.get(engine.spec.backend).imports)

@@ -12,7 +12,7 @@ from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
-from workbench.rounds import measure_group, timing_key, told
+from workbench.rounds import measure_groups, timing_key, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
@@ -48,8 +48,7 @@ def measure_and_score(
     try:
         if needed:
             bench.open_all([engine for key, engine in engines.items() if key in needed])
-        for batch, (group, _) in sorted(missing.items()):
-            measure_group(bench, group, batch, samples, region)
+        measure_groups(bench, {batch: group for batch, (group, _) in sorted(missing.items())}, samples, region)
         score_all(bench, data, samples, reference, unscored)
     finally:
         bench.close()

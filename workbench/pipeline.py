@@ -36,6 +36,7 @@ from workbench.records import (
 )
 from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
+from workbench.verdict import first_baseline
 from workbench.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
@@ -385,12 +386,8 @@ def _examination(sources: Sources) -> Any:
 
 def _default_baseline(board: Board) -> str:
     """The plain TensorFlow function where it was measured, else the first FP32 variant, else the first."""
-    measured = [row.spec for row in board.rows if row.timing]
-    ranked = sorted(
-        measured,
-        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
-    )
-    return f"{ranked[0].backend_and_mode} {ranked[0].precision}" if ranked else ""
+    first = first_baseline(row.spec for row in board.rows if row.timing)
+    return f"{first.backend_and_mode} {first.precision}" if first else ""
 
 
 def _repro(experiment: Experiment, row: Result) -> str:

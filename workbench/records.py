@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
-from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
+from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 
 __all__ = [
     "CPU",
@@ -27,6 +27,7 @@ __all__ = [
     "Calibration",
     "Comparison",
     "DeviceFacts",
+    "Ended",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -34,6 +35,7 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "Launch",
     "Machine",
     "Model",
     "Precision",
@@ -44,6 +46,7 @@ __all__ = [
     "Results",
     "Row",
     "Status",
+    "Surroundings",
     "Tally",
     "TensorSpec",
     "Timing",
