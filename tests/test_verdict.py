@@ -44,6 +44,13 @@ def test_of_several_launches_each_is_one_number():
     assert (many.low, many.high) == pytest.approx((one.low, one.high), abs=1e-6)
 
 
+def test_a_round_that_was_hit_does_not_move_its_launch():
+    ours, theirs = launched([1.05, 1.06, 1.04, 1.05])
+    hit = tuple(replace(each, samples_ns=(9_000_000,) * 5) if each.round % 6 < 2 else each for each in theirs.blocks)
+    hit_found, clean = evidence(ours, replace(theirs, blocks=hit)), evidence(ours, theirs)
+    assert hit_found.launches == pytest.approx(clean.launches)
+
+
 def test_a_difference_that_one_engine_has_with_itself_is_no_verdict_after_one_launch():
     assert judged([evidence(*launched([1.2]))])[0].verdict is Verdict.CANNOT_TELL
     assert judged([evidence(*launched([1.3]))])[0].verdict is Verdict.FASTER
