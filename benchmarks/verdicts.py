@@ -48,7 +48,7 @@ from workbench.store import Draft, Store
 from workbench.verdict import evidence
 from workbench.worker import QUIET_ENV
 
-BUDGET_S, MEASURE_S = 20.0, 0.3
+BUDGET_S, MEASURE_S = 20.0, 1.0
 DECIDES = ("stats", "verdict", "rounds", "benchmark", "guards", "timing_records")
 SLOWED = "slowed"
 
@@ -78,9 +78,10 @@ class Kit(NamedTuple):
 
 
 def digest() -> str:
-    """Of the code that decides what a verdict is."""
+    """Of the code that decides what a verdict is, and of how long it may take."""
     files = [ROOT / "workbench" / f"{name}.py" for name in DECIDES]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    parts = [*(file.read_bytes() for file in files), f"{BUDGET_S} {MEASURE_S}".encode()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def prepared(size: str, folder: Path) -> Kit:
@@ -198,7 +199,7 @@ def section(lines: list[dict[str, Any]]) -> Section:
         title="Verdicts on engines that are equal, and on one that is 5 % slower",
         script="verdicts.py",
         method="One engine entered twice, measured by the workbench's rounds until its verdict; each run with workers of its "
-        f"own. Within {BUDGET_S:.0f} s of timed calls per variant, {MEASURE_S} s of them in the first launch. Copies: runs in which "
+        f"own. Within {BUDGET_S:.0f} s of timed calls per variant, {MEASURE_S:.0f} s of them in the first launch. Copies: runs in which "
         "two copies came out 'cannot tell'. By one launch: the same, had the sign test on the rounds of the first launch "
         "decided. Slowed: runs in which the copy with a wait of 5 % was found slower. Spread: standard deviation of a launch's "
         "ratio of two equal copies. Launches and seconds: median, and the longest.",

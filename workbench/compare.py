@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from workbench.errors import InputError
 from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
 from workbench.remarks import remark
-from workbench.verdict import Judged, evidence, judged
+from workbench.verdict import evidence, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
     """
     name = _baseline_name(results, baseline)
     anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
-    words: dict[str, Judged] = {}
+    words: dict[str, Row] = {}
     for batch, anchor in anchors.items():
         family = [row for row in results.measured if row.batch == batch and row is not anchor]
         words |= _judged([row for row in family if not _mismatch(row, anchor)], anchor)
@@ -97,7 +97,7 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
             refused.append((result.row, reason))
         else:
             across = base.device if base.device != result.device else ""
-            rows.append(Row(result, **words[result.row]._asdict(), across=across))
+            rows.append(replace(words[result.row], across=across))
     return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
 
 
@@ -131,10 +131,15 @@ def _mismatch(result: Result, anchor: Result) -> str:
     return ""
 
 
-def _judged(family: list[Result], anchor: Result) -> dict[str, Judged]:
+def _judged(family: list[Result], anchor: Result) -> dict[str, Row]:
     """By row: the verdicts of all that are compared with one baseline, which are taken together."""
-    found = judged([evidence(_timing(row), _timing(anchor)) for row in family])
-    return {row.row: one for row, one in zip(family, found, strict=True)}
+    found = [evidence(_timing(row), _timing(anchor)) for row in family]
+    rows = {}
+    for row, facts, one in zip(family, found, judged(found), strict=True):
+        told = facts.kept and one.verdict != Verdict.CANNOT_TELL  # where it could not tell, the reason says it
+        note = f"the machine was busy with other things in {facts.spoiled} of {facts.shared} rounds" if told else ""
+        rows[row.row] = Row(row, one.verdict, one.speedup, one.low, one.high, one.why, note=note)
+    return rows
 
 
 def _timing(result: Result) -> Timing:

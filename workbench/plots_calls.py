@@ -135,7 +135,7 @@ def calls_figure(results: Results) -> Figure:
     rule = "above the third quartile of their block by three times the quartiles' distance"
     notes = [
         f"Crosses: outliers, {counts}: {rule}. None is left out.",
-        "Grey: blocks that something disturbed, which are kept out of comparisons. Dashed: the processes were started again.",
+        "Grey: blocks that something disturbed; the notes of the table say what. Dashed: the processes were started again.",
     ]
     fig = page(
         results, f"Every call, batch {_batch(results)}", 0.35 + 0.95 * len(panels), [*_left_out(results), *notes]

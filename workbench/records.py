@@ -217,6 +217,7 @@ class Row:
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
     across: str = ""  # the other device, where the baseline runs on another one
+    note: str = ""  # what a reader should know of a verdict that was given
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     if row and row.why:
         end = f" ({result.timing.ended})" if result.timing and result.timing.ended != Ended.FIXED else ""
         parts.append(f"cannot tell: {row.why}{end}")
+    if row and row.note:
+        parts.append(row.note)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
     if result.timing:
