@@ -36,6 +36,11 @@ def test_lists_come_as_text_numbers_or_sequences():
             {"build_options": "re fit"},
             "'build_options' are names of letters, digits and _ . = -; found \"re fit\". Separate several by commas.",
         ),
+        (
+            {"within": 2},
+            "'within' must lie between 0 and 1; found 2.0. Choose for example 0.02, which is 2 %.",
+        ),
+        ({"budget_s": 0}, "'budget_s' must be above 0 seconds; found 0.0. Choose for example 20."),
         ({"measure_s": -1}, "'measure_s' must be above 0 seconds; found -1.0. Choose for example 1.0."),
     ],
 )
@@ -114,3 +119,15 @@ def test_a_protocol_sets_what_trtexec_sets():
         assert plan.rounds * plan.min_calls >= 10
         assert {spec.cuda_graph for spec in asked.variants()} == {graph}
     assert Experiment(**own).plan.region == Region.COMPUTE
+
+
+def test_the_budget_decides_how_often_processes_are_started():
+    plan = Experiment().plan
+    assert (plan.rounds, plan.relaunch_rounds, plan.launches, plan.looks) == (12, 6, 7, (4, 7))
+    assert Experiment(budget_s=20).plan.looks == (4, 8, 16, 32, 39)
+    assert Experiment(budget_s=2.5).plan.launches == 4
+    # with three launches no more is known than with one
+    assert (Experiment(budget_s=2.4).plan.launches, Experiment(budget_s=2.4).plan.looks) == (1, ())
+    assert Experiment(budget_s=0.1).plan.launches == 1
+    assert Experiment(protocol="trtexec-11", budget_s=100).plan.launches == 1
+    assert (Experiment(within=0.01).plan.within, Experiment(budget_s=9).plan.budget_s) == (0.01, 9)

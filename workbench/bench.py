@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ class Bench:
         self._samples = samples  # file of the samples that engines are tried with
         self._workers: dict[str, tuple[Worker, dict[str, Any]]] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
+        self._draw = random.Random(experiment.seed)  # noqa: S311 - an order of starting, not a secret
 
     def open_cohort(
         self, waiting: Sequence[EngineRecord], beside: Mapping[str, Sequence[EngineRecord]]
@@ -65,9 +67,25 @@ class Bench:
                 engine = left.pop(0)
                 some |= {one.key: one for one in (*beside.get(engine.key, ()), engine) if one.key not in tried}
             tried |= some.keys()
-            spent += sum([self._open(engine, worker, crowded) for engine, worker in self._start(some.values())])
+            spent += sum(self._open_some(some.values(), crowded=crowded))
             left = [engine for engine in left if engine.key not in tried]
         return left
+
+    def relaunch(self, engines: Sequence[EngineRecord]) -> None:
+        """End the workers of these engines and start new ones; one that fails ends as in :meth:`open_cohort`."""
+        for engine in engines:
+            self._workers.pop(engine.key)[0].kill()
+        self._open_some(engines, crowded=False)
+
+    def _open_some(self, engines: Iterable[EngineRecord], *, crowded: bool) -> list[int]:
+        """Start workers and open their engines; the bytes that each takes.
+
+        In random order: the kernel hands out pages in the order in which they became free, so that whoever comes
+        second would get the same place in memory, good or bad, again and again.
+        """
+        engines = list(engines)
+        started = self._start(self._draw.sample(engines, len(engines)))
+        return [self._open(engine, worker, crowded) for engine, worker in started]
 
     def _plant(self, engines: Sequence[EngineRecord]) -> None:
         """Import once what many of these engines need."""
@@ -100,6 +118,9 @@ class Bench:
         """Open one engine; the bytes that its worker takes."""
         try:
             opened = worker.receive("hello")
+            nursery = self._nurseries.get(tuple(backends.modules(engine.spec))) if engine.device == CPU else None
+            if nursery and worker.forked:
+                opened["import_s"] = nursery.import_s  # which its nursery did for it
             folder = str(self.store.path("engine", engine.key))
             opened |= worker.call("open_engine", engine=folder, record=to_json(engine))
             if crowded:

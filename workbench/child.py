@@ -51,10 +51,11 @@ class Engine:
 
 def hello(progress: Progress, modules: list[str]) -> dict[str, Any]:
     """Import what the engine needs, so that opening it later is timed without the import."""
+    began = time.perf_counter()
     for name in modules:
         progress(f"import {name}")
         importlib.import_module(name)
-    return {"rss_bytes": memory()[0]}
+    return {"rss_bytes": memory()[0], "import_s": time.perf_counter() - began}
 
 
 def inspect(progress: Progress, path: str, signature: str = "", input_shapes: str = "", input_values: str = "") -> Any:
@@ -207,7 +208,7 @@ def block(progress: Progress, seconds: float, min_calls: int = 1) -> Any:  # noq
             Engine.call, seconds, min_calls=min_calls, device=Engine.device_clock, after=_gpu_state
         )
     answer = times._asdict()
-    return {"gpu": answer.pop("after"), **answer}
+    return {"gpu": answer.pop("after"), **answer, "around": to_json(times.around)}
 
 
 def device(progress: Progress) -> Any:  # noqa: ARG001

@@ -38,10 +38,12 @@ HELP = {
     "build_options": "options of a backend by name, comma-separated; empty: none",
     "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say',
     "region": '"host-to-host" (NumPy in, NumPy out), "compute" (inputs in place) or "device" (the GPU\'s own clock)',
-    "measure_s": "seconds of measuring per variant and batch",
+    "measure_s": "seconds of measuring per variant and batch in the first launch",
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
     "seed": "seed of random inputs and of the order of measuring",
+    "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %%",
+    "budget_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"

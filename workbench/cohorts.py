@@ -11,20 +11,29 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from workbench.records import EngineRecord, Precision, Result, Timing
+from workbench.records import EngineRecord, Result, Status, Timing
 from workbench.store import Store, key_of
 from workbench.timings import recall_timing
+from workbench.verdict import first_baseline
 
 KIND = "cohort"
 
 
 def default_baseline(rows: Iterable[Result]) -> str:
     """Of these rows: the plain TensorFlow function, else the first FP32 variant, else the first; ``""`` of none."""
-    ranked = sorted(
-        (row.spec for row in rows),
-        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
-    )
-    return replace(ranked[0], batch=None).label if ranked else ""
+    first = first_baseline(row.spec for row in rows)
+    return replace(first, batch=None).label if first else ""
+
+
+def timeable(rows: Iterable[Result]) -> list[Result]:
+    """Those that have been timed, or could be."""
+    return [
+        row
+        for row in rows
+        if row.engine
+        and row.engine.runnable
+        and (row.status == Status.BUILT or (row.status == Status.DONE and row.timing))
+    ]
 
 
 def anchors(rows: Iterable[Result], asked: str) -> dict[int, Result]:

@@ -62,6 +62,8 @@ class Experiment:
     rounds: int = 12
     baseline: str = ""
     seed: int = 0
+    within: float = 0.02
+    budget_s: float = 4.0
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
@@ -72,7 +74,8 @@ class Experiment:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
         for name in ("tf32", "cuda_graph"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
-        object.__setattr__(self, "measure_s", _number("measure_s", self.measure_s, float))
+        for name in ("measure_s", "within", "budget_s"):
+            object.__setattr__(self, name, _number(name, getattr(self, name), float))
         object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
         self._check()
 
@@ -110,8 +113,17 @@ class Experiment:
                 )
         if self.streams > MAX_STREAMS:
             raise InputError(f"'streams' must be at most {MAX_STREAMS}; found {self.streams}. Choose for example 4.")
+        self._check_time()
+
+    def _check_time(self) -> None:
         if not 0 < self.measure_s < float("inf"):
             raise InputError(f"'measure_s' must be above 0 seconds; found {self.measure_s}. Choose for example 1.0.")
+        if not 0 < self.within < 1:
+            raise InputError(
+                f"'within' must lie between 0 and 1; found {self.within}. Choose for example 0.02, which is 2 %."
+            )
+        if not 0 < self.budget_s < float("inf"):
+            raise InputError(f"'budget_s' must be above 0 seconds; found {self.budget_s}. Choose for example 20.")
 
     @property
     def plan(self) -> TimingPlan:
@@ -133,6 +145,8 @@ class Experiment:
             rounds=self.rounds,
             block_s=self.measure_s / self.rounds,
             seed=self.seed,
+            within=self.within,
+            budget_s=self.budget_s,
         )
 
     def variants(self) -> tuple[EngineSpec, ...]:

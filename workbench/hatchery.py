@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,14 @@ def main() -> None:
 
 
 def _imported(modules: list[str]) -> dict[str, Any]:
+    began = time.perf_counter()
     for name in modules:
         importlib.import_module(name)
+    import_s = time.perf_counter() - began
     gc.collect()
     gc.freeze()  # a collection in a child would write to every object, and so copy the pages that they share
-    return {"threads": len(list(Path("/proc/self/task").iterdir())), "rss_bytes": resident.memory()[0]}
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    return {"threads": threads, "rss_bytes": resident.memory()[0], "import_s": import_s}
 
 
 def _forked(pipe: socket.socket, asked: dict[str, Any], descriptors: list[int]) -> int:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
-from pathlib import Path
 
 from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
-from workbench.cohorts import anchors, engines_of, recall
+from workbench.cohorts import anchors, engines_of, recall, timeable
 from workbench.data import Dataset
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, to_json
-from workbench.rounds import measure_group, told
+from workbench.rounds import measure_groups, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
@@ -56,10 +54,7 @@ def measure_and_score(
         while waiting:
             with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
                 waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
-            for batch, (group, _) in sorted(groups.items()):
-                rows = _turns(bench, batch, experiment.baseline)
-                if rows:
-                    _measure_in_turn(bench, group, batch, rows, samples, region)
+            measure_groups(bench, {batch: group for batch, (group, _) in sorted(groups.items())}, samples, region)
             here = [engine for engine in unscored if bench.get(engine.key)]
             if here:
                 with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
@@ -75,49 +70,12 @@ def _beside(
 ) -> dict[str, tuple[EngineRecord, ...]]:
     """By engine key: the engines of the baseline at the batch sizes at which that engine has not been timed."""
     found: dict[str, tuple[EngineRecord, ...]] = {}
-    base = anchors(_timeable(board), baseline)
+    base = anchors(timeable(board.rows), baseline)
     for row in board.rows:
         anchor = base.get(row.batch)
         if row.engine and row.status == Status.BUILT and row.batch in groups and anchor and anchor.engine:
             found[row.engine.key] = (*found.get(row.engine.key, ()), anchor.engine)
     return found
-
-
-def _turns(bench: Bench, batch: int, baseline: str) -> list[Result]:
-    """The rows at this batch size that are open and not timed, and the baseline's beside them."""
-    rows = [row for row in _timeable(bench.board) if row.batch == batch and row.engine and bench.get(row.engine.key)]
-    anchor = anchors(_timeable(bench.board), baseline).get(batch)
-    due = [row for row in rows if row.timing is None]
-    return [row for row in rows if row.timing is None or (due and anchor and row.row == anchor.row)]
-
-
-def _timeable(board: Board) -> list[Result]:
-    """Rows that have been timed, or could be."""
-    return [
-        row
-        for row in board.rows
-        if row.engine
-        and row.engine.runnable
-        and (row.status == Status.BUILT or (row.status == Status.DONE and row.timing))
-    ]
-
-
-def _measure_in_turn(bench: Bench, group: str, batch: int, rows: list[Result], samples: str, region: Region) -> None:
-    """Measure a group while nobody else on this machine measures or builds."""
-    board = bench.board
-    board.withdraw()
-    what = f"measuring {Path(bench.experiment.model).name} at batch {batch}"
-    with ExitStack() as held:
-        try:
-            with board.working_on(tuple(rows)):
-                held.enter_context(turn(what, alone=True, cancel=bench.cancel, waiting=board.whisper))
-        except Cancelled:
-            if board.stop.everything:
-                raise
-        else:
-            with board.working_on(tuple(rows), together=False):
-                measure_group(bench, group, batch, samples, region, rows)
-    board.withdraw()
 
 
 def _groups(

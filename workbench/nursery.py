@@ -30,6 +30,7 @@ class Nursery:
     def __init__(self, log: Path, modules: Sequence[str], env: Mapping[str, str]) -> None:
         self.ready = False
         self.rss_bytes = 0
+        self.import_s = 0.0
         if not hasattr(os, "fork") or not hasattr(os, "pidfd_open"):
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -62,6 +63,7 @@ class Nursery:
             found = self._receive()
             self.ready = found.get("threads") == 1
             self.rss_bytes = found.get("rss_bytes", 0)
+            self.import_s = found.get("import_s", 0.0)
             if not self.ready:
                 self.close()
         return self.ready

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
-PLOTS = ("latency", "throughput", "accuracy")
+PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
 PLOT_DPI = 150
 
 
@@ -108,6 +108,14 @@ def _table(results: Results) -> list[Any]:
     return [Shown(compare.display_table(results).to_html(), compare.text_table(results))]
 
 
+def _cold(results: Results) -> list[Any]:
+    from workbench import cold
+
+    if not results.measured:
+        return ["Nothing was measured."]
+    return [Shown(cold.display_cold(results).to_html(), cold.cold_table(results).to_string(index=False))]
+
+
 def looked_at(examination: Any) -> Examination | None:
     """What was stored of a look at the graph, as the record it was."""
     return None if examination is None else from_json(Examination, examination)
@@ -125,6 +133,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "cold": lambda results, _: _cold(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from workbench.durations import Durations
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
-from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
+from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 
 __all__ = [
     "CPU",
@@ -29,6 +29,7 @@ __all__ = [
     "Calibration",
     "Comparison",
     "DeviceFacts",
+    "Ended",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -36,6 +37,7 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "Launch",
     "Machine",
     "Model",
     "Precision",
@@ -46,6 +48,7 @@ __all__ = [
     "Results",
     "Row",
     "Status",
+    "Surroundings",
     "Tally",
     "TensorSpec",
     "Timing",
@@ -219,6 +222,7 @@ class Row:
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
     across: str = ""  # the other device, where the baseline runs on another one
+    note: str = ""  # what a reader should know of a verdict that was given
 
 
 @dataclass(frozen=True)

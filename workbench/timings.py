@@ -13,7 +13,8 @@ from workbench.store import Store
 
 KIND = "timing"
 SAMPLES = "samples.npy"
-"""Shape (n,), int64, nanoseconds: the warm-up's, then those of each block; how many of each is ``lengths`` in the facts."""
+"""Shape (n,), int64, nanoseconds: the warm-up's, those of each block, and the warm-up's of each launch; how many of each is
+``lengths`` in the facts."""
 
 
 def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
@@ -24,7 +25,7 @@ def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
     """
     import numpy as np
 
-    parts = [timing.warm_up_ns, *(block.samples_ns for block in timing.blocks)]
+    parts = [timing.warm_up_ns, *(b.samples_ns for b in timing.blocks), *(one.warm_up_ns for one in timing.launches)]
     lengths = [len(part) for part in parts]
     bare = _filled(timing, [()] * len(parts))
     with store.create(KIND, key) as draft:
@@ -46,7 +47,8 @@ def _read(folder: Path, facts: dict[str, Any]) -> Timing:
 
 
 def _filled(timing: Timing, parts: Sequence[Sequence[int]]) -> Timing:
-    """The timing with these durations: the warm-up's first, then each block's."""
-    warm_up, *blocks = parts
-    filled = tuple(replace(block, samples_ns=part) for block, part in zip(timing.blocks, blocks, strict=True))
-    return replace(timing, warm_up_ns=warm_up, blocks=filled)
+    """The timing with these durations: the warm-up's first, then each block's, then each launch's warm-up's."""
+    of_blocks, of_launches = parts[1 : len(timing.blocks) + 1], parts[len(timing.blocks) + 1 :]
+    blocks = tuple(replace(one, samples_ns=part) for one, part in zip(timing.blocks, of_blocks, strict=True))
+    launches = tuple(replace(one, warm_up_ns=part) for one, part in zip(timing.launches, of_launches, strict=True))
+    return replace(timing, warm_up_ns=parts[0], blocks=blocks, launches=launches)

@@ -66,6 +66,7 @@ class Worker:
             **(env or {}),
         }
         forked = nursery.fork(log, own, (to_child, from_child)) if nursery and nursery.ready else None
+        self.forked = forked is not None
         self.process: subprocess.Popen[bytes] | Forked = forked or _started(log, own, to_child, from_child)
         os.close(to_child)
         os.close(from_child)
