@@ -88,6 +88,12 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         streams=4,
         build_options=("refit", "strip"),
         protocol="trtexec-10",
+        concurrency=(1, 2),
+        rate="50,100",
+        latency_limit_ms=20.0,
+        latency_percentile=90.0,
+        loadgen_s=1.0,
+        loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
     )

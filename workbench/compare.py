@@ -46,11 +46,13 @@ COLUMNS = (
     "peak MiB",
     "engine MB",
     "build s",
+    "load samples/s",
+    "callers",
     "note",
 )
-WHOLE = ("batch", "fixed", "broken")
+WHOLE = ("batch", "fixed", "broken", "callers")
 WORDS = ("variant", "device", "status", "verdict", "asked", "built", "note")
-WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "note")
+WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "under load", "note")
 """Left out where the table has to fit a terminal."""
 ABSENT = "–"
 TERMINAL_WIDTH = 140
@@ -195,6 +197,8 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
             cells[f"p{percent} ms"] = None if value is None else value * 1e3
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}
         cells["peak MiB"] = timing.peak_rss_bytes / 2**20
+    if result.load and (best := result.load.best):
+        cells |= {"load samples/s": best.queries_per_s * result.batch, "callers": best.concurrency}
     if row:
         cells |= {"speed-up": row.speedup, "low": row.low, "high": row.high}
     if engine := result.engine:
@@ -329,6 +333,7 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "peak MiB": digits(row["peak MiB"]),
         "engine MB": digits(row["engine MB"]),
         "build s": digits(row["build s"]),
+        "under load": ABSENT if _none(row["callers"]) else f"{digits(row['load samples/s'])} by {row['callers']}",
         "note": note,
     }
 

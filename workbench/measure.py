@@ -10,6 +10,7 @@ from workbench.board import Board
 from workbench.data import Dataset
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
+from workbench.load_rounds import measure_load
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
 from workbench.rounds import measure_group, timing_key, told
@@ -53,6 +54,7 @@ def measure_and_score(
         score_all(bench, data, samples, reference, unscored)
     finally:
         bench.close()
+    measure_load(board, experiment, samples, data.test.digest, store, cancel, again=remeasure)
 
 
 def _groups(

@@ -112,7 +112,7 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         device=from_json(DeviceFacts, facts) if facts else None,
         streams=engine.spec.streams,
-        protocol=bench.experiment.protocol,
+        protocol=bench.experiment.plan.protocol,
     )
     bench.store.put("timing", timing_key(group, engine.key), to_json(timing))
     bench.board.count(measured=1)
