@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from workbench.errors import InputError
-from workbench.experiment import PARAMETERS, Experiment
+from workbench.experiment import PARAMETERS, PROTOCOLS, Experiment
 from workbench.records import Calibration, Region, Wait
 
 
@@ -33,8 +33,7 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"streams": 65}, "'streams' must be at most 64; found 65. Choose for example 4."),
         (
             {"protocol": "trtexec"},
-            "Unknown value 'trtexec' for 'protocol'. "
-            + "Choose from: trtexec-10, trtexec-11, mlperf-singlestream, mlperf-offline, mlperf-server.",
+            f"Unknown value 'trtexec' for 'protocol'. Choose from: {', '.join(PROTOCOLS[1:])}.",
         ),
         (
             {"build_options": "re fit"},
@@ -56,8 +55,7 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"loadgen_queries": -1}, "'loadgen_queries' must be at least 0; found -1. Choose a larger number."),
         (
             {"protocol": "mlperf-server", "rate": "50,100"},
-            "The protocol mlperf-server needs one 'rate' in queries per second; found \"50,100\". "
-            + "Choose for example 100, or auto.",
+            "The protocol mlperf-server needs one 'rate' in queries per second; found \"50,100\". Choose for example 100, or auto.",
         ),
         ({"measure_s": -1}, "'measure_s' must be above 0 seconds; found -1.0. Choose for example 1.0."),
     ],
@@ -66,6 +64,10 @@ def test_bad_values_get_one_sentence(changes, sentence):
     with pytest.raises(InputError) as caught:
         Experiment(**changes)
     assert str(caught.value) == sentence
+
+
+def test_protocols_are_these():
+    assert PROTOCOLS[1:] == ("trtexec-10", "trtexec-11", "mlperf-singlestream", "mlperf-offline", "mlperf-server")
 
 
 def test_variants_are_every_combination():

@@ -147,7 +147,8 @@ def open_stretch(
     counted = [(end - begin - due_ns[number]) for number, _, _, end in found if number >= skipped]
     waited = [start - begin - due_ns[number] for number, free, start, _ in found if free <= begin + due_ns[number]]
     wall_ns = max(end for *_, end in found) - begin
-    busy = sum(end - start for _, _, start, end in found) / (len(calls) * wall_ns)
+    idle = sum(start - free for number, free, start, _ in found if free < begin + due_ns[number])
+    busy = 1 - idle / (len(calls) * wall_ns)
     over = sum(latency > limit_ns for latency in counted)
     lateness = sorted(waited)[len(waited) // 2] if waited else 0
     settle()
@@ -171,26 +172,26 @@ def _crew(callers: Sequence[Caller], work: Callable[[int], None], *, give_up: Ca
     gate = threading.Barrier(len(callers) + 1)
     errors: list[BaseException] = []
 
+    def opened() -> bool:
+        """Wait for all; False where one of them could not enter, whose error is told at the end."""
+        try:
+            gate.wait()
+        except threading.BrokenBarrierError:
+            return False
+        return True
+
     def run(place: int) -> None:
         try:
             callers[place].enter()
             try:
-                gate.wait()
-                work(place)
+                if opened():
+                    work(place)
             finally:
                 callers[place].leave()
-        except threading.BrokenBarrierError:
-            return
         except BaseException as cause:
             errors.append(cause)
             give_up()
             gate.abort()
-
-    def go() -> None:
-        try:
-            gate.wait()
-        except threading.BrokenBarrierError:
-            return  # a caller could not enter: its error is told at the end
 
     threads = [threading.Thread(target=run, args=(place,), daemon=True) for place in range(len(callers))]
     collecting = gc.isenabled()
@@ -198,7 +199,7 @@ def _crew(callers: Sequence[Caller], work: Callable[[int], None], *, give_up: Ca
     try:
         for thread in threads:
             thread.start()
-        yield go
+        yield opened
         for thread in threads:
             thread.join()
     finally:

@@ -95,6 +95,12 @@ class ClosedLoop:
         return stats.percentile(self.latencies_s, percent)
 
     @property
+    def median_s(self) -> float:
+        import numpy as np
+
+        return float(np.median(self.latencies_s))
+
+    @property
     def mean_s(self) -> float:
         """Mean latency. Where callers outnumber cores it is what a median hides: most calls are quick, and some wait long."""
         return float(self.latencies_s.mean())
@@ -115,7 +121,7 @@ class OpenStretch:
 
     latencies_ns: tuple[int, ...]  # from the scheduled arrival, not from when somebody got round to it, to the answer
     over: int  # of these, beyond the limit
-    busy: float  # share of the callers' time that they spent in calls, 0 to 1
+    busy: float  # share of the callers' time in which they did not wait for a query to come, 0 to 1
     late_ns: int  # median delay of the calls whose caller was free when they were due: the generator's own
     wall_s: float
     ended_early: bool = False  # so many queries were beyond the limit that those to come could not have made up for it
@@ -150,7 +156,7 @@ class OpenLoop:
 
     @property
     def busy(self) -> float:
-        """Share of the callers' time spent in calls: near 1 the queue only grows."""
+        """Share of the callers' time in which they did not wait for a query to come: near 1 the queue only grows."""
         wall = sum(stretch.wall_s for stretch in self.stretches)
         return sum(stretch.busy * stretch.wall_s for stretch in self.stretches) / wall if wall else 0.0
 
@@ -174,6 +180,10 @@ class OpenLoop:
         return Answer.CANNOT_TELL
 
 
+SPARE = 3
+"""Queries that wait for one another are worth fewer than independent ones, for which one time would do."""
+PATIENCE_S = 30.0
+"""An open loop lasts no longer to get its percentile; who wants to wait asks for more seconds."""
 OVERLOADED = 0.95
 """Callers who are busy for a larger share of the time leave no room for the queue to empty."""
 
@@ -224,6 +234,7 @@ class Load:
     open: tuple[OpenLoop, ...] = ()  # ascending by rate
     loadgen: LoadGenRun | None = None
     failure: str = ""  # why nothing could be measured at all
+    search_note: str = ""  # why the search for a rate ended without one
 
     def at(self, concurrency: int) -> ClosedLoop | None:
         """The closed loop of so many callers, where it was measured."""
@@ -254,5 +265,7 @@ class Load:
 
 
 def queries_for(rate: float, seconds: float, percent: float) -> int:
-    """How many queries an open loop counts: those of so many seconds, and at least twice what the percentile needs."""
-    return max(math.ceil(rate * seconds), 2 * stats.samples_needed(percent))
+    """How many queries an open loop counts: those of so many seconds, or :data:`SPARE` times what the percentile needs where that takes no
+    longer than :data:`PATIENCE_S`.
+    """
+    return max(1, math.ceil(rate * max(seconds, min(SPARE * stats.samples_needed(percent) / rate, PATIENCE_S))))

@@ -41,7 +41,7 @@ from workbench.store import Store, key_of
 from workbench.worker import Worker
 
 KIND = "load"
-STRETCHES = 6
+STRETCHES = 8
 """Of an open loop at one rate, with other arrivals in each."""
 PROBES = 8
 NARROW = 1.05
@@ -255,7 +255,7 @@ def _open_loops(bench: Bench, plan: LoadPlan, turns: list[Turn], rates: list[flo
 
 @dataclass
 class Bounds:
-    """What a search knows: a rate that holds, and one that does not."""
+    """What a search knows: a rate that holds, and one that does not or was not shown to."""
 
     holds: float
     beyond: float
@@ -265,28 +265,39 @@ class Bounds:
     def open(self) -> bool:
         return self.probes < PROBES and self.beyond > NARROW * self.holds
 
-    def told(self, loop: OpenLoop) -> None:
+    def told(self, loop: OpenLoop) -> str:
+        """Take in what was found; why it is of no use to go on, or ""."""
         self.probes += 1
+        tail = loop.tail
+        if loop.failure:
+            self.probes = PROBES
+            return loop.failure
+        if loop.answer == Answer.CANNOT_TELL and (tail is None or tail.high is None):
+            self.probes = PROBES
+            return f"At {loop.rate:.3g} queries/s there were too few for p{loop.percent:g}. Raise 'measure_s'."
         if loop.answer == Answer.HOLDS:
             self.holds = loop.rate
-        else:  # a rate that is not shown to hold is no answer; look below it
+        else:
             self.beyond = loop.rate
+        return ""
 
 
 def _search(bench: Bench, plan: LoadPlan, turns: list[Turn]) -> None:
     """By bisection from what a closed loop of as many callers reached, which no open loop can go beyond for long."""
     searching = []
     for turn in turns:
-        reached = turn.load.at(turn.callers)
-        if reached:
+        alone, reached = turn.load.measured[:1], turn.load.at(turn.callers)
+        if alone and alone[0].median_s > plan.limit_s:
+            held = f"{alone[0].concurrency} at once" if alone[0].concurrency > 1 else "alone"
+            turn.keep(search_note=f"Half of the calls took longer than the limit even {held}.")
+        elif reached:
             searching.append((turn, Bounds(0.0, reached.queries_per_s)))
     while pending := [(turn, bounds) for turn, bounds in searching if bounds.open]:
         rates = [(bounds.holds + bounds.beyond) / 2 for _, bounds in pending]
         loops = _open_loops(bench, plan, [turn for turn, _ in pending], rates)
-        for (_, bounds), loop in zip(pending, loops, strict=True):
-            bounds.told(loop)
-            if loop.failure:
-                bounds.probes = PROBES
+        for (turn, bounds), loop in zip(pending, loops, strict=True):
+            if why := bounds.told(loop):
+                turn.keep(search_note=why)
 
 
 def _loadgen(bench: Bench, plan: LoadPlan, turn: Turn, samples: str) -> None:
@@ -318,7 +329,9 @@ def told(row: Result, load: Load) -> str:
     parts += [f"{loop.rate:,.4g} queries/s: {loop.answer}" for loop in load.open if not load.plan.search]
     if load.plan.search:
         holds, _ = load.bracket
-        parts.append(f"holds up to {holds:,.4g} queries/s" if holds else "no rate was found that holds")
+        parts.append(
+            f"holds up to {holds:,.4g} queries/s" if holds else f"no rate found that holds. {load.search_note}"
+        )
     if run := load.loadgen:
         parts.append(f"LoadGen {run.scenario}: {_judged(run)}")
     parts += dict.fromkeys(loop.failure for loop in load.closed if loop.failure)

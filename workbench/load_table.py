@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench import stats
-from workbench.compare import ABSENT, digits, plain_name, speedup_text, variant_name
+from workbench.compare import ABSENT, TERMINAL_WIDTH, digits, plain_name, speedup_text, variant_name
 from workbench.records import ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
 
 if TYPE_CHECKING:
@@ -179,10 +180,11 @@ def _ms(seconds: float | None) -> float | None:
 def _frame(cells: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
-    frame = pd.DataFrame(cells, columns=list(columns))
+    words = dict.fromkeys((name for name in columns if name in WORDS), "")
+    frame = pd.DataFrame([words | cell for cell in cells], columns=list(columns))
     for name in columns:
         kind: Any = "Int64" if name in WHOLE else "str" if name in WORDS else "float64"
-        frame[name] = frame[name].fillna("").astype(kind) if name in WORDS else frame[name].astype(kind)
+        frame[name] = frame[name].astype(kind)
     return frame
 
 
@@ -202,10 +204,9 @@ def parts(results: Results, baseline: str = "") -> tuple[Part, ...]:
     if len(loads):
         about = "Every caller calls again as soon as it was answered. Knee: beyond it callers wait more than they get."
         found.append(Part("Callers at once", about, _texts(loads, ("speed-up", "low", "high", "verdict"))))
-    if len(rates):
-        about = " ".join(
-            ["Queries arrive at random times at a mean rate; latency counts from the arrival.", *searched(results)]
-        )
+    if len(rates) or searched(results):
+        about = "Queries arrive at random times at a mean rate; latency counts from the arrival."
+        about = " ".join([about, *searched(results)])
         found.append(Part("Arrivals at a rate", about, _texts(rates, ())))
     if len(runs):
         found.append(Part(UNOFFICIAL, "As MLPerf LoadGen summed it up; no result of MLPerf.", _texts(runs, ())))
@@ -216,7 +217,7 @@ def searched(results: Results) -> list[str]:
     """For every variant that a rate was searched for: up to which it holds."""
     lines = []
     for row, load in _loaded(results):
-        if load.plan.search and load.open:
+        if load.plan.search:
             holds, beyond = load.bracket
             text = (
                 f"holds the limit up to {digits(holds)} queries/s"
@@ -224,7 +225,7 @@ def searched(results: Results) -> list[str]:
                 else "no rate was found that holds the limit"
             )
             above = f", and not at {digits(beyond)}" if beyond else ""
-            lines.append(f"{row.row}: {text}{above}.")
+            lines.append(f"{row.row}: {text}{above}. {load.search_note}".strip())
     return lines
 
 
@@ -255,7 +256,8 @@ def load_text(results: Results, baseline: str = "") -> str:
     """The tables for a terminal; "" where nothing was measured under load."""
     lines: list[str] = []
     for part in parts(results, baseline):
-        lines += ["", part.heading, part.about, part.frame.to_string(index=False)]
+        lines += ["", part.heading, *textwrap.wrap(part.about, TERMINAL_WIDTH)]
+        lines += [part.frame.to_string(index=False)] if len(part.frame) else []
     return "\n".join(lines).strip("\n")
 
 
@@ -279,9 +281,12 @@ def load_html(results: Results, baseline: str = "") -> str:
             for name in part.frame.columns
             if name in WORDS
         }
+        pieces.append(f"<h4>{escape(part.heading)}</h4><p>{escape(part.about)}</p>")
+        if part.frame.empty:
+            continue
         styled: Any = part.frame.style.format(escape="html").hide(axis="index").set_table_styles(styles)
         styled = styled.set_table_styles(left, overwrite=False)
-        pieces.append(f"<h4>{escape(part.heading)}</h4><p>{escape(part.about)}</p>{styled.to_html()}")
+        pieces.append(styled.to_html())
     for row, load in _loaded(results):
         if load.loadgen and load.loadgen.summary:
             head = f"{row.row}: LoadGen {load.loadgen.version}'s own summary"
