@@ -37,8 +37,11 @@ def test_best_and_knee_leave_out_what_failed():
 def test_the_whole_interval_must_be_within_the_limit(ms, answer):
     loop = opened(100, ms)
     assert loop.answer == answer
-    tail = loop.tail
+    tail, (share, low, high) = loop.tail, loop.within
     assert tail.low < tail.value < tail.high
+    assert low <= share <= high
+    assert (low >= 0.99) == (answer == Answer.HOLDS)
+    assert (high < 0.99) == (answer == Answer.DOES_NOT_HOLD)
 
 
 def test_too_few_queries_never_hold():
@@ -46,6 +49,8 @@ def test_too_few_queries_never_hold():
     short = replace(loop, stretches=tuple(replace(s, latencies_ns=s.latencies_ns[:20]) for s in loop.stretches))
     assert short.tail.high is None
     assert short.answer == Answer.CANNOT_TELL
+    assert short.too_few
+    assert not loop.too_few
 
 
 def test_busy_callers_and_an_early_end_are_an_overload():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from workbench.load_stats import design_effect, few_clusters, knee, percentile_interval, share_interval
+from workbench.load_stats import design_effect, few_clusters, knee, percentile_interval, share_interval, within_interval
 
 
 def test_a_share_has_clopper_and_pearsons_interval():
@@ -43,6 +43,15 @@ def test_a_bound_beyond_the_largest_value_is_none():
     assert few.low is not None
     assert few.high is None
     assert percentile_interval([np.array([])], 99) is None
+
+
+def test_a_share_over_clusters_has_a_wider_interval():
+    share, low, high = within_interval([99, 99, 99, 99, 99, 99], [100] * 6)
+    apart = within_interval([100, 100, 100, 100, 100, 94], [100] * 6)
+    assert share == apart[0] == 0.99
+    assert apart[1] < low < share < high < apart[2]
+    assert within_interval([1200], [1200])[1] == pytest.approx(0.025 ** (1 / 1200))
+    assert within_interval([0], [0]) is None
 
 
 def test_the_knee_is_where_power_is_greatest():

@@ -147,8 +147,9 @@ def open_stretch(
     counted = [(end - begin - due_ns[number]) for number, _, _, end in found if number >= skipped]
     waited = [start - begin - due_ns[number] for number, free, start, _ in found if free <= begin + due_ns[number]]
     wall_ns = max(end for *_, end in found) - begin
-    idle = sum(start - free for number, free, start, _ in found if free < begin + due_ns[number])
-    busy = 1 - idle / (len(calls) * wall_ns)
+    first = begin + due_ns[skipped]
+    idle = sum(max(0, start - max(free, first)) for number, free, start, _ in found if free < begin + due_ns[number])
+    busy = 1 - idle / (len(calls) * max(1, begin + wall_ns - first))
     over = sum(latency > limit_ns for latency in counted)
     lateness = sorted(waited)[len(waited) // 2] if waited else 0
     settle()

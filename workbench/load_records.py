@@ -167,17 +167,30 @@ class OpenLoop:
 
     @property
     def answer(self) -> Answer:
-        """By the interval of the percentile: it holds where the upper end is within the limit, and does not where the lower
-        end is beyond it. So many queries beyond the limit that a stretch was ended early for them settle it too.
+        """By the interval of the share within the limit: the limit holds where even the lower end is as large as the percentile
+        asks for, and does not where the upper end is smaller. So many queries beyond the limit that a stretch was ended early
+        for them settle it too.
         """
         if self.ended_early:
             return Answer.DOES_NOT_HOLD
-        tail = self.tail
-        if tail and tail.high is not None and tail.high <= self.limit_s:
+        _, low, high = self.within or (0.0, 0.0, 1.0)
+        if low >= self.percent / 100:
             return Answer.HOLDS
-        if tail and tail.low is not None and tail.low > self.limit_s:
-            return Answer.DOES_NOT_HOLD
-        return Answer.CANNOT_TELL
+        return Answer.DOES_NOT_HOLD if high < self.percent / 100 else Answer.CANNOT_TELL
+
+    @property
+    def within(self) -> tuple[float, float, float] | None:
+        """Share of the queries within the limit with its 95 % interval over the stretches; ``None`` without queries."""
+        sizes = [len(stretch.latencies_ns) for stretch in self.stretches]
+        counts = [size - stretch.over for size, stretch in zip(sizes, self.stretches, strict=True)]
+        return load_stats.within_interval(counts, sizes)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether so few queries could not have held the limit even if all had been within it."""
+        sizes = [len(stretch.latencies_ns) for stretch in self.stretches]
+        found = load_stats.within_interval(sizes, sizes)
+        return found is None or found[1] < self.percent / 100
 
 
 SPARE = 3

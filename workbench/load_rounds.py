@@ -268,11 +268,10 @@ class Bounds:
     def told(self, loop: OpenLoop) -> str:
         """Take in what was found; why it is of no use to go on, or ""."""
         self.probes += 1
-        tail = loop.tail
         if loop.failure:
             self.probes = PROBES
             return loop.failure
-        if loop.answer == Answer.CANNOT_TELL and (tail is None or tail.high is None):
+        if loop.answer == Answer.CANNOT_TELL and loop.too_few:
             self.probes = PROBES
             return f"At {loop.rate:.3g} queries/s there were too few for p{loop.percent:g}. Raise 'measure_s'."
         if loop.answer == Answer.HOLDS:

@@ -50,6 +50,24 @@ def _at(ordered: np.ndarray, rank: int) -> float | None:
     return float(ordered[rank - 1]) if rank < len(ordered) else None
 
 
+def within_interval(
+    within: Sequence[int], sizes: Sequence[int], confidence: float = CONFIDENCE
+) -> tuple[float, float, float] | None:
+    """The share of calls with some property over several stretches, with its interval: (share, low, high); ``None`` without any.
+
+    As in :func:`percentile_interval`: Clopper and Pearson at the effective size. Where all or none have the property nothing
+    tells how much they depend on each other, and independence is taken for granted.
+    """
+    pairs = [(count, size) for count, size in zip(within, sizes, strict=True) if size]
+    if not pairs:
+        return None
+    counts, calls = zip(*pairs, strict=True)
+    n = sum(calls)
+    share = sum(counts) / n
+    size = n / design_effect(counts, calls) * few_clusters(len(calls), n, confidence)
+    return (share, *share_interval(share * size, size, confidence))
+
+
 def design_effect(below: Sequence[int], sizes: Sequence[int]) -> float:
     """How many times larger the variance of a share is over clusters than over as many independent calls; 1 at least.
 

@@ -20,8 +20,8 @@ LOAD_COLUMNS = (
     "speed-up", "low", "high", "verdict", "knee", "note",
 )  # fmt: skip
 RATE_COLUMNS = (
-    "variant", "batch", "callers", "queries/s", "percentile", "ms", "low ms", "high ms", "limit ms", "answer", "busy %",
-    "late µs", "queries", "note",
+    "variant", "batch", "callers", "queries/s", "percentile", "ms", "low ms", "high ms", "limit ms", "in limit %", "answer",
+    "busy %", "late µs", "queries", "note",
 )  # fmt: skip
 LOADGEN_COLUMNS = (
     "variant", "batch", "scenario", "result", "samples/s", "p50 ms", "p90 ms", "p99 ms", "settings", "note",
@@ -134,6 +134,7 @@ def _rate_cells(row: Result, loop: OpenLoop) -> dict[str, Any]:
         "low ms": _ms(tail.low) if tail else None,
         "high ms": _ms(tail.high) if tail else None,
         "limit ms": loop.limit_s * 1e3,
+        "in limit %": loop.within[0] * 100 if loop.within else None,
         "answer": "" if loop.failure else str(loop.answer),
         "busy %": loop.busy * 100 if loop.stretches else None,
         "late µs": late[len(late) // 2] * 1e-3 if late else None,
@@ -149,8 +150,8 @@ def rate_note(loop: OpenLoop) -> str:
         parts.append(f"overloaded: callers were busy {loop.busy:.0%} of the time, so the queue only grew")
     if loop.ended_early:
         parts.append(f"ended after {loop.queries} of {loop.planned} queries: too many were late already")
-    elif loop.stretches and loop.tail and loop.tail.high is None:
-        parts.append("too few independent queries for an upper end; measure longer")
+    elif loop.stretches and loop.too_few:
+        parts.append(f"too few queries to show p{loop.percent:g}; raise 'measure_s'")
     return "; ".join(parts)
 
 
