@@ -90,6 +90,12 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         streams=4,
         build_options=("refit", "strip"),
         protocol="trtexec-10",
+        concurrency=(1, 2),
+        rate="50,100",
+        latency_limit_ms=20.0,
+        latency_percentile=90.0,
+        loadgen_s=1.0,
+        loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
     )
@@ -224,6 +230,24 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert "The controls have changed since" in panel._out.outdated.value
     control(panel, "threads").value = 1
     assert panel._out.outdated.value == ""
+
+
+def test_load_is_shown_below_the_table(panel: Panel, model: str) -> None:
+    assert control(panel, "loadgen_s").disabled
+    assert control(panel, "latency_limit_ms").disabled
+    control(panel, "rate").value = "500"
+    control(panel, "protocol").value = "mlperf-singlestream"
+    for name in ("latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "measure_s", "region"):
+        assert not control(panel, name).disabled
+    control(panel, "rate").value = control(panel, "protocol").value = ""
+    control(panel, "batches").value = "1"
+    control(panel, "concurrency").value = "1, 2"
+    assert "concurrency 1,2" in panel._out.commands.value
+    panel.benchmark()
+    panel.wait(120)
+    assert "Callers at once" in panel._out.load.value
+    assert [loop.concurrency for loop in panel.results.rows[0].load.closed] == [1, 2]
+    assert len(panel._out.plots.children) == 4
 
 
 def test_build_builds_and_measures_nothing(panel: Panel) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench import benchmark, confine
+from workbench import benchmark, confine, load_tasks
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
@@ -279,6 +279,8 @@ TASKS: dict[str, Callable[..., Any]] = {
         open_engine, rehearse, prepare_timing, block, device, peak, evaluate,
     )
 }  # fmt: skip
+for _name, _task in load_tasks.TASKS.items():
+    TASKS[_name] = lambda progress, *, _task=_task, **arguments: _task(_session(), progress, **arguments)
 
 
 def backend_modules(name: str) -> list[str]:

@@ -36,14 +36,22 @@ HELP = {
     "cuda_graph": "true or false: record the launches of one run on an NVIDIA GPU and replay them",
     "streams": "calls in flight at once on an NVIDIA GPU; with several, throughput is measured and latency is not",
     "build_options": "options of a backend by name, comma-separated; empty: none",
-    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say',
+    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say; '
+    '"mlperf-singlestream", "mlperf-offline" or "mlperf-server": MLPerf LoadGen drives every engine too, unofficially',
     "region": '"host-to-host" (NumPy in, NumPy out), "compute" (inputs in place) or "device" (the GPU\'s own clock)',
     "measure_s": "seconds of measuring per variant and batch in the first launch",
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
-    "seed": "seed of random inputs and of the order of measuring",
     "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %%",
     "budget_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
+    "seed": "seed of random inputs, of the order of measuring and of arrivals",
+    "concurrency": "callers of one engine at once, comma-separated, such as 1,2,4: throughput and latency under load",
+    "rate": 'queries per second that arrive at random times, comma-separated, or "auto": the highest that holds the limit; '
+    "empty: off",
+    "latency_limit_ms": "milliseconds from a query's arrival to its answer that must hold at a rate",
+    "latency_percentile": "percentile of latency that must be within the limit",
+    "loadgen_s": "seconds that LoadGen runs per variant and batch, at least; MLPerf's rules ask for 600",
+    "loadgen_queries": "queries that LoadGen sends at least; 0: 100, and 1000 for mlperf-server",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -237,7 +245,7 @@ def _history(options: argparse.Namespace) -> int:
 
 PACKAGES = (
     ("tensorflow-cpu", "tensorflow"), ("keras",), ("tf2onnx",), ("onnx",), ("onnxruntime", "onnxruntime-gpu"),
-    ("openvino",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",),
+    ("openvino",), ("mlcommons-loadgen",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",),
     ("cuda-bindings",), ("nvidia-ml-py",), ("jupyterlab",), ("ipywidgets",),
     ("matplotlib",), ("pandas",), ("papermill",),
 )  # fmt: skip

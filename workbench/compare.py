@@ -46,14 +46,18 @@ COLUMNS = (
     "peak MiB",
     "engine MB",
     "build s",
+    "load samples/s",
+    "callers",
     "note",
     "launches",
     "ended",
     "outliers",
 )
-WHOLE = ("batch", "fixed", "broken", "launches", "outliers")
+WHOLE = ("batch", "fixed", "broken", "launches", "outliers", "callers")
 WORDS = ("variant", "device", "status", "verdict", "asked", "built", "note", "ended")
-WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "launches", "outliers", "note")
+WIDE_ONLY = (
+    "p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "under load", "launches", "outliers", "note",
+)  # fmt: skip
 """Left out where the table has to fit a terminal."""
 ABSENT = "–"
 TERMINAL_WIDTH = 140
@@ -202,6 +206,8 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}
         cells["peak MiB"] = timing.peak_rss_bytes / 2**20
         cells |= {"launches": len(timing.launches) or 1, "ended": str(timing.ended), "outliers": timing.outliers}
+    if result.load and (best := result.load.best):
+        cells |= {"load samples/s": best.queries_per_s * result.batch, "callers": best.concurrency}
     if row:
         cells |= {"speed-up": row.speedup, "low": row.low, "high": row.high}
     if engine := result.engine:
@@ -338,6 +344,7 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "build s": digits(row["build s"]),
         "launches": ABSENT if _none(row["launches"]) else f"{row['launches']}, {row['ended']}",
         "outliers": ABSENT if _none(row["outliers"]) else f"{row['outliers']:,}",
+        "under load": ABSENT if _none(row["callers"]) else f"{digits(row['load samples/s'])} by {row['callers']}",
         "note": note,
     }
 

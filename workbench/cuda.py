@@ -22,7 +22,7 @@ from workbench.cuda_crew import Crew
 from workbench.cuda_lane import Engine, Lane
 from workbench.errors import RunError
 from workbench.machine import this_machine
-from workbench.protocols import YES, Availability, no
+from workbench.protocols import YES, Availability, Caller, Callers, no
 from workbench.records import DeviceFacts, EngineSpec, GpuState, Region, Wait
 
 if TYPE_CHECKING:
@@ -148,6 +148,18 @@ class CudaSession:
         if region == Region.DEVICE:
             return (lambda: sum(lane.parts(feeds))) if copies else lane.device_call(together=together)
         return lane.launch_and_wait if region == Region.COMPUTE else lane.round_trips(feeds)
+
+    def callers(self, count: int) -> Callers:
+        """A stream with an engine and buffers of its own for each; a caller's thread works in the primary context."""
+        if count > len(self._lanes):
+            raise RunError(
+                f"{count} callers at once were asked for, and the engine was opened with {len(self._lanes)} streams. "
+                "Open it with as many."
+            )
+        self.drain()
+        push, pop = self._context.push, self._context.pop
+        each = (Caller(lane.answer, lane.staged, push, pop) for lane in self._lanes[:count])
+        return Callers(tuple(each), "a stream for each")
 
     def drain(self) -> None:
         if self._crew:

@@ -11,6 +11,7 @@ from workbench.cohorts import anchors, engines_of, recall, timeable
 from workbench.data import Dataset
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
+from workbench.load_rounds import measure_load
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, to_json
 from workbench.rounds import measure_groups, told
@@ -63,6 +64,7 @@ def measure_and_score(
             bench.clear()
     finally:
         bench.close()
+    measure_load(board, experiment, samples, data.test.digest, store, cancel, again=remeasure)
 
 
 def _beside(

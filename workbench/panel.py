@@ -35,6 +35,7 @@ class Outputs:
         self.message = widgets.HTML()
         self.outdated = widgets.HTML()
         self.table = widgets.HTML()
+        self.load = widgets.HTML()
         self.impossible = widgets.HTML()
         self.commands = widgets.HTML()
         self.plots = widgets.Box().add_class("wb-plots")
@@ -67,7 +68,11 @@ class Outputs:
             ("Data", "samples for calibration, for timing and for accuracy", [data]),
             ("Configure", "every combination of backend, precision and batch is one row", [configure]),
             ("Run", "engines are kept in the store and built once", [self.problem, self.plan, actions, self.message]),
-            ("Results", "rows fill in as they come", [self.outdated, self.table, self.impossible, self.plots]),
+            (
+                "Results",
+                "rows fill in as they come",
+                [self.outdated, self.table, self.load, self.impossible, self.plots],
+            ),
             ("The same without this panel", "in a terminal, and in Python", [self.commands]),
         )
         boxes = [
@@ -198,12 +203,14 @@ class Panel(View):
             remeasure=bool(self._out.again.value),
         )
         self._job.post(partial(self._finish, experiment, results, panel_parts.judged(results)))
+        self._job.post(partial(setattr, self._out.load, "value", panel_parts.load_tables(results)))
         self._job.post(partial(self._draw, panel_parts.pictures(results)))
 
     def _begin(self, experiment: Experiment) -> None:
         self.results, self.ran = None, experiment
         self._rows, self._lines, self._stale = {}, {}, True
         self._out.plots.children = ()
+        self._out.load.value = ""
 
     def _apply(self, event: Event) -> None:
         if not self._job.cancel.is_set():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 
-from workbench import backends, panel_view
+from workbench import backends, panel_load, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, Source, field
@@ -143,10 +143,12 @@ class Form:
                 why_not = "no effect: none of the chosen backends runs on a GPU"
             self._enable(name, why_not)
         for name in BY_PROTOCOL:
-            if experiment.protocol:
+            if experiment.plan.protocol:
                 self._enable(name, f"{experiment.protocol} decides this")
             elif name not in SETTINGS:
                 self._enable(name, "")
+        for name, why_not in panel_load.without_effect(experiment).items():
+            self._enable(name, why_not)
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
@@ -184,7 +186,8 @@ class Form:
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "within", "budget_s", "calibration", "calibration_samples",
                  "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline")  # fmt: skip
+                 "baseline", "concurrency", "rate", "latency_limit_ms", "latency_percentile", "loadgen_s",
+                 "loadgen_queries")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -310,13 +313,15 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             ",".join(experiment.build_options),
         ),
         "protocol": field(
-            dropdown, "Protocol", "Time as trtexec does: its region, duration, copies, waiting and percentiles",
+            dropdown, "Protocol",
+            "trtexec: its region, duration, copies, waiting and percentiles; mlperf: LoadGen drives every engine too, unofficially",
             experiment.protocol, options=[("own settings", ""), *((each, each) for each in PROTOCOLS if each)],
         ),
         "baseline": field(
             dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
         ),
+        **panel_load.controls(experiment),
     }  # fmt: skip
 
 

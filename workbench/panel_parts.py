@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
 PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
+LOAD_PLOTS = ("load", "rates")
 PLOT_DPI = 150
 
 
@@ -116,6 +117,25 @@ def _cold(results: Results) -> list[Any]:
     return [Shown(cold.display_cold(results).to_html(), cold.cold_table(results).to_string(index=False))]
 
 
+def load_tables(results: Results) -> str:
+    """The tables of what was measured under load as HTML; "" where nothing was."""
+    from workbench.load_table import load_html
+
+    return load_html(results) if any(row.load for row in results.rows) else ""
+
+
+def load_shown(results: Results) -> list[Any]:
+    """The tables of what was measured under load, and their figures."""
+    from IPython.display import Image
+
+    from workbench import plots
+    from workbench.load_table import load_html, load_text
+
+    figures = plots.figures(results) if any(row.load for row in results.rows) else {}
+    drawn = [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in LOAD_PLOTS if name in figures]  # type: ignore[no-untyped-call]
+    return [Shown(load_html(results), load_text(results)), *drawn]
+
+
 def looked_at(examination: Any) -> Examination | None:
     """What was stored of a look at the graph, as the record it was."""
     return None if examination is None else from_json(Examination, examination)
@@ -134,6 +154,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
+    "load": lambda results, _: load_shown(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from workbench.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.compare import digits, plain_name, shortened, variant_name
 from workbench.plots_calls import calls_figure, tail_figure
+from workbench.plots_load import load_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -315,6 +316,7 @@ def figures(results: Results) -> dict[str, Figure]:
         if results.measured:
             found["distribution"] = tail_figure(results)
             found["calls"] = calls_figure(results)
+        found |= load_figures(results)
     return found
 
 

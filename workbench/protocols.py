@@ -125,6 +125,45 @@ class GpuSession(Session, Protocol):
         ...
 
 
+def _nothing() -> None:
+    """For callers whose threads need no preparation."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A way into an open engine for one thread at a time; several callers' threads may be in it at once.
+
+    ``run`` and ``stage`` are as those of a :class:`Session`. Staging, and the first run with inputs of another shape, are done
+    while all callers are at rest.
+    """
+
+    run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    stage: Callable[[Mapping[str, np.ndarray]], Callable[[], object]]
+    enter: Callable[[], object] = _nothing  # in the caller's own thread, before its first call
+    leave: Callable[[], object] = _nothing  # in that thread, after its last call
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Several callers of one engine, and in a few words how they share it."""
+
+    each: tuple[Caller, ...]
+    note: str = ""
+
+
+@runtime_checkable
+class LoadSession(Session, Protocol):
+    """An open engine that serves several callers at once. A session without this is for one caller."""
+
+    def callers(self, count: int) -> Callers:
+        """So many callers, at most ``streams`` of the spec that the engine was opened with. Earlier ones are not used again.
+
+        Raises:
+            RunError: the engine was opened for fewer.
+        """
+        ...
+
+
 @runtime_checkable
 class Backend(Protocol):
     """One engine library. Describing is free: only ``build`` and ``open`` import it."""

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from workbench.durations import Durations
+from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
 from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
@@ -23,10 +24,12 @@ __all__ = [
     "FORMAT",
     "TEXT",
     "Accuracy",
+    "Answer",
     "Attempt",
     "AxisRange",
     "Block",
     "Calibration",
+    "ClosedLoop",
     "Comparison",
     "DeviceFacts",
     "Ended",
@@ -38,8 +41,14 @@ __all__ = [
     "GpuState",
     "Hop",
     "Launch",
+    "Load",
+    "LoadBlock",
+    "LoadGenRun",
+    "LoadPlan",
     "Machine",
     "Model",
+    "OpenLoop",
+    "OpenStretch",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -79,7 +88,7 @@ class EngineSpec:
     calibration_samples: int = 0  # INT8 only
     tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
     cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
-    streams: int = 1  # NVIDIA GPUs: calls in flight at once, each on a stream of its own
+    streams: int = 1  # calls in flight at once that it is opened for; on an NVIDIA GPU each has a stream of its own
     build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
 
     @property
@@ -181,6 +190,7 @@ class Result:
     also: tuple[
         Timing, ...
     ] = ()  # of the baseline: its timings in the further cohorts that did not fit beside the first
+    load: Load | None = None  # several callers at once, arrivals at a rate, LoadGen
 
     @property
     def row(self) -> str:

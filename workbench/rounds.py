@@ -261,7 +261,7 @@ def _timing(bench: Bench, party: Party, turn: Turn, **more: Any) -> Timing:
         blocks=turn.blocks,
         warm_up_ns=turn.launches[0].warm_up_ns,
         streams=turn.engine.spec.streams,
-        protocol=bench.experiment.protocol,
+        protocol=plan.protocol,
         launches=turn.launches,
         looks=len(plan.looks),
         **known | more,

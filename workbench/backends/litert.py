@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import BuildError, brief
 from workbench.formats import tflite
 from workbench.machine import version_of
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
+from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region, TensorSpec
 
 if TYPE_CHECKING:
@@ -105,15 +105,18 @@ class LiteRt:
     def open(self, engine: Path, record: EngineRecord) -> LiteRtSession:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_path=str(engine / FILE), num_threads=record.spec.threads)
-        return LiteRtSession(interpreter, json.loads((engine / NAMES).read_text(encoding="utf-8")))
+        def make() -> Any:
+            return Interpreter(model_path=str(engine / FILE), num_threads=record.spec.threads)
+
+        return LiteRtSession(make, json.loads((engine / NAMES).read_text(encoding="utf-8")))
 
 
 class LiteRtSession:
     """One interpreter, allocated anew whenever the shapes of the inputs change."""
 
-    def __init__(self, interpreter: Any, names: dict[str, Any]) -> None:
-        self._interpreter = interpreter
+    def __init__(self, make: Callable[[], Any], names: dict[str, Any]) -> None:
+        self._make, self._names = make, names
+        self._interpreter = make()
         self._inputs: dict[str, int] = names["inputs"]
         self._outputs: dict[str, int] = names["outputs"]
         # a recurrent layer keeps its state in a variable; the source model begins every call without one
@@ -142,6 +145,11 @@ class LiteRtSession:
             self._invoke()
 
         return call
+
+    def callers(self, count: int) -> Callers:
+        """An interpreter is for one thread at a time, so each caller has its own; the weights are mapped from one file."""
+        each = [LiteRtSession(self._make, self._names) for _ in range(count)]
+        return Callers(tuple(Caller(one.run, one.stage) for one in each), "an interpreter for each")
 
     def _fill(self, feeds: Mapping[str, np.ndarray], owner: object) -> None:
         shapes = {name: feeds[name].shape for name in self._inputs}

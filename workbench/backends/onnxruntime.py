@@ -31,7 +31,19 @@ from workbench.ort_session import (
     overwritten,
     placement,
 )
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
+from workbench.protocols import (
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    Progress,
+    Refusal,
+    Session,
+    Source,
+    no,
+    on_cpu,
+)
 from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -165,6 +177,12 @@ class OnnxRuntimeSession:
             binding.bind_output(name, "cpu")
         session = self._session
         return lambda: session.run_with_iobinding(binding)
+
+    def callers(self, count: int) -> Callers:
+        """All in the one session, whose Run may be called by several threads at once (ONNX Runtime's C API says so); what is
+        staged has a binding of its own. Threads beyond a call's own are those of the session's pool, which all share.
+        """
+        return Callers((Caller(self.run, self.stage),) * count, "one session")
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
 from workbench.onnx_file import graphs
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
+from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -100,12 +100,19 @@ class OpenVino:
     def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:
         import openvino
 
-        compiled = openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", _config(record.spec))
-        return OpenVinoSession(compiled)
+        core, spec = openvino.Core(), record.spec
+
+        def compiled(streams: int) -> Any:
+            return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
+
+        return OpenVinoSession(compiled(1), compiled)
 
 
 class OpenVinoSession:
-    def __init__(self, compiled: Any) -> None:
+    """One infer request. ``again`` compiles the engine for a number of streams."""
+
+    def __init__(self, compiled: Any, again: Callable[[int], Any]) -> None:
+        self._compiled, self._again = compiled, again
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
         self._staged: dict[str, np.ndarray] = {}
@@ -114,7 +121,7 @@ class OpenVinoSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._request
+        del self._request, self._compiled
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
@@ -129,12 +136,22 @@ class OpenVinoSession:
         # not start_async and wait, which hand the call to another thread and back: about 10 µs
         return lambda: request.infer(share_outputs=True)
 
+    def callers(self, count: int) -> Callers:
+        """An infer request for each, as an AsyncInferQueue has them. The engine is compiled again with as many streams, each
+        with the threads of one call, because requests beyond the streams wait; OpenVINO makes no more than it has cores for.
+        """
+        shared = self._compiled if count == 1 else self._again(count)
+        each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        streams = shared.get_property("NUM_STREAMS")
+        note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
+        return Callers(tuple(Caller(one.run, one.stage) for one in each), note)
 
-def _config(spec: EngineSpec) -> dict[str, Any]:
+
+def _config(spec: EngineSpec, streams: int = 1) -> dict[str, Any]:
     return {
         "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
-        "INFERENCE_NUM_THREADS": spec.threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": spec.threads * streams,
+        "NUM_STREAMS": streams,
         "PERFORMANCE_HINT": "LATENCY",
     }
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
+from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class TensorFlow:
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(record.spec.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # the graph runs in threads of this pool, not in those of its callers: with one they would wait for each other
+        tf.config.threading.set_inter_op_parallelism_threads(record.spec.streams)
         if record.spec.mode == PREDICT:
             return PredictSession(_load_keras(next(engine.glob(f"{KERAS}.*"))))
         loaded = tf.saved_model.load(str(engine / FOLDER))
@@ -140,9 +141,16 @@ class FunctionSession:
         function = self._function
         return lambda: function(*tensors)
 
+    def callers(self, count: int) -> Callers:
+        """All call the one concrete function, which holds nothing of a call."""
+        return Callers((Caller(self.run, self.stage),) * count, "one function")
+
 
 class PredictSession:
-    """``model.predict`` as users call it, with ``batch_size`` set to the whole input and no progress bar."""
+    """``model.predict`` as users call it, with ``batch_size`` set to the whole input and no progress bar.
+
+    For one caller: predict() keeps its progress on the model, and Keras does not say that threads may share that.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
