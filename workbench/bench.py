@@ -11,7 +11,7 @@ from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.records import CPU, EngineRecord, Status, TensorSpec, to_json
 from workbench.store import Store
-from workbench.worker import NO_GPU, Worker, thread_env
+from workbench.worker import NO_GPU, Worker, held_to, thread_env
 
 
 class Bench:
@@ -39,6 +39,7 @@ class Bench:
             else:
                 env = thread_env(engine.spec.threads)
                 modules += cuda.IMPORTS
+            env |= held_to(self.experiment.plan.cores)
             worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel)
             self._workers[engine.key] = (worker, {})
             worker.send("hello", modules=modules)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
 from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
@@ -25,8 +26,10 @@ __all__ = [
     "AxisRange",
     "Block",
     "Calibration",
+    "Clock",
     "Comparison",
     "DeviceFacts",
+    "Energy",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -34,8 +37,11 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "InEffect",
     "Machine",
     "Model",
+    "Peak",
+    "Peaks",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -297,6 +303,7 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
 
     @property
     def measured(self) -> tuple[Result, ...]:

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from workbench import backends
 from workbench.bench import Bench
 from workbench.benchmark import order
-from workbench.errors import Cancelled, WorkbenchError
-from workbench.records import Block, DeviceFacts, Region, Result, Status, Timing, from_json, to_json
+from workbench.errors import Cancelled, RunError, WorkbenchError
+from workbench.records import (
+    Block,
+    Clock,
+    DeviceFacts,
+    InEffect,
+    Region,
+    Result,
+    Status,
+    Timing,
+    from_json,
+    to_json,
+)
 from workbench.store import key_of
 from workbench.worker import Worker
+
+CLOCK_S = 0.03
+"""Seconds of timed calls of one clock in one round, at most: three clocks then add about as much as a row takes."""
 
 
 @dataclass
@@ -59,7 +75,7 @@ def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Re
             turn.blocks += (replace(found, quiet=rested and not disturbed),)
             disturbed = not rested
     for turn in turns:
-        _keep(bench, turn, group, session, region)
+        _keep(bench, turn, group, session, region, samples)
     board.count(measure_s=time.monotonic() - began)
 
 
@@ -86,7 +102,7 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
     return True
 
 
-def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) -> None:
+def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region, samples: str) -> None:
     """Store one variant's timing and show it."""
     engine = turn.row.engine
     if engine is None or bench.get(engine.key) is None:
@@ -94,6 +110,8 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
     try:
         facts = turn.worker.call("device")
         peak = turn.worker.call("peak")["peak_rss_bytes"]
+        in_effect = _beside(bench, turn, lambda: turn.worker.call("in_effect"))
+        clocks = _beside(bench, turn, lambda: _clocks(bench, turn, samples)) if bench.experiment.plan.clocks else []
     except Cancelled:
         raise
     except WorkbenchError as error:
@@ -113,10 +131,39 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         device=from_json(DeviceFacts, facts) if facts else None,
         streams=engine.spec.streams,
         protocol=bench.experiment.protocol,
+        in_effect=tuple(from_json(InEffect, each) for each in in_effect),
+        clocks=tuple(from_json(Clock, each) for each in clocks),
     )
     bench.store.put("timing", timing_key(group, engine.key), to_json(timing))
     bench.board.count(measured=1)
     bench.board.update(turn.row, told(turn.row, timing), status=Status.DONE, timing=timing)
+
+
+def _beside(bench: Bench, turn: Turn, ask: Callable[[], Any]) -> Any:
+    """What is asked beside the timing, as JSON; where the library refuses it, the row keeps its timing and the log says why."""
+    try:
+        return ask()
+    except RunError as error:
+        bench.board.say(f"{turn.row.row}: {error.message}")
+        return []
+
+
+def _clocks(bench: Bench, turn: Turn, samples: str) -> Any:
+    """The clocks of one engine in turn with each other, as JSON; none over several streams, where calls overlap."""
+    spec, plan = turn.row.spec, bench.experiment.plan
+    if spec.streams > 1:
+        return []
+    bench.board.whisper(f"{turn.row.row}: its clocks in turn")
+    able = backends.get(spec.backend).measures(spec, Region.COMPUTE)
+    return turn.worker.call(
+        "clocks",
+        samples=samples,
+        batch=turn.row.batch,
+        compute=able.ok,
+        rounds=plan.rounds,
+        block_s=min(plan.block_s, CLOCK_S),
+        seed=plan.seed + turn.row.batch,
+    )
 
 
 def timing_key(group: str, engine: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench import stats
+from workbench.cost_records import Clock, Energy, InEffect
 from workbench.terms import Region, Wait
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class TimingPlan:
     copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
     wait: Wait = Wait.SPIN
     min_calls: int = 1  # timed calls in a block, at least
+    cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
+    clocks: bool = False  # measure the clocks of each engine too
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Block:
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
     gpu: GpuState | None = None
+    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Timing:
     device: DeviceFacts | None = None  # of engines that ran on a GPU
     streams: int = 1  # calls in flight at once
     protocol: str = ""  # that of the plan; it decides how percentiles are taken
+    in_effect: tuple[InEffect, ...] = ()  # settings as they were found in the worker
+    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were asked for
 
     @property
     def samples_s(self) -> np.ndarray:

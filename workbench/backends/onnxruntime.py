@@ -23,6 +23,7 @@ from workbench.ort_session import (
     LEVELS,
     UNOPTIMIZED,
     CudaEngine,
+    found_in,
     holds_copies,
     level_of,
     on_cuda,
@@ -30,7 +31,7 @@ from workbench.ort_session import (
     placement,
 )
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.records import TEXT, EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +161,19 @@ class OnnxRuntimeSession:
             binding.bind_output(name, "cpu")
         session = self._session
         return lambda: session.run_with_iobinding(binding)
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import onnxruntime as ort
+
+        session, outputs = self._session, self._outputs
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return (
+            lambda: session.run_with_ort_values(outputs, values),
+            "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return found_in(self._session)
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
