@@ -8,10 +8,11 @@ from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
-from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
+from workbench.peaks import machine_peaks
+from workbench.records import CPU, EngineRecord, Peaks, Region, Result, Status, Timing, from_json, to_json
 from workbench.rounds import measure_group, timing_key, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
@@ -99,3 +100,16 @@ def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) ->
         board.update(row, f"{told(row, timing)} (from the store)", status=Status.DONE, timing=timing, reused=True)
     board.count(reused_timings=len(rows))
     return True
+
+
+def peaks_of(experiment: Experiment, board: Board, store: Store, cancel: threading.Event) -> Peaks | None:
+    """What this machine can do at most, where that was asked for and something ran on its CPU."""
+    if not experiment.roofline or not any(row.timing and row.device == CPU for row in board.rows):
+        return None
+    try:
+        return machine_peaks(store, experiment.threads, cores=experiment.plan.cores, cancel=cancel, say=board.whisper)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        board.say(f"no roofline: the machine's peaks could not be measured ({error.message})")
+        return None
