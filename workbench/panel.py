@@ -35,6 +35,7 @@ class Outputs:
         self.message = widgets.HTML()
         self.outdated = widgets.HTML()
         self.table = widgets.HTML()
+        self.cost = widgets.HTML()
         self.impossible = widgets.HTML()
         self.commands = widgets.HTML()
         self.plots = widgets.Box().add_class("wb-plots")
@@ -67,7 +68,11 @@ class Outputs:
             ("Data", "samples for calibration, for timing and for accuracy", [data]),
             ("Configure", "every combination of backend, precision and batch is one row", [configure]),
             ("Run", "engines are kept in the store and built once", [self.problem, self.plan, actions, self.message]),
-            ("Results", "rows fill in as they come", [self.outdated, self.table, self.impossible, self.plots]),
+            (
+                "Results",
+                "rows fill in as they come",
+                [self.outdated, self.table, self.impossible, self.cost, self.plots],
+            ),
             ("The same without this panel", "in a terminal, and in Python", [self.commands]),
         )
         boxes = [
@@ -203,6 +208,7 @@ class Panel(View):
     def _begin(self, experiment: Experiment) -> None:
         self.results, self.ran = None, experiment
         self._rows, self._lines, self._stale = {}, {}, True
+        self._out.cost.value = ""
         self._out.plots.children = ()
 
     def _apply(self, event: Event) -> None:
@@ -222,6 +228,7 @@ class Panel(View):
         self._phase = "drawing"
         for result in results.rows:
             self._put(result, judged.get(result.row))
+        self._out.cost.value = panel_parts.folded_cost(results)
         self._show_model(_asked(experiment), sources.Opened(results.model, results.export, results.examination))
         self._say(*_outcome(results))
 
