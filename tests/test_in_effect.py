@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import small_onnx
+from onnx import TensorProto, helper
 
-from workbench import in_effect
+from workbench import backends, in_effect
+from workbench.records import EngineRecord, EngineSpec, Precision
 
 
 def test_cores_are_written_as_the_kernel_writes_them_and_back():
@@ -54,3 +58,24 @@ for bits in (0x8000, 0x0040, 0x8040):  # FTZ, DAZ, both
 def test_a_thread_that_flushes_denormals_is_found():
     ran = subprocess.run([sys.executable, "-c", FLUSH], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["kept", "results flushed to zero", "operands taken as zero", "flushed to zero"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_what_an_engine_is_said_to_do_with_denormals_is_what_it_does(name, tmp_path):
+    """A convolution of one weight halves the smallest normal number."""
+    weight = helper.make_tensor("w", TensorProto.FLOAT, (1, 1, 1, 1), [0.5])
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    shape = (None, 1, 4, 4)
+    path = small_onnx.saved(
+        tmp_path / "half.onnx", [node], [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)], [weight]
+    )
+    backend, spec = backends.get(name), EngineSpec(name, Precision.FP32)
+    into = tmp_path / "engine"
+    into.mkdir()
+    built = backend.build(small_onnx.source(path, ("x", TensorProto.FLOAT, shape)), spec, into, lambda _: None)
+    record = EngineRecord(spec, "key", built.library, built.library_version, built.realized, 1, 1.0)
+    with backend.open(into, record) as session:
+        told = {each.name: each.value for each in session.in_effect()}
+        (found,) = session.run({"x": np.full((1, 1, 4, 4), np.finfo(np.float32).tiny, np.float32)}).values()
+    assert told["threads"] == "1"
+    assert told["denormals"] == ("kept" if (found.view(np.uint32) != 0).all() else "flushed to zero")
