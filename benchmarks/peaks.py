@@ -1,7 +1,7 @@
 """What this machine can do at most, in fresh workers again and again: how far the roofline's own figures can be trusted.
 
-``python benchmarks/peaks.py [--record]``; about a minute. Run it on a quiet machine: a worker whose loops had to share their cores
-is counted and left out.
+``python benchmarks/peaks.py [--record]``; about a minute. Run it on a quiet machine: a worker whose loops did not
+reach their best three times is counted and left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
         script="peaks.py",
         method=(
             f"The fastest repetition of short loops, median and range over {REPETITIONS} fresh workers per number of threads; "
-            f"{left_out} of {REPETITIONS * len(every)} workers had to share their cores and are left out. A multiply-add counts as "
+            f"{left_out} of {REPETITIONS * len(every)} workers were disturbed and are left out. A multiply-add counts as "
             f"two operations. Caches: {sizes}."
         ),
         columns=("threads", "what", "peak", "range", "loop"),

@@ -12,7 +12,7 @@ from workbench.records import Clock, InEffect, Peak, Peaks, Results
 PEAKS = Peaks(
     threads=1,
     compute=(
-        Peak("fp32", 1e9, (0.02, 0.01), "a loop"),  # 100 G/s
+        Peak("fp32", 1e9, (0.02, 0.01, 0.01, 0.01), "a loop"),  # 100 G/s
         Peak("fp32", 1e9, (0.02,), "a worse loop"),
         Peak("int8", 4e9, (0.01,), "a loop"),  # 400 G/s
     ),

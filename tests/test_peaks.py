@@ -80,10 +80,9 @@ def test_what_was_disturbed_is_measured_again_and_what_was_not_is_kept(store, me
 
         def call(self, task, **_):
             calls.append(task)
-            share = 0.5 if len(calls) == 1 else 1.0
-            return to_json(
-                replace(measured, compute=tuple(replace(p, cpu_share=share) for p in measured.compute), transfer=())
-            )
+            scattered = (0.01, 0.02, 0.03) if len(calls) == 1 else (0.01,) * 3
+            compute = tuple(replace(peak, samples_s=scattered) for peak in measured.compute)
+            return to_json(replace(measured, compute=compute, transfer=()))
 
     monkeypatch.setattr(peaks, "Worker", Loops)
     assert peaks.machine_peaks(store, 1).disturbed

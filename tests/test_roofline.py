@@ -83,8 +83,23 @@ def test_the_nearest_place_that_holds_the_bytes_is_taken():
     assert PEAKS.best("fp16") is None
 
 
-def test_a_peak_that_had_to_share_its_core_is_known():
-    assert not PEAKS.disturbed
-    shared = replace(PEAKS, compute=(Peak("fp32", 1e9, (0.01,), "a loop", cpu_share=0.6),))
-    assert shared.disturbed
-    assert from_json(type(shared), to_json(shared)) == shared
+@pytest.mark.parametrize(
+    ("samples", "disturbed"), [((0.01, 0.0104, 0.0105, 0.05), False), ((0.01, 0.0101, 0.0106), True)]
+)
+def test_a_peak_that_was_reached_but_once_is_known(samples, disturbed):
+    found = replace(PEAKS, compute=(Peak("fp32", 1e9, samples, "a loop"),))
+    assert found.disturbed == disturbed
+    assert from_json(type(found), to_json(found)) == found
+
+
+def test_a_worse_loop_for_the_same_thing_does_not_have_to_be_steady():
+    better, worse = Peak("fp32", 1e9, (0.01,) * 3, "a loop"), Peak("fp32", 1e9, (0.02, 0.03, 0.04), "another")
+    assert not replace(PEAKS, compute=(worse, better)).disturbed
+
+
+def test_threads_that_took_turns_on_one_core_are_known():
+    together = tuple(replace(peak, samples_s=(0.01,) * 3, cores_busy=1.9) for peak in PEAKS.compute)
+    transfer = tuple(replace(peak, samples_s=(0.01,) * 3, cores_busy=1.9) for peak in PEAKS.transfer)
+    assert not replace(PEAKS, threads=2, compute=together, transfer=transfer).disturbed
+    apart = (replace(together[0], cores_busy=1.0), *together[1:])
+    assert replace(PEAKS, threads=2, compute=apart, transfer=transfer).disturbed

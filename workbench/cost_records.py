@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-UNDISTURBED = 0.9
-"""Share of the CPU time that it could have had, above which a loop counts as alone on its cores."""
+AGREEING = 3
+STEADY_SHARE = 0.05
+"""A peak stands where the three fastest repetitions agree within 5 %: beside another program they scatter, because each of them
+is interrupted at another place."""
+TOGETHER = 0.75
+"""Several threads must have been at work together for so much of a loop: two that take turns on one core are steady, too."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,18 @@ class Peak:
     samples_s: tuple[float, ...]  # seconds of every repetition
     basis: str  # what was run
     reach_bytes: int = 0  # bytes only: what lies within this size comes from there; 0: no limit
-    cpu_share: float = (
-        1.0  # of the fastest repetition: CPU time by wall time and thread; below 1 it had to wait for a core
-    )
+    cores_busy: float = 1.0  # CPU time by wall time over all repetitions
 
     @property
     def per_s(self) -> float:
         """Operations or bytes per second of the fastest repetition: as STREAM, because others only ever slow it down."""
         return self.work / min(self.samples_s)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the three fastest repetitions agree."""
+        fastest = sorted(self.samples_s)[:AGREEING]
+        return fastest[-1] <= (1 + STEADY_SHARE) * fastest[0]
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,13 @@ class Peaks:
 
     @property
     def disturbed(self) -> bool:
-        """Whether even the fastest repetition of some format or place had to share its cores with another program."""
+        """Whether the best of some format or place was reached but once, or not by all threads at a time: another program was busy
+        meanwhile.
+        """
         places = {peak.what for peak in (*self.compute, *self.transfer)}
-        return any(best.cpu_share < UNDISTURBED for name in places if (best := self.best(name)))
+        found = [best for name in places if (best := self.best(name))]
+        apart = self.threads > 1 and any(best.cores_busy < TOGETHER * self.threads for best in found)
+        return apart or not all(best.steady for best in found)
 
     def best(self, what: str) -> Peak | None:
         """The highest of the peaks of this format or place, or ``None``."""

@@ -150,7 +150,7 @@ def _roof_notes(results: Results) -> list[str]:
         )
     if results.peaks and results.peaks.disturbed and any(spot.share for spot in spots):
         found.append(
-            "Other programs kept cores busy while the peaks were measured: limits are too low, and shares too high. Measure again."
+            "Other programs kept cores busy while the peaks were measured: limits may be too low, and shares too high. Measure again."
         )
     over = dict.fromkeys(f"{spot.name} @{spot.batch}" for spot in spots if spot.share and spot.share > OVER)
     if over:

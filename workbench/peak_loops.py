@@ -64,19 +64,17 @@ def measured(threads: int, progress: Progress) -> Peaks:
     )
 
 
-def peak(what: str, work: float, call: Callable[[], object], basis: str, threads: int, reach_bytes: int = 0) -> Peak:
+def peak(what: str, work: float, call: Callable[[], object], basis: str, reach_bytes: int = 0) -> Peak:
     """Repeat ``call`` for a quarter of a second and at least five times; the first, which fills caches, is left out."""
     call()
-    walls: list[float] = []
-    cpus: list[float] = []
-    began = time.perf_counter()
-    while len(walls) < LEAST_REPETITIONS or time.perf_counter() - began < LOOP_S:
-        cpu, start = time.process_time(), time.perf_counter()
+    samples: list[float] = []
+    used, began = time.process_time(), time.perf_counter()
+    while len(samples) < LEAST_REPETITIONS or time.perf_counter() - began < LOOP_S:
+        start = time.perf_counter()
         call()
-        walls.append(time.perf_counter() - start)
-        cpus.append(time.process_time() - cpu)
-    best = walls.index(min(walls))
-    return Peak(what, work, tuple(walls), basis, reach_bytes, cpus[best] / walls[best] / threads)
+        samples.append(time.perf_counter() - start)
+    busy = (time.process_time() - used) / (time.perf_counter() - began)
+    return Peak(what, work, tuple(samples), basis, reach_bytes, busy)
 
 
 def side(threads: int) -> int:
@@ -94,7 +92,7 @@ def _numpy_product(threads: int) -> Peak:
     out = np.empty_like(left)
     library = _blas(np)
     basis = f"SGEMM {_square(n)}, NumPy {np.__version__} ({library})"
-    return peak("fp32", 2 * n**3, lambda: np.matmul(left, right, out=out), basis, threads)
+    return peak("fp32", 2 * n**3, lambda: np.matmul(left, right, out=out), basis)
 
 
 def _blas(np: Any) -> str:
@@ -127,7 +125,7 @@ def _onnxruntime(threads: int, op: str, data: str, weights: str, what: str) -> P
     binding.bind_cpu_input("x", np.ones((n, n), data))
     binding.bind_output("y", "cpu")
     basis = f"{op} {_square(n)}, {data} × {weights}, ONNX Runtime {ort.__version__}"
-    return peak(what, 2 * n**3, lambda: session.run_with_iobinding(binding), basis, threads)
+    return peak(what, 2 * n**3, lambda: session.run_with_iobinding(binding), basis)
 
 
 def _openvino_fp32(threads: int) -> Peak | str:
@@ -168,7 +166,7 @@ def _openvino(threads: int, hint: str, what: str, needs: tuple[str, ...]) -> Pea
         request.start_async()
         request.wait()
 
-    return peak(what, 2 * n**3, call, f"MatMul {_square(n)} in {hint}, OpenVINO {version_of('openvino')}", threads)
+    return peak(what, 2 * n**3, call, f"MatMul {_square(n)} in {hint}, OpenVINO {version_of('openvino')}")
 
 
 def _product(n: int, op: str, data: str, weights: str) -> bytes:
@@ -258,4 +256,4 @@ def _loops(place: str, total: int, reach: int, pool: ThreadPoolExecutor, threads
 
     for name, step, arrays in (("copy", copy, 2), ("add", add, 3), ("read", read, 2)):
         basis = f"{name} of float64, {arrays} arrays of {8 * elements / 2**20:,.2f} MiB, NumPy {np.__version__}"
-        yield peak(place, arrays * 8 * length * times, repetition(step), basis, threads, reach)
+        yield peak(place, arrays * 8 * length * times, repetition(step), basis, reach)
