@@ -93,6 +93,14 @@ def test_the_share_of_the_limit_stands_in_the_table_and_too_much_is_said():
     assert over.startswith("Above 100 %: onnxruntime int8 @64. The measured peak is too low")
 
 
+def test_a_thread_that_waited_for_its_core_is_named():
+    row = measured("onnxruntime fp32")
+    blocks = tuple(replace(block, cpu_s=0.5 * block.wall_s) for block in row.timing.blocks)
+    slow = replace(row, timing=replace(row.timing, blocks=blocks))
+    notes = costs(results([slow, measured("openvino fp32")])).attrs["notes"]
+    assert next(text for text in notes if "had to wait" in text).startswith("onnxruntime fp32 had to wait for a core")
+
+
 def test_gpu_memory_is_told_where_nvml_does():
     table = costs(results([on_gpu("onnxruntime:cuda fp32"), measured("onnxruntime fp32")]))
     assert table["GPU MiB"].tolist()[0] == 606

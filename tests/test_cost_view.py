@@ -31,7 +31,10 @@ def test_what_came_from_outside_is_escaped():
 
 def test_clocks_that_were_not_asked_for_say_how_to_ask():
     assert cost_view.clocks(results([measured("onnxruntime fp32")]))[1] == cost_view.CLOCKS_OFF
-    assert "<td>host-to-host</td>" in cost_view.clocks(results([ROW]))[0]
+    html, text = cost_view.clocks(results([ROW]))
+    assert "<td>host-to-host</td>" in html
+    assert "<li>library of onnxruntime: its own call.</li>" in html
+    assert all(len(line) <= 140 for line in text.splitlines())
 
 
 def test_differences_stand_beside_the_table_and_so_does_that_there_are_none():

@@ -30,6 +30,8 @@ COLUMNS = (
 )
 WORDS = ("variant", "energy of", "limited by")
 OVER = 1.0
+WAITED = 0.8
+"""Cores used by a single thread, below which it did not have its core to itself."""
 
 
 def costs(results: Results) -> pd.DataFrame:
@@ -169,6 +171,16 @@ def _roof_notes(results: Results) -> list[str]:
     if busy:
         found.append(
             f"More cores than threads were asked for were busy with {', '.join(busy)}: its limit is set too low."
+        )
+    waited = dict.fromkeys(
+        row.spec.label
+        for row in results.measured
+        if row.timing and row.device == CPU and row.spec.threads == 1 and row.timing.cores_used < WAITED
+    )
+    if waited:
+        found.append(
+            f"{', '.join(waited)} had to wait for a core: other programs were busy. What they got of the limit is more than is said; "
+            "CPU ms does not hold the waiting."
         )
     if (peaks := results.peaks) and work(results) is None:
         found.append(f"Peaks were measured with {peaks.threads} threads, and the model could not be counted.")

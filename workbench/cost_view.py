@@ -19,7 +19,6 @@ ROOFLINE_OFF = (
     "The machine's peaks were not measured: set roofline to true (--roofline true), which takes some seconds once."
 )
 CLOCKS_OFF = "The clocks of each engine were not measured: set clocks to true (--clocks true)."
-HEADS = {"encloses": "what one call does"}
 
 
 def costs(results: Results) -> tuple[str, str]:
@@ -37,7 +36,12 @@ def clocks(results: Results) -> tuple[str, str]:
     found = table(results)
     if found.empty:
         return f"<p>{escape(CLOCKS_OFF)}</p>", CLOCKS_OFF
-    return _both(_readable(found), [])
+    what: dict[str, dict[str, None]] = {}
+    for variant, clock, encloses in zip(found["variant"], found["clock"], found["encloses"], strict=True):
+        name = f"{clock} of {variant.split()[0]}" if clock == "library" else clock
+        what.setdefault(encloses, {})[name] = None
+    notes = [f"{', '.join(names)}: {encloses}." for encloses, names in what.items()]
+    return _both(_readable(found.drop(columns="encloses")), notes)
 
 
 def settings(results: Results) -> tuple[str, str]:
@@ -71,7 +75,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
         kind: Any = frame[name].dtype
         column = frame[name].map(digits) if kind.kind == "f" else frame[name].astype(str).replace("", ABSENT)
         if not (column == ABSENT).all():
-            shown[HEADS.get(str(name), name)] = column
+            shown[name] = column
     return shown
 
 
