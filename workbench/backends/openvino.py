@@ -108,13 +108,14 @@ class OpenVinoSession:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
-        self._staged: dict[str, np.ndarray] = {}
+        # OpenVINO 2026.4 crashes where one request is used after another that shared its caller's memory was freed
+        self._kept: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._request, self._compiled
+        del self._request, self._kept, self._compiled
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
@@ -122,10 +123,10 @@ class OpenVinoSession:
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         import openvino
 
-        self._staged = dict(feeds)  # the request borrows their memory and does not keep them alive
         # a request of its own: run() would copy its inputs into this memory, whatever their shape
-        request = self._compiled.create_infer_request()
-        for name, array in self._staged.items():
+        request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))  # it borrows their memory and does not keep them alive
+        for name, array in own.items():
             request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
 
         def call() -> None:
@@ -136,6 +137,7 @@ class OpenVinoSession:
 
     def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
         request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))
         return (
             lambda: request.infer(own, share_inputs=True, share_outputs=True),
             "infer with shared inputs and outputs: a dictionary of arrays in, one of views out, nothing copied",
