@@ -27,6 +27,14 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
         ({"threads": True}, "'threads' must be a whole number; found true."),
         ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0."),
+        ({"cores": "a"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"a\"."),
+        ({"cores": "3-1"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"3-1\"."),
+        (
+            {"cores": "0", "threads": 2},
+            "'threads' is 2 and 'cores' names 1: threads would take turns on a core. Name as many cores as threads, or "  # noqa: ISC004
+            "fewer threads.",
+        ),
+        ({"clocks": "maybe"}, "'clocks' must be true or false; found \"maybe\"."),
         ({"tf32": "maybe"}, "'tf32' must be true or false; found \"maybe\"."),
         ({"cuda_graph": 2}, "'cuda_graph' must be true or false; found 2."),
         ({"streams": 0}, "'streams' must be at least 1; found 0. Choose a larger number."),
@@ -179,3 +187,13 @@ def test_a_protocol_of_mlperf_leaves_the_latency_rounds_as_they_are():
 
 def test_a_gpus_own_clock_times_no_load():
     assert Experiment(protocol="trtexec-11", concurrency=2).load_plan.region == Region.COMPUTE
+
+
+@pytest.mark.parametrize(
+    ("given", "cores"), [("0, 1,2,5", (0, 1, 2, 5)), ("2-3", (2, 3)), (0, (0,)), ((3, 1), (1, 3)), ("", ())]
+)
+def test_cores_are_part_of_how_to_measure(given, cores):
+    for protocol in ("", "trtexec-11"):
+        plan = Experiment(cores=given, clocks="true", protocol=protocol).plan
+        assert (plan.cores, plan.clocks) == (cores, True)
+    assert Experiment(cores=Experiment(cores=given).cores).plan.cores == cores

@@ -98,6 +98,9 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
+        cores="0-1",
+        clocks=True,
+        roofline=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]

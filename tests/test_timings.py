@@ -12,8 +12,8 @@ import pytest
 import recorded
 
 from workbench.durations import Durations
+from workbench.memory import status
 from workbench.records import Timing, from_json, to_json
-from workbench.resident import status
 from workbench.timings import SAMPLES, keep_timing, recall_timing
 
 

@@ -16,7 +16,7 @@ from workbench.machine import usable_cores
 from workbench.nursery import Nursery
 from workbench.records import CPU, EngineRecord, Status, TensorSpec, to_json
 from workbench.store import Store
-from workbench.worker import NO_GPU, QUIET_ENV, Worker, thread_env
+from workbench.worker import NO_GPU, QUIET_ENV, Worker, held_to, thread_env
 
 SHARE = 0.5
 """Of the memory that is free, so much may be taken by workers: other programs need some, and engines take more as they run."""
@@ -106,6 +106,7 @@ class Bench:
                 nursery = self._nurseries.get(tuple(modules))
             else:
                 modules += cuda.IMPORTS
+            env |= held_to(self.experiment.plan.cores)
             worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel, nursery=nursery)
             self._workers[engine.key] = (worker, {})
             rows = tuple(row for row in self.board.rows if row.engine and row.engine.key == engine.key)

@@ -52,6 +52,9 @@ HELP = {
     "latency_percentile": "percentile of latency that must be within the limit",
     "loadgen_s": "seconds that LoadGen runs per variant and batch, at least; MLPerf's rules ask for 600",
     "loadgen_queries": "queries that LoadGen sends at least; 0: 100, and 1000 for mlperf-server",
+    "cores": "cores that every engine is held to, such as 0,2 or 0-3; empty: any",
+    "clocks": "true or false: time each engine over every region, in turn, to see what conversions and calls cost",
+    "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -118,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     past.set_defaults(command=_history)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
+    doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
+    doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
+    doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
     for command in (report, inspect, past, doctor):
         command.add_argument(
@@ -285,6 +291,39 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"  {title:20}{'ready' if state else 'not ready: ' + state.reason}")
         if not state and state.fix:
             print(f"  {'':20}fix: {state.fix}")
+    _tell_readings()
+    if options.peaks:
+        _tell_peaks(options)
     if not any(backends.get(name).status(mode) for name in backends.names() for mode in backends.get(name).modes):
         healthy = False
     return 0 if healthy else 1
+
+
+def _tell_readings() -> None:
+    from workbench.doctor import readings
+
+    print("\nmeasuring here")
+    for reading in readings():
+        print(f"  {reading.what:20}{reading.found}")
+        if reading.advice:
+            print(f"  {'':20}advice: {reading.advice}")
+
+
+def _tell_peaks(options: argparse.Namespace) -> None:
+    from workbench.machine import check_cores
+    from workbench.peaks import machine_peaks
+    from workbench.store import Store
+
+    asked = Experiment(threads=options.threads, cores=options.cores)
+    check_cores(asked.plan.cores)
+    store = Store(options.store or None).prepare()
+    found = machine_peaks(store, asked.threads, cores=asked.plan.cores, anew=True)
+    held = f", held to cores {asked.cores}" if asked.cores else ""
+    print(f"\npeaks with {asked.threads} thread{'s' * (asked.threads > 1)}{held}, kept in the store")
+    for peak in (*found.compute, *found.transfer):
+        unit = "GB/s" if peak in found.transfer else "10⁹ operations/s"
+        print(f"  {peak.what:20}{peak.per_s / 1e9:8.1f} {unit}: {peak.basis}")
+    if found.disturbed:
+        print(f"  {'':20}advice: other programs kept cores busy meanwhile; end them and measure again")
+    for what, why in found.absent.items():
+        print(f"  {what:20}not measured: {why}")

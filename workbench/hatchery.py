@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench import child, resident
+from workbench import child, memory
 from workbench.nursery import MESSAGE_BYTES
 
 
@@ -47,11 +47,11 @@ def _imported(modules: list[str]) -> dict[str, Any]:
     gc.collect()
     gc.freeze()  # a collection in a child would write to every object, and so copy the pages that they share
     threads = len(list(Path("/proc/self/task").iterdir()))
-    return {"threads": threads, "rss_bytes": resident.memory()[0], "import_s": import_s}
+    return {"threads": threads, "rss_bytes": memory.memory()[0], "import_s": import_s}
 
 
 def _forked(pipe: socket.socket, asked: dict[str, Any], descriptors: list[int]) -> int:
-    mapped = resident.file_bytes()
+    mapped = memory.file_bytes()
     pid = os.fork()
     if pid:
         for descriptor in descriptors:
@@ -64,7 +64,7 @@ def _forked(pipe: socket.socket, asked: dict[str, Any], descriptors: list[int]) 
     os.close(log)
     os.environ.update(asked["env"])
     tempfile.tempdir = None  # a library may have asked for the folder while it was imported
-    resident.Shared.file_bytes = mapped
+    memory.Shared.file_bytes = mapped
     child.serve(descriptors[0], descriptors[1])
     os._exit(0)
 

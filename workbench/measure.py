@@ -9,11 +9,12 @@ from workbench.bench import Bench
 from workbench.board import Board
 from workbench.cohorts import anchors, engines_of, recall, timeable
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.load_rounds import measure_load
 from workbench.machine import this_machine
-from workbench.records import EngineRecord, Region, Result, Status, to_json
+from workbench.peaks import machine_peaks
+from workbench.records import CPU, EngineRecord, Peaks, Region, Result, Status, to_json
 from workbench.rounds import measure_groups, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
@@ -119,3 +120,16 @@ def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...], ba
             text = f"{told(row, timing)} (from the store)"
             board.update(row, text, status=Status.DONE, timing=timing, also=also, reused=True)
     board.count(reused_timings=len(found))
+
+
+def peaks_of(experiment: Experiment, board: Board, store: Store, cancel: threading.Event) -> Peaks | None:
+    """What this machine can do at most, where that was asked for and something ran on its CPU."""
+    if not experiment.roofline or not any(row.timing and row.device == CPU for row in board.rows):
+        return None
+    try:
+        return machine_peaks(store, experiment.threads, cores=experiment.plan.cores, cancel=cancel, say=board.whisper)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        board.say(f"no roofline: the machine's peaks could not be measured ({error.message})")
+        return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BuildError, RunError, brief
 from workbench.onnx_file import graphs
-from workbench.records import EngineSpec
+from workbench.records import EngineSpec, InEffect
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,9 @@ UNOPTIMIZED = "unoptimized.onnx"
 CUDA = "cuda"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDA_LIBRARY = "libonnxruntime_providers_cuda.so"
+DENORMALS = "session.set_denormal_as_zero"
+SPINNING = "session.intra_op.allow_spinning"
+"""Names and defaults (0 and 1): onnxruntime_session_options_config_keys.h of ONNX Runtime."""
 COPIES = {"MemcpyFromHost", "MemcpyToHost"}
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
@@ -64,6 +67,31 @@ def options_of(spec: EngineSpec) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     return options
+
+
+def found_in(session: Any) -> tuple[InEffect, ...]:
+    """Settings of an open session, from the options that it holds itself."""
+    options = session.get_session_options()
+
+    def entry(key: str, default: str) -> str:
+        try:
+            value: str = options.get_session_config_entry(key)
+        except Exception:  # it was not set
+            return default
+        return value
+
+    def on(value: bool) -> str:
+        return "on" if value else "off"
+
+    told = {
+        "threads": str(options.intra_op_num_threads),
+        "denormals": "flushed to zero" if entry(DENORMALS, "0") == "1" else "kept",
+        "memory arena": on(options.enable_cpu_mem_arena),
+        "memory pattern": on(options.enable_mem_pattern),
+        "idle threads": "spin" if entry(SPINNING, "1") == "1" else "sleep",
+        "operators side by side": "no" if options.execution_mode.name == "ORT_SEQUENTIAL" else "yes",
+    }
+    return tuple(InEffect(name, value, "SessionOptions of the open session") for name, value in told.items())
 
 
 def on_cuda(path: Path, spec: EngineSpec, options: Any, *, stream: int = 0, graph: bool = False) -> Any:

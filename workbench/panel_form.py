@@ -187,7 +187,7 @@ class Form:
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "within", "budget_s", "calibration", "calibration_samples",
                  "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
                  "baseline", "concurrency", "rate", "latency_limit_ms", "latency_percentile", "loadgen_s",
-                 "loadgen_queries")  # fmt: skip
+                 "loadgen_queries", "cores", "clocks", "roofline")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -322,6 +322,18 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
         ),
         **panel_load.controls(experiment),
+        "cores": field(
+            widgets.Text, "Cores", "Hold every engine to these cores, such as 0,2 or 0-3; empty: any",
+            experiment.cores, continuous_update=False, placeholder="any; such as 0,2 or 0-3",
+        ),
+        "clocks": field(
+            dropdown, "Clocks", "Time each engine over every region, in turn: what conversions and calls cost",
+            experiment.clocks, options=YES_NO,
+        ),
+        "roofline": field(
+            dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
+            experiment.roofline, options=YES_NO,
+        ),
     }  # fmt: skip
 
 

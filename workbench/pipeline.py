@@ -19,8 +19,8 @@ from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
 from workbench.live import kept_data, kept_model
-from workbench.machine import this_machine, version_of
-from workbench.measure import measure_and_score
+from workbench.machine import check_cores, this_machine, version_of
+from workbench.measure import measure_and_score, peaks_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
@@ -29,6 +29,7 @@ from workbench.records import (
     EngineSpec,
     Failure,
     Model,
+    Peaks,
     Precision,
     Result,
     Results,
@@ -94,12 +95,13 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend that does not exist, or a baseline that is not among the variants.
+        InputError: a backend that does not exist, a baseline that is not among the variants, or cores that are not here.
     """
     for address in experiment.backends:
         backends.check(address)
     variants = experiment.variants()
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    check_cores(experiment.plan.cores)
     if experiment.baseline:
         choose("baseline", [experiment.baseline], names)
 
@@ -145,6 +147,7 @@ def run(
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using = board.logs_to
         sources, looked = Sources(store, pool, model, data, board.whisper), None
+        peaks: Peaks | None = None
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -156,11 +159,12 @@ def run(
                 measure_and_score(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
                 )
+                peaks = peaks_of(experiment, board, store, cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        results = replace(_results(experiment, model, data, board, sources), examination=looked)
+        results = replace(_results(experiment, model, data, board, sources), examination=looked, peaks=peaks)
         remember(store, board.run, results)
         return results
 

@@ -12,6 +12,7 @@ from workbench.records import (
     EngineRecord,
     EngineSpec,
     GpuState,
+    InEffect,
     Model,
     RealizedPrecision,
     Region,
@@ -21,6 +22,8 @@ from workbench.records import (
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.energy import Counter
 
 Progress = Callable[[str], None]
 """Called with the name of the phase that begins."""
@@ -161,6 +164,35 @@ class LoadSession(Session, Protocol):
         Raises:
             RunError: the engine was opened for fewer.
         """
+        ...
+
+
+@runtime_checkable
+class TellsSettings(Protocol):
+    """A session whose library says under which settings it runs."""
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        """Settings read back from the library, or found by trying; asked after the engine has run. Names that mean the same in
+        every library are the same: "threads", "denormals", "memory arena", "thread pinning", "oneDNN".
+        """
+        ...
+
+
+@runtime_checkable
+class HasLibraryCall(Protocol):
+    """A session whose library has a call of its own kind between the bare engine and NumPy."""
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        """The library's own call with its own kind of inputs made before, results left as it gives them; and that in words."""
+        ...
+
+
+@runtime_checkable
+class MetersEnergy(Protocol):
+    """A session on a device that counts its energy."""
+
+    def energy_counters(self) -> list[Counter]:
+        """Empty where the device does not tell."""
         ...
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
 from workbench.durations import Durations
 from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
@@ -29,10 +30,12 @@ __all__ = [
     "AxisRange",
     "Block",
     "Calibration",
+    "Clock",
     "ClosedLoop",
     "Comparison",
     "DeviceFacts",
     "Ended",
+    "Energy",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -40,6 +43,7 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "InEffect",
     "Launch",
     "Load",
     "LoadBlock",
@@ -49,6 +53,8 @@ __all__ = [
     "Model",
     "OpenLoop",
     "OpenStretch",
+    "Peak",
+    "Peaks",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -322,6 +328,7 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
 
     @property
     def measured(self) -> tuple[Result, ...]:

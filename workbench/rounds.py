@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench import verdict
+from workbench import backends, verdict
 from workbench.bench import Bench
 from workbench.benchmark import order
 from workbench.cohorts import anchors, keep_members, timeable, timing_key
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, RunError, WorkbenchError
 from workbench.records import (
     Block,
+    Clock,
     DeviceFacts,
     Ended,
     EngineRecord,
+    InEffect,
     Launch,
     Region,
     Result,
@@ -31,6 +33,10 @@ from workbench.records import (
 )
 from workbench.timings import keep_timing
 from workbench.turns import turn as place_in_line
+from workbench.worker import Worker
+
+CLOCK_S = 0.03
+"""Seconds of timed calls of one clock in one round, at most: three clocks then add about as much as a row takes."""
 
 
 @dataclass
@@ -97,7 +103,7 @@ def measure_groups(bench: Bench, groups: Mapping[int, str], samples: str, region
                     _without_the_lost(bench, party)
                     _decide(bench, party, launch + 1)
                     for turn in [turn for turn in party.turns if turn.ended and not turn.kept]:
-                        turn.kept = _keep(bench, party, turn, region)
+                        turn.kept = _keep(bench, party, turn, region, samples)
             _without_the_lost(bench, party)
             if not party.open:
                 keep_members(
@@ -268,14 +274,16 @@ def _timing(bench: Bench, party: Party, turn: Turn, **more: Any) -> Timing:
     )
 
 
-def _keep(bench: Bench, party: Party, turn: Turn, region: Region) -> str:
+def _keep(bench: Bench, party: Party, turn: Turn, region: Region, samples: str) -> str:
     """Store one variant's timing and show it; the key that it has in the store."""
-    held = bench.get(turn.engine.key)
+    plan, held = bench.experiment.plan, bench.get(turn.engine.key)
     if held is None or not turn.launches:
         return ""
     try:
         facts = held[0].call("device")
         peak = held[0].call("peak")["peak_rss_bytes"]
+        in_effect = _beside(bench, turn, lambda: held[0].call("in_effect"))
+        clocks = _beside(bench, turn, lambda: _clocks(bench, turn, held[0], samples)) if plan.clocks else []
     except Cancelled:
         raise
     except WorkbenchError as error:
@@ -289,6 +297,8 @@ def _keep(bench: Bench, party: Party, turn: Turn, region: Region) -> str:
         peak_rss_bytes=peak,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         device=from_json(DeviceFacts, facts) if facts else None,
+        in_effect=tuple(from_json(InEffect, each) for each in in_effect),
+        clocks=tuple(from_json(Clock, each) for each in clocks),
     )
     key = timing_key(party.group, turn.engine.key, party.session if turn.again else "")
     timing = keep_timing(bench.store, key, timing)
@@ -299,6 +309,33 @@ def _keep(bench: Bench, party: Party, turn: Turn, region: Region) -> str:
         bench.board.count(measured=1)
         turn.row = bench.board.update(turn.row, told(turn.row, timing), status=Status.DONE, timing=timing)
     return key
+
+
+def _beside(bench: Bench, turn: Turn, ask: Callable[[], Any]) -> Any:
+    """What is asked beside the timing, as JSON; where the library refuses it, the row keeps its timing and the log says why."""
+    try:
+        return ask()
+    except RunError as error:
+        bench.board.say(f"{turn.row.row}: {error.message}")
+        return []
+
+
+def _clocks(bench: Bench, turn: Turn, worker: Worker, samples: str) -> Any:
+    """The clocks of one engine in turn with each other, as JSON; none over several streams, where calls overlap."""
+    spec, plan = turn.row.spec, bench.experiment.plan
+    if spec.streams > 1:
+        return []
+    bench.board.whisper(f"{turn.row.row}: its clocks in turn")
+    able = backends.get(spec.backend).measures(spec, Region.COMPUTE)
+    return worker.call(
+        "clocks",
+        samples=samples,
+        batch=turn.row.batch,
+        compute=able.ok,
+        rounds=plan.rounds,
+        block_s=min(plan.block_s, CLOCK_S),
+        seed=plan.seed + turn.row.batch,
+    )
 
 
 def told(row: Result, timing: Timing) -> str:

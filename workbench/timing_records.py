@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench import stats
+from workbench.cost_records import Clock, Energy, InEffect
 from workbench.terms import Ended, Region, Wait
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class TimingPlan:
     copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
     wait: Wait = Wait.SPIN
     min_calls: int = 1  # timed calls in a block, at least
+    cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
+    clocks: bool = False  # measure the clocks of each engine too
     within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
     budget_s: float = 4.0  # timed seconds of one variant at one batch size, at most
 
@@ -135,6 +138,7 @@ class Block:
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
     gpu: GpuState | None = None
+    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
     launch: int = 0  # which start of the process; rounds are numbered on
     began_s: float = 0.0  # since the measuring of this batch size began
     around: Surroundings | None = None
@@ -193,6 +197,8 @@ class Timing:
     launches: tuple[Launch, ...] = ()  # every start of its process
     looks: int = 0  # how often a verdict was to be asked for, at most
     ended: Ended = Ended.FIXED
+    in_effect: tuple[InEffect, ...] = ()  # settings as they were found in the worker
+    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were asked for
 
     @property
     def samples_s(self) -> np.ndarray:

@@ -305,6 +305,11 @@ QUIET_ENV = {
 """Set in every worker: less noise in the logs, and this very package even where it is not installed."""
 
 
+def held_to(cores: Sequence[int]) -> dict[str, str]:
+    """Environment that holds a worker and every thread it makes to these cores; nothing for none."""
+    return {"WORKBENCH_CORES": json.dumps(list(cores))} if cores else {}
+
+
 def thread_env(threads: int) -> dict[str, str]:
     """Environment that holds every thread pool a library might make to ``threads``; read at its import."""
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")

@@ -24,6 +24,7 @@ from workbench.ort_session import (
     REPAIR,
     UNOPTIMIZED,
     CudaEngine,
+    found_in,
     holds_copies,
     level_of,
     on_cuda,
@@ -44,7 +45,7 @@ from workbench.protocols import (
     no,
     on_cpu,
 )
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.records import TEXT, EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,6 +184,19 @@ class OnnxRuntimeSession:
         staged has a binding of its own. Threads beyond a call's own are those of the session's pool, which all share.
         """
         return Callers((Caller(self.run, self.stage),) * count, "one session")
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import onnxruntime as ort
+
+        session, outputs = self._session, self._outputs
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return (
+            lambda: session.run_with_ort_values(outputs, values),
+            "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return found_in(self._session)
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:

@@ -1,8 +1,10 @@
-"""Memory of this process, as the system counts it."""
+"""Memory of this process: what it holds, what it held at most, and a limit on what it may take."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -44,3 +46,21 @@ def file_bytes() -> int:
         return status().get("RssFile", 0)
     except OSError:
         return 0
+
+
+@contextlib.contextmanager
+def at_most(memory_bytes: int | None) -> Iterator[None]:
+    """Let allocations fail beyond this, where the system can: the parent looks only twenty times a second."""
+    if memory_bytes is None or not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+
+    data = status()["VmData"]
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    # what is mapped already is more than what is resident, by thread stacks and arenas that are not touched
+    resource.setrlimit(resource.RLIMIT_DATA, (data + max(0, memory_bytes - memory()[0]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
