@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.archive import history as history
     from workbench.compare import comparison as comparison
     from workbench.compare import table as table
     from workbench.errors import WorkbenchError as WorkbenchError
@@ -25,6 +26,7 @@ _HOMES = {
     "WorkbenchError": "errors",
     "comparison": "compare",
     "figures": "plots",
+    "history": "archive",
     "layers": "layers",
     "open_model": "sources",
     "run": "pipeline",

@@ -36,6 +36,7 @@ from workbench.records import (
     from_json,
     to_json,
 )
+from workbench.resident import memory, status
 
 REMOVALS = 5
 
@@ -146,6 +147,15 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
         Engine.session = get(what.spec.backend).open(Path(engine), what).__enter__()
     Engine.call = None
     return {"load_s": time.perf_counter() - began}
+
+
+def rehearse(progress: Progress, samples: str, batch: int) -> None:
+    """Run the engine once at this batch size, so that it takes the memory it will need."""
+    from workbench.samples import load_samples
+
+    progress(f"try batch {batch}")
+    with during("run", f"batch {batch}", RunError):
+        _session().run(load_samples(Path(samples)).feeds(0, batch))
 
 
 def prepare_timing(
@@ -265,7 +275,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, prepare_timing, block, device, peak, evaluate,
+        open_engine, rehearse, prepare_timing, block, device, peak, evaluate,
     )
 }  # fmt: skip
 
@@ -277,24 +287,6 @@ def backend_modules(name: str) -> list[str]:
     return list(get(name).imports)
 
 
-def memory() -> tuple[int, int]:
-    """Resident memory of this process in bytes: (now, high-water mark).
-
-    Read from /proc, because ``ru_maxrss`` keeps the parent's peak across the exec of a child on Linux.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        values = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-        return int(values["VmRSS"]) * 1024, int(values["VmHWM"]) * 1024
-    except (OSError, KeyError, IndexError):
-        import resource
-
-        import psutil
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _session() -> Session:
     if Engine.session is None:
         raise RunError("No engine is open in this worker.")
@@ -302,13 +294,21 @@ def _session() -> Session:
 
 
 def main() -> None:
-    read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
+    no_core_dump()
+    serve(int(sys.argv[1]), int(sys.argv[2]))
+
+
+def no_core_dump() -> None:
+    """A crash on a damaged model must not leave gigabytes where the user works."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        # a crash on a damaged model must not leave gigabytes where the user works
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def serve(read_fd: int, write_fd: int) -> None:
+    """Obey the commands that arrive on one pipe, and answer on the other, until the first is closed."""
     writable = os.environ.get("WORKBENCH_WRITABLE")
     if writable:
         confine.writes_only_below(json.loads(writable), os.environ["WORKBENCH_SCRATCH"])
@@ -367,8 +367,7 @@ def _at_most(memory_bytes: int | None) -> Iterator[None]:
         return
     import resource
 
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    data = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+    data = status()["VmData"]
     before = resource.getrlimit(resource.RLIMIT_DATA)
     # what is mapped already is more than what is resident, by thread stacks and arenas that are not touched
     resource.setrlimit(resource.RLIMIT_DATA, (data + max(0, memory_bytes - memory()[0]), before[1]))

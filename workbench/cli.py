@@ -1,4 +1,4 @@
-"""The command line: ``python -m workbench report | inspect | doctor``. Bad input ends in one sentence and status 2."""
+"""The command line: ``python -m workbench report | inspect | history | doctor``. Bad input ends in one sentence and status 2."""
 
 from __future__ import annotations
 
@@ -97,9 +97,19 @@ def _parser() -> argparse.ArgumentParser:
         inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
+    past = commands.add_parser("history", help="results of all runs in the store, the newest first")
+    for name in ("model", "variant", "backend", "precision", "machine", "status"):
+        past.add_argument(f"--{name}", default="", metavar="PATTERN", help='only those that match, such as "resnet*"')
+    past.add_argument("--batch", type=int, metavar="N", help="only this batch size")
+    past.add_argument("--since", metavar="TIME", help="only from then on, such as 2026-11-01; UTC")
+    past.add_argument("--until", metavar="TIME", help="only before then")
+    past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
+    past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
+    past.set_defaults(command=_history)
+
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, doctor):
+    for command in (report, inspect, past, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )
@@ -197,6 +207,30 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
     if model.quantized_how:
         lines.append(("precision", f"{model.quantized or 'fp32'}: {model.quantized_how}"))
     return lines + [("note", note) for note in model.notes]
+
+
+SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s", "accuracy", "agreement")
+
+
+def _history(options: argparse.Namespace) -> int:
+    from workbench.archive import history
+
+    names = ("model", "variant", "backend", "precision", "machine", "status", "batch", "since", "until", "limit")
+    found = history(options.store or None, **{name: getattr(options, name) for name in names})
+    if options.csv:
+        with writing(options.csv, "option --csv"):
+            found.to_csv(options.csv, index=False)
+        print(f"{len(found)} results written to {options.csv}")
+        return 0
+    if found.empty:
+        print("No results.")
+        return 0
+    shown = found[list(SHOWN)].copy()
+    shown["time"] = shown["time"].dt.strftime("%Y-%m-%d %H:%M")
+    print(shown.to_string(index=False, na_rep="–", float_format=lambda value: f"{value:,.3f}"))
+    if len(found) == options.limit:
+        print(f"The newest {options.limit}; for more choose --limit.")
+    return 0
 
 
 PACKAGES = (

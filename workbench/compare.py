@@ -86,11 +86,13 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
             rows.append(Row(result, Verdict.CANNOT_TELL, why=why))
         elif result is anchor:
             rows.append(Row(result, Verdict.BASELINE, speedup=1.0))
-        elif reason := _mismatch(result, anchor):
-            refused.append((result.row, reason))
         else:
-            across = anchor.device if anchor.device != result.device else ""
-            rows.append(replace(_judged(result, anchor), across=across))
+            mine, base = _in_turn(result, anchor)
+            if reason := _mismatch(mine, base):
+                refused.append((result.row, reason))
+            else:
+                across = anchor.device if anchor.device != result.device else ""
+                rows.append(replace(_judged(mine, base), result=result, across=across))
     return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
 
 
@@ -111,6 +113,17 @@ def _missing_baseline(results: Results, name: str, batch: int) -> str:
         if variant_name(row.spec) == name and row.batch == batch and row.failure:
             return f"the baseline {name} failed at batch {batch}: {row.failure.message}"
     return f"the baseline {name} was not measured at batch {batch}"
+
+
+def _in_turn(result: Result, anchor: Result) -> tuple[Result, Result]:
+    """Both with those of their timings that took turns with each other, where there are such: the baseline of an experiment
+    has one for every cohort.
+    """
+    ours, theirs = ({timing.group: timing for timing in (_timing(row), *row.also)} for row in (result, anchor))
+    shared = [group for group in ours if group in theirs]
+    if not shared:
+        return result, anchor
+    return replace(result, timing=ours[shared[0]]), replace(anchor, timing=theirs[shared[0]])
 
 
 def _mismatch(result: Result, anchor: Result) -> str:

@@ -1,21 +1,25 @@
-"""Timing and scoring: what the store does not know yet is measured in interleaved rounds, and scored."""
+"""Timing and scoring: what the store does not know yet is measured in interleaved rounds, cohort by cohort, and scored."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
+from workbench.cohorts import anchors, engines_of, recall
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.machine import this_machine
-from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
-from workbench.rounds import measure_group, timing_key, told
+from workbench.records import EngineRecord, Region, Result, Status, to_json
+from workbench.rounds import measure_group, told
 from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
+from workbench.turns import turn
 
 
 def measure_and_score(
@@ -36,23 +40,84 @@ def measure_and_score(
     region = experiment.plan.region
     samples = str(sources.samples_file(data.test))
     groups = _groups(board, experiment, data, region)
-    missing = {} if not groups else {k: g for k, g in groups.items() if remeasure or not _recall(board, store, *g)}
+    if not remeasure:
+        for group, members in groups.values():
+            _recall(board, store, group, members, experiment.baseline)
+    untimed = [row for row in board.rows if row.status == Status.BUILT and row.batch in groups]
     engines = runnable_engines(board)
     unscored = unscored_engines(board, store, data, reference)
-    needed = {row.engine.key: row.engine for _, rows in missing.values() for row in rows if row.engine}
+    needed = engines_of(row for row in untimed if row.engine and row.engine.runnable)
     needed |= {engine.key: engine for engine in unscored}
     if reference and unscored and not outputs_of(store, reference, data):
-        needed[reference.key] = reference
-        engines.setdefault(reference.key, reference)
-    bench = Bench(board, experiment, store, cancel, sources.model.outputs)
+        needed = {reference.key: reference} | needed  # first: without its answers nothing can be scored
+    waiting = [engines.get(key, engine) for key, engine in needed.items()]
+    bench = Bench(board, experiment, store, cancel, sources.model.outputs, samples=samples)
     try:
-        if needed:
-            bench.open_all([engine for key, engine in engines.items() if key in needed])
-        for batch, (group, _) in sorted(missing.items()):
-            measure_group(bench, group, batch, samples, region)
-        score_all(bench, data, samples, reference, unscored)
+        while waiting:
+            with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
+                waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
+            for batch, (group, _) in sorted(groups.items()):
+                rows = _turns(bench, batch, experiment.baseline)
+                if rows:
+                    _measure_in_turn(bench, group, batch, rows, samples, region)
+            here = [engine for engine in unscored if bench.get(engine.key)]
+            if here:
+                with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
+                    score_all(bench, data, samples, reference, here)
+            unscored = [engine for engine in unscored if bench.get(engine.key) is None]
+            bench.clear()
     finally:
         bench.close()
+
+
+def _beside(
+    board: Board, groups: dict[int, tuple[str, tuple[Result, ...]]], baseline: str
+) -> dict[str, tuple[EngineRecord, ...]]:
+    """By engine key: the engines of the baseline at the batch sizes at which that engine has not been timed."""
+    found: dict[str, tuple[EngineRecord, ...]] = {}
+    base = anchors(_timeable(board), baseline)
+    for row in board.rows:
+        anchor = base.get(row.batch)
+        if row.engine and row.status == Status.BUILT and row.batch in groups and anchor and anchor.engine:
+            found[row.engine.key] = (*found.get(row.engine.key, ()), anchor.engine)
+    return found
+
+
+def _turns(bench: Bench, batch: int, baseline: str) -> list[Result]:
+    """The rows at this batch size that are open and not timed, and the baseline's beside them."""
+    rows = [row for row in _timeable(bench.board) if row.batch == batch and row.engine and bench.get(row.engine.key)]
+    anchor = anchors(_timeable(bench.board), baseline).get(batch)
+    due = [row for row in rows if row.timing is None]
+    return [row for row in rows if row.timing is None or (due and anchor and row.row == anchor.row)]
+
+
+def _timeable(board: Board) -> list[Result]:
+    """Rows that have been timed, or could be."""
+    return [
+        row
+        for row in board.rows
+        if row.engine
+        and row.engine.runnable
+        and (row.status == Status.BUILT or (row.status == Status.DONE and row.timing))
+    ]
+
+
+def _measure_in_turn(bench: Bench, group: str, batch: int, rows: list[Result], samples: str, region: Region) -> None:
+    """Measure a group while nobody else on this machine measures or builds."""
+    board = bench.board
+    board.withdraw()
+    what = f"measuring {Path(bench.experiment.model).name} at batch {batch}"
+    with ExitStack() as held:
+        try:
+            with board.working_on(tuple(rows)):
+                held.enter_context(turn(what, alone=True, cancel=bench.cancel, waiting=board.whisper))
+        except Cancelled:
+            if board.stop.everything:
+                raise
+        else:
+            with board.working_on(tuple(rows), together=False):
+                measure_group(bench, group, batch, samples, region, rows)
+    board.withdraw()
 
 
 def _groups(
@@ -85,17 +150,12 @@ def _groups(
     return groups
 
 
-def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) -> bool:
-    """Take the timings of a whole group from the store; False unless all are there."""
-    found = []
+def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...], baseline: str) -> None:
+    """Take from the store what it knows of a group."""
+    found = recall(store, group, rows, anchors(rows, baseline).get(rows[0].batch))
     for row in rows:
-        facts = store.facts("timing", timing_key(group, row.engine.key if row.engine else ""))
-        if facts is None:
-            return False
-        found.append(from_json(Timing, facts))
-    if len({timing.group for timing in found}) != 1:
-        return False  # a later session measured only some of them again: these did not all take turns
-    for row, timing in zip(rows, found, strict=True):
-        board.update(row, f"{told(row, timing)} (from the store)", status=Status.DONE, timing=timing, reused=True)
-    board.count(reused_timings=len(rows))
-    return True
+        if row.row in found:
+            timing, also = found[row.row]
+            text = f"{told(row, timing)} (from the store)"
+            board.update(row, text, status=Status.DONE, timing=timing, also=also, reused=True)
+    board.count(reused_timings=len(found))

@@ -6,10 +6,12 @@ place to import all of them from, whatever file they are written in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.durations import Durations
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
 from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
@@ -173,6 +175,9 @@ class Result:
     accuracy: Accuracy | None = None
     failure: Failure | None = None
     reused: bool = False  # the timing was measured by an earlier run
+    also: tuple[
+        Timing, ...
+    ] = ()  # of the baseline: its timings in the further cohorts that did not fit beside the first
 
     @property
     def row(self) -> str:
@@ -235,6 +240,8 @@ class Event:
     text: str
     result: Result | None = None
     detail: bool = False
+    rows: tuple[str, ...] = ()  # of a detail: the rows it is about
+    log: str = ""  # path of what the worker prints that serves these rows now
 
 
 @dataclass(frozen=True)
@@ -269,7 +276,11 @@ R = TypeVar("R")
 def _converter() -> Any:
     from cattrs.preconf.json import make_converter
 
-    return make_converter()
+    converter = make_converter()
+    # the only long sequences in a record are durations of calls
+    converter.register_structure_hook_func(lambda kind: kind == Sequence[int], lambda found, _: Durations(found))
+    converter.register_unstructure_hook_func(lambda kind: kind == Sequence[int], list)
+    return converter
 
 
 def to_json(record: object) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from workbench.bench import Bench
 from workbench.benchmark import order
+from workbench.cohorts import keep_members, timing_key
 from workbench.errors import Cancelled, WorkbenchError
-from workbench.records import Block, DeviceFacts, Region, Result, Status, Timing, from_json, to_json
-from workbench.store import key_of
+from workbench.records import Block, DeviceFacts, Region, Result, Status, Timing, from_json
+from workbench.timings import keep_timing
 from workbench.worker import Worker
 
 
@@ -26,17 +28,22 @@ class Turn:
     warm_up_ns: tuple[int, ...] = ()
     blocks: tuple[Block, ...] = ()
 
+    @property
+    def again(self) -> bool:
+        """The baseline, in a further cohort."""
+        return self.row.timing is not None
 
-def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Region) -> None:
-    """Interleaved rounds over every variant of one batch size that is still alive."""
+
+def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Region, rows: Sequence[Result]) -> None:
+    """Interleaved rounds over those of these rows, all of one batch size, whose engines are open."""
     board, plan = bench.board, bench.experiment.plan
     began = time.monotonic()
     session = f"{group}-{uuid.uuid4().hex[:8]}"  # only those that took turns in this very session may be compared
     disturbed = False  # by the threads of the variant before, which had not come to rest
     turns = []
-    for row in board.rows:
+    for row in rows:
         opened = bench.get(row.engine.key) if row.engine else None
-        if row.batch == batch and row.status == Status.BUILT and opened and not row.timing:
+        if opened:
             turns.append(Turn(row, *opened))
     turns = [turn for turn in turns if _warm_up(bench, turn, samples, region)]
     for number, places in order(len(turns), plan.rounds, plan.seed + batch):
@@ -45,8 +52,9 @@ def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Re
         for position, place in enumerate(places):
             turn = turns[place]
             key = turn.row.engine.key if turn.row.engine else ""
-            if bench.get(key) is None:
-                continue  # failed in an earlier round
+            if bench.get(key) is None or board.stop.has(turn.row.row):
+                board.withdraw()
+                continue  # failed in an earlier round, or was asked to stop
             try:
                 answer = turn.worker.call("block", seconds=plan.block_s, min_calls=plan.min_calls)
             except Cancelled:
@@ -58,13 +66,14 @@ def measure_group(bench: Bench, group: str, batch: int, samples: str, region: Re
             found = from_json(Block, answer | {"round": number, "position": position})
             turn.blocks += (replace(found, quiet=rested and not disturbed),)
             disturbed = not rested
-    for turn in turns:
-        _keep(bench, turn, group, session, region)
+    kept = {turn.row.engine.key: _keep(bench, turn, group, session, region) for turn in turns if turn.row.engine}
+    keep_members(bench.store, session, {engine: key for engine, key in kept.items() if key})
     board.count(measure_s=time.monotonic() - began)
 
 
 def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
-    turn.row = bench.board.update(turn.row, status=Status.MEASURING)
+    if not turn.again:
+        turn.row = bench.board.update(turn.row, status=Status.MEASURING)
     plan = bench.experiment.plan
     try:
         answer = turn.worker.call(
@@ -86,11 +95,11 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
     return True
 
 
-def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) -> None:
-    """Store one variant's timing and show it."""
+def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) -> str:
+    """Store one variant's timing and show it; the key that it has in the store."""
     engine = turn.row.engine
-    if engine is None or bench.get(engine.key) is None:
-        return
+    if engine is None or bench.get(engine.key) is None or bench.board.stop.has(turn.row.row):
+        return ""
     try:
         facts = turn.worker.call("device")
         peak = turn.worker.call("peak")["peak_rss_bytes"]
@@ -98,7 +107,7 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         raise
     except WorkbenchError as error:
         bench.drop(engine.key, "measure", error)
-        return
+        return ""
     timing = Timing(
         engine_key=engine.key,
         batch=turn.row.batch,
@@ -114,13 +123,15 @@ def _keep(bench: Bench, turn: Turn, group: str, session: str, region: Region) ->
         streams=engine.spec.streams,
         protocol=bench.experiment.protocol,
     )
-    bench.store.put("timing", timing_key(group, engine.key), to_json(timing))
-    bench.board.count(measured=1)
-    bench.board.update(turn.row, told(turn.row, timing), status=Status.DONE, timing=timing)
-
-
-def timing_key(group: str, engine: str) -> str:
-    return key_of(group=group, engine=engine)
+    key = timing_key(group, engine.key, session if turn.again else "")
+    timing = keep_timing(bench.store, key, timing)
+    if turn.again:
+        text = f"{told(turn.row, timing)} (again, in turn with further variants)"
+        bench.board.update(turn.row, text, also=(*turn.row.also, timing))
+    else:
+        bench.board.count(measured=1)
+        bench.board.update(turn.row, told(turn.row, timing), status=Status.DONE, timing=timing)
+    return key
 
 
 def told(row: Result, timing: Timing) -> str:

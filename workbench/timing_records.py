@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ class Block:
 
     round: int
     position: int  # place in the round's random order
-    samples_ns: tuple[int, ...]  # duration of every call; with several streams, between two that came to their end
+    samples_ns: Sequence[int]  # duration of every call; with several streams, between two that came to their end
     cpu_s: float  # CPU time of the worker's process over the block, all threads
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
@@ -88,7 +89,7 @@ class Timing:
     region: Region
     group: str  # variants of one group were interleaved with each other; only those may be compared
     blocks: tuple[Block, ...]
-    warm_up_ns: tuple[int, ...]
+    warm_up_ns: Sequence[int]
     load_s: float  # opening the engine, library already imported
     peak_rss_bytes: int  # high-water mark of the worker's resident memory, library included
     base_rss_bytes: int  # the same process after importing the library, before opening the engine

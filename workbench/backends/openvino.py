@@ -126,12 +126,8 @@ class OpenVinoSession:
         for name, array in self._staged.items():
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
         request = self._request
-
-        def call() -> None:
-            request.start_async()
-            request.wait()
-
-        return call
+        # not start_async and wait, which hand the call to another thread and back: about 10 µs
+        return lambda: request.infer(share_outputs=True)
 
 
 def _config(spec: EngineSpec) -> dict[str, Any]:
