@@ -209,6 +209,7 @@ def test_a_model_that_was_trained_further_is_not_built_again(gpu, tmp_path, monk
     assert "build engine" not in told
     assert built.note.endswith("not built: the weights of an earlier engine of the same structure were replaced")
     assert built.realized.layers == {"fp32": 1}
+    assert len(list((tmp_path / "cache" / "inference-workbench" / "refit").iterdir())) == 1  # what it came from
     built, found, told = build("refused", seed=2)
     assert len(found) > 10_000
     assert "built anew: an earlier engine's weights could not be replaced (It does not fit)" in built.note
@@ -217,6 +218,6 @@ def test_a_model_that_was_trained_further_is_not_built_again(gpu, tmp_path, monk
 
 
 @needs_rtx
-def test_without_the_option_or_a_gpu_nothing_is_kept(gpu, tmp_path, monkeypatch):
+def test_without_the_option_nothing_is_kept(gpu, tmp_path, monkeypatch):
     tensorrt.BACKEND.build(dense(tmp_path / "m.onnx"), replace(SPEC, build_options=()), tmp_path, lambda _: None)
     assert not (tmp_path / "cache").exists()

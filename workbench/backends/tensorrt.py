@@ -175,7 +175,7 @@ class _Refit:
         self.notes: list[str] = []
 
     def instead(self, version: str) -> bytes | None:
-        if trt_refit.OPTION not in self._spec.build_options or not this_machine().gpu:
+        if trt_refit.OPTION not in self._spec.build_options:
             return None
         spec = replace(self._spec, cuda_graph=False, streams=1)  # ways of running
         self._kept = trt_refit.Kept(_builder(spec), version, spec, self._source.path)
