@@ -121,3 +121,10 @@ def test_the_default_experiment_builds_with_the_flavour_that_needs_no_gpu():
 def test_a_flavour_knows_its_version():
     assert Flavour("", "numpy", "NumPy", ("numpy",), "").version[0] >= 2
     assert Flavour("", "absent", "Absent", ("absent-package",), "").version == ()
+
+
+def test_each_mode_is_opened_with_its_own_library_in_memory():
+    """The time of opening leaves out the import, and no mode imports another's library, which may be absent or broken."""
+    for flavour in (FULL, RTX, LEAN):
+        assert backends.modules(replace(SPEC, mode=flavour.mode)) == ["numpy", "ml_dtypes", flavour.module]
+    assert backends.modules(EngineSpec("onnxruntime", Precision.FP32, "cuda")) == ["onnxruntime", "numpy"]

@@ -192,8 +192,12 @@ def _speedup(judged: Row | None) -> str:
         return ""
     if judged.speedup is None or judged.low is None or judged.high is None:
         return f'<span title="{escape(judged.why)}">{escape(judged.verdict)}</span>'
-    span = escape(f"95 % interval {judged.low:.3f} to {judged.high:.3f}{': ' * bool(judged.why)}{judged.why}")
-    return f'<span title="{span}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}</span>'
+    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}{': ' * bool(judged.why)}{judged.why}"
+    across = ""
+    if judged.across:
+        span += f"; {judged.result.device} here, {judged.across} for the baseline"
+        across = ", across devices"
+    return f'<span title="{escape(span)}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}{across}</span>'
 
 
 def _accuracy(result: Result) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import cuda, trt_build, trt_layers, trt_options
+from workbench import cuda, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
@@ -132,13 +132,19 @@ class TensorRT:
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         spec = _completed(spec)
-        outcome = trt_build.build_plan(_builder(spec), source, spec, progress)
+        refit = _Refit(spec, source, progress)
+        outcome = trt_build.build_plan(_builder(spec), source, spec, progress, refit.instead)
+        refit.keep(outcome)
         (into / FILE).write_bytes(outcome.plan)
         progress("read back precision")
         inspection, found = _read_back(outcome, source, spec)
         inspection.save(into)
         able = self.measures(spec, Region.HOST_TO_HOST)
-        notes = [*outcome.notes, *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) else [])]
+        notes = [
+            *outcome.notes,
+            *refit.notes,
+            *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) else []),
+        ]
         return Built(
             library=FLAVOURS[spec.mode].title,
             library_version=outcome.version,
@@ -158,6 +164,40 @@ class TensorRT:
         )
         session: Session = cuda.CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
         return session
+
+
+class _Refit:
+    """Part of a build with the option ``refit``: an earlier engine of the same structure gets this model's weights."""
+
+    def __init__(self, spec: EngineSpec, source: Source, progress: Progress) -> None:
+        self._spec, self._source, self._progress = spec, source, progress
+        self._kept: trt_refit.Kept | None = None
+        self.notes: list[str] = []
+
+    def instead(self, version: str) -> bytes | None:
+        if trt_refit.OPTION not in self._spec.build_options:
+            return None
+        spec = replace(self._spec, cuda_graph=False, streams=1)  # ways of running
+        self._kept = trt_refit.Kept(_builder(spec), version, spec, self._source.path)
+        earlier = self._kept.find()
+        if earlier is None:
+            return None
+        self._progress("replace weights")
+        host_code = VERSION_COMPATIBLE in spec.build_options
+        try:
+            plan = trt_refit.refitted(_builder(spec), earlier, self._source.path, host_code=host_code)
+        except WorkbenchError as error:
+            self.notes.append(
+                f"built anew: an earlier engine's weights could not be replaced ({error.message.rstrip('.')})"
+            )
+            return None
+        self._kept = None  # what it came from is kept already
+        self.notes.append("not built: the weights of an earlier engine of the same structure were replaced")
+        return plan
+
+    def keep(self, outcome: trt_build.Outcome) -> None:
+        if self._kept:
+            self._kept.keep(outcome.plan)
 
 
 def _builder(spec: EngineSpec) -> Flavour:
