@@ -35,9 +35,9 @@ class Bench:
         """End the workers of these engines and start new ones; what of it fails ends as in :meth:`open_all`."""
         for engine in engines:
             self._workers.pop(engine.key)[0].kill()
-        self.open_all(engines)
+        self.open_all(engines, again=True)
 
-    def open_all(self, engines: list[EngineRecord]) -> None:
+    def open_all(self, engines: list[EngineRecord], *, again: bool = False) -> None:
         """Start a worker per engine. Libraries are imported side by side; engines are then opened one at a time.
 
         In random order: the kernel hands out pages in the order in which they became free, so that whoever comes
@@ -56,7 +56,7 @@ class Bench:
             self._workers[engine.key] = (worker, {})
             worker.send("hello", modules=modules)
             waiting.append((engine, worker))
-        self.board.say(f"starting {len(engines)} worker processes")
+        self.board.say(f"starting {len(engines)} worker processes{' again' * again}", detail=again)
         for engine, worker in waiting:
             try:
                 opened = worker.receive("hello")
