@@ -111,9 +111,19 @@ def _table(results: Results) -> list[Any]:
 def _cold(results: Results) -> list[Any]:
     from workbench import cold
 
+    return _facts(results, cold.display_cold, cold.cold_table)
+
+
+def _noise(results: Results) -> list[Any]:
+    from workbench import noise
+
+    return _facts(results, noise.display_noise, noise.noise_table)
+
+
+def _facts(results: Results, page: Callable[[Results], Any], plain: Callable[[Results], Any]) -> list[Any]:
     if not results.measured:
         return ["Nothing was measured."]
-    return [Shown(cold.display_cold(results).to_html(), cold.cold_table(results).to_string(index=False))]
+    return [Shown(page(results).to_html(), plain(results).to_string(index=False))]
 
 
 def looked_at(examination: Any) -> Examination | None:
@@ -134,6 +144,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
+    "noise": lambda results, _: _noise(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),
