@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from record import Section, parser, tell
+from workbench.resident import status
 
 from workbench import Experiment, history, measure
 from workbench.archive import rebuild, remember
@@ -48,7 +49,6 @@ from workbench.records import (
     TensorSpec,
     Timing,
 )
-from workbench.resident import status
 from workbench.samples import Samples
 from workbench.store import Store
 

@@ -223,7 +223,7 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert panel_view.seconds(panel.results.rows[0].timing.median_s) in table
     assert "fp32" in table
     assert "2 done." in panel._out.message.value
-    assert len(panel._out.plots.children) == 3
+    assert len(panel._out.plots.children) == 5
     assert all(bytes(picture.value).startswith(b"\x89PNG") for picture in panel._out.plots.children)
     assert not control(panel, "batches").disabled
     assert panel._out.cancel.disabled

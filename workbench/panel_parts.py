@@ -140,9 +140,19 @@ def folded_cost(results: Results) -> str:
 def _cold(results: Results) -> list[Any]:
     from workbench import cold
 
+    return _facts(results, cold.display_cold, cold.cold_table)
+
+
+def _noise(results: Results) -> list[Any]:
+    from workbench import noise
+
+    return _facts(results, noise.display_noise, noise.noise_table)
+
+
+def _facts(results: Results, page: Callable[[Results], Any], plain: Callable[[Results], Any]) -> list[Any]:
     if not results.measured:
         return ["Nothing was measured."]
-    return [Shown(cold.display_cold(results).to_html(), cold.cold_table(results).to_string(index=False))]
+    return [Shown(page(results).to_html(), plain(results).to_string(index=False))]
 
 
 def load_tables(results: Results) -> str:
@@ -187,6 +197,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "roofline": lambda results, _: _cost_picture("roofline", results),
     "clocks": lambda results, _: _clocks(results),
     "settings": lambda results, _: [Shown(*cost_view.settings(results))],
+    "noise": lambda results, _: _noise(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

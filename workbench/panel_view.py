@@ -192,7 +192,9 @@ def _speedup(judged: Row | None) -> str:
         return ""
     if judged.speedup is None or judged.low is None or judged.high is None:
         return f'<span title="{escape(judged.why)}">{escape(judged.verdict)}</span>'
-    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}{': ' * bool(judged.why)}{judged.why}"
+    timing = judged.result.timing
+    ended = f"; {len(timing.launches) or 1} launches, {timing.ended}" if timing else ""
+    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}{': ' * bool(judged.why)}{judged.why}{ended}"
     across = ""
     if judged.across:
         span += f"; {judged.result.device} here, {judged.across} for the baseline"
