@@ -181,6 +181,8 @@ def _config(spec: EngineSpec, streams: int = 1) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": spec.threads * streams,
         "NUM_STREAMS": streams,
         "PERFORMANCE_HINT": "LATENCY",
+        # as TensorFlow and TensorFlow Lite do it, which cannot be told otherwise
+        "CPU_DENORMALS_OPTIMIZATION": True,
     }
 
 
