@@ -34,6 +34,7 @@ def test_clocks_that_were_not_asked_for_say_how_to_ask():
     html, text = cost_view.clocks(results([ROW]))
     assert "<td>host-to-host</td>" in html
     assert "<li>library of onnxruntime: its own call.</li>" in html
+    assert "<li>host-to-host: NumPy in, NumPy out.</li>" in html
     assert all(len(line) <= 140 for line in text.splitlines())
 
 
