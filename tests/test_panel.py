@@ -90,6 +90,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         protocol="trtexec-10",
         baseline="onnxruntime fp32",
         seed=3,
+        layers=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]

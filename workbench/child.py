@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench import benchmark, confine
+from workbench import benchmark, child_layers, confine
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
@@ -265,7 +265,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, prepare_timing, block, device, peak, evaluate,
+        open_engine, prepare_timing, block, device, peak, evaluate, *child_layers.TASKS,
     )
 }  # fmt: skip
 

@@ -42,6 +42,7 @@ HELP = {
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
     "seed": "seed of random inputs and of the order of measuring",
+    "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"

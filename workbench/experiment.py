@@ -62,6 +62,7 @@ class Experiment:
     rounds: int = 12
     baseline: str = ""
     seed: int = 0
+    layers: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
@@ -70,7 +71,7 @@ class Experiment:
         whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed")
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
-        for name in ("tf32", "cuda_graph"):
+        for name in ("tf32", "cuda_graph", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
         object.__setattr__(self, "measure_s", _number("measure_s", self.measure_s, float))
         object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))

@@ -184,7 +184,7 @@ class Form:
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
                  "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline")  # fmt: skip
+                 "baseline", "layers")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -306,6 +306,10 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "baseline": field(
             dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
+        ),
+        "layers": field(
+            dropdown, "Time per layer", "Time every layer of every engine that can tell, in a pass of its own: about 4 s a row",
+            experiment.layers, options=YES_NO,
         ),
     }  # fmt: skip
 

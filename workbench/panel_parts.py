@@ -121,10 +121,19 @@ def _work(results: Results) -> list[Any]:
     return [Shown(panel_view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
 
 
+def _layers(results: Results) -> list[Any]:
+    if not results.layer_profiles:
+        return _html("", "No layers were timed: set 'layers' to true, and choose ONNX Runtime, OpenVINO or TensorFlow.")
+    from workbench import layer_report
+
+    return _html("".join(layer_report.parts(results)))
+
+
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

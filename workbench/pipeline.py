@@ -16,6 +16,7 @@ from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
+from workbench.layer_pass import profile_all
 from workbench.live import kept_data, kept_model
 from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
@@ -26,6 +27,7 @@ from workbench.records import (
     EngineRecord,
     EngineSpec,
     Failure,
+    LayerProfile,
     Model,
     Precision,
     Result,
@@ -140,6 +142,7 @@ def run(
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         sources, looked = Sources(store, pool, model, data, board.whisper), None
+        profiles: tuple[LayerProfile, ...] = ()
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -151,11 +154,15 @@ def run(
                 measure_and_score(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
                 )
+                if experiment.layers:
+                    samples = sources.samples_file(data.test)
+                    profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        return replace(_results(experiment, model, data, board, sources), examination=looked)
+        found = _results(experiment, model, data, board, sources)
+        return replace(found, examination=looked, layer_profiles=profiles)
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
@@ -349,7 +356,8 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    return replace(from_json(EngineRecord, made.facts), spec=spec), made.reused
+    origin, inputs = store.place_of(form.source.path), form.source.inputs
+    return replace(from_json(EngineRecord, made.facts), spec=spec, origin=origin, inputs=inputs), made.reused
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:

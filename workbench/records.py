@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.layer_records import LayerProfile, LayerTime
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
 from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
@@ -34,6 +35,8 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "LayerProfile",
+    "LayerTime",
     "Machine",
     "Model",
     "Precision",
@@ -126,6 +129,8 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
+    inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,7 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
 
     @property
     def measured(self) -> tuple[Result, ...]:

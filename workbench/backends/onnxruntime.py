@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench import cuda
 from workbench.onnx_file import graphs
+from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
     CUDA,
     CUDA_LIBRARY,
@@ -29,7 +30,18 @@ from workbench.ort_session import (
     options_of,
     placement,
 )
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
+from workbench.protocols import (
+    YES,
+    Availability,
+    Built,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Session,
+    Source,
+    no,
+    on_cpu,
+)
 from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -136,6 +148,14 @@ class OnnxRuntime:
         # the file is already optimized; doing it again could give another engine than the one that was inspected
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode == CUDA:
+            return no("its profiler times the launching of a kernel on a GPU, not the kernel", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledOrt(engine / FILE, record.spec)
 
 
 class OnnxRuntimeSession:
