@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
+    from workbench.study import layer_sensitivity as layer_sensitivity
+    from workbench.study import mixed_precision as mixed_precision
+    from workbench.study import value_ranges as value_ranges
 
 _HOMES = {
     "Experiment": "experiment",
@@ -25,11 +28,14 @@ _HOMES = {
     "WorkbenchError": "errors",
     "comparison": "compare",
     "figures": "plots",
+    "layer_sensitivity": "study",
     "layers": "layers",
+    "mixed_precision": "study",
     "open_model": "sources",
     "run": "pipeline",
     "show": "panel",
     "table": "compare",
+    "value_ranges": "study",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

@@ -14,7 +14,9 @@ from workbench.provenance import SourceGraph, attributed, source_graph
 from workbench.records import EngineRecord, LayerProfile, from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from workbench.sensitivity import Sensitivity, Study
 
 CALLS = 30
 SECONDS = 1.5
@@ -95,4 +97,61 @@ def _graph(origin: str, record: EngineRecord) -> SourceGraph:
     return source_graph(path, record.inputs)
 
 
-TASKS = (profile,)
+def scan(progress: Progress, source: str, samples: str, batch: int) -> Any:
+    """The ranges of all inner tensors over real samples."""
+    from workbench.samples import load_samples
+    from workbench.sensitivity import scan as look
+
+    progress("running real samples through the graph")
+    with during("run", "the samples", RunError):
+        return to_json(look(Path(source), load_samples(Path(samples)), batch))
+
+
+def sensitivity(progress: Progress, *, seconds: float, ways: Sequence[str], **asked: Any) -> Any:
+    """How much INT8 harms by layer: :class:`workbench.sensitivity.Sensitivity` as JSON."""
+    return to_json(_probed(_study(progress, **asked), seconds, progress, ways))
+
+
+def repair(progress: Progress, *, budget: float, min_size: float, seconds: float, **asked: Any) -> Any:
+    """The fastest mixed model within a budget: :class:`workbench.repair_precision.Repair` as JSON."""
+    from workbench.repair_precision import Search
+
+    study = _study(progress, **asked)
+    found = _probed(study, seconds, progress)
+    search = Search(study, budget=budget, min_size=min_size, limit_s=seconds, say=progress)
+    return to_json(search.run(found))
+
+
+def _study(
+    progress: Progress,
+    *,
+    source: str,
+    inputs: list[Any],
+    outputs: list[Any],
+    calibration: str,
+    seen: str,
+    unseen: str,
+    method: str,
+    backend: str,
+    threads: int,
+    batch: int,
+    folder: str,
+) -> Study:
+    from workbench.records import TensorSpec
+    from workbench.samples import load_samples
+    from workbench.sensitivity import study_of
+    from workbench.trial import Bench
+
+    specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
+    bench = Bench(backend, specs[0], specs[1], Path(folder), batch=batch, threads=threads)
+    samples = [load_samples(Path(each)) for each in (calibration, seen, unseen)]
+    return study_of(bench, Path(source), *samples, method=method, say=progress)
+
+
+def _probed(study: Study, seconds: float, progress: Progress, ways: Sequence[str] = ("alone",)) -> Sensitivity:
+    from workbench.sensitivity import sensitivity as probe
+
+    return probe(study, limit_s=seconds, ways=ways, say=progress)
+
+
+TASKS = (profile, scan, sensitivity, repair)
