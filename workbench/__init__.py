@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.study import layer_sensitivity as layer_sensitivity
     from workbench.study import mixed_precision as mixed_precision
     from workbench.study import value_ranges as value_ranges
+    from workbench.why import why_not_faster as why_not_faster
 
 _HOMES = {
     "Experiment": "experiment",
@@ -36,6 +37,7 @@ _HOMES = {
     "show": "panel",
     "table": "compare",
     "value_ranges": "study",
+    "why_not_faster": "why",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

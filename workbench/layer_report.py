@@ -7,7 +7,7 @@ import io
 from html import escape
 from typing import TYPE_CHECKING
 
-from workbench import layer_view
+from workbench import layer_view, why
 from workbench.records import Precision
 
 if TYPE_CHECKING:
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def parts(results: Results) -> list[str]:
-    """HTML, in order: for each profile its figure and tables, folded away, and each lower precision beside its FP32 sibling."""
+    """HTML, in order: cards of variants that are not faster than FP32; for each profile its figure and tables, folded away; and
+    each lower precision beside its FP32 sibling.
+    """
     found = results.layer_profiles
-    shown = [_profile(profile, number) for number, profile in enumerate(found)]
+    shown = [why.html(why.why_not_faster(results))]
+    shown += [_profile(profile, number) for number, profile in enumerate(found)]
     return shown + [_pair(one, other) for one, other in siblings(results)]
 
 
