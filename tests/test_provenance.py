@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from workbench.layer_records import LayerTime
-from workbench.provenance import attributed, kind_of, plain, scope_of, source_graph
+from workbench.provenance import (
+    attributed,
+    kind_of,
+    layer_names,
+    plain,
+    scope_of,
+    source_graph,
+    with_layer_names,
+)
 from workbench.records import TensorSpec
 
 FLOAT = TensorProto.FLOAT
@@ -128,3 +138,23 @@ def test_kinds(op, kind):
 def test_two_forms_of_one_model_have_plain_names_in_common():
     assert plain("digit/MatMul/MatMulAddFusion") == plain("digit/MatMul") == "digit/MatMul"
     assert plain("_quant") == "_quant"
+
+
+def test_scopes_are_called_as_the_models_own_layers_are():
+    """Keras' layers conv2d and conv2d_1 are conv2d_1 and conv2d_1_2 in its export: names alone would mislead."""
+    told = [replace(layer(scope, "Conv"), scope=scope) for scope in ("conv2d_1", "conv2d_1_2", "digit_1", "", "else")]
+    names = ("conv2d", "conv2d_1", "digit")
+    assert [each.scope for each in with_layer_names(tuple(told), names)] == ["conv2d", "conv2d_1", "digit", "", "else"]
+    plain_export = tuple(replace(layer(name, "Conv"), scope=f"net/{name}") for name in names)
+    assert with_layer_names(plain_export, names) == plain_export
+    assert with_layer_names(tuple(told), ()) == tuple(told)
+
+
+def test_names_of_the_demos_layers(demo_folder, tmp_path):
+    names = layer_names(demo_folder / "demo.keras")
+    assert [name for name in names if name.startswith("conv2d")] == [
+        "conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4",
+    ]  # fmt: skip
+    (tmp_path / "damaged.keras").write_bytes(b"PK")
+    assert layer_names(tmp_path / "damaged.keras") == ()
+    assert layer_names(demo_folder / "saved_model") == ()

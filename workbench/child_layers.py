@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import benchmark
 from workbench.errors import RunError, during
 from workbench.protocols import Profiler, Progress
-from workbench.provenance import SourceGraph, attributed, source_graph
+from workbench.provenance import SourceGraph, attributed, source_graph, with_layer_names
 from workbench.records import EngineRecord, LayerProfile, from_json, to_json
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def profile(
         raise RunError(f"The profiler of {backend.title} told no layers of {what.spec.label}.")
     graph = _graph(origin, what)
     layers, lost = attributed(told.layers, graph, told.words, batch)
+    layers = with_layer_names(layers, what.model_layers)
     return to_json(
         LayerProfile(
             engine_key=what.key,

@@ -98,7 +98,7 @@ def _key(engine: EngineRecord, batch: int, samples: Path | None) -> str:
         engine=engine.key,
         batch=batch,
         samples=samples.parent.name if samples else "",
-        origin=engine.origin,
+        origin=[engine.origin, *engine.model_layers],
         version=VERSION,
         machine=to_json(this_machine()),
     )

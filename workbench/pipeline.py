@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from workbench import backends
@@ -22,6 +23,7 @@ from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
+from workbench.provenance import layer_names
 from workbench.records import (
     CPU,
     EngineRecord,
@@ -297,7 +299,8 @@ def prepared(sources: Sources, spec: EngineSpec) -> Form:
     if form.startswith("onnx:") and held:
         form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
     made = sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
-    return replace(made, as_it_is=held or form == "tflite")
+    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    return replace(made, source=source, as_it_is=held or form == "tflite")
 
 
 def build(
@@ -356,8 +359,11 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    origin, inputs = store.place_of(form.source.path), form.source.inputs
-    return replace(from_json(EngineRecord, made.facts), spec=spec, origin=origin, inputs=inputs), made.reused
+    record: EngineRecord = from_json(EngineRecord, made.facts)
+    known = form.source
+    return replace(
+        record, spec=spec, origin=store.place_of(known.path), inputs=known.inputs, model_layers=known.layers
+    ), made.reused
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:

@@ -66,6 +66,7 @@ class Source:
     outputs: tuple[TensorSpec, ...]
     signature: str = ""  # of a SavedModel
     samples: Path | None = None  # calibration samples, for a backend that quantizes by itself
+    layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
 
 
 @dataclass(frozen=True)

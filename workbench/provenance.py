@@ -7,9 +7,11 @@ to the layer that took the node before it (activations, sums) or the one after i
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -242,6 +244,45 @@ def scope_of(name: str) -> str:
     while parts and parts[-1] in _INNER:
         parts.pop()
     return "/".join(parts)
+
+
+def layer_names(path: Path) -> tuple[str, ...]:
+    """The names of a Keras file's layers, those of nested models too; empty for other files."""
+    if path.suffix != ".keras" or not path.is_file():
+        return ()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ()
+    return tuple(dict.fromkeys(_named(config.get("config"))))
+
+
+def _named(config: Any) -> Iterator[str]:
+    for entry in config.get("layers") or () if isinstance(config, dict) else ():
+        inner = entry.get("config") if isinstance(entry, dict) else None
+        if isinstance(inner, dict):
+            yield str(inner.get("name", ""))
+            yield from _named(inner)
+
+
+def with_layer_names(layers: tuple[LayerTime, ...], names: Sequence[str]) -> tuple[LayerTime, ...]:
+    """The layers with their scopes called as the model's own layers are.
+
+    An export that meets a name for the second time counts up: ``conv2d_1_2`` is of ``conv2d_1``, and ``conv2d_1`` then of
+    ``conv2d``. How many counts there are is the same for a whole export: that with which most scopes are layers of the model.
+    """
+    known = set(names)
+    scopes = {layer.scope for layer in layers if layer.scope}
+
+    def shortened(scope: str, counts: int) -> str:
+        head, slash, last = scope.rpartition("/")
+        for _ in range(counts):
+            last = re.sub(r"_\d+$", "", last)
+        return f"{head}{slash}{last}" if last in known else ""
+
+    best = max(range(3), key=lambda counts: sum(bool(shortened(scope, counts)) for scope in scopes))
+    return tuple(replace(layer, scope=shortened(layer.scope, best) or layer.scope) for layer in layers)
 
 
 def _short(layers: tuple[LayerTime, ...]) -> tuple[LayerTime, ...]:

@@ -131,6 +131,7 @@ class EngineRecord:
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
     origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
     inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
+    model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
 
 
 @dataclass(frozen=True)

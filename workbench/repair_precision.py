@@ -103,7 +103,7 @@ class Search:
         finalists = self._timed(self._without_slow(finalists, floor) + finalists)
         winner, why = None, self._nothing(floor)
         for each in sorted(finalists, key=lambda one: -(one.speed.ratio if one.speed else 0)):
-            if each.speed is None or each.speed.word == "slower" or each.size_ratio < self._min_size:
+            if each.speed is None or each.speed.word == "slower":
                 continue
             confirmed = self._confirmed(each)
             if confirmed.confirmed is not None and confirmed.confirmed >= fp32_confirmed - self._budget:
