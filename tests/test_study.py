@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 import workbench
+from workbench.cli import main
 from workbench.errors import InputError
 from workbench.store import Store
+from workbench.study import load_exclusions
 
 ASKED = workbench.Experiment(calibration="minmax", calibration_samples=16, batches=16)
 
@@ -45,3 +47,26 @@ def test_the_values_inside_the_demo(store_root):
 def test_what_cannot_be_answered_is_refused_in_words(store_root, asked, backend, reason):
     with pytest.raises(InputError, match=reason):
         workbench.mixed_precision(asked, store=store_root, backend=backend)
+
+
+def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp_path, capsys, monkeypatch):
+    """The demo bears INT8 everywhere; which of its mixed models is fastest is the machine's affair."""
+    monkeypatch.chdir(tmp_path)
+    command = (
+        "repair --calibration minmax --calibration-samples 16 --batches 16 --samples 64 --limit-s 20 --budget 0.05"
+    )
+    status = main([*command.split(), "--store", str(store_root), "--output", "keep.json"])
+    shown = capsys.readouterr().out
+    assert "accuracy: FP32 " in shown
+    assert "layers by what INT8 in them alone does to the outputs, the worst first:" in shown
+    assert shown.count(" (Conv): ") == 5
+    assert "tried on onnxruntime, against FP32 in turns:" in shown
+    assert "everything: quality " in shown
+    if status == 0:
+        names = load_exclusions(tmp_path / "keep.json")
+        assert f"{len(names)} nodes stay in FP32; their names are in keep.json" in shown
+    else:
+        assert status == 1
+        assert "No answer: Within the budget and the size every model is slower than FP32 here" in shown
+    assert main(["repair", "--store", str(store_root), "--backend", "tensorflow"]) == 2
+    assert "found 'tensorflow'. Choose from: onnxruntime, openvino" in capsys.readouterr().err

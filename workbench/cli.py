@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__
+from workbench import __version__, cli_precision
 from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
@@ -98,9 +98,11 @@ def _parser() -> argparse.ArgumentParser:
         inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
+    repair = cli_precision.add_to(commands, HELP)
+
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, doctor):
+    for command in (report, inspect, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )

@@ -70,6 +70,7 @@ class Repair:
     tried: tuple[Tried, ...]
     seconds: float
     exclude_nodes: tuple[str, ...] = ()  # names of the nodes to leave in FP32, from which the model can be made again
+    sensitivity: Sensitivity | None = None  # what the search went by
 
 
 class Search:
@@ -123,6 +124,7 @@ class Search:
             tried=tuple(self._tried.values()),
             seconds=time.monotonic() - self._began,
             exclude_nodes=self._nodes(winner) if winner else (),
+            sensitivity=found,
         )
 
     def _nodes(self, tried: Tried) -> tuple[str, ...]:
