@@ -138,7 +138,7 @@ def race(
     feeds: Mapping[str, np.ndarray],
     *,
     rounds: int = 9,
-    block_s: float = 0.05,
+    block_s: float = 0.03,
     seed: int = 0,
 ) -> list[Speed]:
     """Time sessions in turns, in a new random order each round; ratios are those to the first, within a round.
