@@ -51,11 +51,16 @@ def test_the_layers_of_a_measured_engine_with_the_time_of_each(store_root):
         names = ["conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4", "digit"]  # Keras' own
         assert [layer.scope for layer in weighted] == names
         assert 0 < found.layers_s <= found.profiled_s
-        table = workbench.layers(row, store)  # measured again on made-up inputs: nobody has told it the samples
+        table = workbench.layers(row, store)
         assert list(table["from"]) == [", ".join(layer.origin) for layer in found.layers]
         assert table["share %"].sum() == pytest.approx(100)
         assert table.sort_values("ms").iloc[-1]["kind"] == "weights"
         assert table["GFLOP/s"].max() > 1
+    (row,) = results.rows
+    elsewhere = replace(row, batch=2)
+    with pytest.raises(InputError, match=r"were not timed yet. Run the experiment with 'layers' set to true"):
+        workbench.layers(elsewhere, store)
+    assert list(workbench.layers(elsewhere, store, measure=True)["type"]) == list(workbench.layers(row, store)["type"])
     before = len(list(store.path("layers", "").iterdir()))
     again = workbench.run(asked, store=store)
     assert again.layer_profiles == results.layer_profiles  # from the store, to the last digit

@@ -55,13 +55,19 @@ def profile(
     able = can_profile(result)
     if not able or result.engine is None:
         raise InputError(f"'{result.row}' {able.reason}.")
-    key = _key(result.engine, result.batch, samples)
-    known = None if again else store.facts(KIND, key)
-    if known is None:
+    key = _key(result.engine, result.batch)
+    found = None if again else store.facts(KIND, key)
+    if found is None:
         with _worker(result.engine, store) as worker:
-            known = _measured(worker, result.engine, result.batch, store, samples, say, seconds)
-        store.put(KIND, key, known)
-    return from_json(LayerProfile, known)
+            found = _measured(worker, result.engine, result.batch, store, samples, say, seconds)
+        store.put(KIND, key, found)
+    return from_json(LayerProfile, found)
+
+
+def known(result: Result, store: Store) -> LayerProfile | None:
+    """The layers of one row's engine at its batch, where they were timed before; costs nothing."""
+    facts = store.facts(KIND, _key(result.engine, result.batch)) if result.engine else None
+    return None if facts is None else from_json(LayerProfile, facts)
 
 
 def profile_all(
@@ -93,11 +99,11 @@ def origin_of(engine: EngineRecord, store: Store) -> Path:
     return store.root / engine.origin  # an absolute path stays one
 
 
-def _key(engine: EngineRecord, batch: int, samples: Path | None) -> str:
+def _key(engine: EngineRecord, batch: int) -> str:
+    """Whatever was fed: what a layer takes hardly depends on it, and the profile says what it was."""
     return key_of(
         engine=engine.key,
         batch=batch,
-        samples=samples.parent.name if samples else "",
         origin=[engine.origin, *engine.model_layers],
         version=VERSION,
         machine=to_json(this_machine()),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
 from workbench.inspector import Inspection, Tensor, load
-from workbench.layer_pass import can_profile, profile
+from workbench.layer_pass import can_profile, known, profile
 from workbench.provenance import kind_of
 from workbench.store import Store
 
@@ -21,17 +21,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def layers(result: Result, store: Store | str | Path | None = None) -> pd.DataFrame:
+def layers(result: Result, store: Store | str | Path | None = None, *, measure: bool = False) -> pd.DataFrame:
     """One row per layer of a result's engine, in the order in which they run; sort it by any column, such as "ms".
 
-    "ms" is the median time of the layer in a call at the row's batch, measured now (about 3 s) unless the store has it;
-    empty for TensorRT, whose inspector tells layers and no times. "kind" is what the layer does: compute with "weights",
+    "ms" is the median time of the layer in a call at the row's batch, from the experiment's own pass over the layers
+    (``layers=True``), or with ``measure`` timed now, which takes about 3 s; empty for TensorRT, whose inspector tells layers
+    and no times. "kind" is what the layer does: compute with "weights",
     "convert" between number formats, "layout", or "other". "from" names the nodes of the ONNX model that it stands for,
     "model layer" the user's own. ``attrs`` hold "basis" (where all this was read) and, where layers were timed, "overhead"
     (what profiling added to a call, as a share) and "call ms" (a call without it).
 
     Raises:
-        InputError: there is no engine, or its library tells no layers.
+        InputError: there is no engine, its library tells no layers, or they were not timed yet.
     """
     place = store if isinstance(store, Store) else Store(store or None)
     if result.engine is not None:
@@ -43,7 +44,14 @@ def layers(result: Result, store: Store | str | Path | None = None) -> pd.DataFr
         raise InputError(
             f"'{result.row}' {able.reason}. Choose a row of ONNX Runtime, OpenVINO or TensorRT that was built."
         )
-    return timed(profile(result, place.prepare(), say=lambda _: None))
+    if measure:
+        return timed(profile(result, place.prepare(), say=lambda _: None))
+    seen = known(result, place)
+    if seen is None:
+        raise InputError(
+            f"The layers of '{result.row}' were not timed yet. Run the experiment with 'layers' set to true, or give measure=True."
+        )
+    return timed(seen)
 
 
 def timed(found: LayerProfile) -> pd.DataFrame:
