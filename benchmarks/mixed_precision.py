@@ -63,7 +63,7 @@ class Case:
     batch: int = 1
     shapes: str = ""
     values: str = ""
-    limit_s: float = 150.0
+    limit_s: float = 60.0
 
 
 def photos(count: int) -> Samples:
@@ -173,11 +173,11 @@ CASES = {
         "magika/magika/models/standard_v3_3/model.onnx", kinds, 48, 200, "accuracy", plain_judge, values="bytes=0..256"
     ),
     "EfficientNet-Lite0": Case(
-        "efficientnet/efficientnet_lite0.keras", photos, 32, 64, "agreement with FP32", plain_judge, limit_s=200
+        "efficientnet/efficientnet_lite0.keras", photos, 32, 64, "agreement with FP32", plain_judge, limit_s=80
     ),
     "PP-OCRv4 rec": Case(OCR, text_lines, 24, 48, "characters", characters, shapes="x:?x3x48x32..320..640"),
     "basic-pitch": Case(
-        "basic_pitch/basic_pitch/saved_models/icassp_2022/nmp", chords, 16, 40, "note F1", note_f1, limit_s=200
+        "basic_pitch/basic_pitch/saved_models/icassp_2022/nmp", chords, 16, 40, "note F1", note_f1, limit_s=80
     ),
 }
 
