@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,7 @@ from onnx import TensorProto, helper
 
 from workbench import plots_sensitivity, repair_precision
 from workbench.canvas import sheet
-from workbench.errors import InputError
+from workbench.errors import ExportError, InputError
 from workbench.mixed import Quantizer
 from workbench.records import Calibration, Precision, TensorSpec, from_json, to_json
 from workbench.repair_precision import Repair, Search, Tried
@@ -239,3 +241,39 @@ def test_damage_over_the_depth_of_the_graph(found):
     plots_sensitivity.draw_sensitivity(data, ax)
     assert "dB" in ax.get_ylabel()
     assert any("fragile" in text.get_text() for text in ax.texts)
+
+
+def test_a_bias_that_the_library_stumbles_over_is_quantized_all_the_same(tmp_path):
+    """A Gemm whose bias has two axes, as it comes out of a MatMul and an Add: the library takes it for a list of rows."""
+    rng = np.random.default_rng(2)
+    arrays = {"w": rng.normal(0, 0.3, (16, 4)).astype(np.float32), "b": rng.normal(0, 1, (1, 4)).astype(np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "dense")],
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("y", FLOAT, ["batch", 4])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    source = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), source)
+    samples = Samples("s", {"x": rng.normal(0, 1, (32, 16)).astype(np.float32)})
+    quantizer = Quantizer(source, samples, Calibration.MINMAX, tmp_path, lambda _: None)
+    path = quantizer.write(tmp_path / "q.onnx", quantizer.units)
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_kinds_that_the_quantizer_fails_on_are_left_out_and_told(study, monkeypatch):
+    quantizer = study.quantizer
+    real = Quantizer.write
+
+    def write(self, into, units):
+        units = list(units)
+        if any(unit.op == "Relu" for unit in units):
+            raise ExportError("no")
+        return real(self, into, units)
+
+    monkeypatch.setattr(Quantizer, "write", write)
+    relu = replace(quantizer.units[0], name="first_relu", op="Relu", nodes=("first_relu",), weighted=False)
+    kept, refused = quantizer._taken((*quantizer.units, relu), lambda _: None)
+    assert kept == quantizer.units
+    assert refused == ("Relu",)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import find_ranges, library_method
-from workbench.errors import ExportError, InputError, during
+from workbench.errors import ExportError, InputError, brief, during
 from workbench.onnx_file import quantized_ops
 from workbench.records import Calibration
 from workbench.repair import raise_opset
@@ -69,11 +69,36 @@ class Quantizer:
         _prepare(raised, self.prepared)
         graph = onnx.load(self.prepared).graph
         self.order = tuple(node.name for node in graph.node)
-        self.units = _units(graph)
-        if not any(unit.weighted for unit in self.units):
+        units = _units(graph)
+        if not any(unit.weighted for unit in units):
             raise ExportError("The model has no convolution or matrix product outside branches and loops to quantize.")
         self._ranges = folder / "ranges.json"
         find_ranges(self.prepared, KINDS, calibration, method, self._ranges, symmetric=False, progress=say)
+        self.units, self.refused = self._taken(units, say)
+
+    def _taken(self, units: tuple[Unit, ...], say: Callable[[str], None]) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
+        """The units without those of kinds that the quantizer fails on in this graph, and these kinds: per channel over many
+        kinds of operations it does on some.
+        """
+        draft = self._folder / "taken.onnx"
+        try:
+            self.write(draft, units)
+        except ExportError:
+            say("looking for the kinds of operations that the quantizer fails on")
+        else:
+            return units, ()
+        kept = [unit for unit in units if unit.op in WEIGHTED]
+        self.write(draft, kept)
+        refused = []
+        for op in dict.fromkeys(unit.op for unit in units if unit.op not in WEIGHTED):
+            more = [unit for unit in units if unit.op == op]
+            try:
+                self.write(draft, [*kept, *more])
+            except ExportError:
+                refused.append(op)
+            else:
+                kept += more
+        return tuple(sorted(kept, key=lambda unit: unit.place)), tuple(refused)
 
     def write(self, into: Path, units: Collection[Unit]) -> Path:
         """The model with these units in INT8 (unsigned activations, signed weights by channel) as the file ``into``.
@@ -81,28 +106,36 @@ class Quantizer:
         Raises:
             ExportError: the library fails on this choice.
         """
+        with contextlib.redirect_stdout(io.StringIO()), _quiet():
+            try:
+                self._quantize(into, units, {})
+            except ValueError:
+                # the library compares the scales of a Gemm's channels as if they were one number when it widens those that
+                # would make the bias too large for 32 bits; what leaving that out costs is part of what is measured
+                with during("quantize", f"{len(units)} units", ExportError):
+                    self._quantize(into, units, {"QDQDisableWeightAdjustForInt32Bias": True})
+            except Exception as cause:
+                raise ExportError(f"Could not quantize {len(units)} units: {brief(cause)}") from cause
+        return into
+
+    def _quantize(self, into: Path, units: Collection[Unit], options: dict[str, Any]) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        names = [name for unit in units for name in unit.nodes]
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            during("quantize", f"{len(units)} units", ExportError),
-            _quiet(),
-        ):
-            quantize_static(
-                self.prepared,
-                into,
-                None,  # the ranges are in the cache
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(KINDS),
-                nodes_to_quantize=names or ["no node has this name"],  # an empty list would mean all
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=library_method(self._method),
-                calibration_cache_path=self._ranges,
-            )
-        return into
+        quantize_static(
+            self.prepared,
+            into,
+            None,  # the ranges are in the cache
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(KINDS),
+            # an empty list would mean all
+            nodes_to_quantize=[name for unit in units for name in unit.nodes] or ["no node has this name"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=library_method(self._method),
+            calibration_cache_path=self._ranges,
+            extra_options=options,
+        )
 
 
 def _prepare(source: Path, into: Path) -> None:

@@ -174,7 +174,7 @@ def sensitivity(
 
     began = time.monotonic()
     quantizer, prober = study.quantizer, study.seen
-    every, refused = quantizer.units, list[str]()
+    every, refused = quantizer.units, [f"{op}: the quantizer fails on it in this graph" for op in quantizer.refused]
     say("all units in INT8")
     whole = prober.tried(every)
     inner = inner_values(quantizer, prober.samples, study.bench.folder)
