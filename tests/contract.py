@@ -15,9 +15,11 @@ from workbench import backends
 from workbench.data import Dataset
 from workbench.errors import RunError, WorkbenchError
 from workbench.experiment import Experiment
+from workbench.layer_pass import can_profile, profile
+from workbench.layer_records import WEIGHTS
 from workbench.pipeline import build, prepared
 from workbench.protocols import Backend
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, to_json
+from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, Result, to_json
 from workbench.samples import Samples
 from workbench.sources import Sources
 from workbench.store import Store
@@ -191,6 +193,23 @@ def test_its_clocks_take_turns_and_leave_its_answers_as_they_were(kit, expected,
         assert all(len(clock["rounds_ns"]) == 2 and min(map(min, clock["rounds_ns"])) > 1000 for clock in found)
     tolerance = 0.02 if address == "litert:float16" else 1e-5
     np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=tolerance)
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_its_layers_are_timed_or_it_says_why_not(kit, address):
+    engine = kit.runnable(kit.spec(address, Precision.FP32))
+    row = Result(spec=engine.spec, batch=4, engine=engine)
+    able = can_profile(row)
+    if not able:
+        assert len(able.reason) > 10
+        return
+    found = profile(row, kit.store, seconds=0.1, say=lambda _: None)
+    weighted = [layer for layer in found.layers if layer.kind == WEIGHTS]
+    assert len(weighted) == 6  # the demo has five convolutions and one dense layer
+    assert all(layer.scope.startswith(("conv2d", "digit")) for layer in weighted)
+    assert all(len(layer.times_ns) == len(found.profiled_ns) >= 3 for layer in found.layers)
+    assert 0.2 * found.profiled_s < found.layers_s < 1.5 * found.profiled_s
+    assert found.basis
 
 
 @pytest.mark.parametrize("address", backends.addresses())

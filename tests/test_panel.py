@@ -101,6 +101,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         cores="0-1",
         clocks=True,
         roofline=True,
+        layers=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]

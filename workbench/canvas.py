@@ -158,6 +158,13 @@ def _way(row: Result) -> str:
     return ", ".join(ways)
 
 
+def sheet(height_in: float, alt: str) -> Figure:
+    """An empty figure without a heading, ``height_in`` inches high, with a text for those who cannot see it."""
+    fig: Any = _figure_class()(figsize=(WIDTH_IN, height_in), dpi=100, layout="constrained")
+    fig.alt = alt
+    return cast("Figure", fig)
+
+
 @cache
 def _figure_class() -> Any:
     from base64 import b64encode

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench import benchmark, confine, energy, load_tasks, observe
+from workbench import benchmark, child_layers, confine, energy, load_tasks, observe
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.memory import at_most, memory
 from workbench.protocols import GpuSession, Progress, Session, Source
@@ -308,6 +308,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
         open_engine, rehearse, prepare_timing, block, device, peak, in_effect, clocks, peaks, evaluate,
+        *child_layers.TASKS,
     )
 }  # fmt: skip
 for _name, _task in load_tasks.TASKS.items():

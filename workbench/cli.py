@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__
+from workbench import __version__, cli_precision
 from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
@@ -55,6 +55,7 @@ HELP = {
     "cores": "cores that every engine is held to, such as 0,2 or 0-3; empty: any",
     "clocks": "true or false: time each engine over every region, in turn, to see what conversions and calls cost",
     "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
+    "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -119,13 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
     past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
     past.set_defaults(command=_history)
+    repair = cli_precision.add_to(commands, HELP)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
     doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
     doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, past, doctor):
+    for command in (report, inspect, past, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )

@@ -81,6 +81,7 @@ class Experiment:
     cores: str = ""
     clocks: bool = False
     roofline: bool = False
+    layers: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
@@ -90,7 +91,7 @@ class Experiment:
                  "loadgen_queries")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
-        for name in ("tf32", "cuda_graph", "clocks", "roofline"):
+        for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
         for name in ("measure_s", "within", "budget_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
             object.__setattr__(self, name, _number(name, getattr(self, name), float))

@@ -187,7 +187,7 @@ class Form:
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "within", "budget_s", "calibration", "calibration_samples",
                  "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
                  "baseline", "concurrency", "rate", "latency_limit_ms", "latency_percentile", "loadgen_s",
-                 "loadgen_queries", "cores", "clocks", "roofline")  # fmt: skip
+                 "loadgen_queries", "cores", "clocks", "roofline", "layers")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -333,6 +333,10 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "roofline": field(
             dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
             experiment.roofline, options=YES_NO,
+        ),
+        "layers": field(
+            dropdown, "Time per layer", "Time every layer of every engine that can tell, in a pass of its own: about 4 s a row",
+            experiment.layers, options=YES_NO,
         ),
     }  # fmt: skip
 

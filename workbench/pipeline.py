@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from workbench import backends, carried
@@ -18,16 +19,19 @@ from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
+from workbench.layer_pass import profile_all
 from workbench.live import kept_data, kept_model
 from workbench.machine import check_cores, this_machine, version_of
 from workbench.measure import measure_and_score, peaks_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
+from workbench.provenance import layer_names
 from workbench.records import (
     CPU,
     EngineRecord,
     EngineSpec,
     Failure,
+    LayerProfile,
     Model,
     Peaks,
     Precision,
@@ -40,6 +44,7 @@ from workbench.records import (
 from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.stop import Stop
 from workbench.store import Draft, Store, key_of
+from workbench.turns import turn
 from workbench.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
@@ -148,6 +153,7 @@ def run(
         pool.using = board.logs_to
         sources, looked = Sources(store, pool, model, data, board.whisper), None
         peaks: Peaks | None = None
+        profiles: tuple[LayerProfile, ...] = ()
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -160,11 +166,16 @@ def run(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
                 )
                 peaks = peaks_of(experiment, board, store, cancel)
+                if experiment.layers:
+                    samples = sources.samples_file(data.test)
+                    with turn("timing layers", alone=True, cancel=cancel, waiting=board.whisper):
+                        profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        results = replace(_results(experiment, model, data, board, sources), examination=looked, peaks=peaks)
+        results = _results(experiment, model, data, board, sources)
+        results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles)
         remember(store, board.run, results)
         return results
 
@@ -310,7 +321,8 @@ def prepared(sources: Sources, spec: EngineSpec) -> Form:
     if form.startswith("onnx:") and held:
         form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
     made = sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
-    return replace(made, as_it_is=held or form == "tflite")
+    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    return replace(made, source=source, as_it_is=held or form == "tflite")
 
 
 def build(
@@ -372,8 +384,12 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    record = replace(from_json(EngineRecord, made.facts), spec=spec)
-    carried.noted(record, form.source.path, store)
+    record = from_json(EngineRecord, made.facts)
+    known = form.source
+    record = replace(
+        record, spec=spec, origin=store.place_of(known.path), inputs=known.inputs, model_layers=known.layers
+    )
+    carried.noted(record, known.path, store)
     return record, made.reused
 
 

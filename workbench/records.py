@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
 from workbench.durations import Durations
+from workbench.layer_records import LayerProfile, LayerTime
 from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
@@ -45,6 +46,8 @@ __all__ = [
     "Hop",
     "InEffect",
     "Launch",
+    "LayerProfile",
+    "LayerTime",
     "Load",
     "LoadBlock",
     "LoadGenRun",
@@ -146,6 +149,9 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
+    inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
+    model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
 
 
 @dataclass(frozen=True)
@@ -329,6 +335,7 @@ class Results:
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
     peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
+    layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
 
     @property
     def measured(self) -> tuple[Result, ...]:

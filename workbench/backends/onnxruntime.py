@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench import cuda
 from workbench.onnx_file import graphs
+from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
     CUDA,
     CUDA_LIBRARY,
@@ -38,6 +39,7 @@ from workbench.protocols import (
     Built,
     Caller,
     Callers,
+    ProfiledSession,
     Progress,
     Refusal,
     Session,
@@ -154,6 +156,14 @@ class OnnxRuntime:
         # the file is already optimized; doing it again could give another engine than the one that was inspected
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode == CUDA:
+            return no("its profiler times the launching of a kernel on a GPU, not the kernel", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledOrt(engine / FILE, record.spec)
 
 
 class OnnxRuntimeSession:

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
 from workbench.onnx_file import graphs
-from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
+from workbench.openvino_profile import ProfiledOpenVino
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
 from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
@@ -106,6 +120,15 @@ class OpenVino:
             return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
 
         return OpenVinoSession(compiled(1), compiled)
+
+    def profiles(self, spec: EngineSpec) -> Availability:  # noqa: ARG002 - the contract
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        import openvino
+
+        config = _config(record.spec) | {"PERF_COUNT": True}
+        return ProfiledOpenVino(openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config))
 
 
 class OpenVinoSession:
