@@ -255,7 +255,7 @@ def test_what_cannot_be_rewritten_is_refused_and_leaves_nothing(tmp_path, demo_o
         source = model_zoo.save(proto, tmp_path / "relu")
         samples, kind, says = Samples("s", {"x": np.ones((8, 4), np.float32)}), ExportError, "has no layer to quantize"
     elif case == "unknown":
-        form, kind, says = "int4", InputError, f"Choose from: {', '.join(FORMS)}"
+        form, kind, says = "int3", InputError, f"Choose from: {', '.join(FORMS)}"
     else:
         source, form = tmp_path / "half", "fp16"
         rewritten(demo_onnx, "fp16", source)

@@ -58,6 +58,16 @@ def find_ranges(
     save_tensors_data(found, into)
 
 
+def extremes(path: Path, samples: Samples, scratch: Path) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of every float tensor of the main graph over the samples, by the tensor's name."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod
+
+    calibrator = _calibrator(path, [], CalibrationMethod.MinMax, {}, scratch)
+    _collect(calibrator, samples)
+    ranges = {name: data.range_value for name, data in calibrator.compute_data().items()}
+    return {name: (float(low.min()), float(high.max())) for name, (low, high) in ranges.items()}
+
+
 def library_method(method: Calibration) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
@@ -65,14 +75,14 @@ def library_method(method: Calibration) -> Any:
     return CalibrationMethod[names[method]]
 
 
-def _calibrator(path: Path, ops: list[str], method: Any, options: dict[str, Any]) -> Any:
+def _calibrator(path: Path, ops: list[str], method: Any, options: dict[str, Any], scratch: Path | None = None) -> Any:
     from onnxruntime.quantization.calibrate import create_calibrator
 
     with during("prepare", "the calibration", ExportError):
         return create_calibrator(
             path,
             ops,
-            augmented_model_path=str(path.with_name(f"calibrate-{method.name}.onnx")),
+            augmented_model_path=str((scratch or path.parent) / f"calibrate-{method.name}.onnx"),
             calibrate_method=method,
             extra_options=options,
         )

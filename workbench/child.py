@@ -26,7 +26,6 @@ from workbench import benchmark, confine
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
-    Calibration,
     EngineRecord,
     EngineSpec,
     Model,
@@ -93,13 +92,10 @@ def examine(progress: Progress, path: str, model: dict[str, Any]) -> Any:
     return to_json(look(Path(path), from_json(Model, model), progress))
 
 
-def rewrite(progress: Progress, source: str, form: str, into: str, samples: str | None, method: str | None) -> Any:
-    from workbench.precision import rewrite as rewrite_onnx
-    from workbench.samples import load_samples
+def rewrite(progress: Progress, **asked: Any) -> Any:
+    from workbench.precision import rewrite_from_json
 
-    calibration = load_samples(Path(samples)) if samples else None
-    chosen = Calibration(method) if method else Calibration.MINMAX
-    return rewrite_onnx(Path(source), form, Path(into), calibration=calibration, method=chosen, progress=progress)
+    return rewrite_from_json(progress, **asked)
 
 
 def fix_batch(progress: Progress, source: str, batch: int, sizes: dict[str, list[int]], into: str) -> None:

@@ -15,6 +15,7 @@ from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
+from workbench.methods import METHODS
 from workbench.records import Model
 
 HELP = {
@@ -24,7 +25,7 @@ HELP = {
     "input_values": 'values of inputs that are made up: "sr=16000; ids=0..999"; empty: small ones',
     "data": '"auto", "digits", "random", or an .npz file with the inputs by name and labels as y',
     "backends": "which engines to build, comma-separated; backend or backend:mode",
-    "precisions": "fp32, fp16, bf16, int8, comma-separated",
+    "precisions": f"number formats and ways to them, comma-separated: {', '.join(METHODS)}",
     "batches": "batch sizes, comma-separated",
     "threads": "threads of every engine",
     "shapes": '"dynamic": one engine for all batches; "fixed": one for each',
@@ -42,6 +43,8 @@ HELP = {
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
     "seed": "seed of random inputs and of the order of measuring",
+    "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
+    "keep": "operation types or node names to leave in FP32, comma-separated; empty: none",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"

@@ -182,7 +182,7 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         "batch": result.batch,
         "device": result.device,
         "status": str(result.status),
-        "asked": str(result.spec.precision),
+        "asked": result.spec.asked,
         "verdict": str(row.verdict) if row else "",
         "built": "",
         "note": remark(result, row, refused),

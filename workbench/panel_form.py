@@ -13,9 +13,10 @@ import ipywidgets as widgets
 from workbench import backends, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
+from workbench.methods import METHODS
 from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, Source, field
 from workbench.protocols import Availability, Backend
-from workbench.records import Calibration, Model, Precision, Region
+from workbench.records import Calibration, Model, Region
 
 FROZEN = ".pb"
 SIGNATURE_TIP = "Which signature of the SavedModel to use"
@@ -75,8 +76,7 @@ class Form:
             description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
         ).add_class("wb-load")
         self.precisions = {
-            str(each): _checkbox(str(each), panel_view.PRECISION_TIPS[each], each in experiment.precisions)
-            for each in Precision
+            name: _checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()
         }
         self.backends = {
             each.address: _checkbox(
@@ -151,9 +151,9 @@ class Form:
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
         signature.layout.display = None if frozen or choice else "none"
-        int8 = Precision.INT8 in experiment.precisions
+        calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
-            self._enable(name, "" if int8 else "only INT8 is calibrated")
+            self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
         labels = dict.fromkeys(variant_name(spec) for spec in experiment.variants())
         options = (("automatic", ""), *((label, label) for label in labels))
         control = self.control["baseline"]
@@ -183,7 +183,7 @@ class Form:
             for each in self._choices
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
-                 "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
+                 "quantize", "keep", "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
                  "baseline")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
@@ -275,6 +275,14 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "calibration_samples": field(
             integer, "Calibration samples", "Samples used for calibration; never those used for accuracy",
             experiment.calibration_samples,
+        ),
+        "quantize": field(
+            widgets.Text, "Rewrite only", "Operation types or node names to rewrite, with commas; empty: all that can be",
+            ",".join(experiment.quantize),
+        ),
+        "keep": field(
+            widgets.Text, "Keep in FP32", "Operation types or node names to leave in FP32, with commas",
+            ",".join(experiment.keep),
         ),
         "optimization_level": field(
             integer, "Optimization level", "-1 is each library's default", experiment.optimization_level

@@ -10,7 +10,7 @@ from workbench.describe import batches_text, counted, export_notes, size
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
-from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Row, Status
+from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Row, Status
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -283,11 +283,3 @@ def _numeric(name: str) -> str:
 
 def _quoted(text: str) -> str:
     return f'"{escape(text)}"'
-
-
-PRECISION_TIPS = {
-    Precision.FP32: "32-bit floats: the format in which most models are trained",
-    Precision.FP16: "16-bit floats: half the size; fast where the hardware computes in it",
-    Precision.BF16: "16-bit floats with the range of FP32 and fewer digits",
-    Precision.INT8: "8-bit integers: a quarter of the size; ranges are calibrated on samples",
-}

@@ -19,6 +19,7 @@ from workbench.experiment import Experiment, choose
 from workbench.live import kept_data, kept_model
 from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
+from workbench.methods import method_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
@@ -34,7 +35,8 @@ from workbench.records import (
     from_json,
     to_json,
 )
-from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.selection import Selection, selectable
+from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
 from workbench.worker import GPU_BUILDER, Pool
 
@@ -58,8 +60,8 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
         backends.check(address)
     rows = []
     for asked in experiment.variants():
-        spec = _effective(asked)
-        able = _possible(spec, model, has_calibration)
+        spec = _effective(asked, model)
+        able = selectable(asked, spec) and _possible(spec, model, has_calibration)
         works = {batch: _batch_works(model, batch) for batch in spec.batches}
         served = replace(spec, batches=tuple(batch for batch in spec.batches if works[batch]) or spec.batches)
         for batch in spec.batches:
@@ -174,7 +176,7 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     path = str(demo_model(store, pool, say)) if is_demo else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
-    calibrating = Precision.INT8 in experiment.precisions
+    calibrating = any(method_of(name).calibrated for name in experiment.precisions)
     calibration_samples = experiment.calibration_samples if calibrating else 0
     data = dataset(experiment.data, model, calibration_samples, experiment.seed, demo=is_demo)
     fixed = model.fixed_batch
@@ -200,12 +202,15 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
     on_event(Event(text))
 
 
-def _effective(asked: EngineSpec) -> EngineSpec:
+def _effective(asked: EngineSpec, model: Model) -> EngineSpec:
     """The variant without the settings that its backend does not have, so that they change neither key nor label."""
     settings = backends.get(asked.backend).settings
     on_cpu = backends.device(asked) == CPU  # a backend may have those of GPUs for some of its modes only
     changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
     changes |= OF_GPUS if on_cpu else {}
+    form = backends.get(asked.backend).source(asked, model)
+    if form == "onnx:fp32" or not form.startswith("onnx:"):
+        changes |= {"quantize": (), "keep": ()}  # lists of nodes are for what is rewritten as ONNX
     return replace(asked, **changes)
 
 
@@ -222,12 +227,14 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
         return able  # such weights become FP32 on the way to ONNX; what was built is read back
     if able and model.quantized == "int8":
         held = f"the model is quantized already ({model.quantized_how})"
-        if spec.precision != Precision.INT8:
+        if spec.asked != Precision.INT8:
             return no(held, "choose int8, which runs it as it is, or open the model it was made from")
         return able
-    calibrated = backend.source(spec, model).startswith(("onnx:int8", f"saved_model{CALIBRATED}"))
-    if able and calibrated and not has_calibration:
-        return no("INT8 needs real calibration samples, and the data has none", "give data as an .npz file")
+    if able and method_of(spec.asked).calibrated and not has_calibration:
+        return no(
+            f"{spec.precision.upper()} needs real calibration samples, and the data has none",
+            "give data as an .npz file",
+        )
     return able
 
 
@@ -286,10 +293,16 @@ def _cancel(board: Board, only: str) -> None:
 def prepared(sources: Sources, spec: EngineSpec) -> Form:
     """The form of the model that this variant is built from."""
     form = backends.get(spec.backend).source(spec, sources.model)
-    held = sources.model.quantized == str(spec.precision)
+    held = sources.model.quantized == spec.asked
     if form.startswith("onnx:") and held:
         form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
-    made = sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
+    made = sources.get(
+        form,
+        batch=spec.batch,
+        method=spec.calibration,
+        samples=spec.calibration_samples,
+        selection=Selection(spec.quantize, spec.keep),
+    )
     return replace(made, as_it_is=held or form == "tflite")
 
 
@@ -329,7 +342,7 @@ def build(
         )
         seconds = answer.pop("build_s")
         built = from_json(Built, answer)
-        problem = "" if form.as_it_is else judge(spec.precision, built.realized)
+        problem = "" if form.as_it_is else judge(spec.asked, built.realized)
         if problem:
             raise PrecisionError(problem)
         record = EngineRecord(
@@ -390,14 +403,14 @@ def _default_baseline(board: Board) -> str:
         measured,
         key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
     )
-    return f"{ranked[0].backend_and_mode} {ranked[0].precision}" if ranked else ""
+    return f"{ranked[0].backend_and_mode} {ranked[0].asked}" if ranked else ""
 
 
 def _repro(experiment: Experiment, row: Result) -> str:
     alone = replace(
         experiment,
         backends=(row.spec.backend_and_mode,),
-        precisions=(str(row.spec.precision),),
+        precisions=(row.spec.asked,),
         batches=(row.batch,),
         baseline="",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
+from workbench.methods import WEIGHTS
 from workbench.onnx_file import graphs
 from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
 
 FILE = "engine.blob"
 # On CPUs with BF16, OpenVINO computes in BF16 unless it is told otherwise, so the format is always asked for.
-HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.INT8: "f32"}
+HINTS = {Precision.FP16: "f16", Precision.BF16: "bf16"}  # "f32" for all others
 FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+STORED = {"u8": "int8-weights", "i8": "int8-weights", "u4": "int4-weights", "i4": "int4-weights"}
+"""What a layer that takes floats is reported as by the type of its weights, although it computes in floats."""
+REFUSED = {
+    "int8-dynamic": ("it turns ONNX' dynamic INT8 back into floats", "use int8, or onnxruntime"),
+    "fp8": ("its CPU plugin computes FP8 in FP32 between conversions", "use int8 or bf16"),
+    "fp16-weights": (
+        "it computes in what its precision hint says, whatever the weights are stored in",
+        "use fp16 or bf16",
+    ),
+}
 WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm", "RNNSeq", "RNNCell"}
 NEEDS = {
     Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
@@ -51,6 +62,8 @@ class OpenVino:
         return YES
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
         needed = NEEDS.get(spec.precision, ())
         if needed and not set(needed) & set(this_machine().instructions):
             wanted = " or ".join(needed)
@@ -63,6 +76,8 @@ class OpenVino:
         return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        if spec.method == WEIGHTS:
+            return f"onnx:{spec.asked}"
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -135,7 +150,7 @@ class OpenVinoSession:
 
 def _config(spec: EngineSpec) -> dict[str, Any]:
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
+        "INFERENCE_PRECISION_HINT": HINTS.get(spec.precision, "f32"),
         "INFERENCE_NUM_THREADS": spec.threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
@@ -149,7 +164,8 @@ def _realized(runtime_model: Any) -> RealizedPrecision:
         info = node.get_rt_info()
         if info["layerType"].value in WEIGHTED:
             precision = info["runtimePrecision"].value
-            counts[FORMATS.get(precision, precision)] += 1
+            names = STORED if node.input(0).get_element_type().is_real() else FORMATS
+            counts[names.get(precision, FORMATS.get(precision, precision))] += 1
     return RealizedPrecision(dict(counts), "precision of each layer of OpenVINO's runtime model")
 
 
