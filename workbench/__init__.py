@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
     from workbench.layers import layers as layers
+    from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
     from workbench.pipeline import run as run
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Experiment": "experiment",
+    "Metric": "metrics",
     "Panel": "panel",
     "WorkbenchError": "errors",
     "comparison": "compare",

@@ -27,6 +27,7 @@ class Board:
         self._repro = repro
         self._began = time.monotonic()
         self.tally = Tally()
+        self.notes: list[str] = []
 
     @property
     def rows(self) -> tuple[Result, ...]:
@@ -40,6 +41,11 @@ class Board:
 
     def say(self, text: str, *, detail: bool = False) -> None:
         self._tell(Event(text, detail=detail))
+
+    def note(self, text: str) -> None:
+        """Tell of something that belongs into the results' notes too."""
+        self.notes.append(text)
+        self.say(text)
 
     def whisper(self, text: str) -> None:
         """Tell of a step within a step."""

@@ -242,6 +242,13 @@ def evaluate(
     return {"samples": data.count}
 
 
+def evaluate_onnx(progress: Progress, path: str, **asked: Any) -> Any:
+    from workbench.onnx_runner import OnnxFile
+
+    with OnnxFile(Path(path)) as Engine.session:  # a builder's process, which holds no engine
+        return evaluate(progress, **asked) | {"basis": Engine.session.basis}
+
+
 def _by_sample(name: str, array: Any, spec: TensorSpec | None, batch: int) -> Any:
     """One output of one call with the sample as its first axis."""
     import numpy as np
@@ -261,7 +268,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, prepare_timing, block, device, peak, evaluate,
+        open_engine, prepare_timing, block, device, peak, evaluate, evaluate_onnx,
     )
 }  # fmt: skip
 

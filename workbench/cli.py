@@ -16,6 +16,7 @@ from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, 
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
 from workbench.methods import METHODS
+from workbench.metrics import METRICS
 from workbench.records import Model
 
 HELP = {
@@ -45,6 +46,9 @@ HELP = {
     "seed": "seed of random inputs and of the order of measuring",
     "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
     "keep": "operation types or node names to leave in FP32, comma-separated; empty: none",
+    "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
+    "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
+    "score_output": "the output that is scored; empty: the one that the labels suit",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -90,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
             flag,
             dest=field.name,
             metavar="VALUE",
-            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})",
+            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})".replace("%", "%%"),
         )
     report.set_defaults(command=_report)
 

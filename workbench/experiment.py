@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from workbench.budget import budget_of
 from workbench.errors import InputError
 from workbench.methods import METHODS, Method
+from workbench.metrics import check_name
 from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
@@ -65,6 +67,9 @@ class Experiment:
     seed: int = 0
     quantize: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    budget: str = "0.5 points"
+    metric: str = "auto"
+    score_output: str = ""
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
@@ -84,6 +89,8 @@ class Experiment:
         parse_shapes(self.input_shapes)
         parse_values(self.input_values)
         choose("precisions", self.precisions, METHODS)
+        check_name(self.metric)
+        budget_of(self.budget)
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])
         choose("region", [self.region], list(Region))

@@ -13,7 +13,7 @@ from workbench.experiment import Experiment
 from workbench.machine import this_machine
 from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
 from workbench.rounds import measure_group, timing_key, told
-from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
+from workbench.scoring import PLAIN, Way, outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
 
@@ -28,6 +28,7 @@ def measure_and_score(
     *,
     reference: EngineRecord | None,
     remeasure: bool,
+    way: Way = PLAIN,
 ) -> None:
     """Time every built row and score every built engine, except what the store already knows.
 
@@ -38,7 +39,7 @@ def measure_and_score(
     groups = _groups(board, experiment, data, region)
     missing = {} if not groups else {k: g for k, g in groups.items() if remeasure or not _recall(board, store, *g)}
     engines = runnable_engines(board)
-    unscored = unscored_engines(board, store, data, reference)
+    unscored = unscored_engines(board, store, data, reference, way)
     needed = {row.engine.key: row.engine for _, rows in missing.values() for row in rows if row.engine}
     needed |= {engine.key: engine for engine in unscored}
     if reference and unscored and not outputs_of(store, reference, data):
@@ -50,7 +51,7 @@ def measure_and_score(
             bench.open_all([engine for key, engine in engines.items() if key in needed])
         for batch, (group, _) in sorted(missing.items()):
             measure_group(bench, group, batch, samples, region)
-        score_all(bench, data, samples, reference, unscored)
+        score_all(bench, data, samples, reference, unscored, way)
     finally:
         bench.close()
 

@@ -14,6 +14,7 @@ from workbench import backends, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.methods import METHODS
+from workbench.metrics import AUTO, METRICS
 from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, Source, field
 from workbench.protocols import Availability, Backend
 from workbench.records import Calibration, Model, Region
@@ -184,7 +185,7 @@ class Form:
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
                  "quantize", "keep", "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline")  # fmt: skip
+                 "baseline", "budget", "metric", "score_output")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -275,6 +276,18 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "calibration_samples": field(
             integer, "Calibration samples", "Samples used for calibration; never those used for accuracy",
             experiment.calibration_samples,
+        ),
+        "budget": field(
+            widgets.Text, "Budget", "What a rewritten variant may lose: 0.5 points, 1 % (of the metric), 2 % flips, a number, none",
+            experiment.budget,
+        ),
+        "metric": field(
+            widgets.Combobox, "Metric", "How right answers are; auto: top-1 of classes", experiment.metric,
+            options=(AUTO, *METRICS),
+        ),
+        "score_output": field(
+            widgets.Text, "Scored output", "Name of the output that is scored; empty: the one that the labels suit",
+            experiment.score_output,
         ),
         "quantize": field(
             widgets.Text, "Rewrite only", "Operation types or node names to rewrite, with commas; empty: all that can be",

@@ -16,6 +16,8 @@ from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
+from workbench.guard import advice
+from workbench.guard_files import score_files
 from workbench.live import kept_data, kept_model
 from workbench.machine import this_machine, version_of
 from workbench.measure import measure_and_score
@@ -35,6 +37,7 @@ from workbench.records import (
     from_json,
     to_json,
 )
+from workbench.scoring import Way
 from workbench.selection import Selection, selectable
 from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
@@ -113,6 +116,7 @@ def run(
     remeasure: bool = False,
     model: Any = None,
     data: Any = None,
+    metric: Any = None,
 ) -> Results:
     """Run an experiment to its results. Blocks; heavy work happens in child processes.
 
@@ -125,6 +129,8 @@ def run(
         cancel: set it to stop; rows that had not come to an end are then marked as cancelled.
         only: "all", or "build" to stop after building.
         remeasure: time again what the store already has timings for.
+        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
+            of which more is better, or a ``workbench.Metric``.
 
     Raises:
         InputError: the model, the data or a setting cannot be used at all.
@@ -135,7 +141,7 @@ def run(
     began = time.monotonic()
     store = (store or Store()).prepare()
     experiment = with_live(experiment or Experiment(), store, model, data)
-    cancel = cancel or threading.Event()
+    cancel, way = cancel or threading.Event(), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         try:
             model, data, board = _begin(experiment, store, pool, on_event)
@@ -149,9 +155,10 @@ def run(
             if only == "all":
                 reference = _reference(experiment, board, sources, store, pool)
                 looked = _examination(sources)
+                score_files(board, sources, store, pool, data, way, prepared)
                 pool.close()  # builders must not share the cores with what is being timed
                 measure_and_score(
-                    board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
+                    board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure, way=way
                 )
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
@@ -357,6 +364,7 @@ def build(
             note=built.note,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             device=device,
+            source_sha256=(form.made or {}).get("sha256", ""),
         )
         draft.facts = to_json(record)
 
@@ -371,7 +379,8 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += filter(None, [sizes_used(model, data)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
-    return Results(
+    notes += board.notes
+    results = Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
@@ -379,9 +388,10 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         data=data.description,
         plan=experiment.plan,
         tally=board.tally,
-        notes=tuple(notes),
         export=sources.check,
+        budget=experiment.budget if data.real else "",
     )
+    return replace(results, notes=(*notes, *advice(results)))
 
 
 def _examination(sources: Sources) -> Any:

@@ -135,6 +135,7 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    source_sha256: str = ""  # of the rewritten file that it was built from
 
 
 @dataclass(frozen=True)

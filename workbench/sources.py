@@ -341,4 +341,5 @@ class Sources:
             self._pool.call("onnx", "fix_batch", source=str(origin.source.path), batch=batch, sizes=sizes, into=into)
             draft.facts = {}
 
-        return self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
+        fixed = self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
+        return replace(fixed, made=origin.made)
