@@ -24,7 +24,7 @@ HELP = {
     "signature": 'signature of a SavedModel, or "x:0 -> y:0" of a frozen graph; empty: serving_default',
     "input_shapes": 'sizes of inputs: "x:?x3x48x32..320..640" (? the batch, min..opt..max a range); empty: as declared',
     "input_values": 'values of inputs that are made up: "sr=16000; ids=0..999"; empty: small ones',
-    "data": '"auto", "digits", "random", or an .npz file with the inputs by name and labels as y',
+    "data": '"auto", "digits", "random", an .npz or .csv file with inputs by name and labels as y, or a folder of images',
     "backends": "which engines to build, comma-separated; backend or backend:mode",
     "precisions": f"number formats and ways to them, comma-separated: {', '.join(METHODS)}",
     "batches": "batch sizes, comma-separated",
@@ -49,6 +49,7 @@ HELP = {
     "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",
+    "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -146,8 +147,11 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     check(experiment)
     if experiment.model != DEMO:
         recognize(experiment.model)
-    if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).is_file():
-        raise InputError(f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random.")
+    if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).exists():
+        raise InputError(
+            f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random; or a .csv file, or a folder "
+            "of images."
+        )
     if html.is_dir() or html.suffix == ".ipynb":
         found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
         raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")

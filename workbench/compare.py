@@ -11,6 +11,7 @@ from workbench import stats
 from workbench.errors import InputError
 from workbench.guard import advice, guarded, same_files
 from workbench.guard import remarks as guard_remarks
+from workbench.methods import method_of
 from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
 from workbench.remarks import remark
 
@@ -269,7 +270,7 @@ def text_table(results: Results, baseline: str = "") -> str:
     frame = _readable(table(results, baseline))
     names = [name for name in frame.columns if name not in WIDE_ONLY]
     width = {name: max(map(len, [name, *frame[name]])) for name in names}
-    for optional in ("fixed/broken", "agrees", "p99 ms"):
+    for optional in ("fixed/broken", "agrees", "p99 ms", "samples/s"):
         if sum(width.values()) + 2 * len(width) - 2 > TERMINAL_WIDTH:
             width.pop(optional, None)
     width["variant"] = max(8, width["variant"] + min(0, TERMINAL_WIDTH - sum(width.values()) - 2 * len(width) + 2))
@@ -326,7 +327,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
     built = row["built"] or ABSENT
-    if not built.startswith((row["asked"], ABSENT)):
+    if not built.startswith((method_of(row["asked"]).realized, ABSENT)):
         built = f"{built} (asked {row['asked']})"
     note = row["note"]
     if row["status"] not in (Status.DONE, Status.BUILT):

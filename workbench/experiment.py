@@ -13,6 +13,7 @@ from workbench.budget import budget_of
 from workbench.errors import InputError
 from workbench.methods import METHODS, Method
 from workbench.metrics import check_name
+from workbench.pixels import scaling
 from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
@@ -70,6 +71,7 @@ class Experiment:
     budget: str = "0.5 points"
     metric: str = "auto"
     score_output: str = ""
+    pixels: str = "0..1"
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
@@ -90,6 +92,7 @@ class Experiment:
         parse_values(self.input_values)
         choose("precisions", self.precisions, METHODS)
         check_name(self.metric)
+        scaling(self.pixels)
         budget_of(self.budget)
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])

@@ -185,7 +185,7 @@ class Form:
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
                  "quantize", "keep", "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline", "budget", "metric", "score_output")  # fmt: skip
+                 "baseline", "budget", "metric", "score_output", "pixels")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -288,6 +288,10 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "score_output": field(
             widgets.Text, "Scored output", "Name of the output that is scored; empty: the one that the labels suit",
             experiment.score_output,
+        ),
+        "pixels": field(
+            widgets.Text, "Pixels", "Folder of images: what 0 to 255 become, such as 0..1, -1..1 or 0..255; or imagenet",
+            experiment.pixels,
         ),
         "quantize": field(
             widgets.Text, "Rewrite only", "Operation types or node names to rewrite, with commas; empty: all that can be",

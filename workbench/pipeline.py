@@ -144,7 +144,7 @@ def run(
     cancel, way = cancel or threading.Event(), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         try:
-            model, data, board = _begin(experiment, store, pool, on_event)
+            model, data, board = _begin(experiment, store, pool, on_event, way.free_labels)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         sources, looked = Sources(store, pool, model, data, board.whisper), None
@@ -174,7 +174,9 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
     return experiment if data is None else replace(experiment, data=str(kept_data(data, store)))
 
 
-def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) -> tuple[Model, Dataset, Board]:
+def _begin(
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, free_labels: bool
+) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
 
@@ -185,7 +187,10 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
     calibrating = any(method_of(name).calibrated for name in experiment.precisions)
     calibration_samples = experiment.calibration_samples if calibrating else 0
-    data = dataset(experiment.data, model, calibration_samples, experiment.seed, demo=is_demo)
+    data = dataset(
+        experiment.data, model, calibration_samples, experiment.seed, demo=is_demo, pixels=experiment.pixels,
+        free_labels=free_labels,
+    )  # fmt: skip
     fixed = model.fixed_batch
     if fixed is not None and fixed not in experiment.batches:
         raise InputError(
