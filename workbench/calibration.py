@@ -161,19 +161,19 @@ def _collect(calibrator: Any, samples: Samples) -> None:
     """Run all samples in chunks. Each is collected by itself: the library stacks what it gets in one go, and a last,
     shorter chunk would not fit.
     """
-    fixed = next(
-        (
-            i.shape[max(0, samples.axes.get(i.name, 0))]
-            for i in calibrator.infer_session.get_inputs()
-            if i.name in samples.inputs
-        ),
-        1,
-    )
+    fixed = fixed_rows(calibrator.infer_session, samples)
     size = fixed if isinstance(fixed, int) else _CHUNK
     with contextlib.redirect_stdout(io.StringIO()), during("run", "the calibration samples", ExportError):
         for start in range(0, samples.count, size):
             rows = size if isinstance(fixed, int) else min(size, samples.count - start)
             calibrator.collect_data(_Once([samples.feeds(start, rows)]))
+
+
+def fixed_rows(session: Any, samples: Samples) -> Any:
+    """The batch that a session of ONNX Runtime takes: a number where it is fixed, else the name of its axis."""
+    return next(
+        (i.shape[max(0, samples.axes.get(i.name, 0))] for i in session.get_inputs() if i.name in samples.inputs), 1
+    )
 
 
 class _Once:

@@ -85,7 +85,6 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
 
     Raises:
         InputError: no row of that name was measured; the message lists those that were.
-
     """
     name = _baseline_name(results, baseline)
     anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
@@ -173,7 +172,6 @@ def table(results: Results, baseline: str = "") -> pd.DataFrame:
 
     Raises:
         InputError: unknown baseline.
-
     """
     import pandas as pd
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.calibration import find_ranges, library_method
+from workbench.calibration import find_ranges, fixed_rows, library_method
 from workbench.errors import ExportError, InputError, brief, during
-from workbench.onnx_file import quantized_ops
+from workbench.onnx_file import graphs, quantized_ops
 from workbench.records import Calibration
 from workbench.repair import name_nodes, raise_opset
 from workbench.selection import Selection
@@ -74,17 +74,7 @@ def static(
     kinds = ops or _OPS[form]
     find_ranges(prepared, kinds, samples, method, ranges, symmetric=form == "int8-s8", progress=progress)
     progress("writing INT8")
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            _quantize(prepared, into, form, kinds, chosen, ranges, method)
-        except Exception:  # per channel over many kinds of operations fails inside the quantizer on some graphs
-            kinds = WEIGHTED
-            progress("writing INT8 for layers with weights only")
-            chosen = [
-                node.name for node in prepared_model.graph.node if node.name in chosen and node.op_type in WEIGHTED
-            ]
-            with during("quantize", "the model", ExportError):
-                _quantize(prepared, into, form, kinds, chosen, ranges, method)
+    kinds, chosen = _quantize_as_far_as_possible(prepared, into, form, kinds, chosen, ranges, method, samples, progress)
     check(into, "INT8")
     result = onnx.load(into)
     weighted, quantized = weighted_layers(result.graph)
@@ -131,8 +121,33 @@ def prepared_for_int8(
     raised, prepared = folder / "raised.onnx", folder / "prepared.onnx"
     onnx.save(raise_opset(model, _OPSET), raised)
     _prepare(raised, prepared)
-    selection.check(onnx.load(prepared).graph.node)
+    ready = onnx.load(prepared)
+    if _flatten_biases(ready.graph):
+        onnx.save(ready, prepared)
+    selection.check(ready.graph.node)
     return prepared, selection
+
+
+def _flatten_biases(graph: Any) -> bool:
+    """Constant biases of Gemm as vectors; whether there were others. A bias of [1, n], which fusing MatMul and Add may leave,
+    means the same, and the quantizer gives it scales that do not fit it.
+    """
+    from onnx import numpy_helper
+
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    wide = [
+        node
+        for node in graph.node
+        if node.op_type == "Gemm" and len(node.input) > 2 and len(getattr(held.get(node.input[2]), "dims", ())) == 2
+    ]
+    for number, node in enumerate(node for node in wide if held[node.input[2]].dims[0] == 1):
+        name = f"{node.input[2]}_flat{number}"
+        graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(held[node.input[2]])[0], name))
+        node.input[2] = name
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+    return bool(wide)
 
 
 def _prepare(source: Path, into: Path) -> None:
@@ -160,8 +175,57 @@ def _candidates(model: Any, kinds: tuple[str, ...]) -> list[Any]:
     ]
 
 
+def _quantize_as_far_as_possible(
+    prepared: Path,
+    into: Path,
+    form: str,
+    kinds: tuple[str, ...],
+    chosen: list[str],
+    ranges: Path,
+    method: Calibration,
+    samples: Samples,
+    progress: Callable[[str], None],
+) -> tuple[tuple[str, ...], list[str]]:
+    """Quantize all kinds of operations, or where the library fails, layers with weights alone: (kinds, nodes) that were.
+
+    Per channel it fails on some graphs while it widens scales of weights so that their biases fit 32 bits; without that widening
+    a bias may be cut, which the score of the result shows. On some it writes what does not run, so one sample is run.
+    """
+    import onnx
+
+    weighted = {node.name for node in onnx.load(prepared).graph.node if node.op_type in WEIGHTED}
+    alone = [name for name in chosen if name in weighted]
+    ways = ((kinds, chosen, True), (kinds, chosen, False), (WEIGHTED, alone, False))
+    with contextlib.redirect_stdout(io.StringIO()), during("quantize", "the model", ExportError):
+        for number, (of, nodes, fit_bias) in enumerate(ways):
+            try:
+                _quantize(prepared, into, form, of, nodes, ranges, method, fit_bias=fit_bias)
+                _run_once(into, samples)
+            except Exception:
+                if number == len(ways) - 1:
+                    raise
+                progress("writing INT8 another way, because the library failed")
+            else:
+                return of, nodes
+    raise AssertionError
+
+
+def _run_once(path: Path, samples: Samples) -> None:
+    session = _session(path)
+    rows = fixed_rows(session, samples)
+    session.run(None, samples.feeds(0, rows if isinstance(rows, int) else 1))
+
+
 def _quantize(
-    source: Path, into: Path, form: str, ops: Iterable[str], nodes: list[str], ranges: Path, method: Calibration
+    source: Path,
+    into: Path,
+    form: str,
+    ops: Iterable[str],
+    nodes: list[str],
+    ranges: Path,
+    method: Calibration,
+    *,
+    fit_bias: bool,
 ) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -186,7 +250,7 @@ def _quantize(
         weight_type=QuantType.QInt8,
         calibrate_method=library_method(method),
         calibration_cache_path=ranges,
-        extra_options=tensorrt if form == "int8-s8" else {},
+        extra_options=tensorrt if form == "int8-s8" else {"QDQDisableWeightAdjustForInt32Bias": not fit_bias},
     )
 
 
@@ -204,16 +268,21 @@ def check(path: Path, what: str) -> None:
         ExportError: what was said.
     """
     import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+        _session(path)
+    except Exception as cause:
+        raise ExportError(
+            f"The {what} form of the model is not valid: {brief(cause, 300)} Choose another precision."
+        ) from cause
+
+
+def _session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        onnx.checker.check_model(str(path))
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as cause:
-        raise ExportError(
-            f"The {what} form of the model is not valid: {brief(cause, 300)} Choose another precision."
-        ) from cause
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

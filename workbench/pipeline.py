@@ -221,7 +221,7 @@ def _effective(asked: EngineSpec, model: Model) -> EngineSpec:
     changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
     changes |= OF_GPUS if on_cpu else {}
     form = backends.get(asked.backend).source(asked, model)
-    if form == "onnx:fp32" or not form.startswith("onnx:"):
+    if form.startswith("onnx:fp32") or not form.startswith("onnx:"):
         changes |= {"quantize": (), "keep": ()}  # lists of nodes are for what is rewritten as ONNX
     return replace(asked, **changes)
 

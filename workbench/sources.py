@@ -193,10 +193,10 @@ class Sources:
         Raises:
             ExportError, InputError: it cannot be made; the text says why.
         """
-        if form.startswith("onnx:"):
-            found = self._onnx(form[5:], method, samples, selection)
-        elif form.endswith(CALIBRATED):
+        if form.endswith(CALIBRATED):
             found = self._calibrated(form.removesuffix(CALIBRATED), samples)
+        elif form.startswith("onnx:"):
+            found = self._onnx(form[5:], method, samples, selection)
         else:
             found = self._tensorflow(form)
         if batch is not None and form.startswith("onnx:"):
@@ -260,7 +260,7 @@ class Sources:
 
     def _calibrated(self, form: str, count: int) -> Form:
         """A form with calibration samples beside it, for a backend that quantizes by itself."""
-        found = self._tensorflow(form)
+        found = self.get(form)
         samples = self._calibration(count)
         source = replace(found.source, samples=self.samples_file(samples))
         return Form(key_of(form=found.key, samples=samples.digest), source, found.reused)
@@ -342,4 +342,4 @@ class Sources:
             draft.facts = {}
 
         fixed = self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
-        return replace(fixed, made=origin.made)
+        return replace(fixed, made=origin.made, source=replace(fixed.source, samples=origin.source.samples))

@@ -47,6 +47,8 @@ REFUSED = {
         "its CPU kernels compute FP8 models in FP32 between conversions, and its default optimization gets them wrong",
         "use TensorRT on an NVIDIA GPU of the Ada generation or later",
     ),
+    "int8-nncf": ("NNCF quantizes for OpenVINO", "use openvino"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO", "use openvino"),
     "fp16-weights": ("it turns 16-bit weights into FP32 when it opens the file", "use litert for the smaller file"),
 }
 

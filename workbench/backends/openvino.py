@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
-from workbench.methods import WEIGHTS
+from workbench.methods import CONTROL, NNCF, WEIGHTS
+from workbench.nncf_int8 import quantized
 from workbench.onnx_file import graphs
 from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.samples import load_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +47,7 @@ class OpenVino:
     name = "openvino"
     title = "OpenVINO"
     modes = {"": "CPU plugin, one stream"}
-    distributions = ("openvino",)
+    distributions = ("openvino", "nncf")
     imports = ("openvino", "numpy")
     devices: Mapping[str, str] = {}
     settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
@@ -64,6 +66,8 @@ class OpenVino:
     def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
         if spec.asked in REFUSED:
             return no(*REFUSED[spec.asked])
+        if spec.method in (NNCF, CONTROL) and find_spec("nncf") is None:
+            return no("the package 'nncf' is not installed", 'pip install "inference-workbench[nncf]"')
         needed = NEEDS.get(spec.precision, ())
         if needed and not set(needed) & set(this_machine().instructions):
             wanted = " or ".join(needed)
@@ -78,6 +82,8 @@ class OpenVino:
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         if spec.method == WEIGHTS:
             return f"onnx:{spec.asked}"
+        if spec.method in (NNCF, CONTROL):
+            return "onnx:fp32+calibration"
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -101,14 +107,21 @@ class OpenVino:
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import openvino
 
+        core, note = openvino.Core(), ""
+        model: Any = str(source.path)
+        if source.samples is not None:
+            model, note = quantized(core.read_model(model), load_samples(source.samples), spec.method, progress)
         progress("compile")
-        compiled = openvino.Core().compile_model(str(source.path), "CPU", _config(spec))
+        compiled = core.compile_model(model, "CPU", _config(spec))
         progress("export blob")
         with (into / FILE).open("wb") as file:
             file.write(compiled.export_model().getvalue())
         progress("read back precision")
         return Built(
-            library="OpenVINO", library_version=version_of("openvino"), realized=_realized(compiled.get_runtime_model())
+            library="OpenVINO",
+            library_version=version_of("openvino"),
+            realized=_realized(compiled.get_runtime_model()),
+            note=note,
         )
 
     def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:

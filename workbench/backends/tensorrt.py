@@ -27,6 +27,8 @@ NO_GPU = "built for NVIDIA GPUs; this machine has none"
 VERSION_COMPATIBLE = "version-compatible"
 REFUSED = {
     "int8-dynamic": ("TensorRT's parser takes neither DynamicQuantizeLinear nor integer operations", "use int8"),
+    "int8-nncf": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
     "fp16-weights": ("networks are strongly typed: 16-bit weights are computed with in 16 bits", "use fp16"),
 }
 WITHOUT_FP8 = ("SM75", "SM80", "SM86", "SM87")
