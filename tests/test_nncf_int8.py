@@ -25,10 +25,11 @@ def network(tmp_path):
 
 
 @pytest.mark.parametrize("way", [NNCF, CONTROL])
-def test_layers_are_quantized_and_control_is_told(network, way):
+def test_layers_are_quantized_unless_control_finds_that_they_change_too_many_answers(network, way):
+    """Of noise, the largest of eight channels changes somewhere in nearly every image: control turns the layer back."""
     found, note = quantized(network, Samples("s", {"x": IMAGES}), way, lambda _: None)
     kinds = {op.get_type_name() for op in found.get_ops()}
-    assert "FakeQuantize" in kinds
+    assert ("FakeQuantize" in kinds) == (way == NNCF)
     assert note == ("controlled on 12 calibration samples: at most 1% of answers may change" if way == CONTROL else "")
 
 
