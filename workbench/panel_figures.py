@@ -26,13 +26,8 @@ class Mark(NamedTuple):
     text: str
 
 
-def canvas(name: str, results: Results) -> Any:
-    """One of the figures of ``workbench.figures`` as a widget; ``None`` where there is nothing to draw."""
-    from workbench import plots
-
-    figure = plots.figures(results).get(name) if results.measured else None
-    if figure is None:
-        return None
+def canvas(name: str, figure: Figure, results: Results) -> Any:
+    """The figure ``name`` of ``workbench.figures`` as a widget."""
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     for ax, marks in zip(figure.axes, _marks(name, results), strict=False):
@@ -75,6 +70,8 @@ def _marks(name: str, results: Results) -> list[list[Mark]]:
                 for each in points
             ]
         ]
+    if name != "latency":
+        return []
     batches = sorted({row.batch for row in results.measured})
     if len(batches) > plots.PANELS:
         batches = [*batches[: plots.PANELS - 1], batches[-1]]

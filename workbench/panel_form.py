@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 
-from workbench import backends, panel_view
+from workbench import backends, panel_load, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
+from workbench.methods import METHODS
+from workbench.metrics import AUTO, METRICS
 from workbench.panel_fields import YES_NO, Fold, Workspace, batch_chips, field
 from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, Source
 from workbench.protocols import Availability, Backend
-from workbench.records import Calibration, Model, Precision, Region
+from workbench.records import Calibration, Model, Region
 
 FROZEN = ".pb"
 SIGNATURE_TIP = "Which signature of the SavedModel to use"
@@ -32,8 +34,10 @@ SETTINGS = {
 }
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "cuda_graph")
+BY_PROTOCOL = ("region", "measure_s", "within", "budget_s", "cuda_graph")
 BASIC = ("batches", "measure_s", "rounds", "baseline")
+USUAL = ("fp32", "fp16", "bf16", "int8")
+"""Precisions that are seen at once; other ways to them are folded away."""
 OF_INPUTS = ("signature", "input_shapes", "input_values")
 """Shown with the model. Every other setting that is not basic is folded away under *More settings*."""
 
@@ -97,8 +101,7 @@ class Form:
             description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
         ).add_class("wb-load")
         self.precisions = {
-            str(each): _checkbox(str(each), panel_view.PRECISION_TIPS[each], each in experiment.precisions)
-            for each in Precision
+            name: _checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()
         }
         self.backends = {
             each.address: _checkbox(
@@ -165,19 +168,21 @@ class Form:
                 why_not = "no effect: none of the chosen backends runs on a GPU"
             self._enable(name, why_not)
         for name in BY_PROTOCOL:
-            if experiment.protocol:
+            if experiment.plan.protocol:
                 self._enable(name, f"{experiment.protocol} decides this")
             elif name not in SETTINGS:
                 self._enable(name, "")
+        for name, why_not in panel_load.without_effect(experiment).items():
+            self._enable(name, why_not)
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
         signature.layout.display = None if frozen or choice else "none"
         if "signature" in self._hints:
             self._hints["signature"].layout.display = signature.layout.display
-        int8 = Precision.INT8 in experiment.precisions
+        calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
-            self._enable(name, "" if int8 else "only INT8 is calibrated")
+            self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
         labels = dict.fromkeys(variant_name(spec) for spec in experiment.variants())
         options = (("automatic", ""), *((label, label) for label in labels))
         control = self.control["baseline"]
@@ -226,17 +231,14 @@ class Form:
             for each in self._choices
         ]
         rest = [name for name in self.control if name not in (*BASIC, *OF_INPUTS)]
-        precisions = [
-            widgets.VBox([box, widgets.HTML(panel_view.hint(panel_view.PRECISION_TIPS[Precision(name)]))]).add_class(
-                "wb-offer"
-            )
-            for name, box in self.precisions.items()
-        ]
+        usual = [self._precision(name) for name in self.precisions if METHODS[name].name in USUAL]
+        others = [self._precision(name) for name in self.precisions if METHODS[name].name not in USUAL]
         configure = [
             widgets.HTML("<h4>Backends</h4>"),
             widgets.Box(offered).add_class("wb-offers"),
             widgets.HTML("<h4>Precisions</h4>"),
-            widgets.Box(precisions).add_class("wb-grid"),
+            widgets.Box(usual).add_class("wb-grid"),
+            Fold("More precisions", [widgets.Box(others).add_class("wb-offers")]),
             widgets.HTML("<h4>Batches and time</h4>"),
             widgets.Box([self._with_hint(name) for name in BASIC]).add_class("wb-grid"),
             Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest]).add_class("wb-grid")]),
@@ -245,6 +247,11 @@ class Form:
             widgets.VBox(model),
             widgets.VBox([widgets.Box(self.data.controls).add_class("wb-line"), self.data.hint]),
             widgets.VBox(configure),
+        )
+
+    def _precision(self, name: str) -> Any:
+        return widgets.VBox([self.precisions[name], widgets.HTML(panel_view.hint(METHODS[name].help))]).add_class(
+            "wb-offer"
         )
 
     def _with_hint(self, name: str) -> Any:
@@ -314,9 +321,19 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             "device: a GPU's own clock",
             experiment.region, options=[str(each) for each in Region],
         ),
-        "measure_s": field(number, "Seconds per row", "Timed seconds per variant and batch", experiment.measure_s),
+        "measure_s": field(
+            number, "Seconds per row", "Timed seconds per variant and batch in the first launch", experiment.measure_s
+        ),
         "rounds": field(
             integer, "Rounds", "Variants take turns this many times; six or more give an interval", experiment.rounds
+        ),
+        "within": field(
+            number, "Known within", "Measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
+            experiment.within,
+        ),
+        "budget_s": field(
+            number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
+            experiment.budget_s,
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",
@@ -325,6 +342,30 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "calibration_samples": field(
             integer, "Calibration samples", "Samples used for calibration; never those used for accuracy",
             experiment.calibration_samples,
+        ),
+        "budget": field(
+            widgets.Text, "Budget", "What a rewritten variant may lose: 0.5 points, 1 % (of the metric), 2 % flips, a number, none",
+            experiment.budget,
+        ),
+        "metric": field(
+            widgets.Combobox, "Metric", "How right answers are; auto: top-1 of classes", experiment.metric,
+            options=(AUTO, *METRICS),
+        ),
+        "score_output": field(
+            widgets.Text, "Scored output", "Name of the output that is scored; empty: the one that the labels suit",
+            experiment.score_output,
+        ),
+        "pixels": field(
+            widgets.Text, "Pixels", "Folder of images: what 0 to 255 become, such as 0..1, -1..1 or 0..255; or imagenet",
+            experiment.pixels,
+        ),
+        "quantize": field(
+            widgets.Text, "Rewrite only", "Operation types or node names to rewrite, with commas; empty: all that can be",
+            ",".join(experiment.quantize),
+        ),
+        "keep": field(
+            widgets.Text, "Keep in FP32", "Operation types or node names to leave in FP32, with commas",
+            ",".join(experiment.keep),
         ),
         "optimization_level": field(
             integer, "Optimization level", "-1 is each library's default", experiment.optimization_level
@@ -349,12 +390,30 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             ",".join(experiment.build_options),
         ),
         "protocol": field(
-            dropdown, "Protocol", "Time as trtexec does: its region, duration, copies, waiting and percentiles",
+            dropdown, "Protocol",
+            "trtexec: its region, duration, copies, waiting and percentiles; mlperf: LoadGen drives every engine too, unofficially",
             experiment.protocol, options=[("own settings", ""), *((each, each) for each in PROTOCOLS if each)],
         ),
         "baseline": field(
             dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
+        ),
+        **panel_load.controls(experiment),
+        "cores": field(
+            widgets.Text, "Cores", "Hold every engine to these cores, such as 0,2 or 0-3; empty: any",
+            experiment.cores, continuous_update=False, placeholder="any; such as 0,2 or 0-3",
+        ),
+        "clocks": field(
+            dropdown, "Clocks", "Time each engine over every region, in turn: what conversions and calls cost",
+            experiment.clocks, options=YES_NO,
+        ),
+        "roofline": field(
+            dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
+            experiment.roofline, options=YES_NO,
+        ),
+        "layers": field(
+            dropdown, "Time per layer", "Time every layer of every engine that can tell, in a pass of its own: about 4 s a row",
+            experiment.layers, options=YES_NO,
         ),
     }  # fmt: skip
 

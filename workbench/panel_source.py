@@ -18,7 +18,7 @@ MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 
 MOST_ENTRIES, MOST_OFFERED = 5000, 40
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
-DATA_FILES = (".npz",)
+DATA_FILES = (".npz", ".csv")
 
 
 class Source:

@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.compare import digits
 from workbench.flips import Flip, Flips, picture
+from workbench.guard import Guard, judgement
 from workbench.panel_view import KINDS, SYMBOLS, note, rate, seconds
 from workbench.records import Result, Row, Verdict
 
@@ -42,13 +43,23 @@ def table(lines: Iterable[str]) -> str:
     return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def row(result: Result, judged: Row | None = None, remark: str = "", *, out: str = "", winner: bool = False) -> str:
-    """One line of the table; ``judged`` is its comparison with the baseline, ``out`` the limit that it does not keep."""
+def row(
+    result: Result,
+    judged: Row | None = None,
+    remark: str = "",
+    *,
+    out: str = "",
+    winner: bool = False,
+    budget: str = "",
+) -> str:
+    """One line of the table; ``judged`` is its comparison with the baseline, ``out`` the limit that it does not keep, ``budget`` that
+    of the results.
+    """
     timing, engine = result.timing, result.engine
     p95 = timing.percentile_s(95) if timing and timing.streams == 1 else None
     star = ' <span class="wb-winner">★ winner</span>' if winner else ""
     built = engine.realized.label if engine else ""
-    differs = ' class="wb-differs"' if built and not built.startswith(result.spec.precision) else ""
+    differs = ' class="wb-differs"' if built and not built.startswith(result.spec.asked) else ""
     cells = {
         "Variant": f"<b>{escape(result.spec.label)}</b>{star}",
         "Batch": str(result.batch),
@@ -58,8 +69,8 @@ def row(result: Result, judged: Row | None = None, remark: str = "", *, out: str
         "Samples/s": f'<span title="{rate(timing.queries_per_s)} calls/s">{rate(timing.samples_per_s)}</span>'
         if timing
         else "",
-        "Asked → built": f"{escape(result.spec.precision)} → <span{differs}>{escape(built)}</span>" if built else "",
-        "Accuracy": accuracy(result),
+        "Asked → built": f"{escape(result.spec.asked)} → <span{differs}>{escape(built)}</span>" if built else "",
+        "Accuracy": accuracy(result) + guarded(result, budget),
     }
     filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
     # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
@@ -79,8 +90,13 @@ def _speedup(result: Result, judged: Row | None) -> str:
     sign = f'<i aria-hidden="true">{VERDICTS[judged.verdict]}</i> {escape(judged.verdict)}'
     if judged.speedup is None or judged.low is None or judged.high is None:
         return f'<span class="wb-verdict" title="{escape(judged.why)}">{sign}</span>'
+    across = (
+        f'<div class="wb-interval">across devices: {escape(judged.result.device)} here, {escape(judged.across)} for the baseline</div>'
+        if judged.across
+        else ""
+    )
     interval = f'<span class="wb-interval">[{judged.low:.2f}, {judged.high:.2f}]</span>'
-    return f'<span class="wb-verdict"><b>×{judged.speedup:.2f}</b> {sign} {interval}</span>'
+    return f'<span class="wb-verdict"><b>×{judged.speedup:.2f}</b> {sign} {interval}</span>{across}'
 
 
 def status(result: Result) -> str:
@@ -97,7 +113,19 @@ def accuracy(result: Result) -> str:
         return ""
     if found.value is None:
         return f'<span title="share of {found.samples} samples with the source model\'s answer">{found.agreement:.1%} agree</span>'
+    if found.low is None or found.high is None or found.metric != "top-1":
+        value = f"{found.value:.1%}" if found.share else f"{found.value:.4g} {found.unit}".rstrip()
+        return f'<span title="{escape(found.metric)} of {found.samples} samples">{escape(found.metric)} {value}</span>'
     return f'<span title="95 % interval {found.low:.1%} to {found.high:.1%}, {found.samples} samples">{found.value:.1%}</span>'
+
+
+def guarded(result: Result, budget: str) -> str:
+    """What the guard says, where that is more than that all is well."""
+    found = judgement(result, budget)
+    if found is None or found.verdict == Guard.WITHIN:
+        return ""
+    text = "over budget" if found.verdict == Guard.OVER else "budget: cannot tell"
+    return f' <span class="wb-guard wb-guard-{found.verdict.name.lower()}" title="{escape(str(found))}">{text}</span>'
 
 
 def run_row(result: Result, phase: str, elapsed: str) -> str:

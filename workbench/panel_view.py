@@ -11,7 +11,7 @@ from workbench.estimate import Estimate
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
-from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Status
+from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -109,7 +109,7 @@ def plan(rows: Sequence[Result], experiment: Experiment, measured: int, before: 
     variants = len({row.spec.label for row in possible})
     text = f"<b>{counted(variants, 'variant')}</b> to build"
     if measured:
-        text += f", {counted(measured, 'row')} to measure: {duration(measured * experiment.measure_s)} of timed calls"
+        text += f", {counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
     return f'<div class="wb-plan">{text}.{_expected(before)}{not_possible(rows)}</div>'
 
 
@@ -122,6 +122,17 @@ def _expected(before: Estimate | None) -> str:
     kinds = f"{before.known} of these kinds" if rest else "these kinds"
     text = f" Builds of {kinds} took {duration(before.build_s)} in this store before"
     return text + (f"; of {rest} nothing is known." if rest else ".")
+
+
+def _timed(measured: int, experiment: Experiment) -> str:
+    """How long the timed calls of so many rows take: the first launch, and all that may follow."""
+    plan = experiment.plan
+    first = measured * plan.rounds * plan.block_s
+    if plan.launches == 1:
+        return duration(first)
+    return (
+        f"{duration(first)} to {duration(first + measured * (plan.launches - 1) * plan.relaunch_rounds * plan.block_s)}"
+    )
 
 
 def plan_without_model(experiment: Experiment) -> str:
@@ -175,6 +186,7 @@ def work(results: Results) -> str:
         ("Samples", results.data),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
+        ("Measured until", _until(results.plan)),
         ("This run", str(results.tally)),
     ]
     lines = "".join(
@@ -182,6 +194,15 @@ def work(results: Results) -> str:
     )
     notes = "".join(f"<li>{escape(text)}</li>" for text in results.notes)
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _until(plan: TimingPlan) -> str:
+    if plan.launches == 1:
+        return "the time of a single launch was over"
+    return (
+        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.budget_s)} per row are "
+        f"spent in up to {plan.launches} launches"
+    )
 
 
 def commands(experiment: Experiment) -> str:
@@ -222,11 +243,3 @@ def seconds(s: float) -> str:
 
 def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
-
-
-PRECISION_TIPS = {
-    Precision.FP32: "32-bit floats: the format in which most models are trained",
-    Precision.FP16: "16-bit floats: half the size; fast where the hardware computes in it",
-    Precision.BF16: "16-bit floats with the range of FP32 and fewer digits",
-    Precision.INT8: "8-bit integers: a quarter of the size; ranges are calibrated on samples",
-}

@@ -7,13 +7,18 @@ place to import all of them from, whatever file they are written in.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
+from workbench.durations import Durations
+from workbench.layer_records import LayerProfile, LayerTime
+from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
-from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
+from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 
 __all__ = [
     "CPU",
@@ -22,12 +27,17 @@ __all__ = [
     "FORMAT",
     "TEXT",
     "Accuracy",
+    "Answer",
     "Attempt",
     "AxisRange",
     "Block",
     "Calibration",
+    "Clock",
+    "ClosedLoop",
     "Comparison",
     "DeviceFacts",
+    "Ended",
+    "Energy",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -35,8 +45,20 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "InEffect",
+    "Launch",
+    "LayerProfile",
+    "LayerTime",
+    "Load",
+    "LoadBlock",
+    "LoadGenRun",
+    "LoadPlan",
     "Machine",
     "Model",
+    "OpenLoop",
+    "OpenStretch",
+    "Peak",
+    "Peaks",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -45,6 +67,7 @@ __all__ = [
     "Results",
     "Row",
     "Status",
+    "Surroundings",
     "Tally",
     "TensorSpec",
     "Timing",
@@ -71,12 +94,20 @@ class EngineSpec:
     threads: int = 1
     optimization_level: int | None = None  # None: the library's default
     workspace_bytes: int | None = None  # None: the library's default
-    calibration: Calibration | None = None  # INT8 only
-    calibration_samples: int = 0  # INT8 only
+    calibration: Calibration | None = None  # of methods with calibrated ranges
+    calibration_samples: int = 0  # of those methods
     tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
     cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
-    streams: int = 1  # NVIDIA GPUs: calls in flight at once, each on a stream of its own
+    streams: int = 1  # calls in flight at once that it is opened for; on an NVIDIA GPU each has a stream of its own
     build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
+    method: str = ""  # the way to the precision, where it is not the ordinary one: a suffix in workbench.methods
+    quantize: tuple[str, ...] = ()  # operation types or node names to rewrite; empty: all that the method takes
+    keep: tuple[str, ...] = ()  # operation types or node names to leave in FP32
+
+    @property
+    def asked(self) -> str:
+        """Precision and method by the name that a user writes: ``int8``, ``int8-dynamic``, ``int4-weights``."""
+        return f"{self.precision}-{self.method}" if self.method else str(self.precision)
 
     @property
     def backend_and_mode(self) -> str:
@@ -86,7 +117,7 @@ class EngineSpec:
     def label(self) -> str:
         """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``."""
         fixed = f" b{self.batch}" if self.batch is not None else ""
-        return f"{self.backend_and_mode} {self.precision}{fixed}"
+        return f"{self.backend_and_mode} {self.asked}{fixed}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +125,8 @@ class RealizedPrecision:
     """What was really built, read back from the engine.
 
     ``layers`` counts the layers that carry weights (convolutions and matrix products) by the format they
-    compute in. ``basis`` says where that was read.
+    compute in; ``int8-weights`` and the like are those that store their weights in it and compute in floats. ``basis`` says
+    where that was read.
     """
 
     layers: dict[str, int]
@@ -127,6 +159,10 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
+    inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
+    model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
+    source_sha256: str = ""  # of the rewritten file that it was built from
 
 
 @dataclass(frozen=True)
@@ -136,8 +172,8 @@ class Accuracy:
     engine_key: str
     samples: int
     labelled: bool
-    value: float | None  # top-1 accuracy; None without labels
-    low: float | None  # 95 % Wilson interval
+    value: float | None  # the metric; None without labels
+    low: float | None  # 95 % interval: Wilson's of shares of samples, else by bootstrap
     high: float | None
     agreement: float  # share of samples with the same predicted class as the source model
     agreement_low: float
@@ -150,6 +186,14 @@ class Accuracy:
     output: str = ""  # which output was scored
     apart: dict[str, float] = field(default_factory=dict)  # by output: largest difference / the source's largest value
     chance: float | None = None  # share of the most frequent label: what always answering that would get right
+    higher_is_better: bool = True
+    share: bool = True  # the metric goes from 0 to 1 and is shown in percent
+    unit: str = ""  # of a metric that is no share
+    source_value: float | None = None  # the source model's metric on the same samples
+    loss: float | None = None  # how much worse than the source's, in the metric's unit; below 0 where it is better
+    loss_low: float | None = None  # 95 % interval of the loss, from pairs; None of too few samples
+    loss_high: float | None = None
+    basis: str = ""  # what gave the outputs, where it was not the engine itself
 
 
 @dataclass(frozen=True)
@@ -174,6 +218,10 @@ class Result:
     accuracy: Accuracy | None = None
     failure: Failure | None = None
     reused: bool = False  # the timing was measured by an earlier run
+    also: tuple[
+        Timing, ...
+    ] = ()  # of the baseline: its timings in the further cohorts that did not fit beside the first
+    load: Load | None = None  # several callers at once, arrivals at a rate, LoadGen
 
     @property
     def row(self) -> str:
@@ -215,6 +263,7 @@ class Row:
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
     across: str = ""  # the other device, where the baseline runs on another one
+    note: str = ""  # what a reader should know of a verdict that was given
 
 
 @dataclass(frozen=True)
@@ -273,7 +322,11 @@ R = TypeVar("R")
 def _converter() -> Any:
     from cattrs.preconf.json import make_converter
 
-    return make_converter()
+    converter = make_converter()
+    # the only long sequences in a record are durations of calls
+    converter.register_structure_hook_func(lambda kind: kind == Sequence[int], lambda found, _: Durations(found))
+    converter.register_unstructure_hook_func(lambda kind: kind == Sequence[int], list)
+    return converter
 
 
 def to_json(record: object) -> Any:
@@ -301,6 +354,9 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
+    layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
+    budget: str = ""  # what a rewritten variant may lose; "": nothing is judged, as on made-up samples
 
     @property
     def measured(self) -> tuple[Result, ...]:

@@ -12,6 +12,8 @@ class Precision(StrEnum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT4 = "int4"  # weights only
+    FP8 = "fp8"  # E4M3
 
 
 class Region(StrEnum):
@@ -66,3 +68,12 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     CANNOT_TELL = "cannot tell"
     BASELINE = "baseline"
+
+
+class Ended(StrEnum):
+    """What ended the measuring of a variant."""
+
+    KNOWN = "verdict known"  # the interval of its ratio to the baseline left out 1
+    NARROW = "interval narrow"  # it held 1, and was as narrow as was asked for
+    BUDGET = "budget spent"
+    FIXED = "fixed time"  # a protocol's, a single launch's, or that of a variant with nothing to be compared with

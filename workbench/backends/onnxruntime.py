@@ -15,22 +15,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench import cuda
+from workbench.methods import DYNAMIC, WEIGHTS
 from workbench.onnx_file import graphs
+from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
     CUDA,
     CUDA_LIBRARY,
     FILE,
     LEVELS,
+    REPAIR,
     UNOPTIMIZED,
     CudaEngine,
+    found_in,
     holds_copies,
     level_of,
     on_cuda,
     options_of,
+    overwritten,
     placement,
 )
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.protocols import (
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Session,
+    Source,
+    no,
+    on_cpu,
+)
+from workbench.records import TEXT, EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +59,17 @@ INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteg
 FLOAT_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul", "GRU", "LSTM", "RNN"}
 
 
+REFUSED = {
+    "fp8": (
+        "its CPU kernels compute FP8 models in FP32 between conversions, and its default optimization gets them wrong",
+        "use TensorRT on an NVIDIA GPU of the Ada generation or later",
+    ),
+    "int8-nncf": ("NNCF quantizes for OpenVINO", "use openvino"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO", "use openvino"),
+    "fp16-weights": ("it turns 16-bit weights into FP32 when it opens the file", "use litert for the smaller file"),
+}
+
+
 class OnnxRuntime:
     name = "onnxruntime"
     title = "ONNX Runtime"
@@ -48,6 +77,7 @@ class OnnxRuntime:
     devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",
@@ -71,8 +101,10 @@ class OnnxRuntime:
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
                 "the installed ONNX Runtime has no CUDA provider",
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+                REPAIR,
             )
+        if able and overwritten():
+            return no("the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files", REPAIR)
         return able
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
@@ -80,6 +112,8 @@ class OnnxRuntime:
             return no(f"ONNX Runtime's optimization levels are 0 to {len(LEVELS) - 1}", "choose a level of at most 3")
         if spec.mode == CUDA:
             return _cuda_supports(spec, model)
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
         if spec.precision == Precision.FP16:
             return no(
                 "its CPU kernels compute FP16 models in FP32 between casts, which is slower", "use INT8, or OpenVINO"
@@ -94,6 +128,8 @@ class OnnxRuntime:
         return cuda.measures(spec, region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        if spec.method in (DYNAMIC, WEIGHTS):
+            return f"onnx:{spec.asked}"
         return {Precision.INT8: "onnx:int8-u8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -137,6 +173,14 @@ class OnnxRuntime:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
 
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode == CUDA:
+            return no("its profiler times the launching of a kernel on a GPU, not the kernel", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledOrt(engine / FILE, record.spec)
+
 
 class OnnxRuntimeSession:
     def __init__(self, session: Any) -> None:
@@ -161,14 +205,35 @@ class OnnxRuntimeSession:
         session = self._session
         return lambda: session.run_with_iobinding(binding)
 
+    def callers(self, count: int) -> Callers:
+        """All in the one session, whose Run may be called by several threads at once (ONNX Runtime's C API says so); what is
+        staged has a binding of its own. Threads beyond a call's own are those of the session's pool, which all share.
+        """
+        return Callers((Caller(self.run, self.stage),) * count, "one session")
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import onnxruntime as ort
+
+        session, outputs = self._session, self._outputs
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return (
+            lambda: session.run_with_ort_values(outputs, values),
+            "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return found_in(self._session)
+
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if any(tensor.dtype == TEXT for tensor in (*model.inputs, *model.outputs)):
         return no("text cannot lie in a GPU's memory", "use the plain mode, which runs on the CPU")
+    if spec.asked not in ("fp32", "fp16", "bf16") and spec.precision != Precision.INT8:
+        return no("only FP32 and FP16 were tried with its CUDA kernels", "use fp16")
     if spec.precision == Precision.INT8:
         return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
     if spec.precision == Precision.BF16:
-        return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
+        return no("its CUDA provider has no BF16 kernels for convolution", "use fp16")
     return YES
 
 
@@ -203,6 +268,8 @@ def _realized(path: Path) -> RealizedPrecision:
     for node in (node for part in parts for node in part.node):
         if node.op_type in INT8_OPS:
             counts["int8"] += 1
+        elif node.op_type == "MatMulNBits":
+            counts[f"int{next(a.i for a in node.attribute if a.name == 'bits')}-weights"] += 1
         elif node.op_type in FLOAT_OPS:
             counts[types.get(node.input[1], "fp32")] += 1
     return RealizedPrecision(dict(counts), "node types of the optimized ONNX graph")

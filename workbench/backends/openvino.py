@@ -11,17 +11,44 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
+from workbench.methods import CONTROL, NNCF, WEIGHTS
+from workbench.nncf_int8 import quantized
 from workbench.onnx_file import graphs
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.openvino_profile import ProfiledOpenVino
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
+from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
+from workbench.samples import load_samples
 
 if TYPE_CHECKING:
     import numpy as np
 
 FILE = "engine.blob"
 # On CPUs with BF16, OpenVINO computes in BF16 unless it is told otherwise, so the format is always asked for.
-HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.INT8: "f32"}
+HINTS = {Precision.FP16: "f16", Precision.BF16: "bf16"}  # "f32" for all others
 FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+STORED = {"u8": "int8-weights", "i8": "int8-weights", "u4": "int4-weights", "i4": "int4-weights"}
+"""What a layer that takes floats is reported as by the type of its weights, although it computes in floats."""
+REFUSED = {
+    "int8-dynamic": ("it turns ONNX' dynamic INT8 back into floats", "use int8, or onnxruntime"),
+    "fp8": ("its CPU plugin computes FP8 in FP32 between conversions", "use int8 or bf16"),
+    "fp16-weights": (
+        "it computes in what its precision hint says, whatever the weights are stored in",
+        "use fp16 or bf16",
+    ),
+}
 WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm", "RNNSeq", "RNNCell"}
 NEEDS = {
     Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
@@ -34,8 +61,9 @@ class OpenVino:
     name = "openvino"
     title = "OpenVINO"
     modes = {"": "CPU plugin, one stream"}
-    distributions = ("openvino",)
+    distributions = ("openvino", "nncf")
     imports = ("openvino", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
     without = {
@@ -51,6 +79,10 @@ class OpenVino:
         return YES
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
+        if spec.method in (NNCF, CONTROL) and find_spec("nncf") is None:
+            return no("the package 'nncf' is not installed", 'pip install "inference-workbench[nncf]"')
         needed = NEEDS.get(spec.precision, ())
         if needed and not set(needed) & set(this_machine().instructions):
             wanted = " or ".join(needed)
@@ -63,6 +95,10 @@ class OpenVino:
         return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        if spec.method == WEIGHTS:
+            return f"onnx:{spec.asked}"
+        if spec.method in (NNCF, CONTROL):
+            return "onnx:fp32+calibration"
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -86,34 +122,58 @@ class OpenVino:
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import openvino
 
+        core, note = openvino.Core(), ""
+        model: Any = str(source.path)
+        if source.samples is not None:
+            model, note = quantized(core.read_model(model), load_samples(source.samples), spec.method, progress)
         progress("compile")
-        compiled = openvino.Core().compile_model(str(source.path), "CPU", _config(spec))
+        compiled = core.compile_model(model, "CPU", _config(spec))
         progress("export blob")
         with (into / FILE).open("wb") as file:
             file.write(compiled.export_model().getvalue())
         progress("read back precision")
         return Built(
-            library="OpenVINO", library_version=version_of("openvino"), realized=_realized(compiled.get_runtime_model())
+            library="OpenVINO",
+            library_version=version_of("openvino"),
+            realized=_realized(compiled.get_runtime_model()),
+            note=note,
         )
 
     def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:
         import openvino
 
-        compiled = openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", _config(record.spec))
-        return OpenVinoSession(compiled)
+        core, spec = openvino.Core(), record.spec
+
+        def compiled(streams: int) -> Any:
+            return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
+
+        return OpenVinoSession(compiled(1), compiled)
+
+    def profiles(self, spec: EngineSpec) -> Availability:  # noqa: ARG002 - the contract
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        import openvino
+
+        config = _config(record.spec) | {"PERF_COUNT": True}
+        return ProfiledOpenVino(openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config))
 
 
 class OpenVinoSession:
-    def __init__(self, compiled: Any) -> None:
+    """One infer request. ``again`` compiles the engine for a number of streams."""
+
+    def __init__(self, compiled: Any, again: Callable[[int], Any]) -> None:
+        self._compiled, self._again = compiled, again
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
-        self._staged: dict[str, np.ndarray] = {}
+        # OpenVINO 2026.4 crashes where one request is used after another that shared its caller's memory was freed
+        self._kept: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._request
+        del self._request, self._kept, self._compiled
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
@@ -121,24 +181,59 @@ class OpenVinoSession:
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         import openvino
 
-        self._staged = dict(feeds)  # the request borrows their memory and does not keep them alive
-        for name, array in self._staged.items():
-            self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        request = self._request
+        # a request of its own: run() would copy its inputs into this memory, whatever their shape
+        request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))  # it borrows their memory and does not keep them alive
+        for name, array in own.items():
+            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        # not start_async and wait, which hand the call to another thread and back: about 10 µs
+        return lambda: request.infer(share_outputs=True)
 
-        def call() -> None:
-            request.start_async()
-            request.wait()
+    def callers(self, count: int) -> Callers:
+        """An infer request for each, as an AsyncInferQueue has them. The engine is compiled again with as many streams, each
+        with the threads of one call, because requests beyond the streams wait; OpenVINO makes no more than it has cores for.
+        """
+        shared = self._compiled if count == 1 else self._again(count)
+        each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        streams = shared.get_property("NUM_STREAMS")
+        note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
+        return Callers(tuple(Caller(one.run, one.stage) for one in each), note)
 
-        return call
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))
+        return (
+            lambda: request.infer(own, share_inputs=True, share_outputs=True),
+            "infer with shared inputs and outputs: a dictionary of arrays in, one of views out, nothing copied",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        def read(key: str) -> Any:
+            return self._compiled.get_property(key)
+
+        hint = re.search(r"\w+(?='>)", str(read("INFERENCE_PRECISION_HINT")))
+        told = {
+            "threads": ("INFERENCE_NUM_THREADS", str(read("INFERENCE_NUM_THREADS"))),
+            "denormals": (
+                "CPU_DENORMALS_OPTIMIZATION",
+                "flushed to zero" if read("CPU_DENORMALS_OPTIMIZATION") else "kept",
+            ),
+            "thread pinning": ("ENABLE_CPU_PINNING", "on" if read("ENABLE_CPU_PINNING") else "off"),
+            "streams": ("NUM_STREAMS", str(read("NUM_STREAMS"))),
+            "precision hint": ("INFERENCE_PRECISION_HINT", hint[0] if hint else "none"),
+            "hyper-threading": ("ENABLE_HYPER_THREADING", "used" if read("ENABLE_HYPER_THREADING") else "not used"),
+        }
+        return tuple(InEffect(name, value, f"property {key}") for name, (key, value) in told.items())
 
 
-def _config(spec: EngineSpec) -> dict[str, Any]:
+def _config(spec: EngineSpec, streams: int = 1) -> dict[str, Any]:
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
-        "INFERENCE_NUM_THREADS": spec.threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": HINTS.get(spec.precision, "f32"),
+        "INFERENCE_NUM_THREADS": spec.threads * streams,
+        "NUM_STREAMS": streams,
         "PERFORMANCE_HINT": "LATENCY",
+        # as TensorFlow and TensorFlow Lite do it, which cannot be told otherwise
+        "CPU_DENORMALS_OPTIMIZATION": True,
     }
 
 
@@ -149,7 +244,8 @@ def _realized(runtime_model: Any) -> RealizedPrecision:
         info = node.get_rt_info()
         if info["layerType"].value in WEIGHTED:
             precision = info["runtimePrecision"].value
-            counts[FORMATS.get(precision, precision)] += 1
+            names = STORED if node.input(0).get_element_type().is_real() else FORMATS
+            counts[names.get(precision, FORMATS.get(precision, precision))] += 1
     return RealizedPrecision(dict(counts), "precision of each layer of OpenVINO's runtime model")
 
 
