@@ -325,7 +325,7 @@ class Panel(View):
                 self._changed()
         done = panel_view.progress(self._lines.results.values())
         self._out.state.value = panel_view.state(self._phase, done, time.time() - self._began) if busy else ""
-        self._lines.draw(running=self._job is not None)
+        self._lines.draw(running=busy)
         self._impossible.value = panel_view.not_possible(tuple(self._lines.results.values()))
 
     def _say(self, text: str, kind: str = "bad") -> None:
