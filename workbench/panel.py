@@ -61,7 +61,7 @@ class Panel(View):
         self._looked: sources.Opened | None = None
         self._before = History(self._store)
         self._locked = False
-        self._form = Form(experiment, self._store.root / "uploads", self._changed)
+        self._form = Form(experiment, self._store.root / "uploads", self._edited)
         self._out = Layout(remeasure=remeasure)
         self._facts = widgets.HTML()
         self._impossible = widgets.HTML()
@@ -279,6 +279,12 @@ class Panel(View):
         self._form.show_model(model)
         self._looked = opened
         self._model = ((asked[0], model.signature if model.signatures else asked[1], *asked[2:]), model)
+        self._changed()
+
+    def _edited(self) -> None:
+        """A person changed a control: an error of what was tried before is over."""
+        if "wb-bad" in self._out.message.value:
+            self._say("")
         self._changed()
 
     def _changed(self) -> None:
