@@ -51,6 +51,7 @@ def ask(folder: Path, model: str = "dense", **changes) -> Experiment:
         "calibration": "minmax",
         "calibration_samples": 20,
         "measure_s": 0.05,
+        "budget_s": 0.05,
         "rounds": ROUNDS,
     }
     return Experiment(**{**asked, **changes})

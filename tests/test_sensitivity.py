@@ -113,9 +113,9 @@ def test_only_the_chosen_units_are_quantized(study, tmp_path):
 
 
 def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypatch):
-    def clock(sessions, _feeds):
+    def clock(_bench, records, _feeds):
         """So small a network is no faster in INT8: on this clock every mixed model is, the later the more."""
-        return [Speed(1 + n / 10, 1 + n / 20, 1 + n / 5, 0.01) for n in range(len(sessions))]
+        return [Speed(1 + n / 10, 1 + n / 20, 1 + n / 5, 0.01) for n in range(len(records))]
 
     monkeypatch.setattr(repair_precision, "race", clock)
     repaired = Search(study, budget=0.05, min_size=1.0, say=lambda _: None).run(found)
@@ -137,7 +137,7 @@ def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypa
 
 def test_nothing_that_is_slower_than_fp32_is_found(study, found, monkeypatch):
     slower = Speed(0.8, 0.7, 0.9, 0.01)
-    monkeypatch.setattr(repair_precision, "race", lambda sessions, _: [slower] * len(sessions))
+    monkeypatch.setattr(repair_precision, "race", lambda _bench, records, _feeds: [slower] * len(records))
     repaired = Search(study, budget=0.05, min_size=1.0, say=lambda _: None).run(found)
     assert repaired.found is None
     assert repaired.why.startswith("Within the budget and the size every model is slower than FP32 here; fastest: ")
@@ -209,8 +209,8 @@ def test_ranges_over_real_samples(tmp_path):
 
 
 def test_engines_in_turns(study):
-    with study.bench.open(study.fp32) as one, study.bench.open(study.fp32) as other:
-        speeds = race([one, other], study.seen.samples.feeds(0, 16), rounds=6, block_s=0.002)
+    feeds = study.seen.samples.feeds(0, 16)
+    speeds = race(study.bench, [study.fp32, study.fp32], feeds, laps=3, rounds=3, block_s=0.002)
     assert speeds[0].ratio == speeds[0].low == speeds[0].high == 1
     assert speeds[1].low <= speeds[1].ratio <= speeds[1].high
     assert Speed(1.2, 1.1, 1.3, 0.1).word == "faster"

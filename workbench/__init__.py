@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.archive import history as history
     from workbench.compare import comparison as comparison
     from workbench.compare import table as table
+    from workbench.cost_table import costs as costs
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
+    from workbench.fairness import settings as settings
     from workbench.layers import layers as layers
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
@@ -21,19 +24,24 @@ if TYPE_CHECKING:
     from workbench.study import layer_sensitivity as layer_sensitivity
     from workbench.study import mixed_precision as mixed_precision
     from workbench.study import value_ranges as value_ranges
+    from workbench.three_clocks import clocks as clocks
     from workbench.why import why_not_faster as why_not_faster
 
 _HOMES = {
     "Experiment": "experiment",
     "Panel": "panel",
     "WorkbenchError": "errors",
+    "clocks": "three_clocks",
     "comparison": "compare",
+    "costs": "cost_table",
     "figures": "plots",
+    "history": "archive",
     "layer_sensitivity": "study",
     "layers": "layers",
     "mixed_precision": "study",
     "open_model": "sources",
     "run": "pipeline",
+    "settings": "fairness",
     "show": "panel",
     "table": "compare",
     "value_ranges": "study",

@@ -35,6 +35,8 @@ class Outputs:
         self.message = widgets.HTML()
         self.outdated = widgets.HTML()
         self.table = widgets.HTML()
+        self.load = widgets.HTML()
+        self.cost = widgets.HTML()
         self.impossible = widgets.HTML()
         self.commands = widgets.HTML()
         self.plots = widgets.Box().add_class("wb-plots")
@@ -67,7 +69,11 @@ class Outputs:
             ("Data", "samples for calibration, for timing and for accuracy", [data]),
             ("Configure", "every combination of backend, precision and batch is one row", [configure]),
             ("Run", "engines are kept in the store and built once", [self.problem, self.plan, actions, self.message]),
-            ("Results", "rows fill in as they come", [self.outdated, self.table, self.impossible, self.plots]),
+            (
+                "Results",
+                "rows fill in as they come",
+                [self.outdated, self.table, self.load, self.impossible, self.cost, self.plots],
+            ),
             ("The same without this panel", "in a terminal, and in Python", [self.commands]),
         )
         boxes = [
@@ -198,12 +204,15 @@ class Panel(View):
             remeasure=bool(self._out.again.value),
         )
         self._job.post(partial(self._finish, experiment, results, panel_parts.judged(results)))
+        self._job.post(partial(setattr, self._out.load, "value", panel_parts.load_tables(results)))
         self._job.post(partial(self._draw, panel_parts.pictures(results)))
 
     def _begin(self, experiment: Experiment) -> None:
         self.results, self.ran = None, experiment
         self._rows, self._lines, self._stale = {}, {}, True
+        self._out.cost.value = ""
         self._out.plots.children = ()
+        self._out.load.value = ""
 
     def _apply(self, event: Event) -> None:
         if not self._job.cancel.is_set():
@@ -222,6 +231,7 @@ class Panel(View):
         self._phase = "drawing"
         for result in results.rows:
             self._put(result, judged.get(result.row))
+        self._out.cost.value = panel_parts.folded_cost(results)
         self._show_model(_asked(experiment), sources.Opened(results.model, results.export, results.examination))
         self._say(*_outcome(results))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,9 +195,7 @@ class Search:
         models = list({each.excluded: each for each in models}.values())
         self._say(f"timing {len(models)} models and FP32 in turns")
         records = [self._built(each, f"final-{number}") for number, each in enumerate(models)]
-        with ExitStack() as stack:
-            sessions = [stack.enter_context(self._bench.open(record)) for record in (self._fp32, *records)]
-            speeds = race(sessions, self._feeds)
+        speeds = race(self._bench, (self._fp32, *records), self._feeds)
         timed = [replace(each, speed=speed) for each, speed in zip(models, speeds[1:], strict=True)]
         for each in timed:
             self._keep(each)

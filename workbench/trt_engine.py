@@ -58,12 +58,25 @@ class Plan:
         if self.engine is None:
             self._load()
         what = f"{self._flavour.title} could not prepare the engine to run"
-        context = made(self.engine.create_execution_context, what, self.log, RunError)
+        context = made(self._context, what, self.log, RunError)
         opened = PlanContext(self.trt, self.engine, context, self.log, self._release, stream)
         if self._streaming:
             opened.no_graph = "weights are streamed, and such launches cannot be captured"
         self._open += 1
         return opened
+
+    def _context(self) -> Any:
+        """Of TensorRT for RTX with its kernels compiled for the shapes at hand before the first launch returns.
+
+        Left to itself it runs fallback kernels with free shapes until the others are ready: early samples would not be those
+        of later runs, and a graph captured in the meantime would repeat the fallback for good.
+        """
+        strategies = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is None:
+            return self.engine.create_execution_context()
+        config = checked(self.engine.create_runtime_config(), "The engine gave no configuration", self.log, RunError)
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        return self.engine.create_execution_context(config)
 
     def _load(self) -> None:
         if not this_machine().gpu:  # the lean runtime would end the process (SIGSEGV) instead of saying so
