@@ -103,6 +103,22 @@ def test_what_was_built_elsewhere_is_found_and_becomes_an_engine_of_this_store(s
     assert build(LEAN_SPEC, ours, Nobody()) == (record, True)
 
 
+def test_the_note_stays_that_of_the_machine_that_built(stores):
+    _, ours = stores
+    build(LEAN_SPEC, ours, Nobody())
+    (note,) = (ours.root / carried.KIND).iterdir()
+    assert ours.facts(carried.KIND, note.name)["gpu"] == THEIRS
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(stores, monkeypatch):
+    def copied(source, target):
+        target.write_bytes(source.read_bytes() + b"!")
+
+    monkeypatch.setattr(carried.shutil, "copyfile", copied)
+    with pytest.raises(BuildError, match="changed while it was read"):
+        build(LEAN_SPEC, stores[1], Nobody())
+
+
 def test_it_is_opened_with_its_code_allowed(stores, monkeypatch):
     _, ours = stores
     record, _ = build(LEAN_SPEC, ours, Nobody())

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import recorded
 
-from workbench import bench, cohorts
+from workbench import bench, cohorts, history
 from workbench.board import Board
 from workbench.compare import comparison
 from workbench.experiment import Experiment
@@ -73,7 +73,9 @@ def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeyp
     assert [row.result.spec.label for row in across.rows] == ["onnxruntime fp32", "openvino int8"]
     assert [row for row, _ in across.refused] == ["onnxruntime int8 @1", "openvino fp32 @1"]
     assert all("(not measured in turn with each other)" in why for _, why in across.refused)
+    assert sorted(history(store)["variant"]) == sorted(VARIANTS)
     again = run(asked, store=store)
+    assert len(history(store)) == 4  # nothing new was found out
     assert (again.tally.measured, again.tally.reused_timings) == (0, 4)
     assert [row.timing for row in again.rows] == [row.timing for row in results.rows]
     assert {timing.group: timing for timing in again.rows[0].also} == {timing.group: timing for timing in base.also}
@@ -129,6 +131,34 @@ def test_many_engines_of_one_library_are_forked_from_one_import(folder, store):
     finally:
         open_workers.close()
     assert not [child for child in psutil.Process().children(recursive=True) if "workbench.hatchery" in child.cmdline()]
+
+
+class Sized(bench.Bench):
+    """Opens nothing, and says that each engine takes a gibibyte."""
+
+    def _plant(self, engines):
+        pass
+
+    def _start(self, engines):
+        return [(engine, None) for engine in engines]
+
+    def _open(self, engine, worker, crowded):
+        self._workers[engine.key] = (worker, {})
+        return 2**30 if crowded else 0
+
+
+@pytest.mark.parametrize(("free_gib", "expected"), [(40, 20), (16, 10), (3, 2), (0, 2)])
+def test_a_cohort_takes_half_of_the_free_memory(folder, store, monkeypatch, free_gib, expected):
+    """Of twenty engines at a gibibyte each, two at a time; the last two may go beyond the half."""
+    monkeypatch.setattr(bench, "free_memory", lambda: free_gib * 2**30)
+    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    board = Board((), store.new_run(), lambda _: None, lambda _: "")
+    sized = Sized(board, ask(folder), store, threading.Event())
+    engines = [replace(recorded.engine(recorded.spec("onnxruntime fp32")), key=str(number)) for number in range(20)]
+    left = sized.open_cohort(engines, {engine.key: engines[:1] for engine in engines})
+    opened = [engine for engine in engines if sized.get(engine.key)]
+    assert len(opened) == expected
+    assert opened + left == engines
 
 
 def two(store: Store, *, session: str = "s1", of_other: str = "s1") -> tuple[Result, ...]:

@@ -8,6 +8,7 @@ import pytest
 import recorded
 from recorded import block, engine, failed, measured, on_gpu, results, sweep, timing
 
+from workbench import panel_view
 from workbench.compare import COLUMNS, TERMINAL_WIDTH, comparison, display_table, speedup_text, table, text_table
 from workbench.errors import InputError
 from workbench.records import Ended, Failure, Launch, Region, Result, Row, Status, Surroundings, Verdict
@@ -314,6 +315,14 @@ def test_rows_of_a_gpu_say_so_and_a_ratio_across_devices_too():
     assert "cuda:0" in text_table(results(rows))
     within = comparison(results(rows[1:], baseline="onnxruntime:cuda fp32"))
     assert [row.across for row in within.rows] == ["", ""]
+
+
+def test_a_ratio_across_devices_is_marked_in_the_panel_too():
+    rows = [measured(BASE, median_ms=2), on_gpu("onnxruntime:cuda fp32"), measured(PEER)]
+    lines = [panel_view.row(judged.result, judged) for judged in comparison(results(rows)).rows]
+    assert "; cuda:0 here, cpu for the baseline" in lines[1]
+    assert "faster, across devices</span>" in lines[1]
+    assert not any("across devices" in line for line in (lines[0], lines[2]))
 
 
 def test_without_a_gpu_there_is_no_column_of_devices():

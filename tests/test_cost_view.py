@@ -14,7 +14,8 @@ ROW = measured(
 
 def test_cost_is_a_table_with_its_notes_below():
     html, text = cost_view.costs(peaked.results(ROW))
-    assert '<th scope="col">% of limit</th>' in html
+    assert '<th scope="col" class="wb-n" style="text-align:right">% of limit</th>' in html
+    assert '<th scope="col">limited by</th>' in html
     assert "<li>No energy: no counter was read.</li>" in html
     lines = text.splitlines()
     assert lines[0].split()[:3] == ["variant", "batch", "peak"]
@@ -34,6 +35,7 @@ def test_clocks_that_were_not_asked_for_say_how_to_ask():
     html, text = cost_view.clocks(results([ROW]))
     assert "<td>host-to-host</td>" in html
     assert "<li>library of onnxruntime: its own call.</li>" in html
+    assert "<li>host-to-host: NumPy in, NumPy out.</li>" in html
     assert all(len(line) <= 140 for line in text.splitlines())
 
 

@@ -68,10 +68,20 @@ def test_a_bracket_is_what_holds_and_the_first_above_it_that_does_not():
 
 
 def test_how_many_queries_an_open_loop_counts():
-    assert queries_for(1000, 2, 99) == 2000
-    assert queries_for(100, 1, 99) == 1104  # three times what p99 needs, in 11 s
-    assert queries_for(2, 1, 99) == 60  # that would take 6 minutes
-    assert queries_for(2, 400, 99) == 800
+    assert queries_for(1000, 2, 99, 0.01) == 2000
+    assert queries_for(100, 1, 99, 0.01) == 1104  # three times what p99 needs, in 11 s
+    assert queries_for(1000, 1, 99, 0.1) == 4000  # eight stretches, each of five limits
+    assert queries_for(2, 1, 99, 0.01) == 60  # it would take 9 minutes
+    assert queries_for(2, 400, 99, 0.01) == 800  # unless it is asked for
+    assert queries_for(100_000, 1, 99, 1.0) == 100_000
+    assert queries_for(100_000, 2, 99, 1.0) == 200_000
+
+
+def test_callers_who_are_never_free_show_no_rate_that_could_go_on():
+    loop = opened(100, 10)
+    full = replace(loop, stretches=tuple(replace(stretch, busy=0.98) for stretch in loop.stretches))
+    assert (loop.answer, full.answer) == (Answer.HOLDS, Answer.CANNOT_TELL)
+    assert not full.overloaded
 
 
 def test_loadgens_numbers_come_from_its_summary():

@@ -224,7 +224,7 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert panel_view.seconds(panel.results.rows[0].timing.median_s) in table
     assert "fp32" in table
     assert "2 done." in panel._out.message.value
-    assert len(panel._out.plots.children) == 3
+    assert len(panel._out.plots.children) == 5
     assert all(bytes(picture.value).startswith(b"\x89PNG") for picture in panel._out.plots.children)
     assert not control(panel, "batches").disabled
     assert panel._out.cancel.disabled
@@ -302,7 +302,7 @@ def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
     assert control(panel, "workspace_mib").disabled
     assert "ONNX Runtime: " + backends.get("onnxruntime").without["workspace"] in hints["workspace_mib"].value
     assert control(panel, "calibration").disabled
-    assert "only INT8 is calibrated" in hints["calibration"].value
+    assert "only INT8 and FP8 are calibrated" in hints["calibration"].value
     panel._form.precisions["int8"].value = True
     assert not control(panel, "calibration").disabled
     assert hints["calibration"].value == ""

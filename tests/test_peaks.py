@@ -53,7 +53,7 @@ def test_caches_are_read_as_the_kernel_tells_them(tmp_path):
     cores = sorted(os.sched_getaffinity(0))
     for core in cores:
         for index, (level, kind, size, shared) in enumerate(
-            [(1, "Data", "32K", core), (1, "Instruction", "32K", core), (2, "Unified", "1024K", core), (3, "Unified", "32M", "all")]
+            [(1, "Data", "32K", core), (1, "Instruction", "64K", core), (2, "Unified", "1024K", core), (3, "Unified", "32M", "all")]
         ):  # fmt: skip
             folder = tmp_path / f"cpu{core}" / "cache" / f"index{index}"
             folder.mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_a_run_is_held_to_its_cores_and_tells_cost_clocks_and_roofline(store: St
     told = {each.name: each.value for each in row.timing.in_effect}
     assert told["cores"] == str(core)
     assert told["threads"] == "1"
-    assert told["denormals of the calling thread"] == "kept"
+    assert told["denormals"] == "flushed to zero"
     assert [clock.name for clock in row.timing.clocks] == ["host-to-host", "library", "compute"]
     assert results.peaks.cores == (core,)
     table = workbench.costs(results)

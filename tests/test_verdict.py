@@ -10,7 +10,7 @@ import recorded
 from recorded import block, timing
 
 from workbench import verdict
-from workbench.records import Surroundings, Verdict
+from workbench.records import Region, Surroundings, Verdict
 from workbench.verdict import Evidence, evidence, judged
 
 LOOKS = (4, 8, 16, 32, 39)
@@ -101,6 +101,30 @@ def test_spoiled_rounds_are_left_out_unless_they_are_most_of_a_launch():
     (one,) = judged([evidence(*with_noise(range(24), busy))])
     assert one.verdict is Verdict.CANNOT_TELL
     assert one.why.endswith("; the machine was busy with other things in 24 of 24 rounds, too many to leave out")
+
+
+def test_time_spent_waiting_for_a_core_is_no_time_of_a_call():
+    """Two engines alike; in every round one of them had to wait for half of its time."""
+    ours, theirs = launched([1.0] * 4)
+    waiting = Surroundings(cores=2, waited_s=0.005)
+    held_up = tuple(replace(each, samples_ns=(2_000_000,) * 5, wall_s=0.01, around=waiting) for each in theirs.blocks)
+    busy = replace(theirs, blocks=held_up)
+    assert evidence(ours, busy).launches == pytest.approx([0] * 4)
+    # a GPU's clock does not run while the host waits
+    device = evidence(replace(ours, region=Region.DEVICE), replace(busy, region=Region.DEVICE))
+    assert device.launches == pytest.approx([np.log(2)] * 4)
+    assert evidence(ours, replace(busy, streams=2)).launches == pytest.approx([np.log(2)] * 4)
+
+
+def test_the_median_stands_where_few_calls_waited():
+    around = Surroundings(cores=2, waited_s=0.01)
+    samples = (1_000_000,) * 99 + (11_000_000,)  # one call was interrupted for 10 ms
+    assert verdict.typical_ns(replace(block(0, [1.0]), samples_ns=samples, around=around)) == 1_000_000
+    skewed = (*range(1_000_000, 2_000_000, 10_000), 9_000_000)
+    plain = replace(block(0, [1.0]), samples_ns=skewed)
+    assert verdict.typical_ns(plain) == np.median(skewed)
+    assert verdict.typical_ns(replace(plain, around=replace(around, waited_s=0.001))) == np.median(skewed)
+    assert verdict.typical_ns(replace(plain, around=replace(around, waited_s=9.0))) == np.median(skewed)
 
 
 def test_a_launch_with_too_few_rounds_does_not_count():

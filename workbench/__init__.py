@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.experiment import Experiment as Experiment
     from workbench.fairness import settings as settings
     from workbench.layers import layers as layers
+    from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
     from workbench.pipeline import run as run
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Experiment": "experiment",
+    "Metric": "metrics",
     "Panel": "panel",
     "WorkbenchError": "errors",
     "clocks": "three_clocks",

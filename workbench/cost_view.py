@@ -41,7 +41,8 @@ def clocks(results: Results) -> tuple[str, str]:
         name = f"{clock} of {variant.split()[0]}" if clock == "library" else clock
         what.setdefault(encloses, {})[name] = None
     notes = [f"{', '.join(names)}: {encloses}." for encloses, names in what.items()]
-    return _both(_readable(found.drop(columns="encloses")), notes)
+    html, text = _both(_readable(found.drop(columns="encloses")), notes)
+    return f"<details><summary>{len(found)} clocks</summary>{html}</details>", text
 
 
 def settings(results: Results) -> tuple[str, str]:
@@ -84,17 +85,24 @@ def _both(frame: pd.DataFrame, notes: list[str]) -> tuple[str, str]:
 
 
 def _html(frame: pd.DataFrame) -> str:
-    """Every cell escaped; cells of digits to the right."""
-    heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
+    """Every cell escaped; columns of numbers to the right."""
+    marks = [_mark([str(cell) for cell in frame[name]]) for name in frame.columns]
+    heads = "".join(
+        f'<th scope="col"{mark}>{escape(str(name))}</th>' for name, mark in zip(frame.columns, marks, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f"<td{_numeric(cell)}>{escape(cell)}</td>" for cell in map(str, line)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{mark}>{escape(str(cell))}</td>" for cell, mark in zip(line, marks, strict=True))
+        + "</tr>"
         for line in frame.itertuples(index=False)
     )
     return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _numeric(cell: str) -> str:
-    return ' class="wb-n" style="text-align:right"' if cell.replace(",", "").replace(".", "").isdigit() else ""
+def _mark(cells: list[str]) -> str:
+    numbers = [cell for cell in cells if cell != ABSENT]
+    plain = all(cell.replace(",", "").replace(".", "").isdigit() for cell in numbers)
+    return ' class="wb-n" style="text-align:right"' if numbers and plain else ""
 
 
 def _list(sentences: Iterable[str]) -> str:

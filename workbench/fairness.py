@@ -12,14 +12,7 @@ if TYPE_CHECKING:
     from workbench.records import Results
 
 COLUMNS = ("engine", "setting", "value", "read from")
-COMPARED = (
-    "threads",
-    "cores",
-    "denormals",
-    "denormals of the calling thread",
-    "threads bound to cores",
-    "idle threads",
-)
+COMPARED = ("threads", "cores", "denormals", "threads bound to cores", "idle threads")
 """Settings that mean the same for every engine, and change what is measured where they differ."""
 MORE_CORES = 0.1
 

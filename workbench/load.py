@@ -26,8 +26,6 @@ CALLS_EACH = 2
 """A stretch lasts as long as so many calls of every caller at least, by the calls before it."""
 SPIN_NS = 100_000
 """A sleeping thread is woken this late at most, nearly always; the rest of the time to an arrival is waited for awake."""
-SKIPPED = 0.1
-"""Share of a stretch's arrivals that come first, meet an empty queue, and are not counted."""
 HOPELESS, AT_LEAST = 3.0, 10
 """An open loop ends early once this many times the queries that may be beyond the limit are, and a few more: for percentiles
 up to the 99th of 700 queries that settles it even where queries depend on each other fivefold."""
@@ -99,19 +97,23 @@ def closed_block(callers: Sequence[Caller], calls: Sequence[Call], seconds: floa
 
 
 def open_stretch(
-    callers: Sequence[Caller], calls: Sequence[Call], due_ns: Sequence[int], limit_ns: int, may_be_over: float
+    callers: Sequence[Caller],
+    calls: Sequence[Call],
+    due_ns: Sequence[int],
+    limit_ns: int,
+    may_be_over: float,
+    skipped: int = 0,
 ) -> OpenTimes:
     """Answer queries that arrive at ``due_ns`` (ascending, from the start), first come first served, each caller one at a time.
 
     A query's latency runs from its scheduled arrival to its answer, whatever it waited for: a slow answer that holds up those
-    behind it is not left out of their times (no coordinated omission). The first tenth is answered and not counted. Once
+    behind it is not left out of their times (no coordinated omission). The first ``skipped`` are answered and not counted. Once
     :data:`HOPELESS` times ``may_be_over`` queries, and :data:`AT_LEAST` more, were beyond ``limit_ns`` the rest is given up.
 
     Raises:
         BaseException: what the first failing call raised.
     """
     clock = time.perf_counter_ns
-    skipped = int(len(due_ns) * SKIPPED)
     stop_at = HOPELESS * may_be_over + AT_LEAST
     numbers = itertools.count()  # each next() is one step of the interpreter: no query is taken twice
     found: list[tuple[int, int, int, int]] = []  # number, when its caller was free, start, end

@@ -161,21 +161,27 @@ class OpenLoop:
         return sum(stretch.busy * stretch.wall_s for stretch in self.stretches) / wall if wall else 0.0
 
     @property
+    def saturated(self) -> bool:
+        """The callers were hardly ever free."""
+        return self.busy >= SATURATED
+
+    @property
     def overloaded(self) -> bool:
         """Queries came faster than the callers could answer them: these were hardly ever free, and it did not hold."""
-        return self.busy >= OVERLOADED and self.answer == Answer.DOES_NOT_HOLD
+        return self.saturated and self.answer == Answer.DOES_NOT_HOLD
 
     @property
     def answer(self) -> Answer:
         """By the interval of the share within the limit: the limit holds where even the lower end is as large as the percentile
         asks for, and does not where the upper end is smaller. So many queries beyond the limit that a stretch was ended early
-        for them settle it too.
+        for them settle it too. Callers who were hardly ever free show no rate that could go on: the queue may only have had
+        too little time to grow.
         """
         if self.ended_early:
             return Answer.DOES_NOT_HOLD
         _, low, high = self.within or (0.0, 0.0, 1.0)
         if low >= self.percent / 100:
-            return Answer.HOLDS
+            return Answer.CANNOT_TELL if self.saturated else Answer.HOLDS
         return Answer.DOES_NOT_HOLD if high < self.percent / 100 else Answer.CANNOT_TELL
 
     @property
@@ -195,9 +201,13 @@ class OpenLoop:
 
 SPARE = 3
 """Queries that wait for one another are worth fewer than independent ones, for which one time would do."""
+STRETCHES = 8
+"""Of an open loop at one rate, with other arrivals in each."""
+LIMITS = 5
+MOST = 100_000
 PATIENCE_S = 30.0
 """An open loop lasts no longer to get its percentile; who wants to wait asks for more seconds."""
-OVERLOADED = 0.95
+SATURATED = 0.95
 """Callers who are busy for a larger share of the time leave no room for the queue to empty."""
 
 
@@ -277,8 +287,12 @@ class Load:
         return holds, min((rate for rate in beyond if rate > (holds or 0)), default=None)
 
 
-def queries_for(rate: float, seconds: float, percent: float) -> int:
-    """How many queries an open loop counts: those of so many seconds, or :data:`SPARE` times what the percentile needs where that takes no
-    longer than :data:`PATIENCE_S`.
+def queries_for(rate: float, seconds: float, percent: float, limit_s: float) -> int:
+    """How many queries an open loop counts: those of so many seconds, or of longer where the percentile or the limit need it.
+
+    The percentile takes :data:`SPARE` times the queries that it needs; a queue needs time to grow as long as the limit, so a
+    stretch lasts :data:`LIMITS` limits. Neither makes it longer than :data:`PATIENCE_S` or more than :data:`MOST` queries.
     """
-    return max(1, math.ceil(rate * max(seconds, min(SPARE * stats.samples_needed(percent) / rate, PATIENCE_S))))
+    needed_s = max(SPARE * stats.samples_needed(percent) / rate, STRETCHES * LIMITS * limit_s)
+    most = max(MOST, rate * seconds)
+    return max(1, math.ceil(min(most, rate * max(seconds, min(needed_s, PATIENCE_S)))))

@@ -19,7 +19,7 @@ from workbench.benchmark import order
 from workbench.board import Board
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
-from workbench.load_records import queries_for
+from workbench.load_records import STRETCHES, queries_for
 from workbench.loadgen import here, refusal
 from workbench.machine import this_machine
 from workbench.records import (
@@ -42,8 +42,6 @@ from workbench.turns import turn as place_in_line
 from workbench.worker import Worker
 
 KIND = "load"
-STRETCHES = 8
-"""Of an open loop at one rate, with other arrivals in each."""
 PROBES = 8
 NARROW = 1.05
 """A search has found its rate where the lowest that does not hold is so near to the highest that does."""
@@ -239,7 +237,7 @@ def _open_loops(bench: Bench, plan: LoadPlan, turns: list[Turn], rates: list[flo
     """Every variant at its rate, stretch by stretch in turn; the loops are kept with the variants too."""
     loops = []
     for turn, rate in zip(turns, rates, strict=True):
-        counted = queries_for(rate, plan.block_s * plan.rounds, plan.percent)
+        counted = queries_for(rate, plan.block_s * plan.rounds, plan.percent, plan.limit_s)
         planned = -(-counted // STRETCHES) * STRETCHES
         loops.append(OpenLoop(rate, turn.callers, plan.limit_s, plan.percent, plan.seed, planned))
         bench.board.whisper(f"{turn.row.row}: {rate:,.4g} queries per second")

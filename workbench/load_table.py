@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench import stats
 from workbench.compare import ABSENT, TERMINAL_WIDTH, digits, plain_name, speedup_text, variant_name
-from workbench.records import ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
+from workbench.records import Answer, ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ RATE_COLUMNS = (
 LOADGEN_COLUMNS = (
     "variant", "batch", "scenario", "result", "samples/s", "p50 ms", "p90 ms", "p99 ms", "settings", "note",
 )  # fmt: skip
+BELOW = ("note", "settings")
+"""Stand below the table where it has to fit a terminal."""
 UNOFFICIAL = "LoadGen, unofficial"
 NOTHING = "Nothing was measured under load. Set 'concurrency' such as 1,2,4, a 'rate', or a protocol of MLPerf."
 WORDS = frozenset({"variant", "verdict", "knee", "note", "percentile", "answer", "scenario", "result", "settings"})
@@ -150,6 +152,10 @@ def rate_note(loop: OpenLoop) -> str:
         parts.append(f"overloaded: callers were busy {loop.busy:.0%} of the time, so the queue only grew")
     if loop.ended_early:
         parts.append(f"ended after {loop.queries} of {loop.planned} queries: too many were late already")
+    elif loop.answer == Answer.CANNOT_TELL and loop.saturated:
+        parts.append(
+            f"callers were busy {loop.busy:.0%} of the time: the queue may only have had too little time to grow"
+        )
     elif loop.stretches and loop.too_few:
         parts.append(f"too few queries to show p{loop.percent:g}; raise 'measure_s'")
     return "; ".join(parts)
@@ -196,6 +202,7 @@ class Part:
     heading: str
     about: str
     frame: pd.DataFrame  # every cell is text
+    lines: tuple[str, ...] = ()  # sentences below it
 
 
 def parts(results: Results, baseline: str = "") -> tuple[Part, ...]:
@@ -205,10 +212,10 @@ def parts(results: Results, baseline: str = "") -> tuple[Part, ...]:
     if len(loads):
         about = "Every caller calls again as soon as it was answered. Knee: beyond it callers wait more than they get."
         found.append(Part("Callers at once", about, _texts(loads, ("speed-up", "low", "high", "verdict"))))
-    if len(rates) or searched(results):
+    lines = tuple(searched(results))
+    if len(rates) or lines:
         about = "Queries arrive at random times at a mean rate; latency counts from the arrival."
-        about = " ".join([about, *searched(results)])
-        found.append(Part("Arrivals at a rate", about, _texts(rates, ())))
+        found.append(Part("Arrivals at a rate", about, _texts(rates, ()), lines))
     if len(runs):
         found.append(Part(UNOFFICIAL, "As MLPerf LoadGen summed it up; no result of MLPerf.", _texts(runs, ())))
     return tuple(found)
@@ -257,9 +264,24 @@ def load_text(results: Results, baseline: str = "") -> str:
     """The tables for a terminal; "" where nothing was measured under load."""
     lines: list[str] = []
     for part in parts(results, baseline):
+        frame = part.frame
         lines += ["", part.heading, *textwrap.wrap(part.about, TERMINAL_WIDTH)]
-        lines += [part.frame.to_string(index=False)] if len(part.frame) else []
+        below = [name for name in BELOW if name in frame]
+        if len(frame):
+            lines.append(frame.drop(columns=below).to_string(index=False))
+        for text in (*part.lines, *_below(frame, below)):
+            lines += textwrap.wrap(text, TERMINAL_WIDTH, subsequent_indent="    ")
     return "\n".join(lines).strip("\n")
+
+
+def _below(frame: pd.DataFrame, names: list[str]) -> list[str]:
+    """What is too wide for a column, a sentence for all rows of which it is true."""
+    rows: dict[str, list[str]] = {}
+    for row in frame.to_dict("records"):
+        for name in names:
+            if row[name]:
+                rows.setdefault(row[name], []).append(f"{row['variant']} @{row['batch']}")
+    return [f"{', '.join(dict.fromkeys(found))}: {text}" for text, found in rows.items()]
 
 
 def load_html(results: Results, baseline: str = "") -> str:
@@ -283,6 +305,7 @@ def load_html(results: Results, baseline: str = "") -> str:
             if name in WORDS
         }
         pieces.append(f"<h4>{escape(part.heading)}</h4><p>{escape(part.about)}</p>")
+        pieces += [f"<p>{escape(text)}</p>" for text in part.lines]
         if part.frame.empty:
             continue
         styled: Any = part.frame.style.format(escape="html").hide(axis="index").set_table_styles(styles)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+COUNTED_PER_SKIPPED = 9
+"""A tenth of a stretch's arrivals come first, meet an empty queue, and are not counted."""
+
+
 class Staged:
     """The callers that this process has ready, and the call of each."""
 
@@ -88,9 +92,11 @@ def open_stretch(
     may_be_over: float,
 ) -> Any:
     """Poisson arrivals at ``rate`` per second, of which ``count`` are to be counted."""
-    due = load.arrivals(rate, round(count / (1 - load.SKIPPED)), seed)
+    skipped = -(-count // COUNTED_PER_SKIPPED)
+    due = load.arrivals(rate, count + skipped, seed)
     with during("run", f"{rate:g} queries per second", RunError):
-        return load.open_stretch(Staged.callers, Staged.calls, due, int(latency_limit_s * 1e9), may_be_over)._asdict()
+        limit_ns = int(latency_limit_s * 1e9)
+        return load.open_stretch(Staged.callers, Staged.calls, due, limit_ns, may_be_over, skipped)._asdict()
 
 
 def loadgen(session: Session, progress: Progress, settings: dict[str, Any]) -> Any:

@@ -66,6 +66,8 @@ def options_of(spec: EngineSpec) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # as TensorFlow and TensorFlow Lite do it, which cannot be told otherwise
+    options.add_session_config_entry(DENORMALS, "1")
     return options
 
 

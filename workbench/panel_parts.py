@@ -140,9 +140,19 @@ def folded_cost(results: Results) -> str:
 def _cold(results: Results) -> list[Any]:
     from workbench import cold
 
+    return _facts(results, cold.display_cold, cold.cold_table)
+
+
+def _noise(results: Results) -> list[Any]:
+    from workbench import noise
+
+    return _facts(results, noise.display_noise, noise.noise_table)
+
+
+def _facts(results: Results, page: Callable[[Results], Any], plain: Callable[[Results], Any]) -> list[Any]:
     if not results.measured:
         return ["Nothing was measured."]
-    return [Shown(cold.display_cold(results).to_html(), cold.cold_table(results).to_string(index=False))]
+    return [Shown(page(results).to_html(), plain(results).to_string(index=False))]
 
 
 def load_tables(results: Results) -> str:
@@ -152,16 +162,20 @@ def load_tables(results: Results) -> str:
     return load_html(results) if any(row.load for row in results.rows) else ""
 
 
-def load_shown(results: Results) -> list[Any]:
-    """The tables of what was measured under load, and their figures."""
+def _load(results: Results) -> list[Any]:
+    from workbench.load_table import load_html, load_text
+
+    return [Shown(load_html(results), load_text(results))]
+
+
+def _load_figures(results: Results) -> list[Any]:
     from IPython.display import Image
 
     from workbench import plots
-    from workbench.load_table import load_html, load_text
 
     figures = plots.figures(results) if any(row.load for row in results.rows) else {}
-    drawn = [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in LOAD_PLOTS if name in figures]  # type: ignore[no-untyped-call]
-    return [Shown(load_html(results), load_text(results)), *drawn]
+    drawn = [name for name in LOAD_PLOTS if name in figures]
+    return [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
 
 
 def looked_at(examination: Any) -> Examination | None:
@@ -190,11 +204,13 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
-    "load": lambda results, _: load_shown(results),
     "cost": lambda results, _: [Shown(*cost_view.costs(results))],
     "roofline": lambda results, _: _cost_picture("roofline", results),
     "clocks": lambda results, _: _clocks(results),
     "settings": lambda results, _: [Shown(*cost_view.settings(results))],
+    "noise": lambda results, _: _noise(results),
+    "load": lambda results, _: _load(results),
+    "load figures": lambda results, _: _load_figures(results),
     "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."

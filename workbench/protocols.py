@@ -225,9 +225,10 @@ class Backend(Protocol):
         ...
 
     def source(self, spec: EngineSpec, model: Model) -> str:
-        """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` (with calibration
-        samples beside it), ``tflite`` (the user's file), or ``onnx:fp32``, ``onnx:fp16``, ``onnx:int8-u8`` (asymmetric,
-        for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT). For a model that holds a lower precision already,
+        """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` or ``onnx:fp32+calibration`` (with
+        calibration samples beside it), ``tflite`` (the user's file), or ``onnx:`` and one of ``workbench.precision.FORMS``:
+        ``onnx:fp32``, ``onnx:int8-u8`` (asymmetric, for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT),
+        ``onnx:int4-weights`` (MatMulNBits), ``onnx:int4-weights-dq`` (ONNX' own operations, for TensorRT). For a model that holds a lower precision already,
         ``onnx:fp32`` is that model as it is.
         """
         ...

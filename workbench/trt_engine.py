@@ -56,7 +56,7 @@ class Plan:
             RunError: no GPU, or the library does not take the plan; the text says why.
         """
         if self.engine is None:
-            self._load()
+            self.load()
         what = f"{self._flavour.title} could not prepare the engine to run"
         context = made(self._context, what, self.log, RunError)
         opened = PlanContext(self.trt, self.engine, context, self.log, self._release, stream)
@@ -78,7 +78,12 @@ class Plan:
         config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         return self.engine.create_execution_context(config)
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Deserialize the plan.
+
+        Raises:
+            RunError: as :meth:`context`.
+        """
         if not this_machine().gpu:  # the lean runtime would end the process (SIGSEGV) instead of saying so
             raise RunError(f"{self._flavour.title} runs on NVIDIA GPUs, and this machine has none.")
         self.trt, self.log = library(self._flavour)
@@ -106,8 +111,12 @@ class Plan:
         """A context is gone. With the last one the engine goes, and only then the runtime."""
         self._open -= 1
         if not self._open:
-            self.engine = None
-            self._runtime = None
+            self.unload()
+
+    def unload(self) -> None:
+        """Free the engine, and only then the runtime; to be called when there is no context."""
+        self.engine = None
+        self._runtime = None
 
 
 def validity(trt: Any, runtime: Any, plan: bytes) -> str:

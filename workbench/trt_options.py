@@ -32,7 +32,9 @@ class Option(NamedTuple):
 
 _NO_CACHE = "it keeps no timing cache: the member is there and does nothing"
 OPTIONS = {
-    "refit": Option("weights can be replaced without building again", flag="REFIT", rtx_gpu=True),
+    "refit": Option(
+        "built so that the next model of the same structure only has its weights replaced", flag="REFIT", rtx_gpu=True
+    ),
     "weight-streaming": Option("weights may stay in host memory while the engine runs", flag="WEIGHT_STREAMING"),
     "version-compatible": Option(
         "newer versions of TensorRT and the lean runtime open it",

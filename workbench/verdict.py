@@ -5,7 +5,8 @@ to lie: on the machine of ``benchmarks/verdicts.py`` by 0.3 % for weights that f
 them. No number of rounds within one launch averages that out (Kalibera and Jones, Rigorous benchmarking in reasonable time,
 ISMM 2013). So processes are started again, in random order, and the interval is over launches:
 
-* of a round, the logarithm of the ratio of both block medians: taken within seconds, so that drift touches both sides;
+* of a round, the logarithm of the ratio of both blocks' typical times (:func:`typical_ns`: the median, without waiting for
+  a core): taken within seconds, so that drift touches both sides;
 * of a launch, the median of its rounds: one number, so that rounds may depend on each other as they like;
 * of all launches, a trimmed mean with its t interval (:func:`workbench.stats.trimmed_center`).
 
@@ -26,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench import stats
-from workbench.records import Precision, Timing, Verdict
+from workbench.records import Precision, Region, Timing, Verdict
 
 if TYPE_CHECKING:
     from workbench.records import Block, EngineSpec
@@ -35,6 +36,7 @@ ALPHA = 1 - stats.CONFIDENCE
 ALLOWANCE = 0.25
 LAUNCH_ROUNDS = 3  # usable rounds that make a launch count
 SPOILED_SHARE = 0.5
+LEAST_SHARE = 0.05
 
 
 class Evidence(NamedTuple):
@@ -72,10 +74,11 @@ def evidence(ours: Timing, theirs: Timing) -> Evidence:
     launch counts with at least three rounds.
     """
     mine, base = ({block.round: block for block in timing.blocks} for timing in (ours, theirs))
+    took, base_took = _typical(ours), _typical(theirs)
     shared = sorted(mine.keys() & base.keys())
     quiet: dict[int, list[int]] = {}
     for number in shared:
-        if mine[number].quiet and base[number].quiet and _median(mine[number]) > 0:
+        if mine[number].quiet and base[number].quiet and took[number] > 0:
             quiet.setdefault(mine[number].launch, []).append(number)
     launches: list[float] = []
     ratios: list[float] = []
@@ -83,7 +86,7 @@ def evidence(ours: Timing, theirs: Timing) -> Evidence:
     for numbers in quiet.values():
         bad = {number for number in numbers if mine[number].spoiled or base[number].spoiled}
         used = numbers if len(bad) > SPOILED_SHARE * len(numbers) else [each for each in numbers if each not in bad]
-        found = [_median(base[number]) / _median(mine[number]) for number in used]
+        found = [base_took[number] / took[number] for number in used]
         spoiled += len(bad)
         kept += len(bad & set(used))
         ratios += found
@@ -160,10 +163,30 @@ def _busy(found: Evidence) -> str:
     return f"the machine was busy with other things in {found.spoiled} of {found.shared} rounds, too many to leave out"
 
 
-def _median(block: Block) -> float:
+def typical_ns(block: Block, *, alone: bool = True) -> float:
+    """Nanoseconds of one call of a block: the median; or the mean without the time waited for a core, where that is less.
+
+    On a machine with more work than cores a call of some milliseconds is interrupted nearly every time, and the median then
+    says how long others worked. The kernel counts how long the calling thread was ready and had no core; without it the
+    mean is what the call itself took. Undisturbed calls are skewed to the right, so that their median is less than their mean and
+    stands. ``alone=False``: calls overlap or are timed by a GPU's clock, and the median stands always.
+    """
     import numpy as np
 
-    return float(np.median(block.samples_ns)) * 1e-9
+    median = float(np.median(block.samples_ns))
+    waited_s = block.around.waited_s if block.around else None
+    if not alone or not waited_s:
+        return median
+    total = float(np.sum(block.samples_ns))
+    working = total - waited_s * 1e9
+    # reading the counters takes a while too, and may have waited itself
+    return min(median, working / len(block.samples_ns)) if working > LEAST_SHARE * total else median
+
+
+def _typical(timing: Timing) -> dict[int, float]:
+    """By round: :func:`typical_ns`."""
+    alone = timing.region != Region.DEVICE and timing.streams == 1
+    return {block.round: typical_ns(block, alone=alone) for block in timing.blocks}
 
 
 def first_baseline(specs: Iterable[EngineSpec]) -> EngineSpec | None:

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from kit import Kit
+from onnx import numpy_helper
 
 import workbench
 from workbench import backends, timing_cache
@@ -71,6 +73,23 @@ def test_a_batch_outside_the_range_is_refused(kit, tmp_path):
 def test_options_build_and_run(kit, expected, tmp_path, option):
     with kit.open(kit.engine("tensorrt", tf32=False, build_options=option)) as worker:
         np.testing.assert_allclose(kit.outputs(worker, 4, tmp_path)["class"], expected, atol=1e-4)
+
+
+@needs_full
+def test_another_training_of_the_model_gets_its_weights_into_the_earlier_engine(pool_and_store, kit, cnn, tmp_path):
+    kit.engine("tensorrt", tf32=False, build_options="refit")
+    proto = onnx.load(cnn)
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(0.5), tensor.name))
+    onnx.save(proto, tmp_path / "trained.onnx")
+    pool, store = pool_and_store
+    trained = Kit(store, pool, read_model(store, pool, str(tmp_path / "trained.onnx")))
+    with trained.open(trained.engine("onnxruntime")) as worker:
+        wanted = trained.outputs(worker, 4, tmp_path)["class"]
+    engine = trained.engine("tensorrt", tf32=False, build_options="refit")
+    assert "not built: the weights of an earlier engine of the same structure were replaced" in engine.note
+    with trained.open(engine) as worker:
+        np.testing.assert_allclose(trained.outputs(worker, 4, tmp_path)["class"], wanted, atol=1e-4)
 
 
 @needs_full

@@ -69,7 +69,7 @@ class TensorFlow:
             return no(
                 f"TensorFlow cannot run an {kind}".replace("an T", "a T"), "open the Keras or SavedModel form of it"
             )
-        if spec.precision != Precision.FP32:
+        if spec.asked != Precision.FP32:
             return no("the model runs as it was saved; TensorFlow offers no rewrite to this precision", "use fp32")
         if spec.mode == PREDICT and model.format != "keras":
             return no("model.predict needs a Keras file; this is another form of a model")

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import cuda, trt_build, trt_layers, trt_options
+from workbench import cuda, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
+from workbench.methods import WEIGHTS
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
@@ -24,6 +25,13 @@ FILE = "engine.plan"
 MAX_LEVEL = 5
 NO_GPU = "built for NVIDIA GPUs; this machine has none"
 VERSION_COMPATIBLE = "version-compatible"
+REFUSED = {
+    "int8-dynamic": ("TensorRT's parser takes neither DynamicQuantizeLinear nor integer operations", "use int8"),
+    "int8-nncf": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
+    "fp16-weights": ("networks are strongly typed: 16-bit weights are computed with in 16 bits", "use fp16"),
+}
+WITHOUT_FP8 = ("SM75", "SM80", "SM86", "SM87")
 RTX_INT8 = "TensorRT for RTX documents INT8 for weights only: expect no faster arithmetic"
 
 
@@ -62,8 +70,12 @@ class TensorRT:
             return no(f"{LEAN.title} runs on NVIDIA GPUs, and this machine has none", "use tensorrt:rtx")
         if builder == FULL and not gpu:
             return no("TensorRT builds on the GPU that it builds for, and this machine has none", "use tensorrt:rtx")
-        if spec.precision == Precision.BF16 and model.quantized != "bf16":
-            return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
+        if spec.precision == Precision.FP8 and spec.mode == RTX.mode:
+            old = [name for name in trt_options.targets(_completed(spec).build_options) if name in WITHOUT_FP8]
+            if old:
+                return no(f"the target {old[0]} has no FP8", f"name only newer ones, such as {trt_options.TARGET}SM89")
         if spec.optimization_level is not None and spec.optimization_level > MAX_LEVEL:
             return no(f"TensorRT's optimization levels are 0 to {MAX_LEVEL}", f"choose a level of at most {MAX_LEVEL}")
         wide = [one.name for one in model.inputs if one.dtype == "float64"]
@@ -122,8 +134,12 @@ class TensorRT:
             )
         return YES
 
-    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
-        return {Precision.INT8: "onnx:int8-s8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
+    def source(self, spec: EngineSpec, model: Model) -> str:
+        if spec.method == WEIGHTS:
+            return f"onnx:{spec.asked}-dq"
+        if spec.precision == model.quantized:
+            return "onnx:fp32"
+        return "onnx:int8-s8" if spec.precision == Precision.INT8 else f"onnx:{spec.precision}"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
         if not RTX.installed:
@@ -132,13 +148,19 @@ class TensorRT:
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         spec = _completed(spec)
-        outcome = trt_build.build_plan(_builder(spec), source, spec, progress)
+        refit = _Refit(spec, source, progress)
+        outcome = trt_build.build_plan(_builder(spec), source, spec, progress, refit.instead)
+        refit.keep(outcome)
         (into / FILE).write_bytes(outcome.plan)
         progress("read back precision")
         inspection, found = _read_back(outcome, source, spec)
         inspection.save(into)
         able = self.measures(spec, Region.HOST_TO_HOST)
-        notes = [*outcome.notes, *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) else [])]
+        notes = [
+            *outcome.notes,
+            *refit.notes,
+            *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) and not spec.method else []),
+        ]
         return Built(
             library=FLAVOURS[spec.mode].title,
             library_version=outcome.version,
@@ -158,6 +180,40 @@ class TensorRT:
         )
         session: Session = cuda.CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
         return session
+
+
+class _Refit:
+    """Part of a build with the option ``refit``: an earlier engine of the same structure gets this model's weights."""
+
+    def __init__(self, spec: EngineSpec, source: Source, progress: Progress) -> None:
+        self._spec, self._source, self._progress = spec, source, progress
+        self._kept: trt_refit.Kept | None = None
+        self.notes: list[str] = []
+
+    def instead(self, version: str) -> bytes | None:
+        if trt_refit.OPTION not in self._spec.build_options:
+            return None
+        spec = replace(self._spec, cuda_graph=False, streams=1)  # ways of running
+        self._kept = trt_refit.Kept(_builder(spec), version, spec, self._source.path)
+        earlier = self._kept.find()
+        if earlier is None:
+            return None
+        self._progress("replace weights")
+        host_code = VERSION_COMPATIBLE in spec.build_options
+        try:
+            plan = trt_refit.refitted(_builder(spec), earlier, self._source.path, host_code=host_code)
+        except WorkbenchError as error:
+            self.notes.append(
+                f"built anew: an earlier engine's weights could not be replaced ({error.message.rstrip('.')})"
+            )
+            return None
+        self._kept = None  # what it came from is kept already
+        self.notes.append("not built: the weights of an earlier engine of the same structure were replaced")
+        return plan
+
+    def keep(self, outcome: trt_build.Outcome) -> None:
+        if self._kept:
+            self._kept.keep(outcome.plan)
 
 
 def _builder(spec: EngineSpec) -> Flavour:
@@ -180,16 +236,26 @@ def _how(spec: EngineSpec) -> str:
 
 
 def _completed(spec: EngineSpec) -> EngineSpec:
-    """The variant with what its mode implies: the lean runtime opens version-compatible plans only."""
+    """The variant with what its mode implies: the lean runtime opens version-compatible plans only, and FP8 is built for
+    the GPU generations that have it.
+    """
+    if spec.mode == RTX.mode and spec.precision == Precision.FP8 and not _names_targets(spec):
+        able = [f"{trt_options.TARGET}{name}" for name in trt_options.TARGETS if name not in WITHOUT_FP8]
+        return replace(spec, build_options=(*spec.build_options, *able))
     if spec.mode != LEAN.mode or VERSION_COMPATIBLE in spec.build_options:
         return spec
     return replace(spec, build_options=(*spec.build_options, VERSION_COMPATIBLE))
 
 
+def _names_targets(spec: EngineSpec) -> bool:
+    return any(option.startswith(trt_options.TARGET) for option in spec.build_options)
+
+
 def _read_back(outcome: trt_build.Outcome, source: Source, spec: EngineSpec) -> tuple[Inspection, RealizedPrecision]:
     """The layers as the engine has them where a GPU lets it be opened, else as its network declared them."""
     declared = trt_layers.declared(outcome.network)
-    if not this_machine().gpu:
+    # the types of stored weights are the network's; the engine tells the format that is computed in
+    if not this_machine().gpu or spec.method == WEIGHTS:
         return declared, trt_layers.realized(declared)
     shapes = {one.name: one.sized(spec.batches[-1], "opt") for one in source.inputs}
     host_code = VERSION_COMPATIBLE in spec.build_options
