@@ -253,7 +253,7 @@ def lines(name: str, backend: str, path: Path, store: Store) -> list[str]:
     if chosen is None or chosen.confirmed is None:
         return [*cells, "none", "–", "–", f"none here: {repaired.why}"]
     apart = chosen.confirmed - repaired.fp32_confirmed
-    kept = f"{len(repaired.exclude_nodes)} nodes"
+    kept = f"{len(repaired.keep)} nodes"
     holds = apart >= -repaired.budget and chosen.size_ratio >= 1.3 and speeds[2].word != Verdict.SLOWER
     verdict = f"within target: {'yes' if holds else 'no'}"
     return [

@@ -17,7 +17,7 @@ from workbench.records import Calibration, Precision, TensorSpec, from_json, to_
 from workbench.repair_precision import Repair, Search, Tried
 from workbench.samples import Samples
 from workbench.sensitivity import ALONE, SPARED, Sensitivity, scan, sensitivity, study_of
-from workbench.study import load_exclusions, save_exclusions, table
+from workbench.study import load_keep, save_keep, table
 from workbench.trial import Bench, Speed, race, run_all, sqnr_db
 
 FLOAT = TensorProto.FLOAT
@@ -127,11 +127,11 @@ def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypa
     assert best in good
     assert best.speed.ratio == max(each.speed.ratio for each in good if each.speed)
     assert best.confirmed >= 0.95
-    assert set(repaired.exclude_nodes) - {"first_relu"} == set(best.excluded)
+    assert set(repaired.keep) - {"first_relu"} == set(best.excluded)
     assert repaired.unseen == 64
     assert from_json(Repair, to_json(repaired)) == repaired
     # what it names is what it takes: the same model again, by the names alone
-    units = [unit for unit in study.quantizer.units if not set(unit.nodes) & set(repaired.exclude_nodes)]
+    units = [unit for unit in study.quantizer.units if not set(unit.nodes) & set(repaired.keep)]
     assert study.unseen.tried(units).quality == best.confirmed
 
 
@@ -157,7 +157,7 @@ def outcome(found: Tried | None) -> Repair:
 def test_without_an_answer_the_search_says_what_came_nearest(study, found):
     impossible = Search(study, budget=0.05, min_size=100.0, say=lambda _: None).run(found)
     assert impossible.found is None
-    assert impossible.exclude_nodes == ()
+    assert impossible.keep == ()
     assert "Within the budget no model is 100.0 times smaller; nearest: " in impossible.why
     strict = Search(study, budget=-1.0, say=lambda _: None).run(found)
     assert "No model is within the budget (quality 2.0000); nearest: " in strict.why
@@ -165,17 +165,17 @@ def test_without_an_answer_the_search_says_what_came_nearest(study, found):
 
 def test_a_list_of_nodes_is_read_by_people_and_by_the_workbench(tmp_path):
     best = Tried("everything, without 1", ("a/Conv",), 0.968, True, 2.5, Speed(1.5, 1.4, 1.6, 0.01), 0.957)
-    save_exclusions(outcome(best), tmp_path / "keep.json")
-    assert load_exclusions(tmp_path / "keep.json") == ("a/Conv", "a/Relu")
+    save_keep(outcome(best), tmp_path / "keep.json")
+    assert load_keep(tmp_path / "keep.json") == ("a/Conv", "a/Relu")
     text = (tmp_path / "keep.json").read_text(encoding="utf-8")
     assert "quality 0.9680, 2.50 times smaller, ×1.50 [1.40, 1.60] faster, 0.9570 on unseen samples" in text
     (tmp_path / "names.txt").write_text("# first block\na/Conv\n\nb/Conv\n", encoding="utf-8")
-    assert load_exclusions(tmp_path / "names.txt") == ("a/Conv", "b/Conv")
+    assert load_keep(tmp_path / "names.txt") == ("a/Conv", "b/Conv")
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"other.json' is no list of nodes: the JSON has no 'exclude_nodes'"):
-        load_exclusions(tmp_path / "other.json")
+    with pytest.raises(InputError, match=r"other.json' is no list of nodes: the JSON has no 'keep'"):
+        load_keep(tmp_path / "other.json")
     with pytest.raises(InputError, match="could not be read"):
-        load_exclusions(tmp_path / "nothing.json")
+        load_keep(tmp_path / "nothing.json")
 
 
 def test_a_quantized_model_is_refused(study, tmp_path):

@@ -68,7 +68,9 @@ class Repair:
     why: str
     tried: tuple[Tried, ...]
     seconds: float
-    exclude_nodes: tuple[str, ...] = ()  # names of the nodes to leave in FP32, from which the model can be made again
+    keep: tuple[
+        str, ...
+    ] = ()  # names of the nodes to leave in FP32: what ``Experiment.keep`` takes to make this model again
     sensitivity: Sensitivity | None = None  # what the search went by
 
 
@@ -122,7 +124,7 @@ class Search:
             why=why,
             tried=tuple(self._tried.values()),
             seconds=time.monotonic() - self._began,
-            exclude_nodes=self._nodes(winner) if winner else (),
+            keep=self._nodes(winner) if winner else (),
             sensitivity=found,
         )
 

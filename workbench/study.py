@@ -227,10 +227,10 @@ def _empty(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def save_exclusions(found: Repair, path: Path) -> None:
-    """Write a repair as JSON that people can read and :func:`load_exclusions` reads back: nodes that stay in FP32, and why."""
+def save_keep(found: Repair, path: Path) -> None:
+    """Write a repair as JSON that people can read and :func:`load_keep` reads back: nodes that stay in FP32, and why."""
     text = {
-        "exclude_nodes": list(found.exclude_nodes),
+        "keep": list(found.keep),
         "found": found.found.told if found.found else found.why,
         "metric": found.metric,
         "fp32": found.fp32_quality,
@@ -242,8 +242,8 @@ def save_exclusions(found: Repair, path: Path) -> None:
         path.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_exclusions(path: Path) -> tuple[str, ...]:
-    """The node names in a file of :func:`save_exclusions`, or in a text file with one name on each line.
+def load_keep(path: Path) -> tuple[str, ...]:
+    """The node names in a file of :func:`save_keep`, or in a text file with one name on each line.
 
     Raises:
         InputError: there is no such file, or it is neither.
@@ -257,10 +257,10 @@ def load_exclusions(path: Path) -> tuple[str, ...]:
     if not text.lstrip().startswith("{"):
         return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
     try:
-        return tuple(str(name) for name in json.loads(text)["exclude_nodes"])
+        return tuple(str(name) for name in json.loads(text)["keep"])
     except (ValueError, KeyError, TypeError) as cause:
         raise InputError(
-            f"'{path}' is no list of nodes: the JSON has no 'exclude_nodes'. Save it again from a repair."
+            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
         ) from cause
 
 
