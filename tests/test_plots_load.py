@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import recorded
@@ -6,6 +7,7 @@ import recorded_load
 from recorded_load import loaded, opened
 
 from workbench import plots, plots_load
+from workbench.experiment import Experiment
 
 BASE, PEER = "tensorflow fp32", "onnxruntime fp32"
 
@@ -66,6 +68,12 @@ def test_nothing_is_cut_off(batches, labels):
         assert min(box.x0, box.y0) > -0.02, (name, box)
         assert box.x1 < width + 0.02, (name, box)
         assert box.y1 < height + 0.02, (name, box)
+
+
+def test_another_region_than_that_of_the_heading_is_told():
+    got = replace(recorded_load.sweep(), plan=Experiment(protocol="trtexec-11").plan)
+    for figure in plots_load.load_figures(got).values():
+        assert "Load was timed over the region host-to-host." in figure.texts[-1].get_text()
 
 
 def test_an_interval_without_an_end_is_drawn():

@@ -120,6 +120,7 @@ class FunctionSession:
         # XLA compiles for each shape it meets; the plain graph is traced once for all of them
         compiled = tf.function(function, jit_compile=spec.mode == XLA, autograph=False, input_signature=specs)
         self._function = compiled.get_concrete_function()
+        self._between = spec.streams
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +143,8 @@ class FunctionSession:
 
     def callers(self, count: int) -> Callers:
         """All call the one concrete function, which holds nothing of a call."""
-        return Callers((Caller(self.run, self.stage),) * count, "one function")
+        note = f"one function, {self._between} threads between operators"
+        return Callers((Caller(self.run, self.stage),) * count, note.replace("1 threads", "1 thread"))
 
 
 class PredictSession:
