@@ -63,7 +63,7 @@ class Kit:
 
     def open(self, engine: EngineRecord, streams: int = 1) -> Worker:
         worker = Worker(self.store.log_path(engine.spec.label), env=thread_env(engine.spec.threads))
-        worker.call("hello", modules=list(backends.get(engine.spec.backend).imports))
+        worker.call("hello", modules=backends.modules(engine.spec))
         engine = replace(engine, spec=replace(engine.spec, streams=max(streams, engine.spec.streams)))
         worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
         return worker
@@ -128,6 +128,9 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
     engine = kit.runnable(kit.spec(address, precision))
     with kit.open(engine) as worker:
         outputs = {batch: kit.outputs(worker, expected.samples, batch, tmp_path) for batch in (1, 4, 7)}
+        told = {each["name"]: each["value"] for each in worker.call("in_effect")}
+    assert told.get("threads", "1") == "1"
+    assert told.get("denormals", "flushed to zero") == "flushed to zero"  # the same in every engine that tells
     assert list(outputs[1]) == [spec.name for spec in kit.model.outputs]
     ours, theirs = outputs[1]["output_0"], expected.outputs["output_0"]
     assert ours.shape == theirs.shape
@@ -169,6 +172,25 @@ def several_callers(worker: Worker, address: str, samples: str, region: Region) 
     assert block["calls"] > 0
     assert min(block["latencies_ns"]) > 1000
     assert len(worker.call("block", seconds=0.01)["samples_ns"]) >= 1
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_its_clocks_take_turns_and_leave_its_answers_as_they_were(kit, expected, tmp_path, address):
+    spec = kit.spec(address, Precision.FP32)
+    engine = kit.runnable(spec)
+    compute = backends.get(spec.backend).measures(spec, Region.COMPUTE).ok
+    with kit.open(engine) as worker:
+        samples = str(kit.sources.samples_file(kit.data.test))
+        how = {"compute": compute, "rounds": 2, "block_s": 0.005, "seed": 0}
+        clocks = {batch: worker.call("clocks", samples=samples, batch=batch, **how) for batch in (4, 2)}
+        outputs = kit.outputs(worker, expected.samples, 7, tmp_path)
+    for found in clocks.values():
+        names = [clock["name"] for clock in found]
+        assert names[0] == "host-to-host"
+        assert ("compute" in names) == compute
+        assert all(len(clock["rounds_ns"]) == 2 and min(map(min, clock["rounds_ns"])) > 1000 for clock in found)
+    tolerance = 0.02 if address == "litert:float16" else 1e-5
+    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=tolerance)
 
 
 @pytest.mark.parametrize("address", backends.addresses())

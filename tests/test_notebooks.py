@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "precisions": "fp32,int8",
         "batches": "1",
         "measure_s": 0.1,
+        "budget_s": 0.1,
         "calibration_samples": 32,
     },
     "lessons/01_train.ipynb": {"epochs": 1},

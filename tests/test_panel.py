@@ -49,6 +49,7 @@ def experiment(model: str) -> Experiment:
         precisions=("fp32",),
         batches=(1, 2),
         measure_s=0.06,
+        budget_s=0.06,
         rounds=6,
         seed=7,
     )
@@ -82,6 +83,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         workspace_mib=64,
         region="compute",
         measure_s=0.5,
+        budget_s=0.5,
         rounds=7,
         tf32=False,
         cuda_graph=True,
@@ -96,6 +98,9 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
+        cores="0-1",
+        clocks=True,
+        roofline=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]
@@ -218,7 +223,7 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert panel_view.seconds(panel.results.rows[0].timing.median_s) in table
     assert "fp32" in table
     assert "2 done." in panel._out.message.value
-    assert len(panel._out.plots.children) == 3
+    assert len(panel._out.plots.children) == 5
     assert all(bytes(picture.value).startswith(b"\x89PNG") for picture in panel._out.plots.children)
     assert not control(panel, "batches").disabled
     assert panel._out.cancel.disabled
@@ -443,7 +448,7 @@ def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> No
 def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     assert not control(panel, "region").disabled
     control(panel, "protocol").value = "trtexec-11"
-    for name in ("region", "measure_s", "cuda_graph"):
+    for name in ("region", "measure_s", "within", "budget_s", "cuda_graph"):
         assert control(panel, name).disabled
         assert "trtexec-11 decides this" in panel._form._hints[name].value
     control(panel, "protocol").value = ""

@@ -8,26 +8,34 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.archive import history as history
     from workbench.compare import comparison as comparison
     from workbench.compare import table as table
+    from workbench.cost_table import costs as costs
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
+    from workbench.fairness import settings as settings
     from workbench.layers import layers as layers
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
+    from workbench.three_clocks import clocks as clocks
 
 _HOMES = {
     "Experiment": "experiment",
     "Panel": "panel",
     "WorkbenchError": "errors",
+    "clocks": "three_clocks",
     "comparison": "compare",
+    "costs": "cost_table",
     "figures": "plots",
+    "history": "archive",
     "layers": "layers",
     "open_model": "sources",
     "run": "pipeline",
+    "settings": "fairness",
     "show": "panel",
     "table": "compare",
 }

@@ -98,10 +98,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [min(place, 1 - index * gap) for index, place in enumerate(places)]
 
 
-def page(results: Results, what: str, height_in: float, notes: Sequence[str]) -> Figure:
-    """An empty figure with room below its heading for ``height_in`` inches of axes, and notes at its foot."""
+def page(results: Results, what: str, height_in: float, notes: Sequence[str], region: str = "") -> Figure:
+    """An empty figure with room below its heading for ``height_in`` inches of axes, and notes at its foot. ``region`` says what
+    was timed, where that is not what the results were asked for.
+    """
     threads = sorted({row.spec.threads for row in results.measured})
-    about = f"{results.machine.label}; {enclosed(results)}; threads: {', '.join(map(str, threads))}{devices(results)}"
+    about = f"{results.machine.label}; {region or enclosed(results)}; threads: {', '.join(map(str, threads))}{devices(results)}"
     lines = fitted(about, 8.5)
     title = fitted(f"{what} · {shortened(results.model.name, 72)}", 13, "bold")
     top, foot = 0.16 + 0.25 * len(title), 0.1 + 0.17 * len(notes)

@@ -28,6 +28,8 @@ from workbench.records import DeviceFacts, EngineSpec, GpuState, Region, Wait
 if TYPE_CHECKING:
     import numpy as np
 
+    from workbench.energy import Counter
+
 __all__ = ["DEVICE", "CudaSession", "Engine", "here", "measures"]
 
 DEVICE = "cuda:0"
@@ -170,6 +172,11 @@ class CudaSession:
     def state(self) -> GpuState | None:
         """Clocks, power and heat at this moment; ``None`` where NVML is not there."""
         return self._gpu.state() if self._gpu else None
+
+    def energy_counters(self) -> list[Counter]:
+        """The whole board's counter; empty where NVML is not there or the board has none."""
+        counter = self._gpu.energy() if self._gpu else None
+        return [counter] if counter else []
 
     def facts(self) -> DeviceFacts:
         self.drain()

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.in_effect import expanded, ranges
 from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
@@ -69,12 +70,17 @@ class Experiment:
     rounds: int = 12
     baseline: str = ""
     seed: int = 0
+    within: float = 0.02
+    budget_s: float = 4.0
     concurrency: tuple[int, ...] = (1,)
     rate: str = ""
     latency_limit_ms: float = 100.0
     latency_percentile: float = 99.0
     loadgen_s: float = 3.0
     loadgen_queries: int = 0
+    cores: str = ""
+    clocks: bool = False
+    roofline: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
@@ -84,13 +90,14 @@ class Experiment:
                  "loadgen_queries")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
-        for name in ("tf32", "cuda_graph"):
+        for name in ("tf32", "cuda_graph", "clocks", "roofline"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
-        for name in ("measure_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
+        for name in ("measure_s", "within", "budget_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
             object.__setattr__(self, name, _number(name, getattr(self, name), float))
         for name in ("batches", "concurrency"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
         object.__setattr__(self, "rate", _rate(self.rate))
+        object.__setattr__(self, "cores", _cores(self.cores))
         self._check()
 
     def _check(self) -> None:
@@ -128,7 +135,21 @@ class Experiment:
                 )
         if self.streams > MAX_STREAMS:
             raise InputError(f"'streams' must be at most {MAX_STREAMS}; found {self.streams}. Choose for example 4.")
+        if self.cores and self.threads > len(expanded(self.cores)):
+            raise InputError(
+                f"'threads' is {self.threads} and 'cores' names {len(expanded(self.cores))}: threads would take turns on a core. "
+                "Name as many cores as threads, or fewer threads."
+            )
+        self._check_time()
         self._check_load()
+
+    def _check_time(self) -> None:
+        if not 0 < self.within < 1:
+            raise InputError(
+                f"'within' must lie between 0 and 1; found {self.within}. Choose for example 0.02, which is 2 %."
+            )
+        if not 0 < self.budget_s < float("inf"):
+            raise InputError(f"'budget_s' must be above 0 seconds; found {self.budget_s}. Choose for example 20.")
 
     def _check_load(self) -> None:
         """What is asked of engines under load, and the lengths of measuring."""
@@ -170,12 +191,18 @@ class Experiment:
                 copies=old,
                 wait=Wait.BLOCK if old else Wait.SPIN,
                 min_calls=-(-MIN_ITERATIONS // self.rounds),
+                cores=self._held_to,
+                clocks=self.clocks,
             )
         return TimingPlan(
             region=Region(self.region),
             rounds=self.rounds,
             block_s=self.measure_s / self.rounds,
             seed=self.seed,
+            within=self.within,
+            budget_s=self.budget_s,
+            cores=self._held_to,
+            clocks=self.clocks,
         )
 
     @property
@@ -207,6 +234,10 @@ class Experiment:
             loadgen_s=self.loadgen_s,
             loadgen_queries=self.loadgen_queries or LOADGEN_QUERIES.get(scenario, 0),
         )
+
+    @property
+    def _held_to(self) -> tuple[int, ...]:
+        return tuple(expanded(self.cores)) if self.cores else ()
 
     def variants(self) -> tuple[EngineSpec, ...]:
         """Every combination that was asked for, possible or not, in a fixed order."""
@@ -287,6 +318,15 @@ def _listed(name: str, value: Any, kind: type, *, empty: bool = False) -> tuple[
     if not items and not empty:
         raise InputError(f"'{name}' is empty. Give at least one value.")
     return items
+
+
+def _cores(value: Any) -> str:
+    """Cores as the kernel writes them, ``0-2,5``, of text, of a number or of several."""
+    text = str(value) if isinstance(value, str | int) else ",".join(map(str, value))
+    try:
+        return ranges(sorted(set(expanded(text)))) if text.strip() else ""
+    except ValueError as cause:
+        raise InputError(f"'cores' must be numbers of cores, such as 0,2 or 0-3; found {json.dumps(text)}.") from cause
 
 
 def _yes_or_no(name: str, value: Any) -> bool:

@@ -38,6 +38,7 @@ from workbench.records import (
     to_json,
 )
 from workbench.store import Store, key_of
+from workbench.turns import turn as place_in_line
 from workbench.worker import Worker
 
 KIND = "load"
@@ -82,11 +83,20 @@ def measure_load(
         return
     began = time.monotonic()
     engines = {row.engine.key: row.engine for _, rows in missing.values() for row in rows if row.engine}
-    bench = Bench(board, experiment, store, cancel)
+    waiting = [_opened_for(engine, plan.callers) for engine in engines.values()]
+    bench = Bench(board, experiment, store, cancel, samples=samples)
     try:
-        bench.open_all([_opened_for(engine, plan.callers) for engine in engines.values()])
-        for batch, (group, rows) in sorted(missing.items()):
-            _measure_group(bench, plan, group, batch, rows, samples)
+        while waiting:
+            before = {engine.key for engine in waiting}
+            with place_in_line("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
+                waiting = bench.open_cohort(waiting, {})
+            tried = before - {engine.key for engine in waiting}
+            for batch, (group, rows) in sorted(missing.items()):
+                here = [row for row in rows if row.engine and row.engine.key in tried]
+                what = f"measuring load at batch {batch}"
+                with place_in_line(what, alone=True, cancel=cancel, waiting=board.whisper):
+                    _measure_group(bench, plan, group, batch, here, samples)
+            bench.clear()
     finally:
         bench.close()
         board.count(measure_s=time.monotonic() - began)

@@ -36,6 +36,7 @@ class Outputs:
         self.outdated = widgets.HTML()
         self.table = widgets.HTML()
         self.load = widgets.HTML()
+        self.cost = widgets.HTML()
         self.impossible = widgets.HTML()
         self.commands = widgets.HTML()
         self.plots = widgets.Box().add_class("wb-plots")
@@ -71,7 +72,7 @@ class Outputs:
             (
                 "Results",
                 "rows fill in as they come",
-                [self.outdated, self.table, self.load, self.impossible, self.plots],
+                [self.outdated, self.table, self.load, self.impossible, self.cost, self.plots],
             ),
             ("The same without this panel", "in a terminal, and in Python", [self.commands]),
         )
@@ -209,6 +210,7 @@ class Panel(View):
     def _begin(self, experiment: Experiment) -> None:
         self.results, self.ran = None, experiment
         self._rows, self._lines, self._stale = {}, {}, True
+        self._out.cost.value = ""
         self._out.plots.children = ()
         self._out.load.value = ""
 
@@ -229,6 +231,7 @@ class Panel(View):
         self._phase = "drawing"
         for result in results.rows:
             self._put(result, judged.get(result.row))
+        self._out.cost.value = panel_parts.folded_cost(results)
         self._show_model(_asked(experiment), sources.Opened(results.model, results.export, results.examination))
         self._say(*_outcome(results))
 

@@ -31,7 +31,7 @@ SETTINGS = {
 }
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "cuda_graph")
+BY_PROTOCOL = ("region", "measure_s", "within", "budget_s", "cuda_graph")
 YES_NO = (("yes", True), ("no", False))
 
 
@@ -184,10 +184,10 @@ class Form:
             )
             for each in self._choices
         ]
-        order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
+        order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "within", "budget_s", "calibration", "calibration_samples",
                  "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
                  "baseline", "concurrency", "rate", "latency_limit_ms", "latency_percentile", "loadgen_s",
-                 "loadgen_queries")  # fmt: skip
+                 "loadgen_queries", "cores", "clocks", "roofline")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -267,9 +267,19 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             "device: a GPU's own clock",
             experiment.region, options=[str(each) for each in Region],
         ),
-        "measure_s": field(number, "Seconds per row", "Timed seconds per variant and batch", experiment.measure_s),
+        "measure_s": field(
+            number, "Seconds per row", "Timed seconds per variant and batch in the first launch", experiment.measure_s
+        ),
         "rounds": field(
             integer, "Rounds", "Variants take turns this many times; six or more give an interval", experiment.rounds
+        ),
+        "within": field(
+            number, "Known within", "Measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
+            experiment.within,
+        ),
+        "budget_s": field(
+            number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
+            experiment.budget_s,
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",
@@ -312,6 +322,18 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
         ),
         **panel_load.controls(experiment),
+        "cores": field(
+            widgets.Text, "Cores", "Hold every engine to these cores, such as 0,2 or 0-3; empty: any",
+            experiment.cores, continuous_update=False, placeholder="any; such as 0,2 or 0-3",
+        ),
+        "clocks": field(
+            dropdown, "Clocks", "Time each engine over every region, in turn: what conversions and calls cost",
+            experiment.clocks, options=YES_NO,
+        ),
+        "roofline": field(
+            dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
+            experiment.roofline, options=YES_NO,
+        ),
     }  # fmt: skip
 
 

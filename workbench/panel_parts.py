@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from workbench import panel_view
+from workbench import cost_view, panel_view
 from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.records import Results, Row, from_json
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
-PLOTS = ("latency", "throughput", "accuracy")
+PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
 LOAD_PLOTS = ("load", "rates")
+COST_PLOTS = {"roofline": cost_view.ROOFLINE_OFF, "clocks": cost_view.CLOCKS_OFF}
+"""Figures that have to be asked for, and how."""
 PLOT_DPI = 150
 
 
@@ -106,7 +108,51 @@ class Shown:
 def _table(results: Results) -> list[Any]:
     from workbench import compare
 
-    return [Shown(compare.display_table(results).to_html(), compare.text_table(results))]
+    html, text = cost_view.differences(results)
+    beside = f"\n{text}" if text else ""
+    return [Shown(compare.display_table(results).to_html() + html, compare.text_table(results) + beside)]
+
+
+def _cost_picture(name: str, results: Results) -> list[Any]:
+    from workbench import plots
+
+    if name not in plots.figures(results):
+        return [Shown(f"<p>{COST_PLOTS[name]}</p>", COST_PLOTS[name])]
+    return _picture(name, results)
+
+
+def _clocks(results: Results) -> list[Any]:
+    """The picture and its table; where neither was asked for, one sentence."""
+    from workbench.three_clocks import reads
+
+    shown = _cost_picture("clocks", results)
+    return [*shown, Shown(*cost_view.clocks(results))] if reads(results) else shown
+
+
+def folded_cost(results: Results) -> str:
+    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    if not results.measured:
+        return ""
+    cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
+    return cost + cost_view.settings(results)[0]
+
+
+def _cold(results: Results) -> list[Any]:
+    from workbench import cold
+
+    return _facts(results, cold.display_cold, cold.cold_table)
+
+
+def _noise(results: Results) -> list[Any]:
+    from workbench import noise
+
+    return _facts(results, noise.display_noise, noise.noise_table)
+
+
+def _facts(results: Results, page: Callable[[Results], Any], plain: Callable[[Results], Any]) -> list[Any]:
+    if not results.measured:
+        return ["Nothing was measured."]
+    return [Shown(page(results).to_html(), plain(results).to_string(index=False))]
 
 
 def load_tables(results: Results) -> str:
@@ -149,6 +195,12 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "cold": lambda results, _: _cold(results),
+    "cost": lambda results, _: [Shown(*cost_view.costs(results))],
+    "roofline": lambda results, _: _cost_picture("roofline", results),
+    "clocks": lambda results, _: _clocks(results),
+    "settings": lambda results, _: [Shown(*cost_view.settings(results))],
+    "noise": lambda results, _: _noise(results),
     "load": lambda results, _: _load(results),
     "load figures": lambda results, _: _load_figures(results),
     "not possible": lambda results, _: _html(

@@ -10,7 +10,7 @@ from workbench.describe import batches_text, counted, export_notes, size
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
-from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Row, Status
+from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Row, Status, TimingPlan
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -119,8 +119,19 @@ def plan(rows: Sequence[Result], experiment: Experiment, measured: int) -> str:
     variants = len({row.spec.label for row in possible})
     text = f"<b>{counted(variants, 'variant')}</b> to build"
     if measured:
-        text += f", {counted(measured, 'row')} to measure: {duration(measured * experiment.measure_s)} of timed calls"
+        text += f", {counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
     return f'<div class="wb-plan">{text}.{not_possible(rows)}</div>'
+
+
+def _timed(measured: int, experiment: Experiment) -> str:
+    """How long the timed calls of so many rows take: the first launch, and all that may follow."""
+    plan = experiment.plan
+    first = measured * plan.rounds * plan.block_s
+    if plan.launches == 1:
+        return duration(first)
+    return (
+        f"{duration(first)} to {duration(first + measured * (plan.launches - 1) * plan.relaunch_rounds * plan.block_s)}"
+    )
 
 
 def plan_without_model(experiment: Experiment) -> str:
@@ -181,8 +192,14 @@ def _speedup(judged: Row | None) -> str:
         return ""
     if judged.speedup is None or judged.low is None or judged.high is None:
         return f'<span title="{escape(judged.why)}">{escape(judged.verdict)}</span>'
-    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}"
-    return f'<span title="{span}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}</span>'
+    timing = judged.result.timing
+    ended = f"; {len(timing.launches) or 1} launches, {timing.ended}" if timing else ""
+    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}{': ' * bool(judged.why)}{judged.why}{ended}"
+    across = ""
+    if judged.across:
+        span += f"; {judged.result.device} here, {judged.across} for the baseline"
+        across = ", across devices"
+    return f'<span title="{escape(span)}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}{across}</span>'
 
 
 def _accuracy(result: Result) -> str:
@@ -228,6 +245,7 @@ def work(results: Results) -> str:
         ("Samples", results.data),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
+        ("Measured until", _until(results.plan)),
         ("This run", str(results.tally)),
     ]
     lines = "".join(
@@ -235,6 +253,15 @@ def work(results: Results) -> str:
     )
     notes = "".join(f"<li>{escape(text)}</li>" for text in results.notes)
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _until(plan: TimingPlan) -> str:
+    if plan.launches == 1:
+        return "the time of a single launch was over"
+    return (
+        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.budget_s)} per row are "
+        f"spent in up to {plan.launches} launches"
+    )
 
 
 def commands(experiment: Experiment) -> str:

@@ -9,16 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from workbench import backends
+from workbench import backends, carried
 from workbench.accuracy import doubts
+from workbench.archive import remember
 from workbench.board import Board, OnEvent
+from workbench.cohorts import cohorts_told, default_baseline
 from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
 from workbench.live import kept_data, kept_model
-from workbench.machine import this_machine, version_of
-from workbench.measure import measure_and_score
+from workbench.machine import check_cores, this_machine, version_of
+from workbench.measure import measure_and_score, peaks_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
@@ -27,6 +29,7 @@ from workbench.records import (
     EngineSpec,
     Failure,
     Model,
+    Peaks,
     Precision,
     Result,
     Results,
@@ -35,6 +38,7 @@ from workbench.records import (
     to_json,
 )
 from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.stop import Stop
 from workbench.store import Draft, Store, key_of
 from workbench.worker import GPU_BUILDER, Pool
 
@@ -91,12 +95,13 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend that does not exist, or a baseline that is not among the variants.
+        InputError: a backend that does not exist, a baseline that is not among the variants, or cores that are not here.
     """
     for address in experiment.backends:
         backends.check(address)
     variants = experiment.variants()
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    check_cores(experiment.plan.cores)
     if experiment.baseline:
         choose("baseline", [experiment.baseline], names)
 
@@ -120,7 +125,8 @@ def run(
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
         store: where artefacts and results are kept; what is there already is used again.
         on_event: called for every step and every change of a row, from the calling thread.
-        cancel: set it to stop; rows that had not come to an end are then marked as cancelled.
+        cancel: set it to stop; rows that had not come to an end are then marked as cancelled. A
+            :class:`workbench.stop.Stop` can stop single rows as well.
         only: "all", or "build" to stop after building.
         remeasure: time again what the store already has timings for.
 
@@ -133,13 +139,15 @@ def run(
     began = time.monotonic()
     store = (store or Store()).prepare()
     experiment = with_live(experiment or Experiment(), store, model, data)
-    cancel = cancel or threading.Event()
+    cancel = Stop.of(cancel)
     with Pool(store.log_path, cancel) as pool:
         try:
-            model, data, board = _begin(experiment, store, pool, on_event)
+            model, data, board = _begin(experiment, store, pool, on_event, cancel)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
+        pool.using = board.logs_to
         sources, looked = Sources(store, pool, model, data, board.whisper), None
+        peaks: Peaks | None = None
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -151,11 +159,14 @@ def run(
                 measure_and_score(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
                 )
+                peaks = peaks_of(experiment, board, store, cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        return replace(_results(experiment, model, data, board, sources), examination=looked)
+        results = replace(_results(experiment, model, data, board, sources), examination=looked, peaks=peaks)
+        remember(store, board.run, results)
+        return results
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
@@ -165,7 +176,9 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
     return experiment if data is None else replace(experiment, data=str(kept_data(data, store)))
 
 
-def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) -> tuple[Model, Dataset, Board]:
+def _begin(
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop
+) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
 
@@ -184,7 +197,7 @@ def _begin(experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent) 
             f"Choose the batch {fixed}, free it with 'input_shapes', or export the model with a dynamic batch."
         )
     rows = plan(experiment, model, has_calibration=data.calibration is not None)
-    board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row))
+    board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row), stop)
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
@@ -234,23 +247,30 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
 def _build_all(board: Board, sources: Sources, store: Store, pool: Pool) -> None:
     for spec in dict.fromkeys(row.spec for row in board.open_rows()):
         step = "prepare"
+        board.withdraw()
         rows = board.open_rows(spec)
+        if not rows:
+            continue
         try:
-            board.update_all(rows, status=Status.PREPARING)
-            began = time.monotonic()
-            form = prepared(sources, spec)
-            step = "build"
-            board.update_all(rows, status=Status.BUILDING)
-            record, reused = build(spec, form, store, pool, board.whisper)
-            board.count(build_s=time.monotonic() - began)
+            with board.working_on(rows):
+                board.update_all(rows, status=Status.PREPARING)
+                began = time.monotonic()
+                form = prepared(sources, spec)
+                step = "build"
+                board.update_all(rows, status=Status.BUILDING)
+                record, reused = build(spec, form, store, pool, board.whisper)
+                board.count(build_s=time.monotonic() - began)
         except Cancelled:
-            raise
+            if board.stop.everything:
+                raise
+            continue  # only these rows were to stop
         except WorkbenchError as error:
             board.fail(rows, step, error)
             continue
         board.count(**{"reused_builds" if reused else "built": 1})
         status, note = Status.BUILT, "reused" if reused else f"built in {record.build_s:.2f} s"
         board.update_all(rows, f"{spec.label}: {note}, {record.realized.label}", status=status, engine=record)
+    board.withdraw()
 
 
 def _reference(experiment: Experiment, board: Board, sources: Sources, store: Store, pool: Pool) -> EngineRecord | None:
@@ -315,6 +335,9 @@ def build(
     )
 
     def fill(draft: Draft) -> None:
+        if carried.must_be(spec):  # its precision was judged where it was built
+            draft.facts = to_json(carried.adopted(spec, key, form.source.path, store, draft.folder))
+            return
         answer = pool.call(
             GPU_BUILDER if device != CPU else "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
             "build",
@@ -349,7 +372,9 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    return replace(from_json(EngineRecord, made.facts), spec=spec), made.reused
+    record = replace(from_json(EngineRecord, made.facts), spec=spec)
+    carried.noted(record, form.source.path, store)
+    return record, made.reused
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
@@ -357,12 +382,13 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += filter(None, [sizes_used(model, data)])
+    notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     return Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
-        baseline=experiment.baseline or _default_baseline(board),
+        baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
         plan=experiment.plan,
         tally=board.tally,
@@ -381,16 +407,6 @@ def _examination(sources: Sources) -> Any:
         raise
     except WorkbenchError:
         return None
-
-
-def _default_baseline(board: Board) -> str:
-    """The plain TensorFlow function where it was measured, else the first FP32 variant, else the first."""
-    measured = [row.spec for row in board.rows if row.timing]
-    ranked = sorted(
-        measured,
-        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
-    )
-    return f"{ranked[0].backend_and_mode} {ranked[0].precision}" if ranked else ""
 
 
 def _repro(experiment: Experiment, row: Result) -> str:

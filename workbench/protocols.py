@@ -12,6 +12,7 @@ from workbench.records import (
     EngineRecord,
     EngineSpec,
     GpuState,
+    InEffect,
     Model,
     RealizedPrecision,
     Region,
@@ -21,6 +22,8 @@ from workbench.records import (
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.energy import Counter
 
 Progress = Callable[[str], None]
 """Called with the name of the phase that begins."""
@@ -165,6 +168,35 @@ class LoadSession(Session, Protocol):
 
 
 @runtime_checkable
+class TellsSettings(Protocol):
+    """A session whose library says under which settings it runs."""
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        """Settings read back from the library, or found by trying; asked after the engine has run. Names that mean the same in
+        every library are the same: "threads", "denormals", "memory arena", "thread pinning", "oneDNN".
+        """
+        ...
+
+
+@runtime_checkable
+class HasLibraryCall(Protocol):
+    """A session whose library has a call of its own kind between the bare engine and NumPy."""
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        """The library's own call with its own kind of inputs made before, results left as it gives them; and that in words."""
+        ...
+
+
+@runtime_checkable
+class MetersEnergy(Protocol):
+    """A session on a device that counts its energy."""
+
+    def energy_counters(self) -> list[Counter]:
+        """Empty where the device does not tell."""
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """One engine library. Describing is free: only ``build`` and ``open`` import it."""
 
@@ -173,7 +205,8 @@ class Backend(Protocol):
     modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
     devices: Mapping[str, str]  # modes that run on a GPU, and on which: {"cuda": "cuda:0"}; the others run on the CPU
     distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
-    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
+    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed, whatever the mode
+    mode_imports: Mapping[str, tuple[str, ...]]  # more of them, by the mode that needs them
     settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
     without: Mapping[str, str]  # settings that have none, with the reason
 
@@ -211,6 +244,25 @@ class Backend(Protocol):
         Runs in a child process, because libraries have been seen to crash on files that they do not know. One refusal
         without a node stands for the whole file. A backend that is not built from ONNX refuses nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.carried``."""
+
+    def portable(self, spec: EngineSpec) -> EngineSpec | None:
+        """The variant without what shapes no engine: two that are equal here have one engine, wherever it was built.
+        ``None``: engines of this variant stay where they were built.
+        """
+        ...
+
+    def builds(self, spec: EngineSpec) -> Availability:
+        """Whether what builds it is here; else what is not, and what to run where it is."""
+        ...
+
+    def opens(self, spec: EngineSpec, built: EngineRecord) -> Availability:
+        """Whether this machine's library opens what was built elsewhere."""
         ...
 
 

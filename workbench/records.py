@@ -6,14 +6,17 @@ place to import all of them from, whatever file they are written in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
+from workbench.durations import Durations
 from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
-from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
+from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 
 __all__ = [
     "CPU",
@@ -27,9 +30,12 @@ __all__ = [
     "AxisRange",
     "Block",
     "Calibration",
+    "Clock",
     "ClosedLoop",
     "Comparison",
     "DeviceFacts",
+    "Ended",
+    "Energy",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -37,6 +43,8 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "InEffect",
+    "Launch",
     "Load",
     "LoadBlock",
     "LoadGenRun",
@@ -45,6 +53,8 @@ __all__ = [
     "Model",
     "OpenLoop",
     "OpenStretch",
+    "Peak",
+    "Peaks",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -53,6 +63,7 @@ __all__ = [
     "Results",
     "Row",
     "Status",
+    "Surroundings",
     "Tally",
     "TensorSpec",
     "Timing",
@@ -182,6 +193,9 @@ class Result:
     accuracy: Accuracy | None = None
     failure: Failure | None = None
     reused: bool = False  # the timing was measured by an earlier run
+    also: tuple[
+        Timing, ...
+    ] = ()  # of the baseline: its timings in the further cohorts that did not fit beside the first
     load: Load | None = None  # several callers at once, arrivals at a rate, LoadGen
 
     @property
@@ -224,6 +238,7 @@ class Row:
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
     across: str = ""  # the other device, where the baseline runs on another one
+    note: str = ""  # what a reader should know of a verdict that was given
 
 
 @dataclass(frozen=True)
@@ -245,6 +260,8 @@ class Event:
     text: str
     result: Result | None = None
     detail: bool = False
+    rows: tuple[str, ...] = ()  # of a detail: the rows it is about
+    log: str = ""  # path of what the worker prints that serves these rows now
 
 
 @dataclass(frozen=True)
@@ -279,7 +296,11 @@ R = TypeVar("R")
 def _converter() -> Any:
     from cattrs.preconf.json import make_converter
 
-    return make_converter()
+    converter = make_converter()
+    # the only long sequences in a record are durations of calls
+    converter.register_structure_hook_func(lambda kind: kind == Sequence[int], lambda found, _: Durations(found))
+    converter.register_unstructure_hook_func(lambda kind: kind == Sequence[int], list)
+    return converter
 
 
 def to_json(record: object) -> Any:
@@ -307,6 +328,7 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
 
     @property
     def measured(self) -> tuple[Result, ...]:

@@ -91,7 +91,7 @@ def _score_one(
     samples: str,
 ) -> None:
     for row in bench.board.rows:
-        if row.engine and row.engine.key == engine.key:
+        if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
     accuracy = score(engine.key, _evaluate(bench, engine, data, samples), expected, data.test.labels)

@@ -84,7 +84,12 @@ class Store:
         folder = self.find(kind, key)
         if folder is None:
             return None
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
+        return self.manifest(folder)["facts"]
+
+    def manifest(self, folder: Path) -> dict[str, Any]:
+        """What was written beside an artefact that :meth:`find` has found: ``files`` and ``facts``."""
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return found
 
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Draft]:
@@ -125,8 +130,7 @@ class Store:
                     with self.create(kind, key) as draft:
                         fill(draft)
                     return Made(self.path(kind, key), draft.facts, reused=False)
-        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
-        return Made(folder, facts, reused=True)
+        return Made(folder, self.manifest(folder)["facts"], reused=True)
 
     def put(self, kind: str, key: str, facts: Any) -> None:
         """Store an artefact that is nothing but its facts."""

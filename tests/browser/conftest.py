@@ -49,5 +49,7 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 def panel(page: Any, lab: Lab, request: pytest.FixtureRequest) -> Any:
     """The panel of a fresh notebook for the demo, small enough to run in seconds."""
-    notebook = put_notebook(lab, f"{request.node.name}.ipynb", measure_s=0.1, rounds=6, calibration_samples=32)
+    notebook = put_notebook(
+        lab, f"{request.node.name}.ipynb", measure_s=0.1, budget_s=0.1, rounds=6, calibration_samples=32
+    )
     return open_panel(page, lab, notebook)

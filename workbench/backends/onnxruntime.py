@@ -21,12 +21,15 @@ from workbench.ort_session import (
     CUDA_LIBRARY,
     FILE,
     LEVELS,
+    REPAIR,
     UNOPTIMIZED,
     CudaEngine,
+    found_in,
     holds_copies,
     level_of,
     on_cuda,
     options_of,
+    overwritten,
     placement,
 )
 from workbench.protocols import (
@@ -42,7 +45,7 @@ from workbench.protocols import (
     no,
     on_cpu,
 )
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.records import TEXT, EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +63,7 @@ class OnnxRuntime:
     devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",
@@ -83,8 +87,10 @@ class OnnxRuntime:
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
                 "the installed ONNX Runtime has no CUDA provider",
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+                REPAIR,
             )
+        if able and overwritten():
+            return no("the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files", REPAIR)
         return able
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
@@ -178,6 +184,19 @@ class OnnxRuntimeSession:
         staged has a binding of its own. Threads beyond a call's own are those of the session's pool, which all share.
         """
         return Callers((Caller(self.run, self.stage),) * count, "one session")
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import onnxruntime as ort
+
+        session, outputs = self._session, self._outputs
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return (
+            lambda: session.run_with_ort_values(outputs, values),
+            "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return found_in(self._session)
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
