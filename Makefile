@@ -44,7 +44,7 @@ lock: setup
 	@sed -e 's/"tensorflow>/"tensorflow-cpu>/' pyproject.toml > $(VENV)/pyproject.toml
 	@printf 'uv\nhatchling\neditables\n' > $(VENV)/build.in
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --extra litert --extra openvino --extra rtx --extra loadgen --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
+	  --extra litert --extra openvino --extra nncf --extra text --extra loadgen --extra rtx --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .workbench reports

@@ -64,7 +64,7 @@ def test_an_unknown_backend_lists_those_that_exist():
         backends.check("tensorrrt")
     assert str(caught.value) == (
         "Unknown backend 'tensorrrt'. Choose from: tensorflow, tensorflow:xla, tensorflow:predict, "
-        "litert, litert:float16, litert:dynamic, "
+        "litert, "
         "onnxruntime, onnxruntime:cuda, openvino, tensorrt, tensorrt:rtx, tensorrt:lean, tftrt."
     )
 

@@ -4,6 +4,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.experiment import PARAMETERS, PROTOCOLS, Experiment
+from workbench.methods import METHODS
 from workbench.records import Calibration, Region, Wait
 
 
@@ -22,7 +23,10 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"batches": "1,x"}, "'batches' must be whole numbers with commas, such as 1,8,32; found \"x\"."),
         ({"batches": 1.5}, "'batches' must be whole numbers with commas, such as 1,8,32; found 1.5."),
         ({"batches": ""}, "'batches' is empty. Give at least one value."),
-        ({"precisions": "fp8"}, "Unknown value 'fp8' for 'precisions'. Choose from: fp32, fp16, bf16, int8."),
+        (
+            {"precisions": "int4"},
+            f"Unknown value 'int4' for 'precisions'. Choose from: {', '.join(METHODS)}.",
+        ),
         ({"calibration": "best"}, "Unknown value 'best' for 'calibration'. Choose from: minmax, entropy, percentile."),
         ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
         ({"threads": True}, "'threads' must be a whole number; found true."),

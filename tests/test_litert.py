@@ -21,11 +21,11 @@ TWO = (
     (TensorSpec("left", "float32", (None, 4)), TensorSpec("right", "float32", (None, 2))),
     (TensorSpec("zeta", "float32", (None, 2)), TensorSpec("alpha", "float32", (None, 3))),
 )
-MODES = [("", "fp32"), ("float16", "fp32"), ("dynamic", "int8"), ("", "int8")]
+METHODS = [("", "fp32"), ("weights", "fp16"), ("dynamic", "int8"), ("", "int8")]
 
 
-def asked(mode="", precision="fp32", **changes):
-    return EngineSpec("litert", Precision(precision), mode, **changes)
+def asked(method="", precision="fp32", **changes):
+    return EngineSpec("litert", Precision(precision), method=method, **changes)
 
 
 def model(form="keras", dtype="float32", quantized=""):
@@ -68,37 +68,37 @@ def wide(tmp_path_factory):
 def engines(wide, tmp_path_factory):
     folder, _, _ = wide
     found = {}
-    for mode, precision in MODES:
+    for method, precision in METHODS:
         into = tmp_path_factory.mktemp("engine")
-        spec = asked(mode, precision, calibration_samples=12)
+        spec = asked(method, precision, calibration_samples=12)
         built = build(folder / "saved_model", WIDE, into, spec, samples=folder / "samples.npz")
-        found[mode, precision] = (into, built, spec)
+        found[method, precision] = (into, built, spec)
     return found
 
 
 @pytest.mark.parametrize(
     ("case", "layers", "basis"),
     [
-        (MODES[0], {"fp32": 3}, "tensor types of the TensorFlow Lite file"),
-        (MODES[1], {"fp32": 3}, "3 with weights stored as 16-bit floats and computed with in FP32"),
-        (MODES[2], {"int8": 2, "fp32": 1}, "2 hybrid: INT8 weights, activations are float between layers"),
-        (MODES[3], {"int8": 3}, "tensor types of the TensorFlow Lite file"),
+        (METHODS[0], {"fp32": 3}, "tensor types of the TensorFlow Lite file"),
+        (METHODS[1], {"fp16-weights": 3}, "3 with weights stored as 16-bit floats and computed with in FP32"),
+        (METHODS[2], {"int8": 2, "fp32": 1}, "2 hybrid: INT8 weights, activations are float between layers"),
+        (METHODS[3], {"int8": 3}, "tensor types of the TensorFlow Lite file"),
     ],
 )
-def test_each_mode_says_what_it_computes_in(engines, case, layers, basis):
+def test_each_method_says_what_it_computes_in(engines, case, layers, basis):
     _, built, _ = engines[case]
     assert built.realized.layers == layers
     assert basis in built.realized.basis
     assert ("hybrid" in built.realized.basis) == (case[0] == "dynamic")
-    assert built.note == ("ranges: smallest and largest values, whatever method is set" if case == MODES[3] else "")
+    assert built.note == ("ranges: smallest and largest values, whatever method is set" if case == METHODS[3] else "")
 
 
 def test_16_bit_weights_halve_the_file(engines):
-    whole, half = ((engines[case][0] / FILE).stat().st_size for case in MODES[:2])
+    whole, half = ((engines[case][0] / FILE).stat().st_size for case in METHODS[:2])
     assert half < 0.6 * whole
 
 
-@pytest.mark.parametrize(("case", "tolerance"), zip(MODES, (1e-6, 1e-3, 0.02, 0.05), strict=True))
+@pytest.mark.parametrize(("case", "tolerance"), zip(METHODS, (1e-6, 1e-3, 0.02, 0.05), strict=True))
 def test_every_batch_has_the_source_models_answers(engines, wide, case, tolerance):
     folder, built, spec = engines[case]
     _, samples, expected = wide
@@ -111,7 +111,7 @@ def test_every_batch_has_the_source_models_answers(engines, wide, case, toleranc
 
 
 def test_staged_inputs_outlive_another_run(engines, wide):
-    folder, built, spec = engines[MODES[0]]
+    folder, built, spec = engines[METHODS[0]]
     _, samples, expected = wide
     with start(folder, built, spec) as session:
         call = session.stage(samples.feeds(0, 4))
@@ -147,7 +147,7 @@ def test_a_fixed_batch_is_in_the_file(wide, tmp_path):
 
 
 def test_a_file_of_the_users_runs_as_it_is(engines, tmp_path):
-    (origin, _, _), spec = engines[MODES[3]], asked(precision="int8")
+    (origin, _, _), spec = engines[METHODS[3]], asked(precision="int8")
     built = build(origin / FILE, WIDE, tmp_path, spec)
     assert (tmp_path / FILE).read_bytes() == (origin / FILE).read_bytes()
     assert built.realized.layers == {"int8": 3}
@@ -222,12 +222,16 @@ def test_a_layer_with_memory_begins_every_call_without_one(tmp_path):
     [
         (asked(precision="fp16"), model(), "its CPU kernels compute in FP32 or INT8; 16-bit weights only make the"),
         (asked(precision="bf16"), model(), "its CPU kernels compute in FP32 or INT8; 16-bit weights only make the"),
-        (asked("float16", "int8"), model(), "litert:float16 computes in FP32"),
-        (asked("dynamic", "fp32"), model(), "litert:dynamic has INT8 weights"),
+        (asked("weights", "int8"), model(), "TensorFlow Lite's converter does not make int8-weights"),
+        (asked("entropy", "int8"), model(), "TensorFlow Lite's converter does not make int8-entropy"),
         (asked(), model("onnx"), "LiteRT cannot run an ONNX model"),
         (asked(), model("saved_model", dtype=TEXT), "TensorFlow Lite's converter leaves out operations on text"),
-        (asked("float16"), model("tflite"), "a TensorFlow Lite file runs as it is and is not converted again"),
-        (asked("dynamic", "int8"), model("tflite"), "a TensorFlow Lite file runs as it is and is not converted again"),
+        (asked("weights", "fp16"), model("tflite"), "this TensorFlow Lite file holds fp32 and is not converted again"),
+        (
+            asked("dynamic", "int8"),
+            model("tflite", quantized="int8"),
+            "this TensorFlow Lite file holds int8 and is not",
+        ),
         (asked("", "int8"), model("tflite"), "this TensorFlow Lite file holds fp32 and is not converted again"),
         (asked(), model("tflite", quantized="int8"), "this TensorFlow Lite file holds int8 and is not converted"),
     ],
@@ -240,7 +244,7 @@ def test_what_is_refused_says_why_and_what_to_do(spec, found, reason):
 
 
 def test_what_each_is_built_from():
-    specs = [asked(mode, precision) for mode, precision in MODES]
+    specs = [asked(method, precision) for method, precision in METHODS]
     assert all(BACKEND.supports(spec, model()) for spec in specs)
     forms = [BACKEND.source(spec, model()) for spec in specs]
     assert forms == ["saved_model", "saved_model", "saved_model", "saved_model+calibration"]
@@ -248,8 +252,8 @@ def test_what_each_is_built_from():
     assert BACKEND.source(asked("", "int8"), model("tflite", quantized="int8")) == "tflite"
 
 
-def test_int8_without_samples_names_the_mode_that_needs_none(wide, tmp_path):
-    with pytest.raises(BuildError, match=r"Give data as an .npz file, or use litert:dynamic"):
+def test_int8_without_samples_names_the_method_that_needs_none(wide, tmp_path):
+    with pytest.raises(BuildError, match=r"Give data as an .npz file, or use int8-dynamic"):
         build(wide[0] / "saved_model", WIDE, tmp_path, asked(precision="int8"))
 
 
@@ -278,7 +282,7 @@ def test_a_recurrent_layer_is_built_for_one_sample_or_refused(tmp_path):
     samples = Samples("random", {"x": np.random.default_rng(0).random((2, 5, 8), dtype=np.float32)})
     save_samples(samples, tmp_path / "samples.npz")
     # this one would end the process, tests included
-    with pytest.raises(BuildError, match="Use litert:dynamic, which needs no calibration"):
+    with pytest.raises(BuildError, match="Use int8-dynamic, which needs no calibration"):
         build(
             tmp_path / "saved_model",
             specs,

@@ -101,6 +101,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         cores="0-1",
         clocks=True,
         roofline=True,
+        layers=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]
@@ -301,7 +302,7 @@ def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
     assert control(panel, "workspace_mib").disabled
     assert "ONNX Runtime: " + backends.get("onnxruntime").without["workspace"] in hints["workspace_mib"].value
     assert control(panel, "calibration").disabled
-    assert "only INT8 is calibrated" in hints["calibration"].value
+    assert "only INT8 and FP8 are calibrated" in hints["calibration"].value
     panel._form.precisions["int8"].value = True
     assert not control(panel, "calibration").disabled
     assert hints["calibration"].value == ""

@@ -239,6 +239,29 @@ def test_a_sum_with_a_constant_stays_out_of_int8(tmp_path):
         assert np.abs(difference).max() < 0.02
 
 
+def test_a_bias_with_an_axis_too_many_is_quantized_as_any_other(tmp_path):
+    """Exporters write [1, n]; the quantizer would give it scales that do not fit it, in a file that does not run."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="m"),
+        helper.make_node("Add", ["m", "b"], ["y"], name="a"),
+    ]
+    generator = np.random.default_rng(4)
+    weights = {"w": generator.standard_normal((4, 3)).astype(np.float32), "b": np.array([[1, -2, 3]], np.float32)}
+    source = model_zoo.save(model_zoo.onnx_model(nodes, weights), tmp_path / "wide.onnx")
+    x = generator.standard_normal((64, 4)).astype(np.float32)
+    said = []
+    into = tmp_path / "int8.onnx"
+    done = rewrite(
+        source, "int8-u8", into, calibration=Samples("s", {"x": x}), method=Calibration.MINMAX, progress=said.append
+    )
+    assert (done["quantized_layers"], ops(into)["Gemm"]) == (1, 1)
+    assert not any("another way" in text for text in said)
+    wanted, found = (model_zoo.run_onnx(path, {"x": x})["y"] for path in (source, into))
+    assert 0 < np.abs(found - wanted).max() < 0.15
+
+
 @pytest.mark.parametrize("case", ["no samples", "quantized", "nothing", "unknown", "half"])
 def test_what_cannot_be_rewritten_is_refused_and_leaves_nothing(tmp_path, demo_onnx, parts, case):
     from onnx import helper
@@ -255,7 +278,7 @@ def test_what_cannot_be_rewritten_is_refused_and_leaves_nothing(tmp_path, demo_o
         source = model_zoo.save(proto, tmp_path / "relu")
         samples, kind, says = Samples("s", {"x": np.ones((8, 4), np.float32)}), ExportError, "has no layer to quantize"
     elif case == "unknown":
-        form, kind, says = "int4", InputError, f"Choose from: {', '.join(FORMS)}"
+        form, kind, says = "int3", InputError, f"Choose from: {', '.join(FORMS)}"
     else:
         source, form = tmp_path / "half", "fp16"
         rewritten(demo_onnx, "fp16", source)

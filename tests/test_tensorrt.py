@@ -69,7 +69,9 @@ def test_a_mode_that_can_be_built_is_offered(here, mode, flavours, gpu):
 @pytest.mark.parametrize(
     ("changes", "model", "reason"),
     [
-        ({"precision": Precision.BF16}, MODEL, "the ONNX rewrite to BF16 is not part of this version"),
+        ({"precision": Precision.INT8, "method": "dynamic"}, MODEL, "takes neither DynamicQuantizeLinear nor integer"),
+        ({"precision": Precision.FP16, "method": "weights"}, MODEL, "networks are strongly typed"),
+        ({"precision": Precision.FP8, "build_options": ("target=SM86",)}, MODEL, "the target SM86 has no FP8"),
         ({"optimization_level": 6}, MODEL, "TensorRT's optimization levels are 0 to 5"),
         ({"build_options": ("version-compatible",)}, MODEL, "it has no lean runtime to put into the engine"),
         (
@@ -86,7 +88,9 @@ def test_a_variant_that_cannot_be_built_says_why(here, changes, model, reason):
 
 def test_a_model_that_is_bf16_already_is_built_as_it_is(here):
     here(RTX)
-    assert BACKEND.supports(replace(SPEC, mode="rtx", precision=Precision.BF16), replace(MODEL, quantized="bf16"))
+    spec, held = replace(SPEC, mode="rtx", precision=Precision.BF16), replace(MODEL, quantized="bf16")
+    assert BACKEND.supports(spec, held)
+    assert (BACKEND.source(spec, held), BACKEND.source(spec, MODEL)) == ("onnx:fp32", "onnx:bf16")
 
 
 def test_it_is_measured_where_there_is_a_gpu(here, monkeypatch):

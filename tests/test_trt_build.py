@@ -58,7 +58,7 @@ def test_each_precision_is_built_and_read_back(tmp_path, precision, kind):
     assert [tensor.name for tensor in table.io] == ["x", "y"]
 
 
-def test_weights_alone_in_int8_do_not_make_an_int8_layer(tmp_path):
+def test_weights_alone_in_int8_are_told_as_stored_and_not_as_an_int8_layer(tmp_path):
     rows, columns = ("x", TensorProto.FLOAT16, (None, 64)), ("y", TensorProto.FLOAT16, (None, 64))
     held = [
         helper.make_tensor("w", TensorProto.INT8, (64, 64), [1] * 4096),
@@ -71,7 +71,7 @@ def test_weights_alone_in_int8_do_not_make_an_int8_layer(tmp_path):
     ]
     source = small_onnx.source(small_onnx.saved(tmp_path / "m.onnx", nodes, [rows], [columns], held), rows)
     declared = trt_layers.declared(build(source).network)
-    assert trt_layers.realized(declared).layers == {"fp16": 1}
+    assert trt_layers.realized(declared).layers == {"int8-weights": 1}
 
 
 def test_phases_and_steps_are_told(tmp_path, monkeypatch):

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from workbench.experiment import Experiment as Experiment
     from workbench.fairness import settings as settings
     from workbench.layers import layers as layers
+    from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
     from workbench.panel import show as show
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
+    from workbench.study import layer_sensitivity as layer_sensitivity
+    from workbench.study import mixed_precision as mixed_precision
+    from workbench.study import value_ranges as value_ranges
     from workbench.three_clocks import clocks as clocks
+    from workbench.why import why_not_faster as why_not_faster
 
 _HOMES = {
     "Experiment": "experiment",
+    "Metric": "metrics",
     "Panel": "panel",
     "WorkbenchError": "errors",
     "clocks": "three_clocks",
@@ -32,12 +38,16 @@ _HOMES = {
     "costs": "cost_table",
     "figures": "plots",
     "history": "archive",
+    "layer_sensitivity": "study",
     "layers": "layers",
+    "mixed_precision": "study",
     "open_model": "sources",
     "run": "pipeline",
     "settings": "fairness",
     "show": "panel",
     "table": "compare",
+    "value_ranges": "study",
+    "why_not_faster": "why",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

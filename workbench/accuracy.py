@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench import stats
-from workbench.errors import RunError
+from workbench import paired, stats
+from workbench.errors import InputError, RunError, during
+from workbench.metrics import Metric
 from workbench.records import Accuracy
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def score(
     outputs: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
     labels: np.ndarray | None,
+    metric: Metric | None = None,
+    output: str = "",
 ) -> Accuracy:
     """Compare an engine's outputs with the source model's on the same samples.
 
@@ -29,7 +33,9 @@ def score(
         engine_key: the engine that gave ``outputs``.
         outputs: by name, shape (n, ...).
         reference: the source model's outputs, same names and shapes.
-        labels: true classes, int, shape (n,); ``None`` where there are none.
+        labels: true classes, int, shape (n,), or what ``metric`` compares with; ``None`` where there are none.
+        metric: how right outputs are; ``None`` is top-1 where there are classes for labels.
+        output: the one to score; "" finds it.
 
     One output is scored, and named in the result. With labels it is the one that the source model is most often right
     with, among those that tell enough classes apart; without, the first of two axes, or else the first of fewer.
@@ -42,23 +48,21 @@ def score(
 
     ``apart`` compares every output, whatever it means: the largest difference divided by the source's largest value.
 
+    ``loss`` is the source's metric less the engine's, turned so that more is worse, with an interval from the pairs:
+    :mod:`workbench.paired`.
+
     Raises:
         RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
+        InputError: the metric does not suit the outputs or labels, or there is no such output.
     """
     import numpy as np
 
-    if set(outputs) != set(reference):
-        raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
-    for name, array in outputs.items():
-        if array.shape != reference[name].shape:
-            raise RunError(
-                f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
-            )
-        if array.dtype.kind == "f" and (~np.isfinite(array) & np.isfinite(reference[name])).any():
-            raise RunError(
-                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
-            )
-    name = _scored_output(reference, labels)
+    _check_outputs(outputs, reference)
+    if output and output not in reference:
+        raise InputError(f"'score_output' names '{output}'. The model's outputs are: {', '.join(reference)}.")
+    if metric is not None:
+        return _score_by(metric, engine_key, outputs, reference, labels, output)
+    name = output or _scored_output(reference, labels)
     if labels is not None and not _fits(reference[name], labels):
         labels = None
     same = _close(outputs[name], reference[name])
@@ -69,7 +73,8 @@ def score(
         same |= (ours == theirs).reshape(count, -1).all(axis=1)
     agree = int(same.sum())
     agreement_low, agreement_high = stats.proportion_interval(agree, count)
-    value = low = high = p_value = None
+    value = low = high = p_value = source_value = loss = None
+    span: tuple[float | None, float | None] = (None, None)
     fixed = broken = 0
     if labels is not None:
         if len(labels) != count:
@@ -79,6 +84,9 @@ def score(
         low, high = stats.proportion_interval(int(right.sum()), count)
         fixed, broken = int((right & ~source_right).sum()), int((~right & source_right).sum())
         p_value = stats.flips_p_value(fixed, broken)
+        source_value = float(source_right.mean())
+        loss, *ends = paired.difference_of_shares(source_right, right)
+        span = (ends[0], ends[1])
     return Accuracy(
         engine_key=engine_key,
         samples=count,
@@ -96,12 +104,127 @@ def score(
         output=name,
         apart={key: _relative(outputs[key], reference[key]) for key in reference},
         chance=None if labels is None else float(np.bincount(labels).max() / count),
+        source_value=source_value,
+        loss=loss,
+        loss_low=span[0],
+        loss_high=span[1],
     )
+
+
+def _check_outputs(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> None:
+    import numpy as np
+
+    if set(outputs) != set(reference):
+        raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
+    for name, array in outputs.items():
+        if array.shape != reference[name].shape:
+            raise RunError(
+                f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
+            )
+        if array.dtype.kind == "f" and (~np.isfinite(array) & np.isfinite(reference[name])).any():
+            raise RunError(
+                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
+            )
+
+
+def _score_by(
+    metric: Metric,
+    engine_key: str,
+    outputs: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    output: str,
+) -> Accuracy:
+    """The score by a metric of its own; how many samples agree is told all the same."""
+    plain = score(engine_key, outputs, reference, None, output=output)
+    if labels is None and not metric.against_source:
+        return replace(plain, metric=metric.name)
+    name, theirs = _best_output(metric, reference, labels, output)
+    if name != plain.output:
+        plain = score(engine_key, outputs, reference, None, output=name)
+    truth = reference[name] if labels is None else labels
+    ours = metric_parts(metric, outputs, name, truth)
+    value, source_value = metric.value(ours), metric.value(theirs)
+    sign = 1.0 if metric.higher_is_better else -1.0
+    if metric.binary:
+        span: tuple[float, float] | None = stats.proportion_interval(int(ours.sum()), len(ours))
+        _, *ends = paired.difference_of_shares(theirs, ours)
+        lost: tuple[float, float] | None = (ends[0], ends[1])
+    else:
+        span = paired.bootstrap(ours, metric.value, resamples=metric.resamples)
+        lost = paired.bootstrap_difference(theirs, ours, metric.value, resamples=metric.resamples)
+    low, high = span or (None, None)
+    loss_low, loss_high = sorted(sign * end for end in lost) if lost else (None, None)
+    fixed, broken = (int((ours & ~theirs).sum()), int((theirs & ~ours).sum())) if metric.binary else (0, 0)
+    return replace(
+        plain,
+        labelled=labels is not None,
+        value=value,
+        low=low,
+        high=high,
+        fixed=fixed,
+        broken=broken,
+        p_value=stats.flips_p_value(fixed, broken) if metric.binary else None,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        share=metric.share,
+        unit=metric.unit,
+        source_value=source_value,
+        loss=sign * (source_value - value),
+        loss_low=loss_low,
+        loss_high=loss_high,
+    )
+
+
+def metric_parts(metric: Metric, outputs: Mapping[str, np.ndarray], name: str, truth: np.ndarray) -> np.ndarray:
+    """The metric's parts of one output, checked.
+
+    Raises:
+        InputError: the metric does not suit them, or gave something other than an entry per sample.
+    """
+    import numpy as np
+
+    count = len(outputs[name])
+    if len(truth) != count:
+        raise InputError(f"There are {len(truth)} labels for {count} samples. Save one label per sample.")
+    with during("score by", metric.name, InputError):
+        parts = np.asarray(metric.parts(outputs if metric.whole else outputs[name], truth))
+    if parts.ndim == 0 or len(parts) != count or parts.dtype.kind not in "fiub" or (metric.whole and parts.ndim != 1):
+        raise InputError(
+            f"The metric '{metric.name}' gave {parts.dtype} {list(parts.shape)} for {count} samples. It has to return an array "
+            "with one number per sample."
+        )
+    return parts
+
+
+def _best_output(
+    metric: Metric, reference: Mapping[str, np.ndarray], labels: np.ndarray | None, output: str
+) -> tuple[str, np.ndarray]:
+    """The output to score, and the source's parts of it: of those that the metric suits the one that it is best in."""
+    found: dict[str, np.ndarray] = {}
+    problem: InputError | None = None
+    names = [output] if output else list(reference)[:1] if metric.whole else list(reference)
+    for name in names:
+        try:
+            found[name] = metric_parts(metric, reference, name, reference[name] if labels is None else labels)
+        except InputError as error:
+            problem = error
+    if not found:
+        assert problem is not None
+        raise problem
+    if labels is None:
+        best = next(iter(found))  # every output is its own truth
+    else:
+        best = (max if metric.higher_is_better else min)(found, key=lambda name: metric.value(found[name]))
+    return best, found[best]
 
 
 def told(accuracy: Accuracy) -> str:
     """The score in words: what was right or agreed, of which output, and how far the outputs lie apart."""
     share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
+    if accuracy.value is not None and accuracy.metric != "top-1":
+        shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
+        share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
     which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
     text = f"{share}{which} of {accuracy.samples:,} samples"
     worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")

@@ -37,6 +37,7 @@ class Board:
         self.stop = stop or Stop()
         self._current: tuple[str, ...] = ()  # the rows that are being worked on
         self._logs: dict[str, str] = {}
+        self.notes: list[str] = []
 
     @property
     def run(self) -> str:
@@ -79,6 +80,11 @@ class Board:
     def say(self, text: str, *, detail: bool = False) -> None:
         log = self._logs.get(self._current[0], "") if self._current else ""
         self._tell(Event(text, detail=detail, rows=self._current, log=log))
+
+    def note(self, text: str) -> None:
+        """Tell of something that belongs into the results' notes too."""
+        self.notes.append(text)
+        self.say(text)
 
     def whisper(self, text: str) -> None:
         """Tell of a step within a step."""

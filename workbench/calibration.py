@@ -58,6 +58,16 @@ def find_ranges(
     save_tensors_data(found, into)
 
 
+def extremes(path: Path, samples: Samples, scratch: Path) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of every float tensor of the main graph over the samples, by the tensor's name."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod
+
+    calibrator = _calibrator(path, [], CalibrationMethod.MinMax, {}, scratch)
+    _collect(calibrator, samples)
+    ranges = {name: data.range_value for name, data in calibrator.compute_data().items()}
+    return {name: (float(low.min()), float(high.max())) for name, (low, high) in ranges.items()}
+
+
 def library_method(method: Calibration) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
@@ -65,14 +75,14 @@ def library_method(method: Calibration) -> Any:
     return CalibrationMethod[names[method]]
 
 
-def _calibrator(path: Path, ops: list[str], method: Any, options: dict[str, Any]) -> Any:
+def _calibrator(path: Path, ops: list[str], method: Any, options: dict[str, Any], scratch: Path | None = None) -> Any:
     from onnxruntime.quantization.calibrate import create_calibrator
 
     with during("prepare", "the calibration", ExportError):
         return create_calibrator(
             path,
             ops,
-            augmented_model_path=str(path.with_name(f"calibrate-{method.name}.onnx")),
+            augmented_model_path=str((scratch or path.parent) / f"calibrate-{method.name}.onnx"),
             calibrate_method=method,
             extra_options=options,
         )
@@ -151,19 +161,19 @@ def _collect(calibrator: Any, samples: Samples) -> None:
     """Run all samples in chunks. Each is collected by itself: the library stacks what it gets in one go, and a last,
     shorter chunk would not fit.
     """
-    fixed = next(
-        (
-            i.shape[max(0, samples.axes.get(i.name, 0))]
-            for i in calibrator.infer_session.get_inputs()
-            if i.name in samples.inputs
-        ),
-        1,
-    )
+    fixed = fixed_rows(calibrator.infer_session, samples)
     size = fixed if isinstance(fixed, int) else _CHUNK
     with contextlib.redirect_stdout(io.StringIO()), during("run", "the calibration samples", ExportError):
         for start in range(0, samples.count, size):
             rows = size if isinstance(fixed, int) else min(size, samples.count - start)
             calibrator.collect_data(_Once([samples.feeds(start, rows)]))
+
+
+def fixed_rows(session: Any, samples: Samples) -> Any:
+    """The batch that a session of ONNX Runtime takes: a number where it is fixed, else the name of its axis."""
+    return next(
+        (i.shape[max(0, samples.axes.get(i.name, 0))] for i in session.get_inputs() if i.name in samples.inputs), 1
+    )
 
 
 class _Once:

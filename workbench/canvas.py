@@ -29,6 +29,8 @@ PRECISIONS = {
     Precision.FP16: ("left", "--"),
     Precision.BF16: ("bottom", "-."),
     Precision.INT8: ("none", ":"),
+    Precision.INT4: ("top", (0, (1, 3))),
+    Precision.FP8: ("right", (0, (5, 1, 1, 1, 1, 1))),
 }
 REGIONS = {
     Region.HOST_TO_HOST: "host to host (arrays in, arrays out)",
@@ -48,12 +50,12 @@ STYLE: dict[Any, Any] = {
 
 
 class Look(NamedTuple):
-    """How a variant looks in every figure: color and marker tell the engine, fill and line the precision."""
+    """How a variant looks in every figure: color and marker tell engine and method, fill and line the precision."""
 
     color: str
     marker: str
     fill: str
-    line: str
+    line: Any  # what matplotlib takes for a line's style
 
     @property
     def marks(self) -> dict[str, Any]:
@@ -71,10 +73,10 @@ def looks(results: Results) -> dict[str, Look]:
     """The look of every variant of these results; the baseline's engine comes first and is black."""
     baseline = plain_name(results, results.baseline)
     rows = sorted(results.rows, key=lambda row: variant_name(row.spec) != baseline)
-    engines = list(dict.fromkeys(row.spec.backend_and_mode for row in rows))
+    engines = list(dict.fromkeys((row.spec.backend_and_mode, row.spec.method) for row in rows))
     found = {}
     for row in results.rows:
-        place = engines.index(row.spec.backend_and_mode)
+        place = engines.index((row.spec.backend_and_mode, row.spec.method))
         color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
         found[variant_name(row.spec)] = Look(color, marker, *PRECISIONS[row.spec.precision])
     return found
@@ -156,6 +158,13 @@ def _way(row: Result) -> str:
     if row.spec.precision == Precision.FP32:
         ways.append("TF32 allowed" if row.spec.tf32 else "no TF32")
     return ", ".join(ways)
+
+
+def sheet(height_in: float, alt: str) -> Figure:
+    """An empty figure without a heading, ``height_in`` inches high, with a text for those who cannot see it."""
+    fig: Any = _figure_class()(figsize=(WIDTH_IN, height_in), dpi=100, layout="constrained")
+    fig.alt = alt
+    return cast("Figure", fig)
 
 
 @cache

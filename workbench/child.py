@@ -22,12 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench import benchmark, confine, energy, load_tasks, observe
+from workbench import benchmark, child_layers, confine, energy, load_tasks, observe
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.memory import at_most, memory
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
-    Calibration,
     EngineRecord,
     EngineSpec,
     Model,
@@ -96,13 +95,10 @@ def examine(progress: Progress, path: str, model: dict[str, Any]) -> Any:
     return to_json(look(Path(path), from_json(Model, model), progress))
 
 
-def rewrite(progress: Progress, source: str, form: str, into: str, samples: str | None, method: str | None) -> Any:
-    from workbench.precision import rewrite as rewrite_onnx
-    from workbench.samples import load_samples
+def rewrite(progress: Progress, **asked: Any) -> Any:
+    from workbench.precision import rewrite_from_json
 
-    calibration = load_samples(Path(samples)) if samples else None
-    chosen = Calibration(method) if method else Calibration.MINMAX
-    return rewrite_onnx(Path(source), form, Path(into), calibration=calibration, method=chosen, progress=progress)
+    return rewrite_from_json(progress, **asked)
 
 
 def fix_batch(progress: Progress, source: str, batch: int, sizes: dict[str, list[int]], into: str) -> None:
@@ -288,6 +284,13 @@ def evaluate(
     return {"samples": data.count}
 
 
+def evaluate_onnx(progress: Progress, path: str, **asked: Any) -> Any:
+    from workbench.onnx_runner import OnnxFile
+
+    with OnnxFile(Path(path)) as Engine.session:  # a builder's process, which holds no engine
+        return evaluate(progress, **asked) | {"basis": Engine.session.basis}
+
+
 def _by_sample(name: str, array: Any, spec: TensorSpec | None, batch: int) -> Any:
     """One output of one call with the sample as its first axis."""
     import numpy as np
@@ -307,7 +310,8 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, rehearse, prepare_timing, block, device, peak, in_effect, clocks, peaks, evaluate,
+        open_engine, rehearse, prepare_timing, block, device, peak, in_effect, clocks, peaks, evaluate, evaluate_onnx,
+        *child_layers.TASKS,
     )
 }  # fmt: skip
 for _name, _task in load_tasks.TASKS.items():

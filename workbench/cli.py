@@ -10,11 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__
+from workbench import __version__, cli_precision
 from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
+from workbench.methods import METHODS
+from workbench.metrics import METRICS
 from workbench.records import Model
 
 HELP = {
@@ -22,9 +24,9 @@ HELP = {
     "signature": 'signature of a SavedModel, or "x:0 -> y:0" of a frozen graph; empty: serving_default',
     "input_shapes": 'sizes of inputs: "x:?x3x48x32..320..640" (? the batch, min..opt..max a range); empty: as declared',
     "input_values": 'values of inputs that are made up: "sr=16000; ids=0..999"; empty: small ones',
-    "data": '"auto", "digits", "random", or an .npz file with the inputs by name and labels as y',
+    "data": '"auto", "digits", "random", an .npz or .csv file with inputs by name and labels as y, or a folder of images',
     "backends": "which engines to build, comma-separated; backend or backend:mode",
-    "precisions": "fp32, fp16, bf16, int8, comma-separated",
+    "precisions": f"number formats and ways to them, comma-separated: {', '.join(METHODS)}",
     "batches": "batch sizes, comma-separated",
     "threads": "threads of every engine",
     "shapes": '"dynamic": one engine for all batches; "fixed": one for each',
@@ -55,6 +57,13 @@ HELP = {
     "cores": "cores that every engine is held to, such as 0,2 or 0-3; empty: any",
     "clocks": "true or false: time each engine over every region, in turn, to see what conversions and calls cost",
     "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
+    "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
+    "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
+    "keep": "operation types or node names to leave in FP32, comma-separated; empty: none",
+    "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
+    "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
+    "score_output": "the output that is scored; empty: the one that the labels suit",
+    "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -100,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
             flag,
             dest=field.name,
             metavar="VALUE",
-            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})",
+            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})".replace("%", "%%"),
         )
     report.set_defaults(command=_report)
 
@@ -119,13 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
     past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
     past.set_defaults(command=_history)
+    repair = cli_precision.add_to(commands, HELP)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
     doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
     doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, past, doctor):
+    for command in (report, inspect, past, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )
@@ -165,8 +175,11 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     check(experiment)
     if experiment.model != DEMO:
         recognize(experiment.model)
-    if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).is_file():
-        raise InputError(f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random.")
+    if experiment.data not in ("auto", "digits", "random") and not Path(experiment.data).exists():
+        raise InputError(
+            f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random; or a .csv file, or a folder "
+            "of images."
+        )
     if html.is_dir() or html.suffix == ".ipynb":
         found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
         raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")

@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench.errors import InputError
+from workbench.guard import advice, guarded, same_files
+from workbench.guard import remarks as guard_remarks
+from workbench.methods import method_of
 from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
 from workbench.remarks import remark
 from workbench.verdict import evidence, judged
@@ -43,6 +46,14 @@ COLUMNS = (
     "agree %",
     "fixed",
     "broken",
+    "metric",
+    "score",
+    "score low",
+    "score high",
+    "loss",
+    "loss low",
+    "loss high",
+    "budget",
     "peak MiB",
     "engine MB",
     "build s",
@@ -54,9 +65,10 @@ COLUMNS = (
     "outliers",
 )
 WHOLE = ("batch", "fixed", "broken", "launches", "outliers", "callers")
-WORDS = ("variant", "device", "status", "verdict", "asked", "built", "note", "ended")
+WORDS = ("variant", "device", "status", "verdict", "asked", "built", "metric", "budget", "note", "ended")
 WIDE_ONLY = (
-    "p90 ms", "p95 ms", "queries/s", "peak MiB", "engine MB", "build s", "under load", "launches", "outliers", "note",
+    "p90 ms", "p95 ms", "queries/s", "loss", "peak MiB", "engine MB", "build s", "under load", "launches", "outliers",
+    "note",
 )  # fmt: skip
 """Left out where the table has to fit a terminal."""
 ABSENT = "–"
@@ -81,7 +93,6 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
 
     Raises:
         InputError: no row of that name was measured; the message lists those that were.
-
     """
     name = _baseline_name(results, baseline)
     anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
@@ -166,18 +177,22 @@ def table(results: Results, baseline: str = "") -> pd.DataFrame:
     """One row per result, in the order of the results; columns as in ``COLUMNS``, absent values missing.
 
     Milliseconds are milliseconds, MiB are 2**20 and MB 10**6 bytes, percent is 0 to 100. ``speed-up`` is the
-    baseline's time divided by this one's. A percentile is missing where the sample is too small to support it.
+    baseline's time divided by this one's. A percentile is missing where the sample is too small to support it. ``score``
+    and ``loss`` are in the metric's own unit, percent and points for shares; ``budget`` is what the guard says.
 
     Raises:
         InputError: unknown baseline.
-
     """
     import pandas as pd
 
     compared = comparison(results, baseline)
     judged = {id(row.result): row for row in compared.rows}
     refused = dict(compared.refused)
-    cells = [_cells(result, judged.get(id(result)), refused.get(result.row, "")) for result in results.rows]
+    twins = same_files(results.rows)
+    cells = [
+        _cells(result, judged.get(id(result)), refused.get(result.row, ""), results.budget, twins)
+        for result in results.rows
+    ]
     frame = pd.DataFrame(cells, columns=list(COLUMNS))
     for name in COLUMNS:
         kind: Any = "Int64" if name in WHOLE else "str" if name in WORDS else "float64"
@@ -185,16 +200,18 @@ def table(results: Results, baseline: str = "") -> pd.DataFrame:
     return frame
 
 
-def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
+def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: dict[str, str]) -> dict[str, Any]:
+    told = guard_remarks(result, budget, twins.get(result.spec.label, ""))
     cells: dict[str, Any] = {
         "variant": result.spec.label,
         "batch": result.batch,
         "device": result.device,
         "status": str(result.status),
-        "asked": str(result.spec.precision),
+        "asked": result.spec.asked,
         "verdict": str(row.verdict) if row else "",
         "built": "",
-        "note": remark(result, row, refused),
+        "note": "; ".join(filter(None, [remark(result, row, refused), *told])),
+        **guarded(result, budget),
         "ended": "",
     }
     if timing := result.timing:
@@ -214,8 +231,10 @@ def _cells(result: Result, row: Row | None, refused: str) -> dict[str, Any]:
         cells |= {"built": engine.realized.label, "engine MB": engine.size_bytes / 1e6, "build s": engine.build_s}
     if score := result.accuracy:
         cells["agree %"] = score.agreement * 100
-        if score.value is not None and score.low is not None and score.high is not None:
+        top_1 = score.metric == "top-1"
+        if score.value is not None and score.low is not None and score.high is not None and top_1:
             cells |= {"top-1 %": score.value * 100, "acc low": score.low * 100, "acc high": score.high * 100}
+        if score.p_value is not None:
             cells |= {"fixed": score.fixed, "broken": score.broken}
     return cells
 
@@ -263,7 +282,7 @@ def text_table(results: Results, baseline: str = "") -> str:
     frame = _readable(table(results, baseline))
     names = [name for name in frame.columns if name not in WIDE_ONLY]
     width = {name: max(map(len, [name, *frame[name]])) for name in names}
-    for optional in ("fixed/broken", "agrees", "p99 ms"):
+    for optional in ("fixed/broken", "agrees", "p99 ms", "samples/s"):
         if sum(width.values()) + 2 * len(width) - 2 > TERMINAL_WIDTH:
             width.pop(optional, None)
     width["variant"] = max(8, width["variant"] + min(0, TERMINAL_WIDTH - sum(width.values()) - 2 * len(width) + 2))
@@ -279,6 +298,7 @@ def text_table(results: Results, baseline: str = "") -> str:
             if note:
                 remarks.setdefault((variant, note), []).append(f"@{batch}")
     notes = [f"{variant} {' '.join(batches)}: {note}" for (variant, note), batches in remarks.items()]
+    notes += advice(results)
     notes += [f"not possible here: {', '.join(labels)}: {why}" for why, labels in not_possible(results.rows).items()]
     for note in notes:
         lines += textwrap.wrap(note, TERMINAL_WIDTH, subsequent_indent="    ")
@@ -319,7 +339,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
     built = row["built"] or ABSENT
-    if not built.startswith((row["asked"], ABSENT)):
+    if not built.startswith((method_of(row["asked"]).realized, ABSENT)):
         built = f"{built} (asked {row['asked']})"
     note = row["note"]
     if row["status"] not in (Status.DONE, Status.BUILT):
@@ -338,6 +358,9 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "built": built,
         "top-1 accuracy": _interval(row["top-1 %"], row["acc low"], row["acc high"]),
         "agrees": ABSENT if _none(row["agree %"]) else f"{row['agree %']:.1f} %",
+        "score": score_text(row["metric"], row["score"], row["score low"], row["score high"]),
+        "loss": ABSENT if _none(row["loss"]) else _interval(row["loss"], row["loss low"], row["loss high"], ""),
+        "budget": row["budget"] or ABSENT,
         "fixed/broken": ABSENT if _none(row["fixed"]) else f"+{row['fixed']} −{row['broken']}",
         "peak MiB": digits(row["peak MiB"]),
         "engine MB": digits(row["engine MB"]),
@@ -360,8 +383,18 @@ def speedup_text(verdict: str, speedup: float | None, low: float | None, high: f
     return f"×{speedup:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}] {verdict}"
 
 
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    return ABSENT if _none(value) else f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+def score_text(metric: str, value: float | None, low: float | None, high: float | None) -> str:
+    """``f1 93.10 [91.2, 94.8]``; nothing for top-1, which has a column of its own."""
+    if _none(value) or metric == "top-1":
+        return ABSENT
+    ends = "" if _none(low) else f" [{low:.4g}, {high:.4g}]"
+    return f"{metric} {value:.4g}{ends}"
+
+
+def _interval(value: float | None, low: float | None, high: float | None, unit: str = " %") -> str:
+    if _none(value):
+        return ABSENT
+    return f"{value:.1f}{unit} [{low:.1f}, {high:.1f}]" if unit else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def digits(value: float | None) -> str:

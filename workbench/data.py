@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data_files import arrays_of
 from workbench.errors import InputError
 from workbench.records import TEXT
-from workbench.samples import WHOLE, Samples, read_npz
+from workbench.samples import WHOLE, Samples
+from workbench.splits import told_apart
 from workbench.synthetic import generated
 
 if TYPE_CHECKING:
@@ -70,8 +72,21 @@ def _digits_file() -> Path:
     )
 
 
-def dataset(data: str, model: Model, calibration_samples: int, seed: int, demo: bool) -> Dataset:
-    """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file.
+def dataset(
+    data: str,
+    model: Model,
+    calibration_samples: int,
+    seed: int,
+    demo: bool,
+    *,
+    pixels: str = "0..1",
+    free_labels: bool = False,
+) -> Dataset:
+    """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file, of a ``.csv`` file
+    or of a folder of images, whose values from 0 to 255 become ``pixels``. With ``free_labels`` labels may be anything that
+    has one entry per sample.
+
+    No test sample is among the calibration samples: those that would be are left out and told.
 
     ``auto`` is the digits for the demo's model and random inputs for any other. The arrays of an ``.npz`` file carry
     the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds class numbers; calibration
@@ -86,8 +101,11 @@ def dataset(data: str, model: Model, calibration_samples: int, seed: int, demo: 
     if data == "random":
         return _random(model, seed)
     if data == "digits":
-        return _digits(model, calibration_samples)
-    return _from_npz(Path(data).expanduser(), model, calibration_samples)
+        found = _digits(model, calibration_samples)
+    else:
+        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, free_labels)
+    test, description = told_apart(found.calibration, found.test, found.description)
+    return replace(found, test=test, description=description)
 
 
 def _random(model: Model, seed: int) -> Dataset:
@@ -129,8 +147,8 @@ def _first(calibration: Samples, wanted: int, where: str) -> Samples | None:
     return calibration.take(slice(wanted))
 
 
-def _from_npz(path: Path, model: Model, calibration_samples: int) -> Dataset:
-    arrays = read_npz(path)
+def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, free_labels: bool) -> Dataset:
+    arrays, told = arrays_of(path, model, pixels)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
@@ -156,13 +174,15 @@ def _from_npz(path: Path, model: Model, calibration_samples: int) -> Dataset:
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
     key = _key(arrays, [name for name in _LABEL_KEYS if name not in rows and name not in constants])
-    labels = None if key is None else _labels(arrays[key], key, samples.count, path)
-    _check_classes(model, labels, f"'{path.name}'")
+    read = _free_labels if free_labels else _labels
+    labels = None if key is None else read(arrays[key], key, samples.count, path)
+    if not free_labels:
+        _check_classes(model, labels, f"'{path.name}'")
     chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
     ignored = sorted(set(arrays) - used - {key})
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
-    return Dataset(chosen, test, text, real=True)
+    return Dataset(chosen, test, text + told, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
@@ -258,6 +278,16 @@ def _same_length(inputs: Mapping[str, np.ndarray], path: Path) -> None:
         raise InputError(
             f"The inputs in '{path.name}' have different numbers of rows: {found}. Save one row per sample."
         )
+
+
+def _free_labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
+    """Labels of a metric that does not compare classes, as they are: numbers of any shape, or text."""
+    if array.ndim == 0 or len(array) != count or array.dtype.kind not in "fiubU":
+        raise InputError(
+            f"The labels '{key}' of '{path.name}' are {array.dtype} [{' × '.join(map(str, array.shape))}] for {count} samples. "
+            "Save numbers or text with one entry per sample."
+        )
+    return array
 
 
 def _labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:

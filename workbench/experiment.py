@@ -9,8 +9,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from workbench.budget import budget_of
 from workbench.errors import InputError
 from workbench.in_effect import expanded, ranges
+from workbench.methods import METHODS, Method
+from workbench.metrics import check_name
+from workbench.pixels import scaling
 from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
@@ -81,16 +85,24 @@ class Experiment:
     cores: str = ""
     clocks: bool = False
     roofline: bool = False
+    layers: bool = False
+    quantize: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    budget: str = "0.5 points"
+    metric: str = "auto"
+    score_output: str = ""
+    pixels: str = "0..1"
 
     def __post_init__(self) -> None:
         for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
             object.__setattr__(self, name, _listed(name, getattr(self, name), kind))
-        object.__setattr__(self, "build_options", _listed("build_options", self.build_options, str, empty=True))
+        for name in ("build_options", "quantize", "keep"):
+            object.__setattr__(self, name, _listed(name, getattr(self, name), str, empty=True))
         whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed",
                  "loadgen_queries")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
-        for name in ("tf32", "cuda_graph", "clocks", "roofline"):
+        for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
         for name in ("measure_s", "within", "budget_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
             object.__setattr__(self, name, _number(name, getattr(self, name), float))
@@ -103,7 +115,10 @@ class Experiment:
     def _check(self) -> None:
         parse_shapes(self.input_shapes)
         parse_values(self.input_values)
-        choose("precisions", self.precisions, list(Precision))
+        choose("precisions", self.precisions, METHODS)
+        check_name(self.metric)
+        scaling(self.pixels)
+        budget_of(self.budget)
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])
         choose("region", [self.region], list(Region))
@@ -245,30 +260,33 @@ class Experiment:
         if self.shapes == "fixed":
             groups = [(batch, (batch,)) for batch in self.batches]
         return tuple(
-            self._variant(name, Precision(precision), fixed, served)
+            self._variant(name, METHODS[precision], fixed, served)
             for name in self.backends
             for precision in self.precisions
             for fixed, served in groups
         )
 
-    def _variant(self, name: str, precision: Precision, fixed: int | None, served: tuple[int, ...]) -> EngineSpec:
+    def _variant(self, name: str, method: Method, fixed: int | None, served: tuple[int, ...]) -> EngineSpec:
         backend, _, mode = name.partition(":")
-        int8 = precision == Precision.INT8
+        rewritten = method.name != Precision.FP32
         return EngineSpec(
             backend=backend,
             mode=mode,
-            precision=precision,
+            precision=method.precision,
+            method=method.way,
             batch=fixed,
             batches=served,
             threads=self.threads,
             optimization_level=None if self.optimization_level < 0 else self.optimization_level,
             workspace_bytes=self.workspace_mib * 2**20 or None,
-            calibration=Calibration(self.calibration) if int8 else None,
-            calibration_samples=self.calibration_samples if int8 else 0,
+            calibration=(method.calibration or Calibration(self.calibration)) if method.calibrated else None,
+            calibration_samples=self.calibration_samples if method.calibrated else 0,
             tf32=self.tf32,
             cuda_graph=self.protocol == "trtexec-11" if self.plan.protocol else self.cuda_graph,
             streams=self.streams,
             build_options=self.build_options,
+            quantize=self.quantize if rewritten else (),
+            keep=self.keep if rewritten else (),
         )
 
     def parameters(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from workbench.machine import this_machine
 from workbench.peaks import machine_peaks
 from workbench.records import CPU, EngineRecord, Peaks, Region, Result, Status, to_json
 from workbench.rounds import measure_groups, told
-from workbench.scoring import outputs_of, runnable_engines, score_all, unscored_engines
+from workbench.scoring import PLAIN, Way, outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
 from workbench.turns import turn
@@ -32,6 +32,7 @@ def measure_and_score(
     *,
     reference: EngineRecord | None,
     remeasure: bool,
+    way: Way = PLAIN,
 ) -> None:
     """Time every built row and score every built engine, except what the store already knows.
 
@@ -45,7 +46,7 @@ def measure_and_score(
             _recall(board, store, group, members, experiment.baseline)
     untimed = [row for row in board.rows if row.status == Status.BUILT and row.batch in groups]
     engines = runnable_engines(board)
-    unscored = unscored_engines(board, store, data, reference)
+    unscored = unscored_engines(board, store, data, reference, way)
     needed = engines_of(row for row in untimed if row.engine and row.engine.runnable)
     needed |= {engine.key: engine for engine in unscored}
     if reference and unscored and not outputs_of(store, reference, data):
@@ -60,7 +61,7 @@ def measure_and_score(
             here = [engine for engine in unscored if bench.get(engine.key)]
             if here:
                 with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
-                    score_all(bench, data, samples, reference, here)
+                    score_all(bench, data, samples, reference, here, way)
             unscored = [engine for engine in unscored if bench.get(engine.key) is None]
             bench.clear()
     finally:

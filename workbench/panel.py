@@ -223,7 +223,7 @@ class Panel(View):
     def _put(self, result: Result, judged: Row | None = None) -> None:
         self._rows[result.row] = result
         if result.status != Status.UNSUPPORTED:
-            self._lines[result.row] = panel_view.row(result, judged)
+            self._lines[result.row] = panel_view.row(result, judged, self.results.budget if self.results else "")
         self._stale = True
 
     def _finish(self, experiment: Experiment, results: Results, judged: Mapping[str, Row]) -> None:

@@ -13,9 +13,11 @@ import ipywidgets as widgets
 from workbench import backends, panel_load, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
+from workbench.methods import METHODS
+from workbench.metrics import AUTO, METRICS
 from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, Source, field
 from workbench.protocols import Availability, Backend
-from workbench.records import Calibration, Model, Precision, Region
+from workbench.records import Calibration, Model, Region
 
 FROZEN = ".pb"
 SIGNATURE_TIP = "Which signature of the SavedModel to use"
@@ -75,8 +77,7 @@ class Form:
             description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
         ).add_class("wb-load")
         self.precisions = {
-            str(each): _checkbox(str(each), panel_view.PRECISION_TIPS[each], each in experiment.precisions)
-            for each in Precision
+            name: _checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()
         }
         self.backends = {
             each.address: _checkbox(
@@ -153,9 +154,9 @@ class Form:
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
         signature.layout.display = None if frozen or choice else "none"
-        int8 = Precision.INT8 in experiment.precisions
+        calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
-            self._enable(name, "" if int8 else "only INT8 is calibrated")
+            self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
         labels = dict.fromkeys(variant_name(spec) for spec in experiment.variants())
         options = (("automatic", ""), *((label, label) for label in labels))
         control = self.control["baseline"]
@@ -185,9 +186,9 @@ class Form:
             for each in self._choices
         ]
         order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "within", "budget_s", "calibration", "calibration_samples",
-                 "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline", "concurrency", "rate", "latency_limit_ms", "latency_percentile", "loadgen_s",
-                 "loadgen_queries", "cores", "clocks", "roofline")  # fmt: skip
+                 "quantize", "keep", "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
+                 "baseline", "budget", "metric", "score_output", "pixels", "concurrency", "rate", "latency_limit_ms",
+                 "latency_percentile", "loadgen_s", "loadgen_queries", "cores", "clocks", "roofline", "layers")  # fmt: skip
         return (
             widgets.Box(model).add_class("wb-line"),
             widgets.Box(self.data.controls).add_class("wb-line"),
@@ -289,6 +290,30 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             integer, "Calibration samples", "Samples used for calibration; never those used for accuracy",
             experiment.calibration_samples,
         ),
+        "budget": field(
+            widgets.Text, "Budget", "What a rewritten variant may lose: 0.5 points, 1 % (of the metric), 2 % flips, a number, none",
+            experiment.budget,
+        ),
+        "metric": field(
+            widgets.Combobox, "Metric", "How right answers are; auto: top-1 of classes", experiment.metric,
+            options=(AUTO, *METRICS),
+        ),
+        "score_output": field(
+            widgets.Text, "Scored output", "Name of the output that is scored; empty: the one that the labels suit",
+            experiment.score_output,
+        ),
+        "pixels": field(
+            widgets.Text, "Pixels", "Folder of images: what 0 to 255 become, such as 0..1, -1..1 or 0..255; or imagenet",
+            experiment.pixels,
+        ),
+        "quantize": field(
+            widgets.Text, "Rewrite only", "Operation types or node names to rewrite, with commas; empty: all that can be",
+            ",".join(experiment.quantize),
+        ),
+        "keep": field(
+            widgets.Text, "Keep in FP32", "Operation types or node names to leave in FP32, with commas",
+            ",".join(experiment.keep),
+        ),
         "optimization_level": field(
             integer, "Optimization level", "-1 is each library's default", experiment.optimization_level
         ),
@@ -333,6 +358,10 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "roofline": field(
             dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
             experiment.roofline, options=YES_NO,
+        ),
+        "layers": field(
+            dropdown, "Time per layer", "Time every layer of every engine that can tell, in a pass of its own: about 4 s a row",
+            experiment.layers, options=YES_NO,
         ),
     }  # fmt: skip
 

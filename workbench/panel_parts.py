@@ -191,6 +191,14 @@ def _work(results: Results) -> list[Any]:
     return [Shown(panel_view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
 
 
+def _layers(results: Results) -> list[Any]:
+    if not results.layer_profiles:
+        return _html("", "No layers were timed: set 'layers' to true, and choose ONNX Runtime, OpenVINO or TensorFlow.")
+    from workbench import layer_report
+
+    return _html("".join(layer_report.parts(results)))
+
+
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
@@ -203,6 +211,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "noise": lambda results, _: _noise(results),
     "load": lambda results, _: _load(results),
     "load figures": lambda results, _: _load_figures(results),
+    "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

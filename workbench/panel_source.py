@@ -15,7 +15,7 @@ from workbench.errors import InputError, writing
 MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
-DATA_FILES = (".npz",)
+DATA_FILES = (".npz", ".csv")
 
 
 class Source:

@@ -10,7 +10,8 @@ from workbench.describe import batches_text, counted, export_notes, size
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
-from workbench.records import FINAL, ExportCheck, Machine, Model, Precision, Result, Results, Row, Status, TimingPlan
+from workbench.guard import Guard, judgement
+from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Row, Status, TimingPlan
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -163,8 +164,8 @@ def table(lines: Iterable[str]) -> str:
     return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def row(result: Result, judged: Row | None = None) -> str:
-    """One line of the table, as far as the row got; ``judged`` is its comparison with the baseline."""
+def row(result: Result, judged: Row | None = None, budget: str = "") -> str:
+    """One line of the table, as far as the row got; ``judged`` is its comparison with the baseline, ``budget`` the results'."""
     timing, engine = result.timing, result.engine
     kind = KINDS.get(result.status, "busy")
     cells = {
@@ -177,7 +178,7 @@ def row(result: Result, judged: Row | None = None) -> str:
         else "",
         "Speed-up": _speedup(judged),
         "Built as": escape(engine.realized.label) if engine else "",
-        "Accuracy": _accuracy(result),
+        "Accuracy": _accuracy(result) + _guarded(result, budget),
     }
     filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
     # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
@@ -208,7 +209,19 @@ def _accuracy(result: Result) -> str:
         return ""
     if found.value is None:
         return f'<span title="share of {found.samples} samples with the source model\'s answer">{found.agreement:.1%} agree</span>'
+    if found.low is None or found.high is None or found.metric != "top-1":
+        value = f"{found.value:.1%}" if found.share else f"{found.value:.4g} {found.unit}".rstrip()
+        return f'<span title="{escape(found.metric)} of {found.samples} samples">{escape(found.metric)} {value}</span>'
     return f'<span title="95 % interval {found.low:.1%} to {found.high:.1%}, {found.samples} samples">{found.value:.1%}</span>'
+
+
+def _guarded(result: Result, budget: str) -> str:
+    """What the guard says, where that is more than that all is well."""
+    found = judgement(result, budget)
+    if found is None or found.verdict == Guard.WITHIN:
+        return ""
+    text = "over budget" if found.verdict == Guard.OVER else "budget: cannot tell"
+    return f' <span class="wb-guard wb-guard-{found.verdict.name.lower()}" title="{escape(str(found))}">{text}</span>'
 
 
 def note(result: Result) -> str:
@@ -310,11 +323,3 @@ def _numeric(name: str) -> str:
 
 def _quoted(text: str) -> str:
     return f'"{escape(text)}"'
-
-
-PRECISION_TIPS = {
-    Precision.FP32: "32-bit floats: the format in which most models are trained",
-    Precision.FP16: "16-bit floats: half the size; fast where the hardware computes in it",
-    Precision.BF16: "16-bit floats with the range of FP32 and fewer digits",
-    Precision.INT8: "8-bit integers: a quarter of the size; ranges are calibrated on samples",
-}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from workbench import backends, carried
@@ -18,16 +19,22 @@ from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
+from workbench.guard import advice
+from workbench.guard_files import score_files
+from workbench.layer_pass import profile_all
 from workbench.live import kept_data, kept_model
 from workbench.machine import check_cores, this_machine, version_of
 from workbench.measure import measure_and_score, peaks_of
+from workbench.methods import method_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
+from workbench.provenance import layer_names
 from workbench.records import (
     CPU,
     EngineRecord,
     EngineSpec,
     Failure,
+    LayerProfile,
     Model,
     Peaks,
     Precision,
@@ -37,9 +44,12 @@ from workbench.records import (
     from_json,
     to_json,
 )
-from workbench.sources import CALIBRATED, DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.scoring import Way
+from workbench.selection import Selection, selectable
+from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.stop import Stop
 from workbench.store import Draft, Store, key_of
+from workbench.turns import turn
 from workbench.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
@@ -62,8 +72,8 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
         backends.check(address)
     rows = []
     for asked in experiment.variants():
-        spec = _effective(asked)
-        able = _possible(spec, model, has_calibration)
+        spec = _effective(asked, model)
+        able = selectable(asked, spec) and _possible(spec, model, has_calibration)
         works = {batch: _batch_works(model, batch) for batch in spec.batches}
         served = replace(spec, batches=tuple(batch for batch in spec.batches if works[batch]) or spec.batches)
         for batch in spec.batches:
@@ -116,6 +126,7 @@ def run(
     remeasure: bool = False,
     model: Any = None,
     data: Any = None,
+    metric: Any = None,
 ) -> Results:
     """Run an experiment to its results. Blocks; heavy work happens in child processes.
 
@@ -129,6 +140,8 @@ def run(
             :class:`workbench.stop.Stop` can stop single rows as well.
         only: "all", or "build" to stop after building.
         remeasure: time again what the store already has timings for.
+        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
+            of which more is better, or a ``workbench.Metric``.
 
     Raises:
         InputError: the model, the data or a setting cannot be used at all.
@@ -139,15 +152,16 @@ def run(
     began = time.monotonic()
     store = (store or Store()).prepare()
     experiment = with_live(experiment or Experiment(), store, model, data)
-    cancel = Stop.of(cancel)
+    cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         try:
-            model, data, board = _begin(experiment, store, pool, on_event, cancel)
+            model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using = board.logs_to
         sources, looked = Sources(store, pool, model, data, board.whisper), None
         peaks: Peaks | None = None
+        profiles: tuple[LayerProfile, ...] = ()
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -155,16 +169,22 @@ def run(
             if only == "all":
                 reference = _reference(experiment, board, sources, store, pool)
                 looked = _examination(sources)
+                score_files(board, sources, store, pool, data, way, prepared)
                 pool.close()  # builders must not share the cores with what is being timed
                 measure_and_score(
-                    board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure
+                    board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure, way=way
                 )
                 peaks = peaks_of(experiment, board, store, cancel)
+                if experiment.layers:
+                    samples = sources.samples_file(data.test)
+                    with turn("timing layers", alone=True, cancel=cancel, waiting=board.whisper):
+                        profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        results = replace(_results(experiment, model, data, board, sources), examination=looked, peaks=peaks)
+        results = _results(experiment, model, data, board, sources)
+        results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles)
         remember(store, board.run, results)
         return results
 
@@ -177,7 +197,7 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
 
 
 def _begin(
-    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, free_labels: bool
 ) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
@@ -187,9 +207,12 @@ def _begin(
     path = str(demo_model(store, pool, say)) if is_demo else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
-    calibrating = Precision.INT8 in experiment.precisions
+    calibrating = any(method_of(name).calibrated for name in experiment.precisions)
     calibration_samples = experiment.calibration_samples if calibrating else 0
-    data = dataset(experiment.data, model, calibration_samples, experiment.seed, demo=is_demo)
+    data = dataset(
+        experiment.data, model, calibration_samples, experiment.seed, demo=is_demo, pixels=experiment.pixels,
+        free_labels=free_labels,
+    )  # fmt: skip
     fixed = model.fixed_batch
     if fixed is not None and fixed not in experiment.batches:
         raise InputError(
@@ -213,12 +236,15 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
     on_event(Event(text))
 
 
-def _effective(asked: EngineSpec) -> EngineSpec:
+def _effective(asked: EngineSpec, model: Model) -> EngineSpec:
     """The variant without the settings that its backend does not have, so that they change neither key nor label."""
     settings = backends.get(asked.backend).settings
     on_cpu = backends.device(asked) == CPU  # a backend may have those of GPUs for some of its modes only
     changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
     changes |= OF_GPUS if on_cpu else {}
+    form = backends.get(asked.backend).source(asked, model)
+    if form.startswith("onnx:fp32") or not form.startswith("onnx:"):
+        changes |= {"quantize": (), "keep": ()}  # lists of nodes are for what is rewritten as ONNX
     return replace(asked, **changes)
 
 
@@ -235,12 +261,14 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
         return able  # such weights become FP32 on the way to ONNX; what was built is read back
     if able and model.quantized == "int8":
         held = f"the model is quantized already ({model.quantized_how})"
-        if spec.precision != Precision.INT8:
+        if spec.asked != Precision.INT8:
             return no(held, "choose int8, which runs it as it is, or open the model it was made from")
         return able
-    calibrated = backend.source(spec, model).startswith(("onnx:int8", f"saved_model{CALIBRATED}"))
-    if able and calibrated and not has_calibration:
-        return no("INT8 needs real calibration samples, and the data has none", "give data as an .npz file")
+    if able and method_of(spec.asked).calibrated and not has_calibration:
+        return no(
+            f"{spec.precision.upper()} needs real calibration samples, and the data has none",
+            "give data as an .npz file",
+        )
     return able
 
 
@@ -306,11 +334,18 @@ def _cancel(board: Board, only: str) -> None:
 def prepared(sources: Sources, spec: EngineSpec) -> Form:
     """The form of the model that this variant is built from."""
     form = backends.get(spec.backend).source(spec, sources.model)
-    held = sources.model.quantized == str(spec.precision)
+    held = sources.model.quantized == spec.asked
     if form.startswith("onnx:") and held:
         form = "onnx:fp32"  # which is the model as it is: quantizing it twice would only harm it
-    made = sources.get(form, batch=spec.batch, method=spec.calibration, samples=spec.calibration_samples)
-    return replace(made, as_it_is=held or form == "tflite")
+    made = sources.get(
+        form,
+        batch=spec.batch,
+        method=spec.calibration,
+        samples=spec.calibration_samples,
+        selection=Selection(spec.quantize, spec.keep),
+    )
+    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    return replace(made, source=source, as_it_is=held or form == "tflite")
 
 
 def build(
@@ -352,7 +387,7 @@ def build(
         )
         seconds = answer.pop("build_s")
         built = from_json(Built, answer)
-        problem = "" if form.as_it_is else judge(spec.precision, built.realized)
+        problem = "" if form.as_it_is else judge(spec.asked, built.realized)
         if problem:
             raise PrecisionError(problem)
         record = EngineRecord(
@@ -367,13 +402,18 @@ def build(
             note=built.note,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             device=device,
+            source_sha256=(form.made or {}).get("sha256", ""),
         )
         draft.facts = to_json(record)
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    record = replace(from_json(EngineRecord, made.facts), spec=spec)
-    carried.noted(record, form.source.path, store)
+    record = from_json(EngineRecord, made.facts)
+    known = form.source
+    record = replace(
+        record, spec=spec, origin=store.place_of(known.path), inputs=known.inputs, model_layers=known.layers
+    )
+    carried.noted(record, known.path, store)
     return record, made.reused
 
 
@@ -384,7 +424,8 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes += filter(None, [sizes_used(model, data)])
     notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
-    return Results(
+    notes += board.notes
+    results = Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
@@ -392,9 +433,10 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         data=data.description,
         plan=experiment.plan,
         tally=board.tally,
-        notes=tuple(notes),
         export=sources.check,
+        budget=experiment.budget if data.real else "",
     )
+    return replace(results, notes=(*notes, *advice(results)))
 
 
 def _examination(sources: Sources) -> Any:
@@ -413,7 +455,7 @@ def _repro(experiment: Experiment, row: Result) -> str:
     alone = replace(
         experiment,
         backends=(row.spec.backend_and_mode,),
-        precisions=(str(row.spec.precision),),
+        precisions=(row.spec.asked,),
         batches=(row.batch,),
         baseline="",
     )

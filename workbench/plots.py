@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from workbench.budget import budget_of
 from workbench.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.compare import digits, plain_name, shortened, variant_name
 from workbench.cost_plots import cost_figures
+from workbench.guard import Guard, judgement
 from workbench.plots_calls import calls_figure, tail_figure
 from workbench.plots_load import load_figures
 
@@ -212,6 +214,7 @@ class AccuracyPoint(NamedTuple):
     high: float
     aside: bool
     on_front: bool = False
+    over: bool = False  # over the budget: never on the front
 
 
 class AccuracyData(NamedTuple):
@@ -221,6 +224,8 @@ class AccuracyData(NamedTuple):
     labelled: bool
     samples: int
     points: tuple[AccuracyPoint, ...]  # fastest first
+    metric: str = "top-1 accuracy (%)"
+    higher_is_better: bool = True
 
 
 def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
@@ -233,6 +238,7 @@ def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
     chosen = min((row.batch for row in scored), default=1) if batch is None else batch
     styles = looks(results)
     points, samples = [], 0
+    metric, percent, higher = "top-1 accuracy (%)", True, True
     for row in scored:
         score = row.accuracy
         if row.batch != chosen or score is None:
@@ -242,20 +248,26 @@ def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
             if score.value is None or score.low is None or score.high is None:
                 continue
             shares = (score.value, score.low, score.high)
+            percent, higher = score.share, score.higher_is_better
+            metric = "top-1 accuracy" if score.metric == "top-1" else score.metric
+            metric += " (%)" if percent else f" ({score.unit})" if score.unit else ""
         samples = max(samples, score.samples)
-        value, low, high = (100 * share for share in shares)
+        value, low, high = (100 * share if percent else share for share in shares)
         name, ms = variant_name(row.spec), _median_ms(row) / row.batch
-        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, row.spec.mode == "predict"))
-    return AccuracyData(chosen, labelled, samples, _with_front(points))
+        said = judgement(row, results.budget)
+        over = said is not None and said.verdict == Guard.OVER
+        aside = row.spec.mode == "predict"
+        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, aside, over=over))
+    return AccuracyData(chosen, labelled, samples, _with_front(points, 1 if higher else -1), metric, higher)
 
 
-def _with_front(points: Iterable[AccuracyPoint]) -> tuple[AccuracyPoint, ...]:
-    """Marked, fastest first: a point is on the front if no faster one is as accurate."""
+def _with_front(points: Iterable[AccuracyPoint], sign: int = 1) -> tuple[AccuracyPoint, ...]:
+    """Marked, fastest first: a point is on the front if no faster one is as accurate; ``sign`` -1: less is better."""
     best = -math.inf
     marked = []
-    for point in sorted(points, key=lambda point: (point.ms_per_sample, -point.value)):
-        on_front = not point.aside and point.value > best
-        best = point.value if on_front else best
+    for point in sorted(points, key=lambda point: (point.ms_per_sample, -sign * point.value)):
+        on_front = not point.aside and not point.over and sign * point.value > best
+        best = sign * point.value if on_front else best
         marked.append(point._replace(on_front=on_front))
     return tuple(marked)
 
@@ -277,10 +289,12 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
     )
     keys: list[tuple[Any, str]] = [(Line2D([], [], color=GREY, linestyle=DASHES), "Pareto front, in bold")]
     for point in data.points:
-        alpha = 0.45 if point.aside else 1.0
+        alpha = 0.45 if point.aside or point.over else 1.0
         ax.plot([point.ms_per_sample] * 2, [point.low, point.high], color=point.look.color, linewidth=1, alpha=alpha)
         ax.plot(point.ms_per_sample, point.value, linestyle="", alpha=alpha, **point.look.marks)
-        text = f"{shortened(point.name, NAME)}  {point.value:.1f} %, {digits(point.ms_per_sample)} ms"
+        value = f"{point.value:.1f} %" if "%" in data.metric or not data.labelled else f"{point.value:.4g}"
+        text = f"{shortened(point.name, NAME)}  {value}, {digits(point.ms_per_sample)} ms"
+        text += ", over budget" if point.over else ""
         keys.append((Line2D([], [], linestyle="", alpha=alpha, **point.look.marks), text + " *" * point.aside))
     legend = ax.legend(
         [key for key, _ in keys],
@@ -295,7 +309,7 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
     for entry, point in zip(legend.get_texts()[1:], data.points, strict=True):
         entry.set_fontweight("bold" if point.on_front else "normal")
     ax.set_xlabel(f"median time per sample (ms), batch {data.batch}")
-    ax.set_ylabel("top-1 accuracy (%)" if data.labelled else "same class as the source model (%)\nno labels were given")
+    ax.set_ylabel(data.metric if data.labelled else "same class as the source model (%)\nno labels were given")
     ax.grid(color="#DDDDDD", linewidth=0.6)
 
 
@@ -374,11 +388,14 @@ def _callers(results: Results) -> str:
 
 def _accuracy_figure(results: Results, data: AccuracyData) -> Figure:
     what = "Accuracy" if data.labelled else "Agreement with the source model"
+    kind = "Wilson" if data.metric.startswith("top-") or not data.labelled else "bootstrap"
     notes = [
-        f"Bars: 95 % Wilson intervals over {data.samples:,} samples. Variants whose intervals overlap may well be equal.",
+        f"Bars: 95 % {kind} intervals over {data.samples:,} samples. Variants whose intervals overlap may well be equal.",
     ]
     if any(point.aside for point in data.points):
         notes.append("* Kept out of the front: a call of predict() spends most of its time outside the model.")
+    if any(point.over for point in data.points):
+        notes.append(f"Pale and kept out of the front: over the budget of {budget_of(results.budget)}.")
     height = max(4.0, 1.4 + 0.235 * len(data.points))
     fig = page(results, f"{what} against latency", height, notes)
     draw_accuracy(data, fig.subplots())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
+from workbench.layer_records import LayerTime
 from workbench.records import (
     DeviceFacts,
     EngineRecord,
@@ -68,6 +69,7 @@ class Source:
     outputs: tuple[TensorSpec, ...]
     signature: str = ""  # of a SavedModel
     samples: Path | None = None  # calibration samples, for a backend that quantizes by itself
+    layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
 
 
 @dataclass(frozen=True)
@@ -223,9 +225,10 @@ class Backend(Protocol):
         ...
 
     def source(self, spec: EngineSpec, model: Model) -> str:
-        """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` (with calibration
-        samples beside it), ``tflite`` (the user's file), or ``onnx:fp32``, ``onnx:fp16``, ``onnx:int8-u8`` (asymmetric,
-        for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT). For a model that holds a lower precision already,
+        """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` or ``onnx:fp32+calibration`` (with
+        calibration samples beside it), ``tflite`` (the user's file), or ``onnx:`` and one of ``workbench.precision.FORMS``:
+        ``onnx:fp32``, ``onnx:int8-u8`` (asymmetric, for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT),
+        ``onnx:int4-weights`` (MatMulNBits), ``onnx:int4-weights-dq`` (ONNX' own operations, for TensorRT). For a model that holds a lower precision already,
         ``onnx:fp32`` is that model as it is.
         """
         ...
@@ -273,3 +276,47 @@ class Refusal:
     node: str  # its name, or the name of its first result where it has none; "": the file as a whole
     op: str  # with its domain, unless that is ONNX's own
     reason: str
+
+
+class Told(NamedTuple):
+    """What a library told of its layers."""
+
+    layers: tuple[LayerTime, ...]  # in the order in which they ran, each with a time for every call
+    words: Mapping[str, tuple[str, ...]]  # by layer: names of nodes or tensors of the source that it says it came from
+    basis: str  # who told, in words
+
+
+class ProfiledSession(Protocol):
+    """An open engine that is slower than usual, because its library notes what each layer takes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        """As :meth:`Session.stage`."""
+        ...
+
+    def begin(self) -> None:
+        """Forget the calls made so far."""
+        ...
+
+    def collect(self) -> None:
+        """After every call, outside what is timed."""
+        ...
+
+    def end(self) -> Told:
+        """The layers in the calls since :meth:`begin`; the session is of no more use after it."""
+        ...
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """A backend that can tell what each layer takes."""
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        """Can the layers of this variant be timed?"""
+        ...
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        """Open what ``build`` left in ``engine``, with the library's own profiling on."""
+        ...

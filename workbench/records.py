@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
 from workbench.durations import Durations
+from workbench.layer_records import LayerProfile, LayerTime
 from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
@@ -45,6 +46,8 @@ __all__ = [
     "Hop",
     "InEffect",
     "Launch",
+    "LayerProfile",
+    "LayerTime",
     "Load",
     "LoadBlock",
     "LoadGenRun",
@@ -90,12 +93,20 @@ class EngineSpec:
     threads: int = 1
     optimization_level: int | None = None  # None: the library's default
     workspace_bytes: int | None = None  # None: the library's default
-    calibration: Calibration | None = None  # INT8 only
-    calibration_samples: int = 0  # INT8 only
+    calibration: Calibration | None = None  # of methods with calibrated ranges
+    calibration_samples: int = 0  # of those methods
     tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
     cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
     streams: int = 1  # calls in flight at once that it is opened for; on an NVIDIA GPU each has a stream of its own
     build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
+    method: str = ""  # the way to the precision, where it is not the ordinary one: a suffix in workbench.methods
+    quantize: tuple[str, ...] = ()  # operation types or node names to rewrite; empty: all that the method takes
+    keep: tuple[str, ...] = ()  # operation types or node names to leave in FP32
+
+    @property
+    def asked(self) -> str:
+        """Precision and method by the name that a user writes: ``int8``, ``int8-dynamic``, ``int4-weights``."""
+        return f"{self.precision}-{self.method}" if self.method else str(self.precision)
 
     @property
     def backend_and_mode(self) -> str:
@@ -105,7 +116,7 @@ class EngineSpec:
     def label(self) -> str:
         """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``."""
         fixed = f" b{self.batch}" if self.batch is not None else ""
-        return f"{self.backend_and_mode} {self.precision}{fixed}"
+        return f"{self.backend_and_mode} {self.asked}{fixed}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,8 @@ class RealizedPrecision:
     """What was really built, read back from the engine.
 
     ``layers`` counts the layers that carry weights (convolutions and matrix products) by the format they
-    compute in. ``basis`` says where that was read.
+    compute in; ``int8-weights`` and the like are those that store their weights in it and compute in floats. ``basis`` says
+    where that was read.
     """
 
     layers: dict[str, int]
@@ -146,6 +158,10 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
+    inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
+    model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
+    source_sha256: str = ""  # of the rewritten file that it was built from
 
 
 @dataclass(frozen=True)
@@ -155,8 +171,8 @@ class Accuracy:
     engine_key: str
     samples: int
     labelled: bool
-    value: float | None  # top-1 accuracy; None without labels
-    low: float | None  # 95 % Wilson interval
+    value: float | None  # the metric; None without labels
+    low: float | None  # 95 % interval: Wilson's of shares of samples, else by bootstrap
     high: float | None
     agreement: float  # share of samples with the same predicted class as the source model
     agreement_low: float
@@ -169,6 +185,14 @@ class Accuracy:
     output: str = ""  # which output was scored
     apart: dict[str, float] = field(default_factory=dict)  # by output: largest difference / the source's largest value
     chance: float | None = None  # share of the most frequent label: what always answering that would get right
+    higher_is_better: bool = True
+    share: bool = True  # the metric goes from 0 to 1 and is shown in percent
+    unit: str = ""  # of a metric that is no share
+    source_value: float | None = None  # the source model's metric on the same samples
+    loss: float | None = None  # how much worse than the source's, in the metric's unit; below 0 where it is better
+    loss_low: float | None = None  # 95 % interval of the loss, from pairs; None of too few samples
+    loss_high: float | None = None
+    basis: str = ""  # what gave the outputs, where it was not the engine itself
 
 
 @dataclass(frozen=True)
@@ -329,6 +353,8 @@ class Results:
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
     peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
+    layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
+    budget: str = ""  # what a rewritten variant may lose; "": nothing is judged, as on made-up samples
 
     @property
     def measured(self) -> tuple[Result, ...]:

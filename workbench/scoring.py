@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from workbench.accuracy import score, told
 from workbench.bench import Bench
 from workbench.board import Board
 from workbench.data import Dataset
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, InputError, WorkbenchError
+from workbench.experiment import Experiment
+from workbench.metrics import AUTO, Metric, metric_of
 from workbench.records import Accuracy, EngineRecord, Status, from_json, to_json
 from workbench.store import Draft, Store, key_of
 
@@ -32,17 +36,49 @@ def outputs_of(store: Store, engine: EngineRecord, data: Dataset) -> Path | None
     return folder / "outputs.npz" if folder else None
 
 
-def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset) -> str:
-    return key_of(engine=engine.key, reference=reference.key, samples=data.test.digest)
+@dataclass(frozen=True)
+class Way:
+    """How engines are scored: by which metric, on which output; both found where nothing is said."""
+
+    metric: Metric | None = None
+    output: str = ""
+    key: str = AUTO  # of scores in the store; a function's is new each time, because it cannot be told what it reads
+
+    @classmethod
+    def of(cls, experiment: Experiment, given: Any = None) -> Way:
+        """That of an experiment, or by the metric that is given: a name, a function or a :class:`Metric`.
+
+        Raises:
+            InputError: no metric.
+        """
+        chosen = experiment.metric if given is None else given
+        key = chosen if isinstance(chosen, str) else uuid.uuid4().hex
+        return cls(metric_of(chosen), experiment.score_output, key)
+
+    @property
+    def free_labels(self) -> bool:
+        """Whether labels may be other than one class number per sample."""
+        return self.metric is not None and not self.metric.binary
 
 
-def unscored_engines(board: Board, store: Store, data: Dataset, reference: EngineRecord | None) -> list[EngineRecord]:
+PLAIN = Way()
+
+
+def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, way: Way) -> str:
+    return key_of(
+        engine=engine.key, reference=reference.key, samples=data.test.digest, metric=way.key, output=way.output, pairs=1
+    )
+
+
+def unscored_engines(
+    board: Board, store: Store, data: Dataset, reference: EngineRecord | None, way: Way = PLAIN
+) -> list[EngineRecord]:
     """Engines without a score; scores that the store has are put into their rows."""
     if reference is None:
         return []
     missing = []
     for engine in runnable_engines(board).values():
-        facts = store.facts("accuracy", _accuracy_key(engine, reference, data))
+        facts = store.facts("accuracy", _accuracy_key(engine, reference, data, way))
         if facts is None:
             missing.append(engine)
         else:
@@ -60,7 +96,12 @@ def _show(board: Board, engine: EngineRecord, accuracy: Accuracy) -> None:
 
 
 def score_all(
-    bench: Bench, data: Dataset, samples: str, reference: EngineRecord | None, unscored: list[EngineRecord]
+    bench: Bench,
+    data: Dataset,
+    samples: str,
+    reference: EngineRecord | None,
+    unscored: list[EngineRecord],
+    way: Way = PLAIN,
 ) -> None:
     if reference is None or not unscored:
         return
@@ -71,11 +112,16 @@ def score_all(
     except WorkbenchError as error:
         bench.board.say(f"no accuracy: the source model could not be run ({error.message})")
         return
+    try:
+        score(reference.key, expected, expected, data.test.labels, way.metric, way.output)
+    except InputError as error:  # what does not suit the source model's own outputs suits nobody's
+        bench.board.note(f"No accuracy: {error.message}")
+        return
     for engine in unscored:
         if bench.get(engine.key) is None:
             continue
         try:
-            _score_one(bench, engine, reference, expected, data, samples)
+            _score_one(bench, engine, reference, expected, data, samples, way)
         except Cancelled:
             raise
         except WorkbenchError as error:
@@ -89,13 +135,15 @@ def _score_one(
     expected: dict[str, Any],
     data: Dataset,
     samples: str,
+    way: Way,
 ) -> None:
     for row in bench.board.rows:
         if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
-    accuracy = score(engine.key, _evaluate(bench, engine, data, samples), expected, data.test.labels)
-    bench.store.put("accuracy", _accuracy_key(engine, reference, data), to_json(accuracy))
+    outputs = _evaluate(bench, engine, data, samples)
+    accuracy = score(engine.key, outputs, expected, data.test.labels, way.metric, way.output)
+    bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
     bench.board.count(scored=1)
     _show(bench.board, engine, accuracy)
 

@@ -14,10 +14,12 @@ from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, Wo
 from workbench.live import kept_model
 from workbench.machine import version_of
 from workbench.models import digest_of, recognize
+from workbench.precision import ALL, CALIBRATED_FORMS
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
 from workbench.samples import Samples, save_samples
-from workbench.store import Draft, Made, Store, key_of
+from workbench.selection import Selection
+from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.worker import Pool
 
 DEMO = "demo"
@@ -163,6 +165,7 @@ class Form:
     source: Source
     reused: bool
     as_it_is: bool = False  # quantized by the user: what an engine makes of it is told, not judged
+    made: Any = None  # what a rewrite said it did, as JSON, with the SHA-256 of its file
 
 
 class Sources:
@@ -174,16 +177,26 @@ class Sources:
         self._forms: dict[str, Form] = {}
         self.check: ExportCheck | None = None
 
-    def get(self, form: str, *, batch: int | None = None, method: Calibration | None = None, samples: int = 0) -> Form:
+    def get(
+        self,
+        form: str,
+        *,
+        batch: int | None = None,
+        method: Calibration | None = None,
+        samples: int = 0,
+        selection: Selection = ALL,
+    ) -> Form:
         """The form that a backend named in ``Backend.source``, with its batch fixed if one is given.
+
+        ``method``, ``samples`` and ``selection`` are for forms that are rewritten.
 
         Raises:
             ExportError, InputError: it cannot be made; the text says why.
         """
-        if form.startswith("onnx:"):
-            found = self._onnx(form[5:], method, samples)
-        elif form.endswith(CALIBRATED):
+        if form.endswith(CALIBRATED):
             found = self._calibrated(form.removesuffix(CALIBRATED), samples)
+        elif form.startswith("onnx:"):
+            found = self._onnx(form[5:], method, samples, selection)
         else:
             found = self._tensorflow(form)
         if batch is not None and form.startswith("onnx:"):
@@ -221,7 +234,7 @@ class Sources:
             return self._forms[key]
         made: Made = self._store.make(kind, key, fill)
         source = Source(made.folder / file, self.model.inputs, self.model.outputs, signature)
-        form = Form(key, source, made.reused)
+        form = Form(key, source, made.reused, made=made.facts)
         self._forms[key] = form
         if isinstance(made.facts, dict) and "check" in made.facts:
             self.check = from_json(ExportCheck, made.facts["check"])
@@ -247,7 +260,7 @@ class Sources:
 
     def _calibrated(self, form: str, count: int) -> Form:
         """A form with calibration samples beside it, for a backend that quantizes by itself."""
-        found = self._tensorflow(form)
+        found = self.get(form)
         samples = self._calibration(count)
         source = replace(found.source, samples=self.samples_file(samples))
         return Form(key_of(form=found.key, samples=samples.digest), source, found.reused)
@@ -261,14 +274,16 @@ class Sources:
             )
         return calibration.take(slice(0, count))
 
-    def _onnx(self, form: str, method: Calibration | None, count: int) -> Form:
+    def _onnx(self, form: str, method: Calibration | None, count: int, selection: Selection) -> Form:
         origin = self._exported()
         if form == "fp32":
             return origin
-        calibration = self._calibration(count) if form.startswith("int8") else None
+        calibration = self._calibration(count) if form in CALIBRATED_FORMS else None
+        if form == "fp16":  # where there are real samples, they show which results go beyond its range
+            calibration = self._data.calibration
 
         def fill(draft: Draft) -> None:
-            self._say(f"rewriting to {form}" + (f" ({method} calibration)" if calibration else ""))
+            self._say(f"rewriting to {form}" + (f" ({method} calibration)" if calibration and method else ""))
             draft.facts = self._pool.call(
                 "onnx",
                 "rewrite",
@@ -278,13 +293,17 @@ class Sources:
                 into=str(draft.folder / "model.onnx"),
                 samples=str(self.samples_file(calibration)) if calibration else None,
                 method=method,
+                quantize=list(selection.quantize),
+                keep=list(selection.keep),
             )
+            draft.facts |= {"sha256": file_digest(draft.folder / "model.onnx")}
 
         key = key_of(
             origin=origin.key,
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
+            selection=[sorted(selection.quantize), sorted(selection.keep)],
             versions=[version_of("onnxruntime"), version_of("onnx")],
         )
         return self._made("onnx", key, fill, "model.onnx")
@@ -322,4 +341,5 @@ class Sources:
             self._pool.call("onnx", "fix_batch", source=str(origin.source.path), batch=batch, sizes=sizes, into=into)
             draft.facts = {}
 
-        return self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
+        fixed = self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
+        return replace(fixed, made=origin.made, source=replace(fixed.source, samples=origin.source.samples))

@@ -61,6 +61,11 @@ class Store:
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
+    def place_of(self, path: Path) -> str:
+        """The path as a record keeps it: within the store where it lies there, so that the store may be moved."""
+        root, whole = self.root.absolute(), path.absolute()
+        return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
+
     def find(self, kind: str, key: str) -> Path | None:
         """The artefact's folder if it is there and every file is as it was written; a damaged one is set aside."""
         folder = self.path(kind, key)

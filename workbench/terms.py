@@ -12,6 +12,8 @@ class Precision(StrEnum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT4 = "int4"  # weights only
+    FP8 = "fp8"  # E4M3
 
 
 class Region(StrEnum):

@@ -39,29 +39,41 @@ def realized(inspection: Inspection) -> RealizedPrecision:
     return RealizedPrecision(dict(Counter(layer.precision for layer in weighted(inspection))), inspection.basis)
 
 
-def _dequantized(layers: list[Any]) -> set[str]:
-    """Tensors that hold what was quantized a moment before."""
-    found: set[str] = set()
+def _dequantized(layers: list[Any]) -> dict[str, str]:
+    """Tensors that hold what was quantized a moment before, and its format: "int8", "int4" or "fp8"."""
+    found: dict[str, str] = {}
     for layer in layers:
+        first = layer.get_input(0) if layer.num_inputs else None
         # layers that only move data keep what was dequantized: the weights' path to a matrix product has some
-        moves = layer.type.name in MOVING
-        if layer.type.name == "DEQUANTIZE" or (moves and layer.get_input(0).name in found):
-            found.add(layer.get_output(0).name)
+        if layer.type.name == "DEQUANTIZE" and first is not None:
+            found[layer.get_output(0).name] = first.dtype.name.lower()
+        elif layer.type.name in MOVING and first is not None and first.name in found:
+            found[layer.get_output(0).name] = found[first.name]
     return found
 
 
-def _layer(layer: Any, dequantized: set[str]) -> Layer:
+def _layer(layer: Any, dequantized: dict[str, str]) -> Layer:
     inputs = tuple(_tensor(one) for one in _tensors(layer.get_input, layer.num_inputs))
-    first = inputs[0] if inputs else Tensor("")
     nodes = re.findall(r"\[ONNX Layer: (.*?)\](?=$|[\s\x1e\x1f\[])", getattr(layer, "metadata", ""))
     return Layer(
         name=layer.name,
         type=layer.type.name,
         inputs=inputs,
         outputs=tuple(_tensor(one) for one in _tensors(layer.get_output, layer.num_outputs)),
-        precision="int8" if first.name in dequantized else first.dtype,
+        precision=_precision(layer.type.name, inputs, dequantized),
         origin=tuple(nodes) or (layer.name,),
     )
+
+
+def _precision(kind: str, inputs: tuple[Tensor, ...], dequantized: dict[str, str]) -> str:
+    """The format of the first input; where only the weights were quantized, that they are stored so."""
+    if not inputs:
+        return ""
+    first, *rest = inputs
+    stored = next((dequantized[one.name] for one in rest[:1] if one.name in dequantized), "")
+    if kind in WEIGHTED and stored and first.name not in dequantized:
+        return f"{stored}-weights"
+    return dequantized.get(first.name, first.dtype)
 
 
 def _tensors(getter: Any, count: int) -> Iterator[Any]:

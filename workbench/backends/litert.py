@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.errors import BuildError, brief
 from workbench.formats import tflite
 from workbench.machine import version_of
+from workbench.methods import method_of
 from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import (
     TEXT,
+    Calibration,
     EngineRecord,
     EngineSpec,
     InEffect,
@@ -34,8 +36,8 @@ from workbench.records import (
 if TYPE_CHECKING:
     import numpy as np
 
-FLOAT16 = "float16"
-DYNAMIC = "dynamic"
+METHODS = ("fp32", "int8", "int8-minmax", "int8-dynamic", "fp16-weights")
+"""What it is converted to; the converter knows one way to choose ranges."""
 FILE = "engine.tflite"
 NAMES = "names.json"
 
@@ -44,9 +46,7 @@ class LiteRt:
     name = "litert"
     title = "LiteRT"
     modes = {
-        "": "float, or every layer in INT8 with ranges from calibration samples; inputs and outputs stay float",
-        FLOAT16: "weights stored as 16-bit floats, half the file; they are turned back and computed with in FP32",
-        DYNAMIC: "INT8 weights, activations quantized anew in each call; no calibration; weights under 1,024 stay FP32",
+        "": "float, INT8 with calibrated ranges, INT8 with dynamic ranges (small layers stay FP32), or 16-bit weights"
     }
     distributions = ("ai-edge-litert",)
     imports = ("ai_edge_litert.interpreter", "numpy")
@@ -68,17 +68,15 @@ class LiteRt:
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
         if model.format == "onnx":
             return no("LiteRT cannot run an ONNX model", "open the Keras or SavedModel form of it")
-        if spec.precision in (Precision.FP16, Precision.BF16):
+        if spec.asked in (Precision.FP16, Precision.BF16):
             return no(
                 "its CPU kernels compute in FP32 or INT8; 16-bit weights only make the file smaller",
-                "use fp32 with litert:float16 for the smaller file, or OpenVINO to compute in 16 bits",
+                "use fp16-weights for the smaller file, or OpenVINO to compute in 16 bits",
             )
+        if spec.asked not in METHODS:
+            return no(f"TensorFlow Lite's converter does not make {spec.asked}", f"choose from {', '.join(METHODS)}")
         if model.format == "tflite":
             return _runs_as_it_is(spec, model)
-        if spec.mode == FLOAT16 and spec.precision != Precision.FP32:
-            return no("litert:float16 computes in FP32", "use fp32, or int8 with litert or litert:dynamic")
-        if spec.mode == DYNAMIC and spec.precision != Precision.INT8:
-            return no("litert:dynamic has INT8 weights", "use int8, or fp32 with litert")
         if any(tensor.dtype == TEXT for tensor in (*model.inputs, *model.outputs)):
             return no("TensorFlow Lite's converter leaves out operations on text", "choose a signature without text")
         return YES
@@ -89,7 +87,7 @@ class LiteRt:
     def source(self, spec: EngineSpec, model: Model) -> str:
         if model.format == "tflite":
             return "tflite"
-        return "saved_model+calibration" if _calibrates(spec) else "saved_model"
+        return "saved_model+calibration" if method_of(spec.asked).calibrated else "saved_model"
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         note = ""
@@ -97,7 +95,8 @@ class LiteRt:
             shutil.copyfile(source.path, into / FILE)
         else:
             (into / FILE).write_bytes(_converted(source, spec, into, progress))
-            note = "ranges: smallest and largest values, whatever method is set" if _calibrates(spec) else ""
+            if method_of(spec.asked).calibrated and spec.calibration != Calibration.MINMAX:
+                note = "ranges: smallest and largest values, whatever method is set"
         progress("read back precision")
         graph = tflite.graph_of(into / FILE)
         signature = source.signature if source.path.is_file() else ""
@@ -106,7 +105,7 @@ class LiteRt:
         names["outputs"] = {name: names["outputs"][name] for name in order} | names["outputs"]
         (into / NAMES).write_text(json.dumps(names), encoding="utf-8")
         return Built(
-            library="LiteRT", library_version=version_of("ai-edge-litert"), realized=_realized(graph), note=note
+            library="LiteRT", library_version=version_of("ai-edge-litert"), realized=_realized(graph, spec), note=note
         )
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:  # noqa: ARG002 - the contract
@@ -190,15 +189,9 @@ class LiteRtSession:
         self._interpreter.invoke()
 
 
-def _calibrates(spec: EngineSpec) -> bool:
-    return spec.precision == Precision.INT8 and spec.mode == ""
-
-
 def _runs_as_it_is(spec: EngineSpec, model: Model) -> Availability:
-    if spec.mode:
-        return no("a TensorFlow Lite file runs as it is and is not converted again", "use the backend 'litert'")
     held = Precision.INT8 if model.quantized == "int8" else Precision.FP32
-    if spec.precision != held:
+    if spec.asked != held:
         return no(f"this TensorFlow Lite file holds {held} and is not converted again", f"use {held}")
     return YES
 
@@ -213,7 +206,8 @@ def _converted(source: Source, spec: EngineSpec, into: Path, progress: Progress)
 
     folder, signature, size = str(source.path), source.signature, _batch(source, spec)
     draft = into / "fixed"
-    if _calibrates(spec):
+    method = method_of(spec.asked)
+    if method.calibrated:
         _check_loops(source)
     if spec.batch is not None:
         progress(f"fix batch to {spec.batch}")
@@ -221,13 +215,13 @@ def _converted(source: Source, spec: EngineSpec, into: Path, progress: Progress)
         folder, signature = str(draft), "serving_default"
     progress("convert to TensorFlow Lite")
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-    if spec.mode or spec.precision == Precision.INT8:
+    if spec.asked != Precision.FP32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # lists whose elements have an unknown batch, as in the loop of a recurrent layer, then get a batch of 1
     converter._experimental_default_to_single_batch_in_tensor_list_ops = size == 1  # noqa: SLF001 - no other way
-    if spec.mode == FLOAT16:
+    if method.precision == Precision.FP16:
         converter.target_spec.supported_types = [tf.float16]
-    if _calibrates(spec):
+    if method.calibrated:
         # an operation without an INT8 kernel stays float; what is left of INT8 is read back and judged
         kinds = tf.lite.OpsSet
         converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8, kinds.TFLITE_BUILTINS]
@@ -263,7 +257,7 @@ def _check_loops(source: Source) -> None:
     if any(node.op == "TensorListReserve" for node in nodes):
         raise BuildError(
             "TensorFlow Lite cannot calibrate a model with such a loop (a recurrent layer). "
-            "Use litert:dynamic, which needs no calibration."
+            "Use int8-dynamic, which needs no calibration."
         )
 
 
@@ -316,7 +310,7 @@ def _feeds(source: Source, spec: EngineSpec, size: int) -> Callable[[], Iterator
 
     if source.samples is None:
         raise BuildError(
-            "INT8 needs real calibration samples, and none were given. Give data as an .npz file, or use litert:dynamic."
+            "INT8 needs real calibration samples, and none were given. Give data as an .npz file, or use int8-dynamic."
         )
     samples = load_samples(source.samples)
 
@@ -357,12 +351,13 @@ def _names(graph: Any, signature: str) -> dict[str, Any]:
     }
 
 
-def _realized(graph: Any) -> RealizedPrecision:
+def _realized(graph: Any, spec: EngineSpec) -> RealizedPrecision:
     """Count the layers with weights, bodies of loops included, by the types of their data and their weights."""
     counts: Counter[str] = Counter()
     hybrid = wide = halves = 0
     for data, weights, stored in tflite.layers(graph):
-        counts[_computed_in(data, weights)] += 1
+        half = stored == "FLOAT16" and method_of(spec.asked).weights_only
+        counts[spec.asked if half else _computed_in(data, weights)] += 1
         hybrid += data in tflite.FLOATS and weights not in tflite.FLOATS
         wide += data == "INT16" and weights in tflite.BYTES
         halves += stored == "FLOAT16"

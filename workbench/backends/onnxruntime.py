@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench import cuda
+from workbench.methods import DYNAMIC, WEIGHTS
 from workbench.onnx_file import graphs
+from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
     CUDA,
     CUDA_LIBRARY,
@@ -38,6 +40,7 @@ from workbench.protocols import (
     Built,
     Caller,
     Callers,
+    ProfiledSession,
     Progress,
     Refusal,
     Session,
@@ -54,6 +57,17 @@ if TYPE_CHECKING:
 INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul",
             "DynamicQuantizeLSTM", "QAttention"}  # fmt: skip
 FLOAT_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul", "GRU", "LSTM", "RNN"}
+
+
+REFUSED = {
+    "fp8": (
+        "its CPU kernels compute FP8 models in FP32 between conversions, and its default optimization gets them wrong",
+        "use TensorRT on an NVIDIA GPU of the Ada generation or later",
+    ),
+    "int8-nncf": ("NNCF quantizes for OpenVINO", "use openvino"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO", "use openvino"),
+    "fp16-weights": ("it turns 16-bit weights into FP32 when it opens the file", "use litert for the smaller file"),
+}
 
 
 class OnnxRuntime:
@@ -98,6 +112,8 @@ class OnnxRuntime:
             return no(f"ONNX Runtime's optimization levels are 0 to {len(LEVELS) - 1}", "choose a level of at most 3")
         if spec.mode == CUDA:
             return _cuda_supports(spec, model)
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
         if spec.precision == Precision.FP16:
             return no(
                 "its CPU kernels compute FP16 models in FP32 between casts, which is slower", "use INT8, or OpenVINO"
@@ -112,6 +128,8 @@ class OnnxRuntime:
         return cuda.measures(spec, region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        if spec.method in (DYNAMIC, WEIGHTS):
+            return f"onnx:{spec.asked}"
         return {Precision.INT8: "onnx:int8-u8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -154,6 +172,14 @@ class OnnxRuntime:
         # the file is already optimized; doing it again could give another engine than the one that was inspected
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode == CUDA:
+            return no("its profiler times the launching of a kernel on a GPU, not the kernel", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledOrt(engine / FILE, record.spec)
 
 
 class OnnxRuntimeSession:
@@ -202,10 +228,12 @@ class OnnxRuntimeSession:
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if any(tensor.dtype == TEXT for tensor in (*model.inputs, *model.outputs)):
         return no("text cannot lie in a GPU's memory", "use the plain mode, which runs on the CPU")
+    if spec.asked not in ("fp32", "fp16", "bf16") and spec.precision != Precision.INT8:
+        return no("only FP32 and FP16 were tried with its CUDA kernels", "use fp16")
     if spec.precision == Precision.INT8:
         return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
     if spec.precision == Precision.BF16:
-        return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
+        return no("its CUDA provider has no BF16 kernels for convolution", "use fp16")
     return YES
 
 
@@ -240,6 +268,8 @@ def _realized(path: Path) -> RealizedPrecision:
     for node in (node for part in parts for node in part.node):
         if node.op_type in INT8_OPS:
             counts["int8"] += 1
+        elif node.op_type == "MatMulNBits":
+            counts[f"int{next(a.i for a in node.attribute if a.name == 'bits')}-weights"] += 1
         elif node.op_type in FLOAT_OPS:
             counts[types.get(node.input[1], "fp32")] += 1
     return RealizedPrecision(dict(counts), "node types of the optimized ONNX graph")

@@ -11,17 +11,44 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
+from workbench.methods import CONTROL, NNCF, WEIGHTS
+from workbench.nncf_int8 import quantized
 from workbench.onnx_file import graphs
-from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
+from workbench.openvino_profile import ProfiledOpenVino
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
 from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
+from workbench.samples import load_samples
 
 if TYPE_CHECKING:
     import numpy as np
 
 FILE = "engine.blob"
 # On CPUs with BF16, OpenVINO computes in BF16 unless it is told otherwise, so the format is always asked for.
-HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.INT8: "f32"}
+HINTS = {Precision.FP16: "f16", Precision.BF16: "bf16"}  # "f32" for all others
 FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+STORED = {"u8": "int8-weights", "i8": "int8-weights", "u4": "int4-weights", "i4": "int4-weights"}
+"""What a layer that takes floats is reported as by the type of its weights, although it computes in floats."""
+REFUSED = {
+    "int8-dynamic": ("it turns ONNX' dynamic INT8 back into floats", "use int8, or onnxruntime"),
+    "fp8": ("its CPU plugin computes FP8 in FP32 between conversions", "use int8 or bf16"),
+    "fp16-weights": (
+        "it computes in what its precision hint says, whatever the weights are stored in",
+        "use fp16 or bf16",
+    ),
+}
 WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm", "RNNSeq", "RNNCell"}
 NEEDS = {
     Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
@@ -34,7 +61,7 @@ class OpenVino:
     name = "openvino"
     title = "OpenVINO"
     modes = {"": "CPU plugin, one stream"}
-    distributions = ("openvino",)
+    distributions = ("openvino", "nncf")
     imports = ("openvino", "numpy")
     mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
@@ -52,6 +79,10 @@ class OpenVino:
         return YES
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
+        if spec.method in (NNCF, CONTROL) and find_spec("nncf") is None:
+            return no("the package 'nncf' is not installed", 'pip install "inference-workbench[nncf]"')
         needed = NEEDS.get(spec.precision, ())
         if needed and not set(needed) & set(this_machine().instructions):
             wanted = " or ".join(needed)
@@ -64,6 +95,10 @@ class OpenVino:
         return on_cpu(region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
+        if spec.method == WEIGHTS:
+            return f"onnx:{spec.asked}"
+        if spec.method in (NNCF, CONTROL):
+            return "onnx:fp32+calibration"
         return "onnx:int8-u8" if spec.precision == Precision.INT8 else "onnx:fp32"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
@@ -87,14 +122,21 @@ class OpenVino:
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         import openvino
 
+        core, note = openvino.Core(), ""
+        model: Any = str(source.path)
+        if source.samples is not None:
+            model, note = quantized(core.read_model(model), load_samples(source.samples), spec.method, progress)
         progress("compile")
-        compiled = openvino.Core().compile_model(str(source.path), "CPU", _config(spec))
+        compiled = core.compile_model(model, "CPU", _config(spec))
         progress("export blob")
         with (into / FILE).open("wb") as file:
             file.write(compiled.export_model().getvalue())
         progress("read back precision")
         return Built(
-            library="OpenVINO", library_version=version_of("openvino"), realized=_realized(compiled.get_runtime_model())
+            library="OpenVINO",
+            library_version=version_of("openvino"),
+            realized=_realized(compiled.get_runtime_model()),
+            note=note,
         )
 
     def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:
@@ -106,6 +148,15 @@ class OpenVino:
             return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
 
         return OpenVinoSession(compiled(1), compiled)
+
+    def profiles(self, spec: EngineSpec) -> Availability:  # noqa: ARG002 - the contract
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        import openvino
+
+        config = _config(record.spec) | {"PERF_COUNT": True}
+        return ProfiledOpenVino(openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config))
 
 
 class OpenVinoSession:
@@ -178,7 +229,7 @@ class OpenVinoSession:
 
 def _config(spec: EngineSpec, streams: int = 1) -> dict[str, Any]:
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
+        "INFERENCE_PRECISION_HINT": HINTS.get(spec.precision, "f32"),
         "INFERENCE_NUM_THREADS": spec.threads * streams,
         "NUM_STREAMS": streams,
         "PERFORMANCE_HINT": "LATENCY",
@@ -194,7 +245,8 @@ def _realized(runtime_model: Any) -> RealizedPrecision:
         info = node.get_rt_info()
         if info["layerType"].value in WEIGHTED:
             precision = info["runtimePrecision"].value
-            counts[FORMATS.get(precision, precision)] += 1
+            names = STORED if node.input(0).get_element_type().is_real() else FORMATS
+            counts[names.get(precision, FORMATS.get(precision, precision))] += 1
     return RealizedPrecision(dict(counts), "precision of each layer of OpenVINO's runtime model")
 
 

@@ -9,8 +9,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
 from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
+from workbench.tf_profile import ProfiledTensorFlow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +69,7 @@ class TensorFlow:
             return no(
                 f"TensorFlow cannot run an {kind}".replace("an T", "a T"), "open the Keras or SavedModel form of it"
             )
-        if spec.precision != Precision.FP32:
+        if spec.asked != Precision.FP32:
             return no("the model runs as it was saved; TensorFlow offers no rewrite to this precision", "use fp32")
         if spec.mode == PREDICT and model.format != "keras":
             return no("model.predict needs a Keras file; this is another form of a model")
@@ -99,6 +113,14 @@ class TensorFlow:
         loaded = tf.saved_model.load(str(engine / FOLDER))
         name = (engine / SIGNATURE).read_text(encoding="utf-8")
         return FunctionSession(loaded, loaded.signatures[name], record.spec)
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode:
+            return no(f"its profiler does not see layers inside tensorflow:{spec.mode}", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledTensorFlow(self.open(engine, record))
 
 
 class FunctionSession:

@@ -15,6 +15,7 @@ from workbench import cuda, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
+from workbench.methods import WEIGHTS
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
@@ -24,6 +25,13 @@ FILE = "engine.plan"
 MAX_LEVEL = 5
 NO_GPU = "built for NVIDIA GPUs; this machine has none"
 VERSION_COMPATIBLE = "version-compatible"
+REFUSED = {
+    "int8-dynamic": ("TensorRT's parser takes neither DynamicQuantizeLinear nor integer operations", "use int8"),
+    "int8-nncf": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
+    "int8-nncf-control": ("NNCF quantizes for OpenVINO, with ranges that TensorRT does not take", "use int8"),
+    "fp16-weights": ("networks are strongly typed: 16-bit weights are computed with in 16 bits", "use fp16"),
+}
+WITHOUT_FP8 = ("SM75", "SM80", "SM86", "SM87")
 RTX_INT8 = "TensorRT for RTX documents INT8 for weights only: expect no faster arithmetic"
 
 
@@ -62,8 +70,12 @@ class TensorRT:
             return no(f"{LEAN.title} runs on NVIDIA GPUs, and this machine has none", "use tensorrt:rtx")
         if builder == FULL and not gpu:
             return no("TensorRT builds on the GPU that it builds for, and this machine has none", "use tensorrt:rtx")
-        if spec.precision == Precision.BF16 and model.quantized != "bf16":
-            return no("the ONNX rewrite to BF16 is not part of this version", "use fp16")
+        if spec.asked in REFUSED:
+            return no(*REFUSED[spec.asked])
+        if spec.precision == Precision.FP8 and spec.mode == RTX.mode:
+            old = [name for name in trt_options.targets(_completed(spec).build_options) if name in WITHOUT_FP8]
+            if old:
+                return no(f"the target {old[0]} has no FP8", f"name only newer ones, such as {trt_options.TARGET}SM89")
         if spec.optimization_level is not None and spec.optimization_level > MAX_LEVEL:
             return no(f"TensorRT's optimization levels are 0 to {MAX_LEVEL}", f"choose a level of at most {MAX_LEVEL}")
         wide = [one.name for one in model.inputs if one.dtype == "float64"]
@@ -122,8 +134,12 @@ class TensorRT:
             )
         return YES
 
-    def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
-        return {Precision.INT8: "onnx:int8-s8", Precision.FP16: "onnx:fp16"}.get(spec.precision, "onnx:fp32")
+    def source(self, spec: EngineSpec, model: Model) -> str:
+        if spec.method == WEIGHTS:
+            return f"onnx:{spec.asked}-dq"
+        if spec.precision == model.quantized:
+            return "onnx:fp32"
+        return "onnx:int8-s8" if spec.precision == Precision.INT8 else f"onnx:{spec.precision}"
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:
         if not RTX.installed:
@@ -143,7 +159,7 @@ class TensorRT:
         notes = [
             *outcome.notes,
             *refit.notes,
-            *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) else []),
+            *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) and not spec.method else []),
         ]
         return Built(
             library=FLAVOURS[spec.mode].title,
@@ -220,16 +236,26 @@ def _how(spec: EngineSpec) -> str:
 
 
 def _completed(spec: EngineSpec) -> EngineSpec:
-    """The variant with what its mode implies: the lean runtime opens version-compatible plans only."""
+    """The variant with what its mode implies: the lean runtime opens version-compatible plans only, and FP8 is built for
+    the GPU generations that have it.
+    """
+    if spec.mode == RTX.mode and spec.precision == Precision.FP8 and not _names_targets(spec):
+        able = [f"{trt_options.TARGET}{name}" for name in trt_options.TARGETS if name not in WITHOUT_FP8]
+        return replace(spec, build_options=(*spec.build_options, *able))
     if spec.mode != LEAN.mode or VERSION_COMPATIBLE in spec.build_options:
         return spec
     return replace(spec, build_options=(*spec.build_options, VERSION_COMPATIBLE))
 
 
+def _names_targets(spec: EngineSpec) -> bool:
+    return any(option.startswith(trt_options.TARGET) for option in spec.build_options)
+
+
 def _read_back(outcome: trt_build.Outcome, source: Source, spec: EngineSpec) -> tuple[Inspection, RealizedPrecision]:
     """The layers as the engine has them where a GPU lets it be opened, else as its network declared them."""
     declared = trt_layers.declared(outcome.network)
-    if not this_machine().gpu:
+    # the types of stored weights are the network's; the engine tells the format that is computed in
+    if not this_machine().gpu or spec.method == WEIGHTS:
         return declared, trt_layers.realized(declared)
     shapes = {one.name: one.sized(spec.batches[-1], "opt") for one in source.inputs}
     host_code = VERSION_COMPATIBLE in spec.build_options

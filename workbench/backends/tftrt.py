@@ -59,7 +59,7 @@ class TfTrt:
             return no("TF-TRT converts TensorFlow models, and this is none", "use tensorrt")
         if not this_machine().gpu:
             return no("TF-TRT converts on the GPU that it runs on, and this machine has none", REPLACED)
-        if spec.precision == Precision.BF16:
+        if spec.asked not in ("fp32", "fp16", "int8"):
             return no("TF-TRT knows FP32, FP16 and INT8", "use fp16")
         if spec.batch is not None:
             return no("TF-TRT takes its shapes from the model", "use dynamic shapes")
