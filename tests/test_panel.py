@@ -218,6 +218,24 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert panel._out.outdated.value == ""
 
 
+def test_load_is_shown_below_the_table(panel: Panel, model: str) -> None:
+    assert control(panel, "loadgen_s").disabled
+    assert control(panel, "latency_limit_ms").disabled
+    control(panel, "rate").value = "500"
+    control(panel, "protocol").value = "mlperf-singlestream"
+    for name in ("latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "measure_s", "region"):
+        assert not control(panel, name).disabled
+    control(panel, "rate").value = control(panel, "protocol").value = ""
+    control(panel, "batches").value = "1"
+    control(panel, "concurrency").value = "1, 2"
+    assert "concurrency 1,2" in panel._export.commands.value
+    panel.benchmark()
+    panel.wait(120)
+    assert "Callers at once" in panel._compare.more.value
+    assert [loop.concurrency for loop in panel.results.rows[0].load.closed] == [1, 2]
+    assert "load" in [name for _, name in panel._compare.figure.options]
+
+
 def test_build_builds_and_measures_nothing(panel: Panel) -> None:
     panel.build()
     panel.wait(60)

@@ -195,6 +195,7 @@ class OpenVinoSession:
         """
         shared = self._compiled if count == 1 else self._again(count)
         each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        self._kept.extend(each)  # with the requests that they make
         streams = shared.get_property("NUM_STREAMS")
         note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
         return Callers(tuple(Caller(one.run, one.stage) for one in each), note)
