@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from workbench import backends, panel_parts, panel_view, pipeline, sources
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.experiment import Experiment
+from workbench.guard import advice
 from workbench.machine import this_machine
 from workbench.panel_form import Form
 from workbench.panel_job import Job
@@ -367,4 +368,5 @@ def _outcome(results: Results) -> tuple[str, str]:
         f"{states.count(status)} {status}" for status in dict.fromkeys(states) if status != Status.UNSUPPORTED
     )
     kind = "bad" if Status.FAILED in states else "warn" if Status.CANCELLED in states else "good"
-    return f"{counts or 'Nothing to do'}. This run {results.tally}.", kind
+    best = "".join(f" {line[0].upper()}{line[1:]}." for line in advice(results) if line.startswith("fastest"))
+    return f"{counts or 'Nothing to do'}. This run {results.tally}.{best}", kind
