@@ -235,7 +235,7 @@ def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if spec.precision == Precision.INT8:
         return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
     if spec.precision == Precision.BF16:
-        return no("its CUDA provider has no BF16 kernels for convolution", "use fp16")
+        return no("BF16 was not tried with its CUDA kernels", "use fp16")
     return YES
 
 

@@ -227,7 +227,7 @@ def _how(spec: EngineSpec) -> str:
     """The options that build elsewhere what the lean runtime opens here."""
     options = ",".join(_completed(spec).build_options)
     words = [
-        "report --backends tensorrt", f"--precisions {spec.precision}", f"--batches {','.join(map(str, spec.batches))}",
+        "report --backends tensorrt", f"--precisions {spec.asked}", f"--batches {','.join(map(str, spec.batches))}",
         f"--build-options {options}",
     ]  # fmt: skip
     words += ["--shapes fixed"] if spec.batch is not None else []
