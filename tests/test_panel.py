@@ -39,6 +39,7 @@ def experiment(model: str) -> Experiment:
         precisions=("fp32",),
         batches=(1, 2),
         measure_s=0.06,
+        budget_s=0.06,
         rounds=6,
         seed=7,
     )
@@ -72,14 +73,25 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         workspace_mib=64,
         region="compute",
         measure_s=0.5,
+        budget_s=0.5,
         rounds=7,
         tf32=False,
         cuda_graph=True,
         streams=4,
         build_options=("refit", "strip"),
         protocol="trtexec-10",
+        concurrency=(1, 2),
+        rate="50,100",
+        latency_limit_ms=20.0,
+        latency_percentile=90.0,
+        loadgen_s=1.0,
+        loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
+        cores="0-1",
+        clocks=True,
+        roofline=True,
+        layers=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]
@@ -226,12 +238,12 @@ def test_load_is_shown_below_the_table(panel: Panel, model: str) -> None:
     for name in ("latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "measure_s", "region"):
         assert not control(panel, name).disabled
     control(panel, "rate").value = control(panel, "protocol").value = ""
-    control(panel, "batches").value = "1"
+    control(panel, "batches").value = [1]
     control(panel, "concurrency").value = "1, 2"
     assert "concurrency 1,2" in panel._export.commands.value
     panel.benchmark()
     panel.wait(120)
-    assert "Callers at once" in panel._compare.more.value
+    assert "Callers at once" in panel._compare.load.value
     assert [loop.concurrency for loop in panel.results.rows[0].load.closed] == [1, 2]
     assert "load" in [name for _, name in panel._compare.figure.options]
 
@@ -284,7 +296,7 @@ def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
     assert control(panel, "workspace_mib").disabled
     assert "ONNX Runtime: " + backends.get("onnxruntime").without["workspace"] in hints["workspace_mib"].value
     assert control(panel, "calibration").disabled
-    assert "only INT8 is calibrated" in hints["calibration"].value
+    assert "only INT8 and FP8 are calibrated" in hints["calibration"].value
     panel._form.precisions["int8"].value = True
     assert not control(panel, "calibration").disabled
     assert "How the ranges of activations are chosen" in hints["calibration"].value
@@ -431,7 +443,7 @@ def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> No
 def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     assert not control(panel, "region").disabled
     control(panel, "protocol").value = "trtexec-11"
-    for name in ("region", "measure_s", "cuda_graph"):
+    for name in ("region", "measure_s", "within", "budget_s", "cuda_graph"):
         assert control(panel, name).disabled
         assert "trtexec-11 decides this" in panel._form._hints[name].value
     control(panel, "protocol").value = ""

@@ -136,7 +136,9 @@ def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store
         from workbench.panel_figures import saved
 
         assert saved(what, kind, panel.results).startswith(start)
-    shown = canvas("throughput", panel.results)
+    from workbench.plots import figures
+
+    shown = canvas("throughput", figures(panel.results)["throughput"], panel.results)
     (ax,) = shown.figure.axes
     (line,) = (line for line in ax.lines if len(line.get_xdata()) == 2)
     x, y = float(line.get_xdata()[1]), float(line.get_ydata()[1])

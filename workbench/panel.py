@@ -24,7 +24,7 @@ from workbench.panel_form import Form
 from workbench.panel_history import HistoryPage
 from workbench.panel_layers import LayersPage
 from workbench.panel_layout import COMPARE, RUN, Layout
-from workbench.panel_parts import View
+from workbench.panel_parts import Beside, View
 from workbench.panel_rows import AGAIN, Lines
 from workbench.panel_work import Work
 from workbench.records import FINAL, Event, Failure, Model, Result, Results, Status
@@ -226,13 +226,16 @@ class Panel(View):
             elif isinstance(item, End):
                 end = item
         results = job.results()
-        self._work.post(partial(self._end, end) if results is None else partial(self._finish, job, results))
+        if results is None:
+            self._work.post(partial(self._end, end))
+        else:
+            self._work.post(partial(self._finish, job, results, panel_parts.beside(results)))
 
     def _begin(self, job: Job, asked: Asked) -> None:
         self._job = job
         self.results, self.ran, self._all = None, asked.experiment, asked.only == "all"
         self._lines.clear()
-        self._compare.show(None, None)
+        self._compare.show(None, None, {})
         self._layers.show(None)
         self._export.show(None, str)
 
@@ -254,15 +257,15 @@ class Panel(View):
         self._lines.touch()
         self._say(end.message, "warn" if end.how == "cancelled" else "bad")
 
-    def _finish(self, job: Job, results: Results) -> None:
+    def _finish(self, job: Job, results: Results, beside: Beside) -> None:
         self.results, self._job = results, None
         for result in results.rows:
             self._lines.put(result)
         self._lines.touch()
         self._show_model(_asked(self.ran), sources.Opened(results.model, results.export, results.examination))
-        self._compare.show(results, self.ran)
+        self._compare.show(results, self.ran, *beside)
         self._layers.show(results)
-        self._export.show(results, lambda: str(self._compare.baseline.value))
+        self._export.show(results, lambda: str(self._compare.baseline.value), beside.figures)
         text, kind = _outcome(results)
         self._say(f"Run of {panel_history.began(job.asked)}: {text}", kind)
         if results.measured and self._out.steps.index == RUN:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
-from workbench import compare, panel_figures, panel_parts, panel_tables, panel_view
+from workbench import compare, panel_figures, panel_tables, panel_view
 from workbench.compare import variant_name
 from workbench.describe import counted
 from workbench.errors import WorkbenchError, brief
@@ -21,19 +21,7 @@ from workbench.records import Result, Results, Row, Status
 from workbench.remarks import remark
 from workbench.store import Store
 
-FIGURES = {
-    "latency": "Latency",
-    "throughput": "Throughput",
-    "accuracy": "Accuracy and speed",
-    "distribution": "The tail",
-    "calls": "Every call",
-    "load": "Callers at once",
-    "rates": "Arrivals at a rate",
-    "roofline": "Roofline",
-    "clocks": "Clocks",
-}
-"""By their names in ``workbench.figures``; those that had to be asked for are offered where there is something to draw."""
-ALWAYS = ("latency", "throughput", "accuracy", "distribution", "calls")
+FIGURES = {"accuracy": "Accuracy and speed", "calls": "Single calls", "load": "Under load"}
 ORDERS: dict[str, Callable[[Result, Row | None], Any]] = {
     "fastest first (samples/s)": lambda result, _: -(result.timing.samples_per_s if result.timing else 0),
     "shortest call first": lambda result, _: result.timing.median_s if result.timing else math.inf,
@@ -89,9 +77,8 @@ class ComparePage:
         )
         self.said = widgets.HTML()
         self.table = widgets.HTML(panel_tables.table(()))
-        self.figure = widgets.ToggleButtons(options=[(FIGURES[name], name) for name in ALWAYS]).add_class(
-            "wb-figure-choice"
-        )
+        self.load, self.cost = widgets.HTML(), widgets.HTML()
+        self.figure = widgets.ToggleButtons(options=[]).add_class("wb-figure-choice")
         self.plots = widgets.Box().add_class("wb-plots")
         self.first, self.second = (
             field(widgets.Dropdown, name, "A row whose answers were compared with the source model's", "", options=[""])
@@ -103,26 +90,34 @@ class ComparePage:
             tooltip="The samples to which the two give different answers",
         ).add_class("wb-differs-button")
         self.gallery = widgets.HTML()
-        self.more = widgets.HTML()  # load, cost, settings
         self._controls = widgets.VBox([
             widgets.Box([self.order, self.baseline, self.percent]).add_class("wb-line"),
             widgets.Box([self.latency, self.loss]).add_class("wb-line"),
         ])  # fmt: skip
         self._below = widgets.VBox([
-            widgets.HTML("<h4>Figures</h4>"), self.figure, self.plots, self.more,
+            widgets.HTML("<h4>Figures</h4>"), self.figure, self.plots,
             widgets.HTML("<h4>Two rows side by side</h4>"),
             widgets.Box([self.first, self.second, self.button]).add_class("wb-line"), self.gallery,
         ])  # fmt: skip
-        self.widget = widgets.VBox([self._controls, self.said, self.table, self._below])
+        self.widget = widgets.VBox([self._controls, self.said, self.table, self.load, self.cost, self._below])
         for control in (self.order, self.baseline, self.percent, self.latency.on, self.latency.slider,
                         self.loss.on, self.loss.slider):  # fmt: skip
             control.observe(lambda _: self._redraw(), "value")
         self.figure.observe(lambda _: self._draw_figure(), "value")
         self.button.on_click(lambda _: self.differ())
-        self.show(None, None)
+        self.show(None, None, {})
 
-    def show(self, results: Results | None, experiment: Experiment | None) -> None:
-        """Show these results, or that there are none."""
+    def show(
+        self,
+        results: Results | None,
+        experiment: Experiment | None,
+        drawn: Mapping[str, Any],
+        load: str = "",
+        cost: str = "",
+    ) -> None:
+        """Show these results with their figures by name, and tables beside them as HTML; or that there are none."""
+        self._drawn = drawn
+        self.load.value, self.cost.value = load, cost
         self._results, self._experiment = results, experiment
         self.plots.children = ()
         for box in self._figures.values():
@@ -132,18 +127,15 @@ class ComparePage:
         measured = bool(results and results.measured)
         for part in (self._controls, self._below):
             part.layout.display = None if measured else "none"
-        self.more.value = ""
         if results is not None and measured:
-            self.more.value = panel_parts.load_tables(results) + panel_parts.folded_cost(results)
             self._offer(results)
+            self.figure.options = [(FIGURES.get(name, name.capitalize()), name) for name in drawn]
             self._draw_figure()
         self._redraw()
 
     def _offer(self, results: Results) -> None:
         """Baselines, rows and ranges of the sliders are those of the results."""
         self._quiet = True
-        drawn = [*ALWAYS, *(name for name in panel_figures.names(results) if name not in ALWAYS)]
-        self.figure.options = [(FIGURES[name], name) for name in FIGURES if name in drawn]
         names = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
         automatic = compare.comparison(results).baseline
         self.baseline.options = names
@@ -193,8 +185,8 @@ class ComparePage:
                 judged.get(row.row),
                 _note(row, judged.get(row.row), refused.get(row.row, "")),
                 out=choice.out.get(row.row, ""),
-                winner=choice.winner is not None and row.row == choice.winner.row,
                 budget=results.budget,
+                winner=choice.winner is not None and row.row == choice.winner.row,
             )
             for row in rows
         )
@@ -202,12 +194,11 @@ class ComparePage:
 
     def _draw_figure(self) -> None:
         name, results = self.figure.value, self._results
-        if results is None:
+        if results is None or name not in self._drawn:
             return
         if name not in self._figures:
-            nothing = widgets.HTML(panel_view.hint(f"There is no {name} to draw: nothing was scored."))
             # a box around each: a canvas stays on the page when it alone is taken out of its parent
-            self._figures[name] = widgets.Box([panel_figures.canvas(name, results) or nothing])
+            self._figures[name] = widgets.Box([panel_figures.canvas(name, self._drawn[name], results)])
             self.plots.children = [*self._figures.values()]
         for each, box in self._figures.items():
             box.layout.display = None if each == name else "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class ExportPage:
         self.saved = widgets.HTML()
         self.what = field(
             widgets.Dropdown, "What", "Which part of the results becomes a file", "table",
-            options=["table", "latency", "throughput", "accuracy"],
+            options=["table"],
         )  # fmt: skip
         self.kind = field(widgets.Dropdown, "Format", "What kind of file", "csv", options=TABLES)
         self.make = widgets.Button(description="Make the file", icon="download", disabled=True).add_class("wb-make")
@@ -64,8 +64,9 @@ class ExportPage:
         self.save.on_click(lambda _: self.save_now())
         self.make.on_click(lambda _: self.make_now())
 
-    def show(self, results: Results | None, baseline: Callable[[], str]) -> None:
+    def show(self, results: Results | None, baseline: Callable[[], str], figures: Iterable[str] = ()) -> None:
         """What can become a file from now on."""
+        self.what.options = ["table", *figures]
         self._results, self._baseline = results, baseline
         self.make.disabled = not (results and results.measured)
         self.link.value = panel_view.hint("" if results and results.measured else "There are no results yet.")

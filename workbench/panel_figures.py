@@ -26,13 +26,8 @@ class Mark(NamedTuple):
     text: str
 
 
-def canvas(name: str, results: Results) -> Any:
-    """One of the figures of ``workbench.figures`` as a widget; ``None`` where there is nothing to draw."""
-    from workbench import plots
-
-    figure = plots.figures(results).get(name) if results.measured else None
-    if figure is None:
-        return None
+def canvas(name: str, figure: Figure, results: Results) -> Any:
+    """The figure ``name`` of ``workbench.figures`` as a widget."""
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     for ax, marks in zip(figure.axes, _marks(name, results), strict=False):
@@ -42,6 +37,7 @@ def canvas(name: str, results: Results) -> Any:
     FigureManager(shown, 0)
     shown.header_visible = False
     shown.resizable = False
+    shown.toolbar_position = "bottom"
     shown.layout.max_width = "100%"
     return shown.add_class("wb-canvas")
 

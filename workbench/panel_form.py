@@ -36,6 +36,8 @@ SETTINGS = {
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
 BY_PROTOCOL = ("region", "measure_s", "within", "budget_s", "cuda_graph")
 BASIC = ("batches", "measure_s", "budget_s", "within", "baseline", "budget")
+USUAL = ("fp32", "fp16", "bf16", "int8")
+"""Precisions that are seen at once; other ways to them are folded away."""
 OF_INPUTS = ("signature", "input_shapes", "input_values")
 """Shown with the model. Every other setting that is not basic is folded away under *More settings*."""
 
@@ -229,15 +231,14 @@ class Form:
             for each in self._choices
         ]
         rest = [name for name in self.control if name not in (*BASIC, *OF_INPUTS)]
-        precisions = [
-            widgets.VBox([box, widgets.HTML(panel_view.hint(METHODS[name].help))]).add_class("wb-offer")
-            for name, box in self.precisions.items()
-        ]
+        usual = [self._precision(name) for name in self.precisions if METHODS[name].name in USUAL]
+        others = [self._precision(name) for name in self.precisions if METHODS[name].name not in USUAL]
         configure = [
             widgets.HTML("<h4>Backends</h4>"),
             widgets.Box(offered).add_class("wb-offers"),
             widgets.HTML("<h4>Precisions</h4>"),
-            widgets.Box(precisions).add_class("wb-grid"),
+            widgets.Box(usual).add_class("wb-grid"),
+            Fold("More precisions", [widgets.Box(others).add_class("wb-offers")]),
             widgets.HTML("<h4>Batches and time</h4>"),
             widgets.Box([self._with_hint(name) for name in BASIC]).add_class("wb-grid"),
             Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest]).add_class("wb-grid")]),
@@ -246,6 +247,11 @@ class Form:
             widgets.VBox(model),
             widgets.VBox([widgets.Box(self.data.controls).add_class("wb-line"), self.data.hint]),
             widgets.VBox(configure),
+        )
+
+    def _precision(self, name: str) -> Any:
+        return widgets.VBox([self.precisions[name], widgets.HTML(panel_view.hint(METHODS[name].help))]).add_class(
+            "wb-offer"
         )
 
     def _with_hint(self, name: str) -> Any:
@@ -320,6 +326,14 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         ),
         "rounds": field(
             integer, "Rounds", "Variants take turns this many times; six or more give an interval", experiment.rounds
+        ),
+        "within": field(
+            number, "Known within", "Measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
+            experiment.within,
+        ),
+        "budget_s": field(
+            number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
+            experiment.budget_s,
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",

@@ -52,8 +52,8 @@ def row(
     winner: bool = False,
     budget: str = "",
 ) -> str:
-    """One line of the table; ``judged`` is its comparison with the baseline, ``out`` the limit that it does not keep, ``budget``
-    what the results' guard allows.
+    """One line of the table; ``judged`` is its comparison with the baseline, ``out`` the limit that it does not keep, ``budget`` that
+    of the results.
     """
     timing, engine = result.timing, result.engine
     p95 = timing.percentile_s(95) if timing and timing.streams == 1 else None
@@ -70,7 +70,7 @@ def row(
         if timing
         else "",
         "Asked → built": f"{escape(result.spec.asked)} → <span{differs}>{escape(built)}</span>" if built else "",
-        "Accuracy": accuracy(result) + _guarded(result, budget),
+        "Accuracy": accuracy(result) + guarded(result, budget),
     }
     filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
     # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
@@ -90,14 +90,16 @@ def _speedup(result: Result, judged: Row | None) -> str:
     sign = f'<i aria-hidden="true">{VERDICTS[judged.verdict]}</i> {escape(judged.verdict)}'
     if judged.speedup is None or judged.low is None or judged.high is None:
         return f'<span class="wb-verdict" title="{escape(judged.why)}">{sign}</span>'
+    across = (
+        f'<div class="wb-interval">across devices: {escape(judged.result.device)} here, {escape(judged.across)} for the baseline</div>'
+        if judged.across
+        else ""
+    )
     interval = f'<span class="wb-interval">[{judged.low:.2f}, {judged.high:.2f}]</span>'
     timing = result.timing
     ended = f"{len(timing.launches) or 1} launches, {timing.ended}" if timing else ""
-    told = "; ".join(filter(None, [judged.why, ended]))
-    across = f", {escape(judged.across)} for the baseline" if judged.across else ""
-    return (
-        f'<span class="wb-verdict" title="{escape(told)}"><b>×{judged.speedup:.2f}</b> {sign}{across} {interval}</span>'
-    )
+    told = escape("; ".join(filter(None, [judged.why, ended])))
+    return f'<span class="wb-verdict" title="{told}"><b>×{judged.speedup:.2f}</b> {sign} {interval}</span>{across}'
 
 
 def status(result: Result) -> str:
@@ -120,7 +122,7 @@ def accuracy(result: Result) -> str:
     return f'<span title="95 % interval {found.low:.1%} to {found.high:.1%}, {found.samples} samples">{found.value:.1%}</span>'
 
 
-def _guarded(result: Result, budget: str) -> str:
+def guarded(result: Result, budget: str) -> str:
     """What the guard says, where that is more than that all is well."""
     found = judgement(result, budget)
     if found is None or found.verdict == Guard.WITHIN:

@@ -10,7 +10,7 @@ from lab import BROWSER_FLAGS, Lab, chromium, jupyter_lab, open_panel, put_noteb
 
 SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 SMALL: dict[str, Any] = {
-    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "rounds": 6,
+    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "budget_s": 0.1, "rounds": 6,
     "calibration_samples": 32,
 }  # fmt: skip
 """Parameters with which the demo runs in seconds."""
@@ -44,7 +44,15 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1280, "height": 2400})
     dialogs: list[str] = []
     errors: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def answer(dialog: Any) -> None:
+        if dialog.type == "beforeunload":  # a notebook that was not saved is left: a person says yes
+            dialog.accept()
+        else:
+            dialogs.append(dialog.message)
+            dialog.dismiss()
+
+    page.on("dialog", answer)
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
