@@ -51,7 +51,7 @@ class History:
 
 
 def kind_of(spec: EngineSpec) -> Kind:
-    return spec.backend_and_mode, str(spec.precision)
+    return spec.backend_and_mode, spec.asked
 
 
 def _facts(path: Path) -> tuple[Kind, float] | None:

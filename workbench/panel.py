@@ -16,6 +16,7 @@ from workbench import backends, jobs, panel_history, panel_parts, panel_view, pi
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.estimate import History
 from workbench.experiment import Experiment
+from workbench.guard import advice
 from workbench.jobs import Asked, End, Job
 from workbench.panel_compare import ComparePage
 from workbench.panel_export import ExportPage
@@ -356,4 +357,5 @@ def _outcome(results: Results) -> tuple[str, str]:
         f"{states.count(status)} {status}" for status in dict.fromkeys(states) if status != Status.UNSUPPORTED
     )
     kind = "bad" if Status.FAILED in states else "warn" if Status.CANCELLED in states else "good"
-    return f"{counts or 'Nothing to do'}. This run {results.tally}.", kind
+    best = "".join(f" {line[0].upper()}{line[1:]}." for line in advice(results) if line.startswith("fastest"))
+    return f"{counts or 'Nothing to do'}. This run {results.tally}.{best}", kind

@@ -42,6 +42,13 @@ def canvas(name: str, figure: Figure, results: Results) -> Any:
     return shown.add_class("wb-canvas")
 
 
+def names(results: Results) -> tuple[str, ...]:
+    """The figures that there are of these results."""
+    from workbench import plots
+
+    return tuple(plots.figures(results))
+
+
 def _marks(name: str, results: Results) -> list[list[Mark]]:
     """For each axes of a figure, in its order, what can be read there."""
     from workbench import plots

@@ -6,7 +6,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from workbench import panel_view
+from workbench import layer_report, panel_view
 from workbench.errors import WorkbenchError
 from workbench.layers import layers
 from workbench.panel_fields import field
@@ -24,11 +24,13 @@ class LayersPage:
         self._rows: dict[str, Result] = {}
         self.choice = field(widgets.Dropdown, "Engine", "An engine that was built", "", options=[""])
         self.shown = widgets.HTML()
-        self.widget = widgets.VBox([self.choice, self.shown])
+        self.timed = widgets.HTML()  # time per layer, where that was asked for
+        self.widget = widgets.VBox([self.choice, self.shown, self.timed])
         self.choice.observe(lambda _: self._draw(), "value")
         self.show(None)
 
     def show(self, results: Results | None) -> None:
+        self.timed.value = "".join(layer_report.parts(results)) if results and results.layer_profiles else ""
         built = [row for row in results.rows if row.engine] if results else []
         self._rows = {}
         for row in built:
@@ -63,6 +65,6 @@ def _counts(row: Result) -> str:
     facts = f'<table class="wb-facts"><tbody>{lines}</tbody></table>' if lines else ""
     return (
         f'<div class="wb-plan">Layers with weights by the number format that they compute in; asked for: '
-        f"<b>{escape(row.spec.precision)}</b>. Read from: {escape(found.basis)}. "
+        f"<b>{escape(row.spec.asked)}</b>. Read from: {escape(found.basis)}. "
         f"{escape(engine.library)} {escape(engine.library_version)}.</div>{facts}"
     )

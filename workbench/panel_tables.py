@@ -96,7 +96,10 @@ def _speedup(result: Result, judged: Row | None) -> str:
         else ""
     )
     interval = f'<span class="wb-interval">[{judged.low:.2f}, {judged.high:.2f}]</span>'
-    return f'<span class="wb-verdict"><b>×{judged.speedup:.2f}</b> {sign} {interval}</span>{across}'
+    timing = result.timing
+    ended = f"{len(timing.launches) or 1} launches, {timing.ended}" if timing else ""
+    told = escape("; ".join(filter(None, [judged.why, ended])))
+    return f'<span class="wb-verdict" title="{told}"><b>×{judged.speedup:.2f}</b> {sign} {interval}</span>{across}'
 
 
 def status(result: Result) -> str:
