@@ -17,7 +17,7 @@ from workbench.records import Calibration, Precision, TensorSpec, from_json, to_
 from workbench.repair_precision import Repair, Search, Tried
 from workbench.samples import Samples
 from workbench.sensitivity import ALONE, SPARED, Sensitivity, scan, sensitivity, study_of
-from workbench.study import load_exclusions, save_exclusions, table
+from workbench.study import load_keep, save_keep, table
 from workbench.trial import Bench, Speed, race, run_all, sqnr_db
 
 FLOAT = TensorProto.FLOAT
@@ -113,9 +113,9 @@ def test_only_the_chosen_units_are_quantized(study, tmp_path):
 
 
 def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypatch):
-    def clock(sessions, _feeds):
+    def clock(_bench, records, _feeds):
         """So small a network is no faster in INT8: on this clock every mixed model is, the later the more."""
-        return [Speed(1 + n / 10, 1 + n / 20, 1 + n / 5, 0.01) for n in range(len(sessions))]
+        return [Speed(1 + n / 10, 1 + n / 20, 1 + n / 5, 0.01) for n in range(len(records))]
 
     monkeypatch.setattr(repair_precision, "race", clock)
     repaired = Search(study, budget=0.05, min_size=1.0, say=lambda _: None).run(found)
@@ -127,17 +127,17 @@ def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypa
     assert best in good
     assert best.speed.ratio == max(each.speed.ratio for each in good if each.speed)
     assert best.confirmed >= 0.95
-    assert set(repaired.exclude_nodes) - {"first_relu"} == set(best.excluded)
+    assert set(repaired.keep) - {"first_relu"} == set(best.excluded)
     assert repaired.unseen == 64
     assert from_json(Repair, to_json(repaired)) == repaired
     # what it names is what it takes: the same model again, by the names alone
-    units = [unit for unit in study.quantizer.units if not set(unit.nodes) & set(repaired.exclude_nodes)]
+    units = [unit for unit in study.quantizer.units if not set(unit.nodes) & set(repaired.keep)]
     assert study.unseen.tried(units).quality == best.confirmed
 
 
 def test_nothing_that_is_slower_than_fp32_is_found(study, found, monkeypatch):
     slower = Speed(0.8, 0.7, 0.9, 0.01)
-    monkeypatch.setattr(repair_precision, "race", lambda sessions, _: [slower] * len(sessions))
+    monkeypatch.setattr(repair_precision, "race", lambda _bench, records, _feeds: [slower] * len(records))
     repaired = Search(study, budget=0.05, min_size=1.0, say=lambda _: None).run(found)
     assert repaired.found is None
     assert repaired.why.startswith("Within the budget and the size every model is slower than FP32 here; fastest: ")
@@ -157,7 +157,7 @@ def outcome(found: Tried | None) -> Repair:
 def test_without_an_answer_the_search_says_what_came_nearest(study, found):
     impossible = Search(study, budget=0.05, min_size=100.0, say=lambda _: None).run(found)
     assert impossible.found is None
-    assert impossible.exclude_nodes == ()
+    assert impossible.keep == ()
     assert "Within the budget no model is 100.0 times smaller; nearest: " in impossible.why
     strict = Search(study, budget=-1.0, say=lambda _: None).run(found)
     assert "No model is within the budget (quality 2.0000); nearest: " in strict.why
@@ -165,17 +165,17 @@ def test_without_an_answer_the_search_says_what_came_nearest(study, found):
 
 def test_a_list_of_nodes_is_read_by_people_and_by_the_workbench(tmp_path):
     best = Tried("everything, without 1", ("a/Conv",), 0.968, True, 2.5, Speed(1.5, 1.4, 1.6, 0.01), 0.957)
-    save_exclusions(outcome(best), tmp_path / "keep.json")
-    assert load_exclusions(tmp_path / "keep.json") == ("a/Conv", "a/Relu")
+    save_keep(outcome(best), tmp_path / "keep.json")
+    assert load_keep(tmp_path / "keep.json") == ("a/Conv", "a/Relu")
     text = (tmp_path / "keep.json").read_text(encoding="utf-8")
     assert "quality 0.9680, 2.50 times smaller, ×1.50 [1.40, 1.60] faster, 0.9570 on unseen samples" in text
     (tmp_path / "names.txt").write_text("# first block\na/Conv\n\nb/Conv\n", encoding="utf-8")
-    assert load_exclusions(tmp_path / "names.txt") == ("a/Conv", "b/Conv")
+    assert load_keep(tmp_path / "names.txt") == ("a/Conv", "b/Conv")
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"other.json' is no list of nodes: the JSON has no 'exclude_nodes'"):
-        load_exclusions(tmp_path / "other.json")
+    with pytest.raises(InputError, match=r"other.json' is no list of nodes: the JSON has no 'keep'"):
+        load_keep(tmp_path / "other.json")
     with pytest.raises(InputError, match="could not be read"):
-        load_exclusions(tmp_path / "nothing.json")
+        load_keep(tmp_path / "nothing.json")
 
 
 def test_a_quantized_model_is_refused(study, tmp_path):
@@ -209,8 +209,8 @@ def test_ranges_over_real_samples(tmp_path):
 
 
 def test_engines_in_turns(study):
-    with study.bench.open(study.fp32) as one, study.bench.open(study.fp32) as other:
-        speeds = race([one, other], study.seen.samples.feeds(0, 16), rounds=6, block_s=0.002)
+    feeds = study.seen.samples.feeds(0, 16)
+    speeds = race(study.bench, [study.fp32, study.fp32], feeds, laps=3, rounds=3, block_s=0.002)
     assert speeds[0].ratio == speeds[0].low == speeds[0].high == 1
     assert speeds[1].low <= speeds[1].ratio <= speeds[1].high
     assert Speed(1.2, 1.1, 1.3, 0.1).word == "faster"

@@ -8,7 +8,7 @@ import workbench
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.store import Store
-from workbench.study import load_exclusions
+from workbench.study import load_keep
 
 ASKED = workbench.Experiment(calibration="minmax", calibration_samples=16, batches=16)
 
@@ -63,8 +63,14 @@ def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp
     assert "tried on onnxruntime, against FP32 in turns:" in shown
     assert "everything: quality " in shown
     if status == 0:
-        names = load_exclusions(tmp_path / "keep.json")
+        names = load_keep(tmp_path / "keep.json")
         assert f"{len(names)} nodes stay in FP32; their names are in keep.json" in shown
+        # the list alone makes the same model again, through the ordinary way
+        again = workbench.Experiment(backends="onnxruntime", precisions="int8", calibration="minmax", keep=names)
+        (row,) = workbench.run(again, store=Store(store_root), only="build").rows[:1]
+        weighted = sum(name.startswith("Conv__") or "MatMul" in name for name in names)
+        assert row.engine.realized.layers.get("fp32", 0) == weighted
+        assert row.engine.realized.layers["int8"] == 6 - weighted
     else:
         assert status == 1
         assert "No answer: Within the budget and the size every model is slower than FP32 here" in shown

@@ -28,7 +28,7 @@ def add_to(commands: Any, help_of: Mapping[str, str]) -> argparse.ArgumentParser
     parser.add_argument("--budget", type=float, default=0.005, help="how far quality may fall, 0.005 is half a point")
     parser.add_argument("--samples", type=int, default=256, help="samples to search with; as many others confirm")
     parser.add_argument("--limit-s", type=float, default=300.0, help="seconds for each half of the search, about")
-    parser.add_argument("--output", type=Path, default=Path("exclude.json"), help="the list of nodes, as JSON")
+    parser.add_argument("--output", type=Path, default=Path("keep.json"), help="the list of nodes, as JSON")
     parser.set_defaults(command=run)
     return parser
 
@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
     if repaired.found is None:
         print(f"\nNo answer: {repaired.why}")
         return 1
-    study.save_exclusions(repaired, options.output)
+    study.save_keep(repaired, options.output)
     print(f"\nfound: {repaired.found.told}")
-    print(f"{len(repaired.exclude_nodes)} nodes stay in FP32; their names are in {options.output}")
+    print(f"{len(repaired.keep)} nodes stay in FP32; their names are in {options.output}")
     return 0
 
 

@@ -12,6 +12,7 @@ from workbench.machine import this_machine
 from workbench.protocols import Availability, Profiler, no
 from workbench.records import CPU, EngineRecord, LayerProfile, Result, from_json, to_json
 from workbench.store import Store, key_of
+from workbench.turns import turn
 from workbench.worker import NO_GPU, Worker, thread_env
 
 KIND = "layers"
@@ -125,14 +126,15 @@ def _measured(
     seconds: float,
 ) -> object:
     worker.call("hello", modules=list(backends.get(engine.spec.backend).imports))
-    found: object = worker.call(
-        "profile",
-        progress=say,
-        engine=str(store.path("engine", engine.key)),
-        record=to_json(engine),
-        batch=batch,
-        origin=str(origin_of(engine, store)) if engine.origin else "",
-        samples=str(samples) if samples else None,
-        seconds=seconds,
-    )
+    with turn("timing layers", alone=True, waiting=say):
+        found: object = worker.call(
+            "profile",
+            progress=say,
+            engine=str(store.path("engine", engine.key)),
+            record=to_json(engine),
+            batch=batch,
+            origin=str(origin_of(engine, store)) if engine.origin else "",
+            samples=str(samples) if samples else None,
+            seconds=seconds,
+        )
     return found

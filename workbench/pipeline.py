@@ -49,7 +49,6 @@ from workbench.selection import Selection, selectable
 from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.stop import Stop
 from workbench.store import Draft, Store, key_of
-from workbench.turns import turn
 from workbench.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
@@ -177,8 +176,7 @@ def run(
                 peaks = peaks_of(experiment, board, store, cancel)
                 if experiment.layers:
                     samples = sources.samples_file(data.test)
-                    with turn("timing layers", alone=True, cancel=cancel, waiting=board.whisper):
-                        profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
+                    profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,7 +68,9 @@ class Repair:
     why: str
     tried: tuple[Tried, ...]
     seconds: float
-    exclude_nodes: tuple[str, ...] = ()  # names of the nodes to leave in FP32, from which the model can be made again
+    keep: tuple[
+        str, ...
+    ] = ()  # names of the nodes to leave in FP32: what ``Experiment.keep`` takes to make this model again
     sensitivity: Sensitivity | None = None  # what the search went by
 
 
@@ -123,7 +124,7 @@ class Search:
             why=why,
             tried=tuple(self._tried.values()),
             seconds=time.monotonic() - self._began,
-            exclude_nodes=self._nodes(winner) if winner else (),
+            keep=self._nodes(winner) if winner else (),
             sensitivity=found,
         )
 
@@ -196,9 +197,7 @@ class Search:
         models = list({each.excluded: each for each in models}.values())
         self._say(f"timing {len(models)} models and FP32 in turns")
         records = [self._built(each, f"final-{number}") for number, each in enumerate(models)]
-        with ExitStack() as stack:
-            sessions = [stack.enter_context(self._bench.open(record)) for record in (self._fp32, *records)]
-            speeds = race(sessions, self._feeds)
+        speeds = race(self._bench, (self._fp32, *records), self._feeds)
         timed = [replace(each, speed=speed) for each, speed in zip(models, speeds[1:], strict=True)]
         for each in timed:
             self._keep(each)

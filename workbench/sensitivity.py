@@ -18,6 +18,7 @@ from workbench.divergence import onnx_values
 from workbench.mixed import Quantizer, Unit
 from workbench.records import Calibration, EngineRecord, Precision
 from workbench.trial import Bench, Judge, plain_judge, plain_metric, run_all, sqnr_db
+from workbench.turns import turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,13 +112,17 @@ class Prober:
         chosen = tuple(units)
         key = frozenset(unit.name for unit in chosen)
         if key not in self._known:
-            path = self._quantizer.write(self._bench.folder / "probe.onnx", chosen)
-            record = self._bench.built(path, Precision.INT8, "probe")
-            with self._bench.open(record) as session:
-                outputs = run_all(session, self.samples, self._bench.batch, self._bench.outputs)
-            quality = self._judge(outputs, self.reference, self.samples)
-            self._known[key] = Outcome(sqnr_db(outputs, self.reference), quality, path.stat().st_size)
+            with turn("trying layers in INT8", alone=False):
+                self._known[key] = self._tried(chosen)
         return self._known[key]
+
+    def _tried(self, units: Sequence[Unit]) -> Outcome:
+        path = self._quantizer.write(self._bench.folder / "probe.onnx", units)
+        record = self._bench.built(path, Precision.INT8, "probe")
+        with self._bench.open(record) as session:
+            outputs = run_all(session, self.samples, self._bench.batch, self._bench.outputs)
+        quality = self._judge(outputs, self.reference, self.samples)
+        return Outcome(sqnr_db(outputs, self.reference), quality, path.stat().st_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +154,11 @@ def study_of(
     Raises:
         InputError, ExportError: it cannot be quantized.
     """
-    say("FP32")
-    fp32 = bench.built(source, Precision.FP32, "fp32")
-    quantizer = Quantizer(source, calibration, Calibration(method), bench.folder, say)
-    probers = [Prober(quantizer, bench, fp32, samples, judge) for samples in (seen, unseen)]
+    with turn("preparing a model for INT8", alone=False):
+        say("FP32")
+        fp32 = bench.built(source, Precision.FP32, "fp32")
+        quantizer = Quantizer(source, calibration, Calibration(method), bench.folder, say)
+        probers = [Prober(quantizer, bench, fp32, samples, judge) for samples in (seen, unseen)]
     named = metric or plain_metric(probers[0].reference, seen)
     return Study(quantizer, bench, fp32, probers[0], probers[1], named)
 

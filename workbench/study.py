@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import backends
+from workbench import backends, turns
 from workbench.data import Dataset, dataset
 from workbench.errors import InputError, writing
 from workbench.experiment import Experiment
@@ -24,7 +24,7 @@ from workbench.samples import Samples
 from workbench.sensitivity import ALONE, Range, Sensitivity
 from workbench.sources import DEMO, Form, Sources, demo_model, read_model
 from workbench.store import Draft, Store, key_of
-from workbench.worker import DEFAULT_LIMIT_S, Pool
+from workbench.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,25 +193,28 @@ def _asked(
     def fill(draft: Draft) -> None:
         work = draft.folder / "work"
         work.mkdir()
-        draft.facts = about.pool.call(
-            "study",
-            task,
-            progress=say,
-            source=str(about.form.source.path),
-            inputs=to_json(about.form.source.inputs),
-            outputs=to_json(about.form.source.outputs),
-            calibration=str(about.calibration),
-            seen=str(about.seen),
-            unseen=str(about.unseen),
-            method=asked.calibration,
-            backend=backend,
-            threads=asked.threads,
-            batch=about.model.fixed_batch or asked.batches[0],
-            folder=str(work),
-            limit_s=max(DEFAULT_LIMIT_S, 4 * limit_s),
-            seconds=limit_s,
-            **more,
-        )
+        # it takes turns by itself, alone where it times and beside others where it tries, and so needs their folder
+        writable = [about.store.root, turns.folder()]
+        env = NO_GPU | thread_env(asked.threads)
+        with Worker(about.store.log_path(task), env=env, writable=writable) as worker:
+            draft.facts = worker.call(
+                task,
+                limit_s=max(DEFAULT_LIMIT_S, 4 * limit_s),
+                progress=say,
+                source=str(about.form.source.path),
+                inputs=to_json(about.form.source.inputs),
+                outputs=to_json(about.form.source.outputs),
+                calibration=str(about.calibration),
+                seen=str(about.seen),
+                unseen=str(about.unseen),
+                method=asked.calibration,
+                backend=backend,
+                threads=asked.threads,
+                batch=about.model.fixed_batch or asked.batches[0],
+                folder=str(work),
+                seconds=limit_s,
+                **more,
+            )
         _empty(work)
 
     return fill
@@ -224,10 +227,10 @@ def _empty(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def save_exclusions(found: Repair, path: Path) -> None:
-    """Write a repair as JSON that people can read and :func:`load_exclusions` reads back: nodes that stay in FP32, and why."""
+def save_keep(found: Repair, path: Path) -> None:
+    """Write a repair as JSON that people can read and :func:`load_keep` reads back: nodes that stay in FP32, and why."""
     text = {
-        "exclude_nodes": list(found.exclude_nodes),
+        "keep": list(found.keep),
         "found": found.found.told if found.found else found.why,
         "metric": found.metric,
         "fp32": found.fp32_quality,
@@ -239,8 +242,8 @@ def save_exclusions(found: Repair, path: Path) -> None:
         path.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_exclusions(path: Path) -> tuple[str, ...]:
-    """The node names in a file of :func:`save_exclusions`, or in a text file with one name on each line.
+def load_keep(path: Path) -> tuple[str, ...]:
+    """The node names in a file of :func:`save_keep`, or in a text file with one name on each line.
 
     Raises:
         InputError: there is no such file, or it is neither.
@@ -254,10 +257,10 @@ def load_exclusions(path: Path) -> tuple[str, ...]:
     if not text.lstrip().startswith("{"):
         return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
     try:
-        return tuple(str(name) for name in json.loads(text)["exclude_nodes"])
+        return tuple(str(name) for name in json.loads(text)["keep"])
     except (ValueError, KeyError, TypeError) as cause:
         raise InputError(
-            f"'{path}' is no list of nodes: the JSON has no 'exclude_nodes'. Save it again from a repair."
+            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
         ) from cause
 
 

@@ -5,8 +5,10 @@ Runs in a child process, one engine after another: for searches that try dozens,
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from workbench.accuracy import score
 from workbench.backends import get
 from workbench.protocols import Session, Source
 from workbench.records import EngineRecord, EngineSpec, Precision, TensorSpec
+from workbench.turns import turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +124,7 @@ def plain_metric(reference: Outputs, samples: Samples) -> str:
 
 @dataclass(frozen=True)
 class Speed:
-    """How much faster than the first engine another one is: its ratio of times within rounds, with a 95 % interval."""
+    """How much faster than the first engine another one is: its ratio of times, with a 95 % interval over laps."""
 
     ratio: float
     low: float
@@ -134,31 +137,58 @@ class Speed:
 
 
 def race(
-    sessions: Sequence[Session],
+    bench: Bench,
+    records: Sequence[EngineRecord],
     feeds: Mapping[str, np.ndarray],
     *,
-    rounds: int = 9,
-    block_s: float = 0.03,
-    seed: int = 0,
+    laps: int = 4,
+    rounds: int = 4,
+    block_s: float = 0.02,
 ) -> list[Speed]:
-    """Time sessions in turns, in a new random order each round; ratios are those to the first, within a round.
+    """Time engines in turns, in a new random order each round; ratios are those to the first, within a round.
 
-    All of them live in this one process, which is fair for one thread: no pool of one spins beside another.
+    For every lap all engines are opened anew, because two openings of one engine differ by where their memory comes to lie; a
+    lap counts as the median of its rounds, and the interval is over laps, as in :mod:`workbench.verdict` over launches. All
+    of it happens in this one process, which is fair for one thread: no pool of one engine spins beside another.
     """
     import numpy as np
 
-    calls = [session.stage(feeds) for session in sessions]
-    for call in calls:
-        benchmark.warm_up(call, 0.1)
-    medians: list[list[float]] = [[] for _ in sessions]
-    for _, places in benchmark.order(len(calls), rounds, seed):
-        for place in places:
-            times = benchmark.timed_block(calls[place], block_s, min_calls=2).samples_ns
-            medians[place].append(float(np.median(times)) * 1e-9)
-    speeds = []
-    for own in medians:
-        ratios = [first / mine for first, mine in zip(medians[0], own, strict=True)]
-        found = stats.ratio_interval(ratios)
-        middle, low, high = found or (float(np.median(ratios)), float(min(ratios)), float(max(ratios)))
-        speeds.append(Speed(middle, low, high, float(np.median(own))))
-    return speeds
+    found: list[list[float]] = [[] for _ in records]
+    medians: list[list[float]] = [[] for _ in records]
+    for lap in range(laps):
+        times = _lap(bench, records, feeds, rounds, block_s, lap)
+        for place, own in enumerate(times):
+            ratios = [first / mine for first, mine in zip(times[0], own, strict=True)]
+            found[place].append(float(np.log(np.median(ratios))))
+            medians[place] += own
+    return [_speed(logs, float(np.median(own))) for logs, own in zip(found, medians, strict=True)]
+
+
+def _lap(
+    bench: Bench,
+    records: Sequence[EngineRecord],
+    feeds: Mapping[str, np.ndarray],
+    rounds: int,
+    block_s: float,
+    seed: int,
+) -> list[list[float]]:
+    """For each engine the median seconds of a call in every round."""
+    import numpy as np
+
+    medians: list[list[float]] = [[] for _ in records]
+    with turn("timing mixed models", alone=True), ExitStack() as stack:
+        calls = [stack.enter_context(bench.open(record)).stage(feeds) for record in records]
+        for call in calls:
+            benchmark.warm_up(call, 0.05)
+        for _, places in benchmark.order(len(calls), rounds, seed):
+            for place in places:
+                times = benchmark.timed_block(calls[place], block_s, min_calls=2).samples_ns
+                medians[place].append(float(np.median(times)) * 1e-9)
+    return medians
+
+
+def _speed(logs: Sequence[float], median_s: float) -> Speed:
+    center = stats.trimmed_center(logs)
+    half = center.half_width(1 - stats.CONFIDENCE)
+    ratio, low, high = (math.exp(center.mean + side * half) for side in (0, -1, 1))
+    return Speed(ratio, low, high, median_s)
