@@ -197,7 +197,9 @@ def test_what_is_not_known_is_started_again_and_measured_on(
     results = run(asked, store=store, on_event=events.append)
     for row in results.rows:
         assert row.timing.ended != Ended.FIXED
-        assert len(row.timing.launches) in (4, 5)
+        # calls that are held up on a busy machine spend the budget before the last launch
+        assert len(row.timing.launches) in (4, 5) or row.timing.ended == Ended.BUDGET
+        assert 1 < len(row.timing.launches) <= 5
         assert {block.launch for block in row.timing.blocks} == set(range(len(row.timing.launches)))
         assert [block.round for block in row.timing.blocks] == list(range(len(row.timing.blocks)))
         assert all(start.load_s > 0 and start.import_s > 0 and start.first_s > 0 for start in row.timing.launches)
