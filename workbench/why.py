@@ -272,7 +272,7 @@ def _outside(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evidenc
         "time outside all layers",
         share,
         f"The layers account for {mine.layers_s * 1e3:.3f} of {mine.profiled_s * 1e3:.3f} ms of a profiled call; the rest is "
-        "calling, copying and waiting.",
+        "calling, copying, waiting and the profiling itself.",
         f"Measure a larger batch, such as {8 * mine.batch}, or the region 'compute', which leaves copies out.",
     )
 
@@ -290,7 +290,7 @@ def _share(profile: LayerProfile, layers: list[LayerTime]) -> float:
 def _names(layers: list[LayerTime]) -> str:
     ranked = sorted(layers, key=lambda layer: -layer.median_s)
     told = ", ".join(dict.fromkeys(f"{layer.scope or layer.name} ({layer.op})" for layer in ranked[:3]))
-    return f"{told} …" if len(ranked) > 3 else told
+    return f"{told} and others" if len(ranked) > 3 else told
 
 
 def _bytes(layer: LayerTime) -> int:
