@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from workbench import plots_sensitivity, repair_precision
+from workbench import plots_sensitivity, repair_precision, trial
 from workbench.canvas import sheet
 from workbench.errors import ExportError, InputError
 from workbench.mixed import Quantizer
@@ -216,6 +216,17 @@ def test_engines_in_turns(study):
     assert Speed(1.2, 1.1, 1.3, 0.1).word == "faster"
     assert Speed(0.8, 0.7, 0.9, 0.1).word == "slower"
     assert Speed(1.2, 0.9, 1.3, 0.1).word == "cannot tell"
+
+
+def test_a_ratio_above_1_is_faster_than_the_first_engine(study, monkeypatch):
+    laps = iter([[[2.0, 2.0, 9.0], [1.0, 1.0, 3.0]], [[2.2, 2.2], [1.0, 1.0]], [[1.8, 1.8], [1.0, 1.0]]])
+    monkeypatch.setattr(trial, "_lap", lambda *_: next(laps))
+    first, second = race(study.bench, [study.fp32, study.fp32], {}, laps=3)
+    assert first.word == "cannot tell"
+    assert second.ratio == pytest.approx((2 * 2.2 * 1.8) ** (1 / 3))
+    assert second.low < second.ratio < second.high
+    assert second.word == "faster"
+    assert second.median_s == 1
 
 
 def test_outputs_are_by_sample_whatever_the_batch(study):
