@@ -1,6 +1,6 @@
 """Does the workbench hold up where there are many results?
 
-Method. *History*: a store with 100,000 results of 4,000 runs, written as a run writes them; queries in a process that has just
+Method. *History*: a store with 100,000 results of 1,000 runs, written as a run writes them; queries in a process that has just
 started, the index being up to date; then the index is thrown away and made again. *Memory*: ``workbench.measure`` drives workers
 that are made up, a thousand rows of 100,000 calls each; what it measures, stores and shows is real, the calls are not. *Overhead*:
 the same with 200 rows and workers that sleep for as long as a block should take, so that everything beyond that is the
@@ -208,7 +208,7 @@ def overhead_rows(rows: int) -> list[tuple[str, ...]]:
 def history_rows(results: int) -> list[tuple[str, ...]]:
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        store, per_run = Store(folder).prepare(), 25
+        store, per_run = Store(folder).prepare(), 100
         runs = results // per_run
         began = time.perf_counter()
         fill(store, runs, per_run)

@@ -1,7 +1,9 @@
 """Imported into a worker by ``verdicts.py``: an engine of the mode "slowed" then takes five percent longer.
 
-The delay is a busy wait after every call, of five percent of the median that the engine itself has in this very process. No
-experiment can ask for it: no backend has a mode of this name.
+The delay is a busy wait after every call, of five percent of what a call of this very engine takes in this very process. Both
+are counted in the calling thread's CPU time, which for an engine of one thread is the time of a call on an idle machine: a
+wait by the wall clock would be over too soon where another program had the core in between. No experiment can ask for
+it: no backend has a mode of this name.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ class Slowed:
         self._session.__exit__(*exc)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        clock = time.perf_counter_ns
+        clock = time.thread_time_ns
         if not self._delay_ns:
-            self._delay_ns = round(SHARE * self._median_ns(feeds))
+            self._delay_ns = round(SHARE * self._call_ns(feeds))
         found: dict[str, np.ndarray] = self._session.run(feeds)
         until = clock() + self._delay_ns
         while clock() < until:
@@ -48,13 +50,14 @@ class Slowed:
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         return lambda: self.run(feeds)
 
-    def _median_ns(self, feeds: Mapping[str, np.ndarray]) -> float:
+    def _call_ns(self, feeds: Mapping[str, np.ndarray]) -> float:
+        """Median CPU nanoseconds of a call."""
         durations = []
         until = time.perf_counter() + CALIBRATION_S
         while time.perf_counter() < until or len(durations) < 10:
-            began = time.perf_counter_ns()
+            began = time.thread_time_ns()
             self._session.run(feeds)
-            durations.append(time.perf_counter_ns() - began)
+            durations.append(time.thread_time_ns() - began)
         return statistics.median(durations[len(durations) // 3 :])  # the first ones warm up
 
 

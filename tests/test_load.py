@@ -80,7 +80,7 @@ def test_what_a_call_raises_reaches_the_caller_and_no_thread_is_left():
     with pytest.raises(ValueError, match="no more memory"):
         load.closed_block(callers(2), [sleeping(0.001), broken], 0.01)
     with pytest.raises(ValueError, match="no more memory"):
-        load.open_stretch(callers(2), [sleeping(0.001), broken], [0, 0, 0], 10**9, 1)
+        load.open_stretch(callers(2), [sleeping(0.001), broken], [0] * 500, 10**12, 500)
     unable = [Caller(dict, lambda feeds: lambda: feeds, enter=broken), *callers(1)]
     with pytest.raises(ValueError, match="no more memory"):
         load.closed_block(unable, [sleeping(0.001)] * 2, 0.01)

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "budget_s": 0.1,
         "calibration_samples": 32,
     },
+    "app.ipynb": {"backends": "onnxruntime", "precisions": "fp32", "batches": "1", "measure_s": 0.1},
     "lessons/01_train.ipynb": {"epochs": 1},
     "lessons/02_tensorrt.ipynb": {"batches": "1", "measure_s": 0.1},
 }

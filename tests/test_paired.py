@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from workbench.paired import FEWEST, bootstrap, bootstrap_difference, difference_of_shares
+from workbench.stats import proportion_interval
 
 
 def pairs(both, first, second, neither):
@@ -20,6 +21,17 @@ def test_paired_shares_have_the_interval_of_newcombes_method_10(cells, low, high
     difference, below, above = difference_of_shares(*pairs(*cells))
     assert difference == pytest.approx((cells[1] - cells[2]) / sum(cells))
     assert (below, above) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_what_pairs_share_narrows_the_interval_less_half_a_sample():
+    """The correlation behind the lower end: (ad - bc - n/2) over the root of the margins' product, where ad > bc."""
+    both, first, second, neither = cells = (880, 30, 20, 70)
+    n, ours, theirs = sum(cells), both + first, both + second
+    low = difference_of_shares(*pairs(*cells))[1]
+    below, above = ours / n - proportion_interval(ours, n)[0], proportion_interval(theirs, n)[1] - theirs / n
+    phi = (below**2 + above**2 - (0.01 - low) ** 2) / (2 * below * above)
+    margins = ours * (n - ours) * theirs * (n - theirs)
+    assert phi == pytest.approx((both * neither - first * second - n / 2) / margins**0.5)
 
 
 def test_it_mirrors_when_the_sides_are_swapped():

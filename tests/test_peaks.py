@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import model_zoo
+import psutil
 import pytest
 
 import workbench
 from workbench import machine, peak_loops, peaks
 from workbench.errors import InputError
 from workbench.experiment import Experiment
+from workbench.nursery import Nursery
 from workbench.pipeline import run
 from workbench.records import Precision, from_json, to_json
 from workbench.store import Store
+from workbench.worker import QUIET_ENV, Worker, held_to
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +129,16 @@ def test_cores_that_are_not_here_are_refused():
         InputError, match=rf"'cores' names {here + 1}, and this process may use .* Choose among those\."
     ):
         run(Experiment(cores=f"{here},{here + 1}"))
+
+
+def test_a_worker_is_held_to_its_cores_whether_it_was_started_or_forked(tmp_path):
+    core = max(os.sched_getaffinity(0))
+    env = held_to([core])
+    with Nursery(tmp_path / "nursery.log", ["json"], dict(os.environ) | QUIET_ENV) as nursery:
+        assert nursery.wait()
+        for number, origin in enumerate((None, nursery)):
+            with Worker(tmp_path / f"{number}.log", env=env, nursery=origin) as worker:
+                worker.call("hello", modules=[])
+                assert worker.forked == (origin is not None)
+                assert psutil.Process(worker.process.pid).cpu_affinity() == [core]
+    assert held_to(()) == {}

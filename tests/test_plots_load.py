@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import recorded
@@ -6,6 +7,7 @@ import recorded_load
 from recorded_load import loaded, opened
 
 from workbench import plots, plots_load
+from workbench.experiment import Experiment
 
 BASE, PEER = "tensorflow fp32", "onnxruntime fp32"
 
@@ -38,8 +40,10 @@ def test_rates_hold_interval_and_limit():
 
 
 def test_figures_of_load_come_only_where_there_is_load():
-    assert set(plots.figures(recorded.sweep([BASE, PEER]))) == {"latency", "throughput", "accuracy"}
-    assert set(plots.figures(recorded_load.sweep())) == {"latency", "throughput", "accuracy", "load", "rates"}
+    own = {"load", "rates"}
+    without, with_load = plots.figures(recorded.sweep([BASE, PEER])), plots.figures(recorded_load.sweep())
+    assert not own & set(without)
+    assert set(with_load) == own | set(without)
     single = recorded.results([loaded(BASE, 1, [(2, 100)])])
     assert "load" not in plots.figures(single)  # one point is no curve
 
@@ -66,6 +70,12 @@ def test_nothing_is_cut_off(batches, labels):
         assert min(box.x0, box.y0) > -0.02, (name, box)
         assert box.x1 < width + 0.02, (name, box)
         assert box.y1 < height + 0.02, (name, box)
+
+
+def test_another_region_than_that_of_the_heading_is_told():
+    got = replace(recorded_load.sweep(), plan=Experiment(protocol="trtexec-11").plan)
+    for figure in plots_load.load_figures(got).values():
+        assert "Load was timed over the region host-to-host." in figure.texts[-1].get_text()
 
 
 def test_an_interval_without_an_end_is_drawn():

@@ -188,6 +188,23 @@ def test_the_fast_entropy_search_finds_the_librarys_thresholds(values):
     assert found[0] == found[1]
 
 
+def test_the_guard_catches_what_default_optimization_makes_of_fp8(tmp_path, demo_onnx, parts):
+    """As it is written the file is right; ONNX Runtime's default level computes garbage from it, without a word."""
+    from workbench.accuracy import score
+    from workbench.budget import budget_of
+    from workbench.guard import Guard, judge
+    from workbench.onnx_runner import OnnxFile
+
+    into, test = tmp_path / "fp8.onnx", parts[2].take(slice(600))
+    assert rewritten(demo_onnx, "fp8", into, parts[1].take(slice(100)), Calibration.ENTROPY)["quantized_layers"] == 6
+    source, found = (OnnxFile(path).run(test.inputs) for path in (demo_onnx, into))
+    optimized = model_zoo.run_onnx(into, test.inputs)
+    verdicts = [
+        judge(score("k", outputs, source, test.labels), budget_of("5 points")).verdict for outputs in (found, optimized)
+    ]
+    assert verdicts == [Guard.WITHIN, Guard.OVER]
+
+
 def test_chunks_do_not_change_the_ranges(tmp_path, demo_onnx, parts, monkeypatch):
     """Also with a last chunk that is shorter, and with the outlier in the first or in the last one."""
     from workbench import calibration

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.layers import layers as layers
     from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
-    from workbench.panel import show as show
+    from workbench.panel_show import show as show
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
@@ -44,7 +44,7 @@ _HOMES = {
     "open_model": "sources",
     "run": "pipeline",
     "settings": "fairness",
-    "show": "panel",
+    "show": "panel_show",
     "table": "compare",
     "value_ranges": "study",
     "why_not_faster": "why",

@@ -267,11 +267,25 @@ def check(path: Path, what: str) -> None:
     Raises:
         ExportError: what was said.
     """
+    onnx_checked(path, what)
+    try:
+        _session(path)
+    except Exception as cause:
+        raise ExportError(
+            f"The {what} form of the model is not valid: {brief(cause, 300)} Choose another precision."
+        ) from cause
+
+
+def onnx_checked(path: Path, what: str) -> None:
+    """Refuse a file that is no valid ONNX.
+
+    Raises:
+        ExportError: what was said.
+    """
     import onnx
 
     try:
         onnx.checker.check_model(str(path))
-        _session(path)
     except Exception as cause:
         raise ExportError(
             f"The {what} form of the model is not valid: {brief(cause, 300)} Choose another precision."

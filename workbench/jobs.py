@@ -7,6 +7,7 @@ one, or a second panel, goes on watching. Nothing but files is between the two.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -32,6 +33,13 @@ ASKED, LOCK, JOURNAL, CONTROL, RESULTS, LOG = (
 POLL_S = 0.1
 LOG_TAIL = 2000  # characters
 _children: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """Jobs are meant to outlive this process: Python is not to warn of that."""
+    for child in _children:
+        child.returncode = child.returncode or 0
 
 
 @dataclass(frozen=True)

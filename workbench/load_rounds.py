@@ -130,13 +130,14 @@ def load_key(group: str, engine: str) -> str:
 
 
 def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) -> bool:
-    """Take the loads of a whole group from the store; False unless all are there and took turns."""
+    """Take the loads of a whole group from the store; False unless all are there.
+
+    They may be of several cohorts, each of which took turns among itself; a comparison asks for that.
+    """
     facts = [store.facts(KIND, load_key(group, row.engine.key if row.engine else "")) for row in rows]
     if None in facts:
         return False
     found = [from_json(Load, each) for each in facts]
-    if len({load.group for load in found}) != 1:
-        return False
     for row, load in zip(rows, found, strict=True):
         board.update(row, f"{told(row, load)} (from the store)", load=load)
     return True

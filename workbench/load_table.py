@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench import stats
 from workbench.compare import ABSENT, TERMINAL_WIDTH, digits, plain_name, speedup_text, variant_name
 from workbench.records import Answer, ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
+from workbench.verdict import ALLOWANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,8 @@ def load_comparison(results: Results, baseline: str = "") -> tuple[LoadRow, ...]
     """Every closed loop, in the order of the results, against the baseline's with the same batch and callers.
 
     A ratio is taken within a round, in which both ran within seconds of each other, over rounds after which neither engine's
-    threads were still at work; its interval is that of :func:`workbench.stats.ratio_interval`.
+    threads were still at work. Its interval is that of :func:`workbench.stats.ratio_interval`, widened on both sides by what one
+    launch of an engine's process may differ from another (:data:`workbench.verdict.ALLOWANCE`): load is measured in one launch.
     """
     name = plain_name(results, baseline or results.baseline)
     anchors = {row.batch: row for row in results.rows if variant_name(row.spec) == name and row.load}
@@ -81,7 +83,7 @@ def _judged(result: Result, load: Load, loop: ClosedLoop, anchor: Result | None)
     if interval is None:
         why = f"{len(ratios)} usable rounds, at least {stats.samples_needed(50)} are needed"
         return LoadRow(result, loop, Verdict.CANNOT_TELL, why=why)
-    ratio, low, high = interval
+    ratio, low, high = interval[0], interval[1] / (1 + ALLOWANCE), interval[2] * (1 + ALLOWANCE)
     verdict = Verdict.FASTER if low > 1 else Verdict.SLOWER if high < 1 else Verdict.CANNOT_TELL
     return LoadRow(result, loop, verdict, ratio, low, high)
 
@@ -210,7 +212,10 @@ def parts(results: Results, baseline: str = "") -> tuple[Part, ...]:
     found = []
     loads, rates, runs = load_table(results, baseline), rate_table(results), loadgen_table(results)
     if len(loads):
-        about = "Every caller calls again as soon as it was answered. Knee: beyond it callers wait more than they get."
+        about = (
+            "Every caller calls again as soon as it was answered. Knee: beyond it callers wait more than they get. "
+            f"Intervals hold {ALLOWANCE:.0%} for the difference between two launches of one engine."
+        )
         found.append(Part("Callers at once", about, _texts(loads, ("speed-up", "low", "high", "verdict"))))
     lines = tuple(searched(results))
     if len(rates) or lines:

@@ -15,6 +15,7 @@ WEIGHTS = "weights"
 DYNAMIC = "dynamic"
 NNCF = "nncf"
 CONTROL = "nncf-control"
+MODELOPT = "modelopt"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ METHODS: dict[str, Method] = {
         Method(
             Precision.FP8, "", "8-bit floats (E4M3) with calibrated ranges; NVIDIA GPUs from Ada on", calibrated=True
         ),
+        Method(Precision.FP16, MODELOPT, "FP16 by NVIDIA ModelOpt's AutoCast, for TensorRT"),
+        Method(Precision.BF16, MODELOPT, "BF16 by NVIDIA ModelOpt's AutoCast, for TensorRT"),
+        Method(Precision.INT8, MODELOPT, "INT8 by NVIDIA ModelOpt, for TensorRT", calibrated=True),
+        Method(Precision.FP8, MODELOPT, "FP8 by NVIDIA ModelOpt, for TensorRT", calibrated=True),
     )
 }
 

@@ -170,13 +170,15 @@ def _mean_iou(parts: np.ndarray) -> float:
     return float((common[known] / either[known]).mean()) if known.any() else 1.0
 
 
-def _errors(power: int) -> Parts:
+def _errors(power: int, name: str) -> Parts:
+    """Mean absolute errors of each sample, to this power."""
+
     def parts(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
         import numpy as np
 
         if outputs.size == truth.size and len(outputs) == len(truth):
             truth = truth.reshape(outputs.shape)  # a single value per sample may come without its axis
-        _wants("this metric", outputs.shape == truth.shape, f"the shape of the labels, {list(truth.shape)}", outputs)
+        _wants(name, outputs.shape == truth.shape, f"the shape of the labels, {list(truth.shape)}", outputs)
         apart = np.abs(outputs.astype(np.float64) - truth.astype(np.float64)) ** power
         return np.asarray(apart.reshape(len(apart), -1).mean(axis=1))
 
@@ -196,7 +198,7 @@ def _squares_and_peak(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     import numpy as np
 
     peak = float(truth.max()) - float(truth.min())
-    return np.stack([_errors(2)(outputs, truth), np.full(len(outputs), peak**2)], axis=1)
+    return np.stack([_errors(2, "psnr")(outputs, truth), np.full(len(outputs), peak**2)], axis=1)
 
 
 def _psnr(parts: np.ndarray) -> float:
@@ -272,13 +274,13 @@ METRICS: dict[str, Metric] = {
         Metric("iou", _overlap, _mean_iou),
         Metric(
             "rmse",
-            _errors(2),
+            _errors(2, "rmse"),
             lambda p: float(p.mean()) ** 0.5,
             higher_is_better=False,
             share=False,
             against_source=True,
         ),
-        Metric("mae", _errors(1), _mean, higher_is_better=False, share=False, against_source=True),
+        Metric("mae", _errors(1, "mae"), _mean, higher_is_better=False, share=False, against_source=True),
         Metric("cosine", _cosine, _mean, share=False, against_source=True),
         Metric("psnr", _squares_and_peak, _psnr, share=False, unit="dB", against_source=True),
         Metric("wer", _edits(words=True), _rate, higher_is_better=False),

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.experiment import SCENARIOS, Experiment
-from workbench.panel_source import field
+from workbench.panel_fields import field
 
 
 def controls(experiment: Experiment) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench import cost_view, panel_view
 from workbench.examine import Examination
 from workbench.experiment import Experiment
-from workbench.records import Results, Row, from_json
+from workbench.records import Results, from_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
+NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
 PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
 LOAD_PLOTS = ("load", "rates")
 COST_PLOTS = {"roofline": cost_view.ROOFLINE_OFF, "clocks": cost_view.CLOCKS_OFF}
@@ -58,21 +58,21 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(results: Results) -> dict[str, bytes]:
-    """The figures as PNG, by name; none where nothing was measured."""
+class Beside(NamedTuple):
+    """What the panel shows beside its table; made in a thread, because drawing takes a second."""
+
+    figures: Mapping[str, Figure]
+    load: str
+    cost: str
+
+
+def beside(results: Results) -> Beside:
+    """Figures by name, the table of load and that of cost as HTML; empty where nothing was measured."""
     if not results.measured:
-        return {}
+        return Beside({}, "", "")
     from workbench import plots
 
-    return {name: _png(figure) for name, figure in plots.figures(results).items()}
-
-
-def judged(results: Results) -> dict[str, Row]:
-    if not results.measured:
-        return {}
-    from workbench import compare
-
-    return {row.result.row: row for row in compare.comparison(results).rows}
+    return Beside(plots.figures(results), load_tables(results), folded_cost(results))
 
 
 def _picture(name: str, results: Results) -> list[Any]:

@@ -23,6 +23,7 @@ RING: dict[str, Any] = {
     "markerfacecolor": "none",
     "markeredgewidth": 1.2,
     "linestyle": "",
+    "clip_on": False,
 }
 
 
@@ -234,12 +235,19 @@ def _shown(batches: list[int]) -> tuple[list[int], list[str]]:
     return shown, [f"Measured too, and left out here: batch {left}."]
 
 
+def _other_region(results: Results) -> list[str]:
+    """A line where load was timed over another region than latency, of which the heading speaks."""
+    regions = {row.load.plan.region for row in results.rows if row.load} - {results.plan.region}
+    return [f"Load was timed over the region {region}." for region in sorted(regions)]
+
+
 def _load_figure(results: Results, batches: list[int]) -> Figure:
     shown, notes = _shown(batches)
     panels = [callers_data(results, batch) for batch in shown]
     over_batches = batches_data(results)
     if any(len(curve.load) > 1 for curve in over_batches.curves):
         panels.append(over_batches)
+    notes += _other_region(results)
     notes = [
         "Ring: the knee, where throughput divided by mean time is largest (Kleinrock's power). Callers call again at once.",
         *notes,
@@ -256,6 +264,7 @@ def _load_figure(results: Results, batches: list[int]) -> Figure:
 def _rates_figure(results: Results, batches: list[int]) -> Figure:
     shown, notes = _shown(batches)
     panels = [rate_data(results, batch) for batch in shown]
+    notes += _other_region(results)
     notes = ["Bars: 95 % intervals. Dashed: the limit. Crossed out: the limit does not hold there.", *notes]
     heights = [max(2.4, 0.45 + 0.3 * len(panel.lines)) for panel in panels]
     fig = page(results, "Latency at a rate of arrivals", sum(heights) + 0.35 * len(panels), notes)

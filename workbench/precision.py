@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import floats16, integers, weight_only
+from workbench import floats16, integers, modelopt, weight_only
 from workbench.errors import InputError, writing
 from workbench.fp8 import fp8
-from workbench.integers import WEIGHTED, check
-from workbench.methods import method_of
+from workbench.integers import WEIGHTED, check, onnx_checked
+from workbench.methods import MODELOPT, method_of
 from workbench.records import Calibration, Precision, RealizedPrecision
 from workbench.selection import Selection
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMS", "WEIGHTED", "fix_batch", "judge", "rewrite"]
 
-CALIBRATED_FORMS = ("int8-u8", "int8-s8", "fp8")
+CALIBRATED_FORMS = ("int8-u8", "int8-s8", "fp8", "int8-modelopt", "fp8-modelopt")
 FORMS = (
     "fp32",
     "fp16",
@@ -37,6 +37,10 @@ FORMS = (
     "int8-weights-dq",
     "int4-weights-dq",
     "fp8",
+    "fp16-modelopt",
+    "bf16-modelopt",
+    "int8-modelopt",
+    "fp8-modelopt",
 )
 
 _SHARE = 0.5  # of the layers with weights that must have the format asked for
@@ -113,6 +117,11 @@ def _rewritten(
     if form == "fp32":
         shutil.copyfile(source, into)
         return {}
+    if form.endswith(MODELOPT):
+        progress(f"ModelOpt: rewriting to {form.partition('-')[0]}")
+        done = modelopt.rewrite(source, form, into, samples, selection)
+        onnx_checked(into, form)
+        return done
     if samples is not None and form in CALIBRATED_FORMS:
         if form == "fp8":
             return fp8(source, into, samples, method, selection, progress)

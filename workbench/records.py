@@ -6,6 +6,7 @@ place to import all of them from, whatever file they are written in.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -286,6 +287,7 @@ class Event:
     detail: bool = False
     rows: tuple[str, ...] = ()  # of a detail: the rows it is about
     log: str = ""  # path of what the worker prints that serves these rows now
+    at: float = field(default_factory=time.time)  # seconds since 1970
 
 
 @dataclass(frozen=True)

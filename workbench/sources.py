@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import formats
+from workbench import formats, modelopt
 from workbench.data import Dataset, dataset
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.live import kept_model
 from workbench.machine import version_of
+from workbench.methods import MODELOPT
 from workbench.models import digest_of, recognize
 from workbench.precision import ALL, CALIBRATED_FORMS
 from workbench.protocols import Source
@@ -279,8 +281,14 @@ class Sources:
         if form == "fp32":
             return origin
         calibration = self._calibration(count) if form in CALIBRATED_FORMS else None
-        if form == "fp16":  # where there are real samples, they show which results go beyond its range
+        if form in (
+            "fp16",
+            "fp16-modelopt",
+            "bf16-modelopt",
+        ):  # where there are real samples, they show which results go beyond its range
             calibration = self._data.calibration
+
+        outside = [os.environ.get(modelopt.SETTING, "")] if form.endswith(MODELOPT) else []
 
         def fill(draft: Draft) -> None:
             self._say(f"rewriting to {form}" + (f" ({method} calibration)" if calibration and method else ""))
@@ -304,7 +312,7 @@ class Sources:
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
             selection=[sorted(selection.quantize), sorted(selection.keep)],
-            versions=[version_of("onnxruntime"), version_of("onnx")],
+            versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench import cuda
-from workbench.methods import DYNAMIC, WEIGHTS
+from workbench.methods import DYNAMIC, MODELOPT, WEIGHTS
 from workbench.onnx_file import graphs
 from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
@@ -114,6 +114,8 @@ class OnnxRuntime:
             return _cuda_supports(spec, model)
         if spec.asked in REFUSED:
             return no(*REFUSED[spec.asked])
+        if spec.method == MODELOPT:
+            return no("ModelOpt rewrites for TensorRT", "use tensorrt")
         if spec.precision == Precision.FP16:
             return no(
                 "its CPU kernels compute FP16 models in FP32 between casts, which is slower", "use INT8, or OpenVINO"
@@ -233,7 +235,7 @@ def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if spec.precision == Precision.INT8:
         return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
     if spec.precision == Precision.BF16:
-        return no("its CUDA provider has no BF16 kernels for convolution", "use fp16")
+        return no("BF16 was not tried with its CUDA kernels", "use fp16")
     return YES
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import brief
 from workbench.machine import this_machine, version_of
-from workbench.methods import CONTROL, NNCF, WEIGHTS
+from workbench.methods import CONTROL, MODELOPT, NNCF, WEIGHTS
 from workbench.nncf_int8 import quantized
 from workbench.onnx_file import graphs
 from workbench.openvino_profile import ProfiledOpenVino
@@ -81,6 +81,8 @@ class OpenVino:
     def supports(self, spec: EngineSpec, model: Model) -> Availability:  # noqa: ARG002 - the contract
         if spec.asked in REFUSED:
             return no(*REFUSED[spec.asked])
+        if spec.method == MODELOPT:
+            return no("ModelOpt rewrites for TensorRT", "use tensorrt")
         if spec.method in (NNCF, CONTROL) and find_spec("nncf") is None:
             return no("the package 'nncf' is not installed", 'pip install "inference-workbench[nncf]"')
         needed = NEEDS.get(spec.precision, ())
@@ -195,6 +197,7 @@ class OpenVinoSession:
         """
         shared = self._compiled if count == 1 else self._again(count)
         each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        self._kept.extend(each)  # with the requests that they make
         streams = shared.get_property("NUM_STREAMS")
         note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
         return Callers(tuple(Caller(one.run, one.stage) for one in each), note)

@@ -144,6 +144,7 @@ class FunctionSession:
         compiled = tf.function(function, jit_compile=spec.mode == XLA, autograph=False, input_signature=specs)
         self._compiled = compiled
         self._function = compiled.get_concrete_function()
+        self._between = spec.streams
         self._jit = spec.mode == XLA
 
     def __enter__(self) -> Self:
@@ -167,7 +168,8 @@ class FunctionSession:
 
     def callers(self, count: int) -> Callers:
         """All call the one concrete function, which holds nothing of a call."""
-        return Callers((Caller(self.run, self.stage),) * count, "one function")
+        note = f"one function, {self._between} threads between operators"
+        return Callers((Caller(self.run, self.stage),) * count, note.replace("1 threads", "1 thread"))
 
     def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
         import tensorflow as tf

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import cuda, trt_build, trt_layers, trt_options, trt_refit
+from workbench import cuda, modelopt, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
-from workbench.methods import WEIGHTS
+from workbench.methods import MODELOPT, WEIGHTS
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
@@ -72,6 +72,8 @@ class TensorRT:
             return no("TensorRT builds on the GPU that it builds for, and this machine has none", "use tensorrt:rtx")
         if spec.asked in REFUSED:
             return no(*REFUSED[spec.asked])
+        if spec.method == MODELOPT and not modelopt.available():
+            return modelopt.available()
         if spec.precision == Precision.FP8 and spec.mode == RTX.mode:
             old = [name for name in trt_options.targets(_completed(spec).build_options) if name in WITHOUT_FP8]
             if old:
@@ -135,8 +137,8 @@ class TensorRT:
         return YES
 
     def source(self, spec: EngineSpec, model: Model) -> str:
-        if spec.method == WEIGHTS:
-            return f"onnx:{spec.asked}-dq"
+        if spec.method in (WEIGHTS, MODELOPT):
+            return f"onnx:{spec.asked}{'-dq' if spec.method == WEIGHTS else ''}"
         if spec.precision == model.quantized:
             return "onnx:fp32"
         return "onnx:int8-s8" if spec.precision == Precision.INT8 else f"onnx:{spec.precision}"
@@ -225,7 +227,7 @@ def _how(spec: EngineSpec) -> str:
     """The options that build elsewhere what the lean runtime opens here."""
     options = ",".join(_completed(spec).build_options)
     words = [
-        "report --backends tensorrt", f"--precisions {spec.precision}", f"--batches {','.join(map(str, spec.batches))}",
+        "report --backends tensorrt", f"--precisions {spec.asked}", f"--batches {','.join(map(str, spec.batches))}",
         f"--build-options {options}",
     ]  # fmt: skip
     words += ["--shapes fixed"] if spec.batch is not None else []
