@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from workbench import plots_sensitivity, repair_precision, trial
 from workbench.canvas import sheet
+from workbench.divergence import onnx_values
 from workbench.errors import ExportError, InputError
 from workbench.mixed import Quantizer
 from workbench.records import Calibration, Precision, TensorSpec, from_json, to_json
@@ -270,7 +271,11 @@ def test_a_bias_that_the_library_stumbles_over_is_quantized_all_the_same(tmp_pat
     samples = Samples("s", {"x": rng.normal(0, 1, (32, 16)).astype(np.float32)})
     quantizer = Quantizer(source, samples, Calibration.MINMAX, tmp_path, lambda _: None)
     path = quantizer.write(tmp_path / "q.onnx", quantizer.units)
-    assert "QuantizeLinear" in {node.op_type for node in onnx.load(path).graph.node}
+    # as it stands, not only after an optimization has folded the bias
+    ours, _ = onnx_values(path)
+    theirs, _ = onnx_values(source)
+    feeds = samples.feeds(0, 8)
+    assert sqnr_db(ours(["y"], feeds), theirs(["y"], feeds)) > 25
 
 
 def test_kinds_that_the_quantizer_fails_on_are_left_out_and_told(study, monkeypatch):
