@@ -137,6 +137,13 @@ def test_weights_alone_are_not_the_arithmetic():
     assert "1 of 6 layers with weights store their weights so" in judge("int4-weights", mixed)
 
 
+def test_whoever_chooses_the_nodes_may_choose_few():
+    few = RealizedPrecision({"int8": 1, "fp32": 5}, "somewhere")
+    assert judge("int8", few) != ""
+    assert judge("int8", few, chosen=True) == ""
+    assert judge("int8", RealizedPrecision({"fp32": 6}, "somewhere"), chosen=True) != ""
+
+
 def test_bf16_computes_in_bf16_and_returns_fp32(mlp, tmp_path):
     import openvino
 
