@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # TensorFlow's CPU wheel where there is no CUDA; the other wheel elsewhere (same version).
 CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null && echo yes)
 
-.PHONY: report test lab doctor setup lint lock clean
+.PHONY: report test lab app doctor setup lint lock clean
 
 report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
@@ -19,6 +19,10 @@ test: setup
 
 lab: setup
 	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
+
+# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it.
+app: setup
+	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila notebooks/app.ipynb $(ARGS)
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor
@@ -44,7 +48,7 @@ lock: setup
 	@sed -e 's/"tensorflow>/"tensorflow-cpu>/' pyproject.toml > $(VENV)/pyproject.toml
 	@printf 'uv\nhatchling\neditables\n' > $(VENV)/build.in
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --extra litert --extra openvino --extra nncf --extra text --extra rtx --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
+	  --extra app --extra litert --extra openvino --extra nncf --extra text --extra loadgen --extra rtx --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .workbench reports

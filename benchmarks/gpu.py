@@ -8,9 +8,10 @@ Checks, each against something that the workbench has no part in (``gpu_bare.py`
 
 * the median of the region device with a CUDA graph lies within 2 % of an independent timing: one graph that holds 200 runs,
   the host's time of its replay divided by 200;
-* a call of the region compute takes at most 10 microseconds more than the same call in a bare loop, in interleaved rounds;
 * four calls in flight bring at least the throughput of one;
 * once a worker has ended, the device's memory in use is what it was before.
+
+What the workbench adds to a launch is measured by ``gpu_overhead.py``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 from models import resnet50, small_cnn
 from record import Section, parser, tell, verdict
 
-from workbench import Experiment, backends, run, stats
+from workbench import Experiment, backends, run
 from workbench.cuda import IMPORTS
 from workbench.data import dataset
 from workbench.records import DeviceFacts, EngineRecord, Region, from_json, to_json
@@ -42,8 +43,6 @@ REGIONS = (Region.DEVICE, Region.COMPUTE, Region.HOST_TO_HOST)
 PRECISIONS = {"FP32": ("fp32", False), "TF32": ("fp32", True), "FP16": ("fp16", True)}
 LAUNCHES = 200
 SECONDS, WARM_UP_S, ROUNDS, REGION_ROUNDS = 0.25, 0.2, 6, 5
-MORE_ROUNDS = 30
-LIMIT_US = 10.0
 LIBRARIES = ("onnxruntime-gpu", "pycuda", "cuda-bindings", "nvidia-ml-py", "nvidia-cudnn-cu13", "onnx", "numpy")
 
 
@@ -79,6 +78,10 @@ class Bare:
     def __exit__(self, *exc: object) -> None:
         self._process.communicate()  # closes its input, which ends it
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def block(self, what: str, launches: int = 1, seconds: float = SECONDS) -> list[float]:
         answer = self._ask(what=what, launches=launches, seconds=seconds, warm_up_s=0.02)
         durations: list[float] = json.loads(answer)
@@ -98,7 +101,7 @@ class Bare:
 def opened(case: Case, *, graph: bool = False, streams: int = 1) -> Worker:
     """The workbench's worker with the engine open, told what ``workbench.measure`` tells it."""
     worker = Worker(case.log, env=thread_env(1))
-    worker.call("hello", modules=[*backends.get("onnxruntime").imports, *IMPORTS])
+    worker.call("hello", modules=[*backends.modules(case.engine.spec), *IMPORTS])
     spec = replace(case.engine.spec, cuda_graph=graph, streams=streams)
     worker.call("open_engine", engine=str(case.folder), record=to_json(replace(case.engine, spec=spec)))
     return worker
@@ -262,36 +265,6 @@ def agreement(every: list[Case]) -> Section:
     )
 
 
-def overhead(every: list[Case]) -> Section:
-    rows = []
-    for case in every:
-        for graph in (False, True):
-            ours, theirs = [], []
-            with Bare(case, 1, graphs=graph) as bare, opened(case, graph=graph) as worker:
-                ready(worker, case, 1, Region.COMPUTE)
-                for _ in range(MORE_ROUNDS):
-                    ours.append(np.median(block(worker, 0.1)))
-                    theirs.append(np.median(bare.block("graph" if graph else "loop", seconds=0.1)))
-            more = [(one - other) * 1e-3 for one, other in zip(ours, theirs, strict=True)]
-            middle, low, high = stats.ratio_interval(more) or (float(np.median(more)), -np.inf, np.inf)
-            within = "yes" if high <= LIMIT_US else "no" if low > LIMIT_US else "cannot tell"
-            figures = f"{np.median(theirs) * 1e-3:.1f} µs", f"{np.median(ours) * 1e-3:.1f} µs", f"{middle:+.1f} µs"
-            spread = f"{low:+.1f} to {high:+.1f} µs"
-            answer = f"within target: {within}"
-            rows.append((case.model, case.precision, "yes" if graph else "no", *figures, spread, answer))
-            print(*rows[-1], sep="  ", flush=True)
-    return Section(
-        title="What the workbench adds to a launch on a GPU",
-        script="gpu.py",
-        method=f"Batch 1, inputs in place, enqueue and wait: a block by the workbench's worker against a bare loop in a process of its "
-        f"own, {MORE_ROUNDS} interleaved rounds. Medians of the rounds' medians, and of their differences with the 95 % interval of "
-        f"that (sign test). Target: at most {LIMIT_US:.0f} µs more, by the whole interval.",
-        columns=("model", "precision", "CUDA graph", "bare loop", "workbench", "more", "95 % interval", ""),
-        rows=rows,
-        libraries=LIBRARIES,
-    )
-
-
 def streams(every: list[Case]) -> Section:
     rows = []
     for case in every:
@@ -330,7 +303,7 @@ def streams(every: list[Case]) -> Section:
     )
 
 
-PARTS = (regions, agreement, overhead, streams)
+PARTS = (regions, agreement, streams)
 
 
 def main() -> None:

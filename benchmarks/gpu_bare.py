@@ -1,4 +1,5 @@
-"""One engine on an NVIDIA GPU with nothing of the workbench around it: the yardstick of ``gpu.py``, which runs this as a child.
+"""One engine on an NVIDIA GPU with nothing of the workbench around it: the yardstick of ``gpu.py`` and
+``gpu_overhead.py``, which run this as a child.
 
 Imports onnxruntime, NumPy and NVIDIA's own ``cuda.bindings`` (no PyCUDA): stream, capture and waiting are written here a second
 time. The first line on stdin says which engine and which inputs. Every further line asks for one measurement, answered by a
@@ -29,38 +30,11 @@ def checked(answer: Any) -> Any:
     return values[0] if values else None
 
 
-class Bare:
-    """The engine with its inputs on the device, on a stream of its own."""
+class Loop:
+    """A session with inputs and outputs bound, and the stream that it launches on."""
 
-    def __init__(self, first: dict[str, Any]) -> None:
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()
-        self.stream = checked(cu.cudaStreamCreateWithFlags(cu.cudaStreamNonBlocking))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # the file is optimized already
-        settings = {"use_tf32": str(int(first["tf32"])), "user_compute_stream": str(int(self.stream))}
-        if first["graphs"]:
-            settings["enable_cuda_graph"] = "1"
-        providers = [("CUDAExecutionProvider", settings), "CPUExecutionProvider"]
-        self.session = ort.InferenceSession(first["engine"], options, providers=providers)
-        self.binding = self.session.io_binding()
-        with np.load(first["feeds"]) as file:
-            for name in file.files:
-                self.binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(file[name], "cuda", 0))
-        self.run_options = ort.RunOptions()
-        self.run_options.add_run_config_entry("gpu_graph_id", "-1")
-        outputs = [output.name for output in self.session.get_outputs()]
-        for name in outputs:
-            self.binding.bind_output(name, "cuda", 0)
-        self.session.run_with_iobinding(self.binding, self.run_options)
-        # from now on at fixed places
-        for name, value in zip(outputs, self.binding.get_outputs(), strict=True):
-            self.binding.bind_ortvalue_output(name, value)
-        self.run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self.enqueue()
-        self.wait()
+    def __init__(self, session: Any, binding: Any, run_options: Any, stream: Any) -> None:
+        self.session, self.binding, self.run_options, self.stream = session, binding, run_options, stream
 
     def enqueue(self) -> None:
         self.session.run_with_iobinding(self.binding, self.run_options)
@@ -81,6 +55,40 @@ class Bare:
         return lambda: launch(executable, stream)
 
 
+def opened(first: dict[str, Any]) -> Loop:
+    """The engine with its inputs on the device, on a stream of its own."""
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    stream = checked(cu.cudaStreamCreateWithFlags(cu.cudaStreamNonBlocking))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # the file is optimized already
+    settings = {"use_tf32": str(int(first["tf32"])), "user_compute_stream": str(int(stream))}
+    if first["graphs"]:
+        settings["enable_cuda_graph"] = "1"
+    providers = [("CUDAExecutionProvider", settings), "CPUExecutionProvider"]
+    session = ort.InferenceSession(first["engine"], options, providers=providers)
+    binding = session.io_binding()
+    with np.load(first["feeds"]) as file:
+        for name in file.files:
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(file[name], "cuda", 0))
+    run_options = ort.RunOptions()
+    run_options.add_run_config_entry("gpu_graph_id", "-1")
+    outputs = [output.name for output in session.get_outputs()]
+    for name in outputs:
+        binding.bind_output(name, "cuda", 0)
+    session.run_with_iobinding(binding, run_options)
+    # from now on at fixed places
+    for name, value in zip(outputs, binding.get_outputs(), strict=True):
+        binding.bind_ortvalue_output(name, value)
+    run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    loop = Loop(session, binding, run_options, stream)
+    loop.enqueue()
+    loop.wait()
+    return loop
+
+
 def timed(start: Callable[[], object], wait: Callable[[], object], seconds: float, at_least: int = 3) -> list[int]:
     durations: list[int] = []
     clock = time.perf_counter_ns
@@ -96,7 +104,7 @@ def timed(start: Callable[[], object], wait: Callable[[], object], seconds: floa
 
 
 def main() -> None:
-    bare = Bare(json.loads(sys.stdin.readline()))
+    bare = opened(json.loads(sys.stdin.readline()))
     graphs: dict[int, Callable[[], None]] = {}
     print("ready", flush=True)
     for line in sys.stdin:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,49 @@ def store_with_demo(folder: Path) -> Store:
     open_model("demo", store=own)
     shutil.copytree(own.root / "demo", folder / "demo")
     return Store(folder)
+
+
+MODELS = ("demo", "mobilenetv2", "resnet50")
+KERAS_NAMES = {"mobilenetv2": "MobileNetV2", "resnet50": "ResNet50"}  # of keras.applications
+KEPT = ROOT / ".workbench" / "benchmarks"
+
+
+def benchmark_store() -> Store:
+    """Where models and engines of the larger benchmarks are kept, so that they are made once."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    store = Store(KEPT)
+    return store if (KEPT / "demo").exists() else store_with_demo(KEPT)
+
+
+def model_file(name: str) -> str:
+    """The model for an experiment; those of Keras are made at first use, in a process of their own."""
+    if name == "demo":
+        return name
+    path = KEPT / f"{name}.keras"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, __file__, name, str(path)], check=True)
+    return str(path)
+
+
+def save_keras(name: str, path: Path) -> None:
+    """A model of Keras' applications with random weights. Its own initial weights make values vanish towards subnormal
+    numbers, which are slow; these are scaled as by He et al. (2015).
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, KERAS_NAMES[name])(weights=None)
+    draw = np.random.default_rng(0)
+    for layer in model.layers:
+        for weight in layer.weights:
+            if weight.path.endswith("kernel"):
+                depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+                fan_in = int(np.prod(weight.shape[:2])) if depthwise else int(np.prod(weight.shape[:-1]))
+                values = draw.standard_normal(weight.shape, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
+                weight.assign(values)
+    model.save(path)
+
+
+if __name__ == "__main__":
+    save_keras(sys.argv[1], Path(sys.argv[2]))

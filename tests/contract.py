@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,14 @@ import pytest
 
 from workbench import backends
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import RunError, WorkbenchError
 from workbench.experiment import Experiment
+from workbench.layer_pass import can_profile, profile
+from workbench.layer_records import WEIGHTS
 from workbench.methods import METHODS
 from workbench.pipeline import build, prepared
 from workbench.protocols import Backend
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, to_json
+from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, Result, to_json
 from workbench.samples import Samples
 from workbench.sources import Sources
 from workbench.store import Store
@@ -33,6 +35,8 @@ NAMES = [
 ]
 CASES = [(address, name) for address in backends.addresses() for name in NAMES]
 REGIONS = list(Region)
+ONE_CALLER = {"tensorflow:predict", "tftrt"}
+"""Whose libraries do not say that several threads may call an engine at once."""
 
 
 @dataclass
@@ -67,9 +71,10 @@ class Kit:
             pytest.skip(f"{spec.label}: {able.reason}")
         return self.engine(spec)
 
-    def open(self, engine: EngineRecord) -> Worker:
+    def open(self, engine: EngineRecord, streams: int = 1) -> Worker:
         worker = Worker(self.store.log_path(engine.spec.label), env=thread_env(engine.spec.threads))
-        worker.call("hello", modules=list(backends.get(engine.spec.backend).imports))
+        worker.call("hello", modules=backends.modules(engine.spec))
+        engine = replace(engine, spec=replace(engine.spec, streams=max(streams, engine.spec.streams)))
         worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
         return worker
 
@@ -134,6 +139,9 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
     engine = kit.runnable(kit.spec(address, precision))
     with kit.open(engine) as worker:
         outputs = {batch: kit.outputs(worker, expected.samples, batch, tmp_path) for batch in (1, 4, 7)}
+        told = {each["name"]: each["value"] for each in worker.call("in_effect")}
+    assert told.get("threads", "1") == "1"
+    assert told.get("denormals", "flushed to zero") == "flushed to zero"  # the same in every engine that tells
     assert list(outputs[1]) == [spec.name for spec in kit.model.outputs]
     ours, theirs = outputs[1]["output_0"], expected.outputs["output_0"]
     assert ours.shape == theirs.shape
@@ -150,14 +158,67 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
 @pytest.mark.parametrize("address", backends.addresses())
 def test_it_is_timed_over_every_region_within_its_threads(kit, address, region):
     engine = kit.runnable(kit.spec(address, Precision.FP32), region)
-    with kit.open(engine) as worker:
+    with kit.open(engine, streams=1 if region == Region.DEVICE else 2) as worker:
         samples = str(kit.sources.samples_file(kit.data.test))
         warm = worker.call("prepare_timing", samples=samples, batch=4, region=region, warm_up_s=0.1)
         block = worker.call("block", seconds=0.3)
+        if region != Region.DEVICE:
+            several_callers(worker, address, samples, region)
     assert len(warm["warm_up_ns"]) >= 2
     assert len(block["samples_ns"]) >= 1
     assert min(block["samples_ns"]) > 1000
     assert block["cpu_s"] <= 1.15 * block["wall_s"]  # one thread was asked for
+
+
+def several_callers(worker: Worker, address: str, samples: str, region: Region) -> None:
+    """Two callers at once are served, and the engine answers one alone afterwards; or a sentence says for how many it is."""
+    asked = {"samples": samples, "batch": 4, "region": region, "warm_up_s": 0.02}
+    if address in ONE_CALLER:
+        with pytest.raises(RunError, match=r"This engine is for one caller at a time; 2 at once were asked for\."):
+            worker.call("prepare_load", concurrency=2, **asked)
+        assert worker.call("prepare_load", concurrency=2, fewer=True, **asked)["callers"] == 1
+    else:
+        assert worker.call("prepare_load", concurrency=2, **asked)["callers"] == 2
+    block = worker.call("load_block", seconds=0.02)
+    assert block["calls"] > 0
+    assert min(block["latencies_ns"]) > 1000
+    assert len(worker.call("block", seconds=0.01)["samples_ns"]) >= 1
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_its_clocks_take_turns_and_leave_its_answers_as_they_were(kit, expected, tmp_path, address):
+    spec = kit.spec(address, Precision.FP32)
+    engine = kit.runnable(spec)
+    compute = backends.get(spec.backend).measures(spec, Region.COMPUTE).ok
+    with kit.open(engine) as worker:
+        samples = str(kit.sources.samples_file(kit.data.test))
+        how = {"compute": compute, "rounds": 2, "block_s": 0.005, "seed": 0}
+        clocks = {batch: worker.call("clocks", samples=samples, batch=batch, **how) for batch in (4, 2)}
+        outputs = kit.outputs(worker, expected.samples, 7, tmp_path)
+    for found in clocks.values():
+        names = [clock["name"] for clock in found]
+        assert names[0] == "host-to-host"
+        assert ("compute" in names) == compute
+        assert all(len(clock["rounds_ns"]) == 2 and min(map(min, clock["rounds_ns"])) > 1000 for clock in found)
+    tolerance = 0.02 if address == "litert:float16" else 1e-5
+    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=tolerance)
+
+
+@pytest.mark.parametrize("address", backends.addresses())
+def test_its_layers_are_timed_or_it_says_why_not(kit, address):
+    engine = kit.runnable(kit.spec(address, Precision.FP32))
+    row = Result(spec=engine.spec, batch=4, engine=engine)
+    able = can_profile(row)
+    if not able:
+        assert len(able.reason) > 10
+        return
+    found = profile(row, kit.store, seconds=0.1, say=lambda _: None)
+    weighted = [layer for layer in found.layers if layer.kind == WEIGHTS]
+    assert len(weighted) == 6  # the demo has five convolutions and one dense layer
+    assert all(layer.scope.startswith(("conv2d", "digit")) for layer in weighted)
+    assert all(len(layer.times_ns) == len(found.profiled_ns) >= 3 for layer in found.layers)
+    assert 0.2 * found.profiled_s < found.layers_s < 1.5 * found.profiled_s
+    assert found.basis
 
 
 @pytest.mark.parametrize("address", backends.addresses())

@@ -120,6 +120,51 @@ def test_openvino_keeps_what_was_staged(kit):
     assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
+AT_ONCE = """
+import json, sys, threading
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from workbench import backends
+from workbench.records import EngineRecord, from_json
+record = from_json(EngineRecord, json.loads(sys.argv[2]))
+record = replace(record, spec=replace(record.spec, streams=3))
+images = np.load(sys.argv[3])
+with backends.get(record.spec.backend).open(Path(sys.argv[1]), record) as session:
+    alone = [session.run({"image": images[i : i + 1]})["output_0"].copy() for i in range(24)]
+    crew = session.callers(3).each
+    for caller in crew:
+        caller.run({"image": images[:1]})
+    apart = []
+
+    def work(place):
+        for _ in range(4):
+            for i in range(place, 24, 3):
+                apart.append(float(np.abs(crew[place].run({"image": images[i : i + 1]})["output_0"] - alone[i]).max()))
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    staged = [caller.stage({"image": images[:4]}) for caller in crew]
+    threads = [threading.Thread(target=call) for call in staged]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    print(json.dumps([len(apart), max(apart)]))
+"""
+
+
+@pytest.mark.parametrize("address", ["tensorflow", "litert", "onnxruntime", "openvino"])
+def test_callers_at_once_get_the_answers_to_their_own_questions(kit, tmp_path, address):
+    engine = kit.runnable(kit.spec(address, Precision.FP32))
+    np.save(tmp_path / "images.npy", kit.data.test.take(slice(0, 24)).inputs["image"])
+    arguments = [str(kit.store.path("engine", engine.key)), json.dumps(to_json(engine)), str(tmp_path / "images.npy")]
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answers, apart = json.loads(done.stdout.splitlines()[-1])
+    assert answers == 4 * 24
+    assert apart < 1e-5
+
+
 def test_layers_inside_a_loop_count_for_onnx_runtime(tmp_path):
     """A recurrent layer becomes a loop; an engine whose loop stayed FP32 must not be called INT8 throughout."""
     from onnx import TensorProto, helper, numpy_helper

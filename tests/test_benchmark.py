@@ -1,3 +1,4 @@
+import random
 import threading
 import time
 
@@ -54,8 +55,33 @@ def test_warm_up_goes_on_until_the_calls_are_stable():
         time.sleep(max(0.002, 0.04 - 0.004 * calls))
 
     durations = benchmark.warm_up(speeding_up, 0.01)
-    assert len(durations) > 2 * benchmark.STABLE_WINDOW  # the first two windows differ by far
+    assert len(durations) > 2 * benchmark.WINDOW_CALLS  # the first two windows differ by far
     assert len(durations) == calls
+
+
+def test_warm_up_sees_calls_that_get_faster_slowly():
+    """Two windows of five calls each would have looked alike."""
+    began = time.perf_counter()
+
+    def faster_for_half_a_second():
+        left = max(0.0, 0.5 - (time.perf_counter() - began))
+        time.sleep(0.001 + 0.02 * left)
+
+    benchmark.warm_up(faster_for_half_a_second, 0.01)
+    assert time.perf_counter() - began > 0.4
+
+
+def test_warm_up_does_not_wait_for_a_busy_machine_to_become_steady():
+    draw = random.Random(0)
+    began = time.perf_counter()
+    benchmark.warm_up(lambda: time.sleep(draw.choice((0.001, 0.006))), 0.1)
+    assert time.perf_counter() - began < benchmark.WARM_UP_LIMIT_S / 2
+
+
+def test_a_block_tells_what_was_around_it():
+    around = benchmark.timed_block(lambda: time.sleep(0.001), 0.02).around
+    assert around.voluntary_switches >= 10  # every sleep gives the core away
+    assert around.cores >= 1
 
 
 def test_every_variant_takes_part_in_every_round_in_changing_order():

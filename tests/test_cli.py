@@ -15,6 +15,7 @@ from pathlib import Path
 
 import model_zoo
 import numpy as np
+import peaked
 import psutil
 import pytest
 from onnx import TensorProto, helper
@@ -32,6 +33,7 @@ SMALL = {
     "precisions": "fp32",
     "batches": "1",
     "measure_s": "0.05",
+    "budget_s": "0.05",
     "rounds": "6",
     "data": "random",
 }
@@ -296,6 +298,26 @@ def test_doctor_lists_every_backend_and_how_to_get_the_missing_ones(kept, capsys
         said = "ready" if state else f"not ready: {state.reason}"
         assert re.search(rf"^  {backends.get(name).title} +{re.escape(said)}$", out, re.MULTILINE)
         assert state.ok or f"fix: {state.fix}" in out
+
+
+def test_doctor_says_whether_the_machine_is_fit_and_what_it_can_do(kept, capsys, monkeypatch) -> None:
+    asked = []
+
+    def peaks(store, threads, **how):
+        asked.append((store.root, threads, how["cores"], how["anew"]))
+        return peaked.PEAKS
+
+    monkeypatch.setattr("workbench.peaks.machine_peaks", peaks)
+    core = min(os.sched_getaffinity(0))
+    assert main(["doctor", "--store", str(kept.root), "--peaks", "--cores", str(core)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^measuring here\n  governor +\S", out, re.MULTILINE)
+    assert asked == [(kept.root, 1, (core,), True)]
+    assert f"peaks with 1 thread, held to cores {core}, kept in the store" in out
+    assert re.search(r"^  fp32 +100.0 10⁹ operations/s: a loop$", out, re.MULTILINE)
+    assert re.search(r"^  memory +20.0 GB/s: add$", out, re.MULTILINE)
+    assert "bf16                not measured: the CPU has none of avx512_bf16" in out
+    assert main(["doctor", "--peaks", "--cores", "x"]) == 2
 
 
 def test_help_lists_every_field_of_an_experiment(capsys) -> None:

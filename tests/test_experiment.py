@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from workbench.errors import InputError
-from workbench.experiment import PARAMETERS, Experiment
+from workbench.experiment import PARAMETERS, PROTOCOLS, Experiment
 from workbench.methods import METHODS
 from workbench.records import Calibration, Region, Wait
 
@@ -31,14 +31,48 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
         ({"threads": True}, "'threads' must be a whole number; found true."),
         ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0."),
+        ({"cores": "a"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"a\"."),
+        ({"cores": "3-1"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"3-1\"."),
+        (
+            {"cores": "0", "threads": 2},
+            "'threads' is 2 and 'cores' names 1: threads would take turns on a core. Name as many cores as threads, or "  # noqa: ISC004
+            "fewer threads.",
+        ),
+        ({"clocks": "maybe"}, "'clocks' must be true or false; found \"maybe\"."),
         ({"tf32": "maybe"}, "'tf32' must be true or false; found \"maybe\"."),
         ({"cuda_graph": 2}, "'cuda_graph' must be true or false; found 2."),
         ({"streams": 0}, "'streams' must be at least 1; found 0. Choose a larger number."),
         ({"streams": 65}, "'streams' must be at most 64; found 65. Choose for example 4."),
-        ({"protocol": "trtexec"}, "Unknown value 'trtexec' for 'protocol'. Choose from: trtexec-10, trtexec-11."),
+        (
+            {"protocol": "trtexec"},
+            f"Unknown value 'trtexec' for 'protocol'. Choose from: {', '.join(PROTOCOLS[1:])}.",
+        ),
         (
             {"build_options": "re fit"},
             "'build_options' are names of letters, digits and _ . = -; found \"re fit\". Separate several by commas.",
+        ),
+        (
+            {"within": 2},
+            "'within' must lie between 0 and 1; found 2.0. Choose for example 0.02, which is 2 %.",
+        ),
+        ({"budget_s": 0}, "'budget_s' must be above 0 seconds; found 0.0. Choose for example 20."),
+        ({"concurrency": 0}, "'concurrency' must be whole numbers from 1 to 64; found 0. Choose for example 1,2,4."),
+        ({"concurrency": "2x"}, "'concurrency' must be whole numbers with commas, such as 1,2,4; found \"2x\"."),
+        ({"rate": -5}, "'rate' must be queries per second, such as 100 or 50,100,200, or auto; found -5."),
+        ({"rate": "fast"}, "'rate' must be queries per second, such as 100 or 50,100,200, or auto; found \"fast\"."),
+        (
+            {"latency_limit_ms": 0},
+            "'latency_limit_ms' must be above 0 milliseconds; found 0.0. Choose for example 100.",
+        ),
+        (
+            {"latency_percentile": 100},
+            "'latency_percentile' must be from 50 to below 100; found 100. Choose for example 99.",
+        ),
+        ({"loadgen_s": "inf"}, "'loadgen_s' must be above 0 seconds; found inf. Choose for example 3.0."),
+        ({"loadgen_queries": -1}, "'loadgen_queries' must be at least 0; found -1. Choose a larger number."),
+        (
+            {"protocol": "mlperf-server", "rate": "50,100"},
+            "The protocol mlperf-server needs one 'rate' in queries per second; found \"50,100\". Choose for example 100, or auto.",
         ),
         ({"measure_s": -1}, "'measure_s' must be above 0 seconds; found -1.0. Choose for example 1.0."),
     ],
@@ -47,6 +81,10 @@ def test_bad_values_get_one_sentence(changes, sentence):
     with pytest.raises(InputError) as caught:
         Experiment(**changes)
     assert str(caught.value) == sentence
+
+
+def test_protocols_are_these():
+    assert PROTOCOLS[1:] == ("trtexec-10", "trtexec-11", "mlperf-singlestream", "mlperf-offline", "mlperf-server")
 
 
 def test_variants_are_every_combination():
@@ -118,3 +156,48 @@ def test_a_protocol_sets_what_trtexec_sets():
         assert plan.rounds * plan.min_calls >= 10
         assert {spec.cuda_graph for spec in asked.variants()} == {graph}
     assert Experiment(**own).plan.region == Region.COMPUTE
+
+
+def test_the_budget_decides_how_often_processes_are_started():
+    plan = Experiment().plan
+    assert (plan.rounds, plan.relaunch_rounds, plan.launches, plan.looks) == (12, 6, 7, (4, 7))
+    assert Experiment(budget_s=20).plan.looks == (4, 8, 16, 32, 39)
+    assert Experiment(budget_s=2.5).plan.launches == 4
+    # with three launches no more is known than with one
+    assert (Experiment(budget_s=2.4).plan.launches, Experiment(budget_s=2.4).plan.looks) == (1, ())
+    assert Experiment(budget_s=0.1).plan.launches == 1
+    assert Experiment(protocol="trtexec-11", budget_s=100).plan.launches == 1
+    assert (Experiment(within=0.01).plan.within, Experiment(budget_s=9).plan.budget_s) == (0.01, 9)
+
+
+def test_load_is_measured_only_where_it_is_asked_for():
+    assert Experiment().load_plan.empty
+    assert Experiment(rate=0).load_plan.empty
+    assert Experiment(concurrency="4,1").load_plan.concurrency == (1, 4)
+    assert Experiment(rate="200, 50,").rates == (50.0, 200.0)
+    assert Experiment(rate=[50, 200.5]).rate == "50,200.5"
+    assert Experiment(rate="50").load_plan.concurrency == ()  # one caller alone is what the latency rounds measure
+    searching = Experiment(rate="auto", concurrency=2).load_plan
+    assert (searching.search, searching.rates, searching.concurrency, searching.callers) == (True, (), (2,), 2)
+
+
+def test_a_protocol_of_mlperf_leaves_the_latency_rounds_as_they_are():
+    asked = Experiment(protocol="mlperf-offline", region="compute", measure_s=0.6, cuda_graph=True)
+    assert asked.plan == Experiment(region="compute", measure_s=0.6).plan
+    assert asked.variants()[0].cuda_graph
+    assert (asked.load_plan.scenario, asked.load_plan.loadgen_queries) == ("Offline", 100)
+    assert Experiment(protocol="mlperf-server", rate=9).load_plan.loadgen_queries == 1000
+
+
+def test_a_gpus_own_clock_times_no_load():
+    assert Experiment(protocol="trtexec-11", concurrency=2).load_plan.region == Region.COMPUTE
+
+
+@pytest.mark.parametrize(
+    ("given", "cores"), [("0, 1,2,5", (0, 1, 2, 5)), ("2-3", (2, 3)), (0, (0,)), ((3, 1), (1, 3)), ("", ())]
+)
+def test_cores_are_part_of_how_to_measure(given, cores):
+    for protocol in ("", "trtexec-11"):
+        plan = Experiment(cores=given, clocks="true", protocol=protocol).plan
+        assert (plan.cores, plan.clocks) == (cores, True)
+    assert Experiment(cores=Experiment(cores=given).cores).plan.cores == cores

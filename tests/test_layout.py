@@ -96,7 +96,8 @@ def test_conda_offers_what_pyproject_does():
     python_range = offered.pop("python").specifier
     assert python_range == requirements([f"python{PROJECT['project']['requires-python']}"])["python"].specifier
     wanted = requirements(
-        [*PROJECT["project"]["dependencies"], *EXTRAS["openvino"], *EXTRAS["litert"], *EXTRAS["rtx"], *EXTRAS["gpu"]]
+        [dependency for extra in ("openvino", "litert", "loadgen", "rtx", "gpu") for dependency in EXTRAS[extra]]
+        + PROJECT["project"]["dependencies"]
     )
     wanted.pop("onnxruntime")  # onnxruntime-gpu brings the same module, and the two overwrite each other's files
     assert {name: one.specifier for name, one in offered.items()} == {
@@ -114,7 +115,10 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
         name, _, version = line.partition(" ;")[0].partition("==")
         pins.setdefault(canonicalize_name(name), []).append(version)
     pins["tensorflow"] = pins["tensorflow-cpu"]  # the Makefile chooses the wheel
-    lists = (PROJECT["project"]["dependencies"], EXTRAS["openvino"], EXTRAS["litert"], EXTRAS["rtx"], EXTRAS["dev"])
+    lists = (
+        PROJECT["project"]["dependencies"],
+        *(EXTRAS[name] for name in ("openvino", "litert", "loadgen", "rtx", "dev")),
+    )
     for name, one in requirements([line for lines in lists for line in lines]).items():
         assert name in pins, name
         assert any(one.specifier.contains(version) for version in pins[name]), name
@@ -167,8 +171,8 @@ def test_readmes_terminal_example_runs(own_model):
 def test_readmes_python_example_runs(own_model):
     example = next(block for block in blocks("python") if "my_model.keras" in block)
     before = "import numpy as np\nfile = np.load('my_data.npz'); images, labels = file['x'], file['y']\n"
-    short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, rounds=6')
-    after = "\nassert len(results.measured) == 6, results.rows\nassert len(workbench.figures(results)) == 3\n"
+    short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, budget_s=0.1, rounds=6')
+    after = "\nassert len(results.measured) == 6, results.rows\nassert len(workbench.figures(results)) == 5\n"
     done = subprocess.run(
         [sys.executable, "-c", before + short + after], cwd=own_model, capture_output=True, text=True, check=False
     )

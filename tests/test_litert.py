@@ -310,3 +310,18 @@ def test_layers_of_8_bit_weights_and_16_bit_activations_are_counted_as_such(tmp_
     built = build(path, specs, tmp_path / "engine", asked(precision="int8"))
     assert built.realized.layers == {"int8": 1}
     assert built.realized.basis.endswith("; 1 with INT8 weights and 16-bit activations (int16x8)")
+
+
+def test_what_is_said_about_denormals_is_what_it_does(tmp_path):
+    import keras
+
+    half = keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(0.5))
+    keras.Sequential([keras.Input((1,), name="x"), half]).export(tmp_path / "saved_model", verbose=False)
+    specs = (TensorSpec("x", "float32", (None, 1)),), (TensorSpec("output_0", "float32", (None, 1)),)
+    built = build(tmp_path / "saved_model", specs, tmp_path / "engine", asked())
+    with start(tmp_path / "engine", built, asked()) as session:
+        (found,) = session.run({"x": np.full((4, 1), np.finfo(np.float32).tiny, np.float32)}).values()
+        told = {each.name: each.value for each in session.in_effect()}
+    assert told["delegate"] == "1 parts"
+    assert told["denormals"] == "flushed to zero"
+    assert not found.view(np.uint32).any()

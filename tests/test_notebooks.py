@@ -23,8 +23,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "precisions": "fp32,int8",
         "batches": "1",
         "measure_s": 0.1,
+        "budget_s": 0.1,
         "calibration_samples": 32,
     },
+    "app.ipynb": {"backends": "onnxruntime", "precisions": "fp32", "batches": "1", "measure_s": 0.1},
     "lessons/01_train.ipynb": {"epochs": 1},
     "lessons/02_tensorrt.ipynb": {"batches": "1", "measure_s": 0.1},
 }

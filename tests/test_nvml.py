@@ -29,6 +29,17 @@ class Library(types.ModuleType):
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle):  # noqa: N802
         return 0x4 | 0x1
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
+        if self.silent:
+            raise self.NVMLError("Not Supported")
+        return 7_250_500
+
+    def nvmlDeviceGetPersistenceMode(self, handle):  # noqa: N802
+        return 1
+
+    def nvmlDeviceGetName(self, handle):  # noqa: N802
+        return "NVIDIA H100"
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
         if self.silent:
             raise self.NVMLError("No Permission")
@@ -47,6 +58,20 @@ def test_a_reading_is_in_the_units_of_the_record():
 def test_memory_is_that_of_the_process_or_unknown():
     gpu = nvml.Gpu(Library("pynvml"), None)
     assert [gpu.memory_of(process) for process in (7, 8, 9)] == [606 * 2**20, None, None]
+
+
+def test_energy_is_in_joules_and_absent_where_the_board_has_no_counter():
+    library = Library("pynvml")
+    counter = nvml.Gpu(library, None).energy()
+    assert counter.joules(7_250_000, counter.read()) == 0.5
+    library.silent = True
+    assert counter.read() is None
+    assert nvml.Gpu(library, None).energy() is None
+
+
+def test_the_board_says_who_uses_it():
+    gpu = nvml.Gpu(Library("pynvml"), None)
+    assert (gpu.name(), gpu.persistent(), gpu.processes()) == ("NVIDIA H100", True, [7, 8])
 
 
 def test_a_driver_that_does_not_tell_is_no_error():

@@ -7,15 +7,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
+from small_model import small_onnx
 
-from workbench import backends, panel_view
+from workbench import backends, panel_export, panel_tables, panel_view
+from workbench.compare import digits
 from workbench.errors import InputError
 from workbench.experiment import Experiment
-from workbench.panel import Panel, is_interactive, show
+from workbench.panel import Panel
 from workbench.panel_parts import NOTHING_YET
+from workbench.panel_show import is_interactive, show
 from workbench.panel_source import MAX_UPLOAD_BYTES, save_upload
 from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
 from workbench.sources import Opened
@@ -26,18 +27,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A product of matrices and a softmax: 4 numbers in, 3 classes out."""
-    weights = onnx.numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w")
-    shapes = {"x": ["n", 4], "y": ["n", 3]}
-    values = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes[name]) for name in shapes}
-    nodes = [
-        onnx.helper.make_node("MatMul", ["x", "w"], ["h"]),
-        onnx.helper.make_node("Softmax", ["h"], ["y"], axis=1),
-    ]
-    graph = onnx.helper.make_graph(nodes, "small", [values["x"]], [values["y"]], [weights])
-    path = tmp_path_factory.mktemp("model") / "small.onnx"
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
-    return str(path)
+    return small_onnx(tmp_path_factory.mktemp("model") / "small.onnx")
 
 
 @pytest.fixture
@@ -49,6 +39,7 @@ def experiment(model: str) -> Experiment:
         precisions=("fp32",),
         batches=(1, 2),
         measure_s=0.06,
+        budget_s=0.06,
         rounds=6,
         seed=7,
     )
@@ -64,7 +55,7 @@ def control(panel: Panel, name: str):
 
 
 def states(panel: Panel) -> set[Status]:
-    return {row.status for row in panel._rows.values()}
+    return {row.status for row in panel._lines.results.values()}
 
 
 def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None:
@@ -82,14 +73,25 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         workspace_mib=64,
         region="compute",
         measure_s=0.5,
+        budget_s=0.5,
         rounds=7,
         tf32=False,
         cuda_graph=True,
         streams=4,
         build_options=("refit", "strip"),
         protocol="trtexec-10",
+        concurrency=(1, 2),
+        rate="50,100",
+        latency_limit_ms=20.0,
+        latency_percentile=90.0,
+        loadgen_s=1.0,
+        loadgen_queries=200,
         baseline="onnxruntime fp32",
         seed=3,
+        cores="0-1",
+        clocks=True,
+        roofline=True,
+        layers=True,
     )
     for asked in (Experiment(), every_field_changed):
         addresses = [(name, *name.split(":")) for name in asked.backends]
@@ -100,24 +102,24 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
 
 
 def test_changing_a_control_changes_the_experiment_and_the_commands(panel: Panel) -> None:
-    control(panel, "batches").value = "4, 16"
+    control(panel, "batches").value = [16, 4]
     panel._form.precisions["int8"].value = True
     assert panel.experiment.batches == (4, 16)
     assert panel.experiment.precisions == ("fp32", "int8")
-    assert "-r batches 4,16" in panel._out.commands.value
-    assert "batches=(4, 16)" in panel._out.commands.value
+    assert "-r batches 4,16" in panel._export.commands.value
+    assert "batches=(4, 16)" in panel._export.commands.value
 
 
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("batches", "0", "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."),
-        ("batches", "", "&#x27;batches&#x27; is empty. Give at least one value."),
+        ("batches", [], "&#x27;batches&#x27; is empty. Give at least one value."),
         (
-            "batches",
+            "build_options",
             "<b>",
-            "&#x27;batches&#x27; must be whole numbers with commas, such as 1,8,32; found &quot;&lt;b&gt;&quot;.",
+            "&#x27;build_options&#x27; are names of letters, digits and _ . = -; found &quot;&lt;b&gt;&quot;. Separate several by commas.",
         ),
+        ("rounds", 0, "&#x27;rounds&#x27; must be at least 1; found 0. Choose a larger number."),
         ("threads", 0, "&#x27;threads&#x27; must be at least 1; found 0. Choose a larger number."),
     ],
 )
@@ -128,12 +130,12 @@ def test_a_bad_value_is_one_sentence_and_stops_the_buttons(
     control(panel, name).value = value
     assert panel._out.problem.value == f'<div class="wb-message wb-bad" role="alert">{sentence}</div>'
     assert panel._out.build.disabled
-    assert panel._out.benchmark.disabled
+    assert panel._out.run.disabled
     panel.benchmark()  # as a script might
-    assert not panel._job.busy
+    assert not panel._work.busy
     control(panel, name).value = good
     assert panel._out.problem.value == ""
-    assert not panel._out.benchmark.disabled
+    assert not panel._out.run.disabled
 
 
 def test_no_backend_and_no_path_are_sentences_too(panel: Panel) -> None:
@@ -157,11 +159,11 @@ def test_load_shows_the_model_and_what_is_possible(panel: Panel) -> None:
     panel.load()
     panel.wait(60)
     for fact in ("small", "x: float32 [? × 4] (dynamic axis: 0)", "y: float32 [? × 3]", "<td>12</td>"):
-        assert fact in panel._out.facts.value
+        assert fact in panel._facts.value
     assert "<b>1 variant</b> to build, 2 rows to measure: 0.1 s of timed calls" in panel._out.plan.value
     assert "<b>tensorflow fp32</b>: TensorFlow cannot run an ONNX model" in panel._out.plan.value
     panel._form.model.path.value = "other.onnx"
-    assert panel._out.facts.value == ""
+    assert panel._facts.value == ""
 
 
 def test_a_hostile_path_is_shown_as_text(panel: Panel) -> None:
@@ -170,7 +172,7 @@ def test_a_hostile_path_is_shown_as_text(panel: Panel) -> None:
     panel.wait(60)
     shown = panel._out.message.value
     assert "&lt;img src=x onerror=alert(1)&gt;" in shown
-    assert "<img" not in shown + panel._out.commands.value
+    assert "<img" not in shown + panel._export.commands.value
     assert "Traceback" not in shown
 
 
@@ -182,11 +184,15 @@ def test_what_comes_from_outside_is_escaped() -> None:
     rows = [Result(spec, 1, status, failure=failure) for status in Status]
     shown = [
         panel_view.model_facts(model),
-        panel_view.table(map(panel_view.row, rows)),
+        panel_tables.table(map(panel_tables.row, rows)),
+        *(panel_tables.run_row(row, HOSTILE, HOSTILE) for row in rows),
+        panel_tables.log_text(HOSTILE),
         panel_view.not_possible(rows),
         panel_view.failures(rows),
         panel_view.commands(Experiment(model=HOSTILE, data=HOSTILE)),
         panel_view.state(HOSTILE, HOSTILE, 1.0),
+        panel_export.copyable(HOSTILE, HOSTILE),
+        panel_export.download(HOSTILE, "text/csv", b"x"),
         panel_view.message(HOSTILE),
     ]
     for html in shown:
@@ -198,22 +204,22 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     panel.display_results()
     assert capsys.readouterr().out == NOTHING_YET + "\n"
     panel.benchmark()
-    assert panel._job.busy
-    assert panel._out.benchmark.disabled
+    assert panel._work.busy
+    assert panel._out.run.disabled
     assert not panel._out.cancel.disabled
     assert control(panel, "batches").disabled
     panel.benchmark()  # a second press while it runs starts nothing
     panel.wait(120)
     assert panel.results is not None
     assert [row.status for row in panel.results.rows] == [Status.DONE, Status.DONE]
-    table = panel._out.table.value
+    table = panel._compare.table.value
     assert table.count('data-status="done"') == 2
     assert "baseline" in table
-    assert panel_view.seconds(panel.results.rows[0].timing.median_s) in table
+    assert digits(panel.results.rows[0].timing.median_s * 1e3) in table
     assert "fp32" in table
     assert "2 done." in panel._out.message.value
-    assert len(panel._out.plots.children) == 3
-    assert all(bytes(picture.value).startswith(b"\x89PNG") for picture in panel._out.plots.children)
+    (shown,) = (box.children[0] for box in panel._compare.plots.children)
+    assert shown.figure.axes[0].get_title(loc="left") == "batch 1"
     assert not control(panel, "batches").disabled
     assert panel._out.cancel.disabled
     panel.display_results()
@@ -224,13 +230,31 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert panel._out.outdated.value == ""
 
 
+def test_load_is_shown_below_the_table(panel: Panel, model: str) -> None:
+    assert control(panel, "loadgen_s").disabled
+    assert control(panel, "latency_limit_ms").disabled
+    control(panel, "rate").value = "500"
+    control(panel, "protocol").value = "mlperf-singlestream"
+    for name in ("latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "measure_s", "region"):
+        assert not control(panel, name).disabled
+    control(panel, "rate").value = control(panel, "protocol").value = ""
+    control(panel, "batches").value = [1]
+    control(panel, "concurrency").value = "1, 2"
+    assert "concurrency 1,2" in panel._export.commands.value
+    panel.benchmark()
+    panel.wait(120)
+    assert "Callers at once" in panel._compare.load.value
+    assert [loop.concurrency for loop in panel.results.rows[0].load.closed] == [1, 2]
+    assert "load" in [name for _, name in panel._compare.figure.options]
+
+
 def test_build_builds_and_measures_nothing(panel: Panel) -> None:
     panel.build()
     panel.wait(60)
     assert panel.results is not None
     assert states(panel) == {Status.BUILT}
     assert panel.results.measured == ()
-    assert panel._out.plots.children == ()
+    assert panel._compare.plots.children == ()
 
 
 def test_cancel_ends_the_run_and_marks_its_rows(panel: Panel) -> None:
@@ -244,11 +268,11 @@ def test_cancel_ends_the_run_and_marks_its_rows(panel: Panel) -> None:
     panel.cancel()
     panel.wait(30)
     assert time.monotonic() - asked < 10
-    assert not panel._job.busy
+    assert not panel._work.busy
     assert Status.CANCELLED in states(panel)
     assert states(panel) <= {Status.CANCELLED, Status.DONE}
     assert "cancelled" in panel._out.message.value
-    assert not panel._out.benchmark.disabled
+    assert not panel._out.run.disabled
 
 
 def test_the_event_loop_stays_free_and_the_reader_updates(panel: Panel) -> None:
@@ -256,7 +280,7 @@ def test_the_event_loop_stays_free_and_the_reader_updates(panel: Panel) -> None:
         panel.benchmark()
         longest, before = 0.0, time.monotonic()
         until = before + 120
-        while panel._job.busy and before < until:
+        while panel._work.busy and before < until:
             await asyncio.sleep(0.01)
             now = time.monotonic()
             longest, before = max(longest, now - before), now
@@ -275,7 +299,7 @@ def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
     assert "only INT8 and FP8 are calibrated" in hints["calibration"].value
     panel._form.precisions["int8"].value = True
     assert not control(panel, "calibration").disabled
-    assert hints["calibration"].value == ""
+    assert "How the ranges of activations are chosen" in hints["calibration"].value
     panel._form.backends["tensorflow"].value = True
     panel._form.backends["onnxruntime"].value = False
     assert control(panel, "optimization_level").disabled
@@ -318,8 +342,8 @@ def test_signatures_of_a_saved_model_are_offered(panel: Panel, model: str) -> No
     assert control(panel, "signature").options == ("a", "b")
     assert control(panel, "signature").layout.display is None
     assert panel.experiment.signature == "b"
-    assert "signature b" in panel._out.facts.value
-    assert not panel._job.busy  # the form's own change loads nothing
+    assert "signature b" in panel._facts.value
+    assert not panel._work.busy  # the form's own change loads nothing
 
 
 def test_another_model_is_not_asked_for_the_signature_of_the_one_before(
@@ -419,7 +443,7 @@ def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> No
 def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     assert not control(panel, "region").disabled
     control(panel, "protocol").value = "trtexec-11"
-    for name in ("region", "measure_s", "cuda_graph"):
+    for name in ("region", "measure_s", "within", "budget_s", "cuda_graph"):
         assert control(panel, name).disabled
         assert "trtexec-11 decides this" in panel._form._hints[name].value
     control(panel, "protocol").value = ""

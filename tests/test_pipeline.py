@@ -23,7 +23,7 @@ from workbench import pipeline
 from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.pipeline import run
-from workbench.records import EngineSpec, Event, Results, Status
+from workbench.records import Ended, EngineSpec, Event, Results, Status
 from workbench.store import Store
 
 ROUNDS = 6
@@ -51,6 +51,7 @@ def ask(folder: Path, model: str = "dense", **changes) -> Experiment:
         "calibration": "minmax",
         "calibration_samples": 20,
         "measure_s": 0.05,
+        "budget_s": 0.05,
         "rounds": ROUNDS,
     }
     return Experiment(**{**asked, **changes})
@@ -184,6 +185,29 @@ def test_building_only_leaves_rows_built_and_untimed(kit: Kit, store: Store) -> 
     assert built.measured == ()
     assert not (store.root / "timing").exists()
     assert counts(run(asked, store=store)) == (0, 4, 2, 2, 0, 0)
+
+
+def test_what_is_not_known_is_started_again_and_measured_on(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.verdict.ALLOWANCE", 1e9)  # so that a single launch tells nothing
+    events: list[Event] = []
+    asked = ask(kit.folder, precisions="fp32", batches="1", budget_s=0.2)
+    assert asked.plan.looks == (4, 5)
+    results = run(asked, store=store, on_event=events.append)
+    for row in results.rows:
+        assert row.timing.ended != Ended.FIXED
+        assert len(row.timing.launches) in (4, 5)
+        assert {block.launch for block in row.timing.blocks} == set(range(len(row.timing.launches)))
+        assert [block.round for block in row.timing.blocks] == list(range(len(row.timing.blocks)))
+        assert all(start.load_s > 0 and start.import_s > 0 and start.first_s > 0 for start in row.timing.launches)
+        assert row.accuracy.value == 1
+    first, second = results.rows
+    assert len(first.timing.launches) == len(second.timing.launches)
+    assert sum("worker processes again" in event.text for event in events) == len(first.timing.launches) - 1
+    assert children() == []
+    again = run(asked, store=store)
+    assert [row.timing for row in again.rows] == [row.timing for row in results.rows]
 
 
 def test_a_variant_that_cannot_be_built_costs_only_its_own_rows(kit: Kit, store: Store) -> None:

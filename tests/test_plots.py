@@ -144,8 +144,10 @@ def test_no_two_variants_look_alike_even_without_color():
 def test_a_figure_is_missing_where_there_is_nothing_to_draw():
     assert plots.figures(results([failed(BASE)])) == {}
     assert plots.figures(results([])) == {}
-    assert set(plots.figures(results([replace(measured(BASE), accuracy=None)]))) == {"latency", "throughput"}
-    assert set(plots.figures(sweep())) == {"latency", "throughput", "accuracy"}
+    assert set(plots.figures(results([replace(measured(BASE), accuracy=None)]))) == {
+        "latency", "throughput", "distribution", "calls",
+    }  # fmt: skip
+    assert set(plots.figures(sweep())) == {"latency", "throughput", "accuracy", "distribution", "calls"}
 
 
 LONG = [f"openvino:a-mode-with-quite-a-long-name-{n} {p}" for n in range(3) for p in ("fp32", "fp16", "bf16", "int8")]

@@ -122,7 +122,7 @@ def test_a_run_from_notebook_to_page(ran, tmp_path):
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     read = Page(html)
     assert read.found == []
-    assert read.tags.count("img") == 3
+    assert read.tags.count("img") == 5
     assert HOSTILE not in html
     assert sum(HOSTILE in text for text in read.text) >= 2  # in the table, and among the parameters
     assert "<title>A report</title>" in html

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, ttest_1samp
 
 from workbench import stats
 
@@ -58,3 +58,50 @@ def test_the_percentile_of_trtexec_counts_in_single_precision():
     assert stats.trtexec_percentile(samples, 50) == 49.5
     assert stats.trtexec_percentile(np.array([3.0]), 99) == 3
     assert stats.trtexec_percentile(np.array([1.0, 2.0]), 1) == 1
+
+
+def test_the_trimmed_center_of_few_values_is_students():
+    values = [0.01, 0.02, 0.05, 0.03]
+    center = stats.trimmed_center(values)
+    assert center.mean == pytest.approx(np.mean(values))
+    assert center.half_width(0.05) == pytest.approx(3.182446 * np.std(values, ddof=1) / 2, rel=1e-6)
+    assert center.p_value == pytest.approx(ttest_1samp(values, 0).pvalue)
+
+
+def test_the_trimmed_center_is_yuens():
+    """Against the formulas: ten values, two cut off at either end, the others pulled in for the variance."""
+    values = np.array([-3.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 9.0])
+    center = stats.trimmed_center(values)
+    pulled = np.clip(values, 0.2, 0.7)
+    assert center.mean == pytest.approx(values[2:-2].mean())
+    assert center.error == pytest.approx(pulled.std(ddof=1) / (0.6 * 10**0.5))
+    assert center.freedom == 5
+    assert stats.trimmed_center([*values[:-1], 1000.0]) == center  # how far off the farthest are does not matter
+
+
+def test_no_spread_is_certainty():
+    assert stats.trimmed_center([0.0] * 5).p_value == 1
+    assert stats.trimmed_center([0.1] * 5).p_value == 0
+
+
+def test_holm_steps_down_and_stops():
+    # 0.01 <= 0.05/4; 0.015 <= 0.05/3; 0.03 > 0.05/2: that one and what comes after it stay at its level
+    levels = stats.holm([0.03, 0.01, 0.9, 0.015], 0.05)
+    assert levels == pytest.approx([0.025, 0.0125, 0.025, 0.05 / 3])
+    assert stats.holm([], 0.05) == []
+
+
+def test_holm_keeps_all_errors_together_below_its_level():
+    draw = np.random.default_rng(0)
+    wrong = 0
+    for p_values in draw.uniform(size=(4000, 6)):
+        levels = stats.holm(list(p_values), 0.05)
+        wrong += any(p <= level for p, level in zip(p_values, levels, strict=True))
+    assert 0.04 < wrong / 4000 < 0.06
+
+
+def test_outliers_lie_beyond_the_outer_fence_on_the_slow_side():
+    samples = np.array([*range(1, 101), 250.0, 251.0, 253.0, -900.0])
+    low, high = np.percentile(samples, [25, 75])
+    assert high + 3 * (high - low) == pytest.approx(232, abs=3)
+    assert list(np.flatnonzero(stats.outliers(samples))) == [100, 101, 102]

@@ -43,6 +43,21 @@ def test_a_tensorflow_without_it_refuses_in_one_sentence(tmp_path):
         TfTrt().build(source, EngineSpec("tftrt", Precision.FP32), tmp_path, lambda _: None)
 
 
+def test_a_tensorflow_that_finds_no_tensorrt_is_not_said_to_be_built_without():
+    """TensorFlow 2.17.1 where the library is absent: ``is_tensorrt_build`` is True, and its converter says otherwise."""
+
+    class Config:
+        __version__ = "2.17.1"
+
+        class sysconfig:  # noqa: N801 - TensorFlow's name
+            @staticmethod
+            def get_build_info():
+                return {"is_tensorrt_build": True}
+
+    said = tftrt._refusal(Config)
+    assert said.startswith("TensorFlow 2.17.1 was built with TensorRT and does not find its libraries (libnvinfer.so.8")
+
+
 def test_tutorials_that_call_another_method_are_wrong():
     import tensorflow as tf
 

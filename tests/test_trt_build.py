@@ -1,6 +1,7 @@
 """Building for real, with TensorRT for RTX, which needs no GPU; and every way to be refused."""
 
 import threading
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -295,3 +296,25 @@ def test_an_input_that_decides_shapes_is_refused(tmp_path):
 
 def test_an_ordinary_model_has_no_refused_node(tmp_path):
     assert trt_build.refused_nodes(RTX, small_onnx.convolution(tmp_path / "m.onnx").path) == ()
+
+
+def test_the_full_library_is_given_the_timing_cache_and_what_it_learned_is_kept(tmp_path, monkeypatch):
+    """With TensorRT for RTX in the place of the full library: it takes and gives such caches, and leaves them empty."""
+    given, file = [], tmp_path / "cache" / "timing.bin"
+    monkeypatch.setattr(trt_build, "FULL", RTX)
+    monkeypatch.setattr(trt_build.timing_cache, "path", lambda flavour, version: file)
+    give = trt_build.timing_cache.give
+    monkeypatch.setattr(trt_build.timing_cache, "give", lambda *asked: given.append(asked[1]) or give(*asked))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it says that its caches do nothing
+        assert build(small_onnx.convolution(tmp_path / "m.onnx")).notes == ()
+        assert given == [file]
+        assert len(file.read_bytes()) > 50
+        monkeypatch.setattr(trt_build.timing_cache, "give", lambda *_: False)
+        notes = build(small_onnx.convolution(tmp_path / "m.onnx")).notes
+    assert notes == ("the timing cache did not fit and was begun anew",)
+
+
+def test_tensorrt_for_rtx_is_given_no_timing_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(trt_build.timing_cache, "path", lambda *_: pytest.fail("it has none"))
+    build(small_onnx.convolution(tmp_path / "m.onnx"))

@@ -139,6 +139,9 @@ class Gpu:
     def create_execution_context(self):
         return self
 
+    def warnings(self):
+        return []
+
     def errors(self):
         return self.lines
 
@@ -259,3 +262,105 @@ def test_the_engine_goes_with_its_last_context():
     assert plan.engine is not None
     contexts[1].close()
     assert plan.engine is None
+
+
+class Library:
+    """Stands for a module of the full library as far as it is opened with: what is asked of it is noted."""
+
+    LayerInformationFormat = type("LayerInformationFormat", (), {"JSON": "json"})
+    TensorIOMode, TensorLocation = Gpu.TensorIOMode, Gpu.TensorLocation
+
+    def __init__(self, engine):
+        self.engine, self.runtimes = engine, []
+
+    def Runtime(self, log):  # noqa: N802 - the library's name
+        runtime = type("Runtime", (), {"engine_host_code_allowed": False})()
+        runtime.deserialize_cuda_engine = lambda plan: self.deserialized(runtime, plan)
+        self.runtimes.append(runtime)
+        return runtime
+
+    def deserialized(self, runtime, plan):
+        self.allowed_then, self.plan = runtime.engine_host_code_allowed, plan
+        return self.engine
+
+
+def loaded(monkeypatch, engine, **how):
+    """A plan whose library and GPU are pretended; the stand-in of its library."""
+    found = Library(engine)
+    monkeypatch.setattr(trt_engine, "this_machine", lambda: replace(this_machine(), gpu="some"))
+    monkeypatch.setattr(trt_engine, "library", lambda _: (found, engine))
+    return Plan(LEAN, b"the plan", **how), found
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_code_inside_a_plan_is_allowed_before_it_is_opened_and_only_where_that_was_asked(monkeypatch, allowed):
+    plan, found = loaded(monkeypatch, Gpu(), host_code=allowed)
+    plan.context(0)
+    assert (found.allowed_then, found.plan) == (allowed, b"the plan")
+
+
+def test_the_budget_of_streamed_weights_is_set_before_there_is_a_context(monkeypatch):
+    class Streaming(Gpu):
+        weight_streaming_budget_v2 = 0
+
+        def get_weight_streaming_automatic_budget(self):
+            return 123
+
+        def create_execution_context(self):
+            self.budget_then = self.weight_streaming_budget_v2
+            return self
+
+    for streaming in (True, False):
+        gpu = Streaming()
+        plan, _ = loaded(monkeypatch, gpu, streaming=streaming)
+        plan.context(0)
+        assert gpu.budget_then == (123 if streaming else 0)
+
+
+class Inspected(Gpu):
+    """An inspector that knows the formats only where it was given a context whose inputs have shapes."""
+
+    execution_context = None
+
+    def create_engine_inspector(self):
+        return self
+
+    def get_engine_information(self, form):
+        assert form == "json"
+        return f"formats at {self.execution_context.shape}" if self.execution_context else "N/A"
+
+
+def test_the_inspector_is_given_a_context_with_shapes(monkeypatch):
+    _, _ = loaded(monkeypatch, Inspected())
+    assert trt_engine.inspection_json(LEAN, b"the plan", {"x": (2, 3)}) == "formats at (2, 3)"
+
+
+@needs_rtx
+def test_kernels_of_tensorrt_for_rtx_are_compiled_before_the_first_launch():
+    """Fallback kernels would be timed first, and captured into a graph for good."""
+    trt, _ = library(RTX)
+
+    class Rtx(Gpu):
+        def create_runtime_config(self):
+            self.config = type("Config", (), {"dynamic_shapes_kernel_specialization_strategy": "untouched"})()
+            return self.config
+
+        def create_execution_context(self, config=None):
+            self.given = config
+            return self
+
+    gpu = Rtx()
+    plan = Plan(RTX, b"")
+    plan.trt, plan.log, plan.engine = trt, gpu, gpu
+    gpu.num_io_tensors = 0  # the modes of its tensors are not this library's
+    plan.context(0)
+    strategies = trt.DynamicShapesKernelSpecializationStrategy
+    assert gpu.given.dynamic_shapes_kernel_specialization_strategy == strategies.EAGER
+    assert hasattr(trt.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
+    assert callable(trt.ICudaEngine.create_runtime_config)
+
+
+def test_other_flavours_have_no_such_strategy():
+    gpu = Gpu()
+    gpu.create_runtime_config = None  # newer releases of the full library have one, without the strategy
+    assert opened(gpu).context(0).no_graph == ""

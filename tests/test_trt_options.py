@@ -18,6 +18,7 @@ def test_the_full_library_has_every_option(name):
     [
         ("version-compatible", True, "it has no lean runtime"),
         ("hardware-compatible", True, "takes a list of GPU generations instead"),
+        ("same-compute-capability", True, "takes a list of GPU generations instead"),
         ("editable-timing-cache", True, "the member is there and does nothing"),
         ("error-on-timing-cache-miss", True, "the member is there and does nothing"),
         ("refit", False, "needs an NVIDIA GPU to build"),
@@ -55,6 +56,8 @@ def test_an_option_that_came_later_is_refused_by_version():
         version = (10, 3, 0)
 
     old = Old("", "tensorrt", "TensorRT", ("tensorrt",), "pip install tensorrt")
+    able = refusal(["same-compute-capability"], old, gpu=True)
+    assert able.reason == "TensorRT has the option 'same-compute-capability' from 10.9 on, and this is 10.3"
     able = refusal(["editable-timing-cache"], old, gpu=True)
     assert able.reason == "TensorRT has the option 'editable-timing-cache' from 10.8 on, and this is 10.3"
     assert refusal(["error-on-timing-cache-miss"], old, gpu=True)
@@ -112,3 +115,43 @@ def test_a_member_that_is_missing_is_refused_by_name():
 
     with pytest.raises(BuildError, match=r"^TensorRT 10\.0\.1 has no option 'weight-streaming'\. Leave it out\.$"):
         trt_options.apply(Library, Config(), ["weight-streaming"])
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("version-compatible", "VERSION_COMPATIBLE"),
+        ("editable-timing-cache", "EDITABLE_TIMING_CACHE"),
+        ("error-on-timing-cache-miss", "ERROR_ON_TIMING_CACHE_MISS"),
+        ("weight-streaming", "WEIGHT_STREAMING"),
+        ("refit", "REFIT"),
+        ("strip-plan", "STRIP_PLAN"),
+    ],
+)
+def test_an_option_sets_its_flag_and_no_other(rtx, name, flag):
+    trt, config, _ = rtx
+    before = config.flags
+    trt_options.apply(trt, config, [name])
+    assert config.flags == before | 1 << int(trt.BuilderFlag.__members__[flag])
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("hardware-compatible", "AMPERE_PLUS"), ("same-compute-capability", "SAME_COMPUTE_CAPABILITY")],
+)
+def test_a_level_of_compatibility_is_set_and_no_flag(rtx, name, level):
+    """On a configuration that keeps what it is given: that of TensorRT for RTX ignores the setting."""
+    trt, _, _ = rtx
+
+    class Config:
+        hardware_compatibility_level = trt.HardwareCompatibilityLevel.NONE
+
+    config = Config()
+    trt_options.apply(trt, config, [name])
+    assert config.hardware_compatibility_level == trt.HardwareCompatibilityLevel.__members__[level]
+
+
+def test_two_levels_of_compatibility_are_refused():
+    able = refusal(["refit", "hardware-compatible", "same-compute-capability"], FULL, gpu=True)
+    assert able.reason == "'hardware-compatible' and 'same-compute-capability' are two levels of the same setting"
+    assert able.fix == "leave out the option 'same-compute-capability'"

@@ -8,30 +8,46 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.archive import history as history
     from workbench.compare import comparison as comparison
     from workbench.compare import table as table
+    from workbench.cost_table import costs as costs
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
+    from workbench.fairness import settings as settings
     from workbench.layers import layers as layers
     from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
-    from workbench.panel import show as show
+    from workbench.panel_show import show as show
     from workbench.pipeline import run as run
     from workbench.plots import figures as figures
     from workbench.sources import open_model as open_model
+    from workbench.study import layer_sensitivity as layer_sensitivity
+    from workbench.study import mixed_precision as mixed_precision
+    from workbench.study import value_ranges as value_ranges
+    from workbench.three_clocks import clocks as clocks
+    from workbench.why import why_not_faster as why_not_faster
 
 _HOMES = {
     "Experiment": "experiment",
     "Metric": "metrics",
     "Panel": "panel",
     "WorkbenchError": "errors",
+    "clocks": "three_clocks",
     "comparison": "compare",
+    "costs": "cost_table",
     "figures": "plots",
+    "history": "archive",
+    "layer_sensitivity": "study",
     "layers": "layers",
+    "mixed_precision": "study",
     "open_model": "sources",
     "run": "pipeline",
-    "show": "panel",
+    "settings": "fairness",
+    "show": "panel_show",
     "table": "compare",
+    "value_ranges": "study",
+    "why_not_faster": "why",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

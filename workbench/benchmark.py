@@ -7,16 +7,22 @@ drives the workers of all variants in turn, one at a time, so that a drift of th
 from __future__ import annotations
 
 import gc
+import math
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from workbench import guards
+from workbench.records import Surroundings
+
 SETTLE_LIMIT_S = 0.5
 SETTLE_STEP_S = 0.003
 SETTLE_STEPS = 3
-STABLE_WINDOW = 5
-STABLE_SHARE = 0.05
+WINDOW_CALLS = 5
+WINDOW_S = 0.05
+FASTER_SHARE = 0.05
 WARM_UP_LIMIT_S = 5.0
 SLOW_S = 1.0
 REHEAT_S = 0.01
@@ -31,38 +37,38 @@ class BlockTimes(NamedTuple):
     wall_s: float
     quiet: bool
     after: Any  # what ``after`` returned
+    around: Surroundings
 
 
 def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
-    """Call until ``at_least_s`` seconds have passed and the calls are stable; all durations in ns.
+    """Call until ``at_least_s`` seconds have passed and calls no longer get faster; all durations in ns.
 
-    Stable: the median of the last five calls is within 5 % of that of the five before, or the limit of 5 s is reached.
-    At least two calls are made, however slow.
+    The calls are looked at in windows of at least 50 ms and five calls. They no longer get faster once the median of a window
+    is above 95 % of that of the window before: only that, because on a busy machine they may never be steady. It ends
+    after 5 s at the latest. At least two calls are made, however slow.
     """
-    import statistics
-
     durations: list[int] = []
     clock = time.perf_counter_ns
     began = clock()
+    before = math.inf
     while True:
-        start = clock()
-        call()
-        end = clock()
-        durations.append(end - start)
-        spent = (end - began) * 1e-9
-        if len(durations) < 2 or spent < at_least_s:
-            continue
-        if spent > WARM_UP_LIMIT_S:
-            return durations
-        if len(durations) < 2 * STABLE_WINDOW:
-            # a slow model need not make ten calls once two in a row agree
-            if spent > SLOW_S and _near(durations[-1], durations[-2]):
+        first, opened = len(durations), clock()
+        while True:
+            start = clock()
+            call()
+            end = clock()
+            durations.append(end - start)
+            spent = (end - began) * 1e-9
+            if spent > SLOW_S and _few_and_alike(durations):
+                return durations  # a slow model need not make ten calls once two in a row agree
+            if len(durations) >= first + WINDOW_CALLS and end - opened >= WINDOW_S * 1e9:
+                break
+            if spent > WARM_UP_LIMIT_S and len(durations) > 1:
                 return durations
-            continue
-        last = statistics.median(durations[-STABLE_WINDOW:])
-        before = statistics.median(durations[-2 * STABLE_WINDOW : -STABLE_WINDOW])
-        if _near(last, before):
+        last = statistics.median(durations[first:])
+        if spent >= at_least_s and last >= (1 - FASTER_SHARE) * before:
             return durations
+        before = last
 
 
 def timed_block(
@@ -91,6 +97,7 @@ def timed_block(
     clock = time.perf_counter_ns
     collecting = gc.isenabled()
     gc.disable()
+    before = guards.counters()
     try:
         cpu = time.process_time()
         began = end = clock()
@@ -102,11 +109,12 @@ def timed_block(
             keep(told if device else end - start)
         wall_s = (end - began) * 1e-9
         cpu_s = time.process_time() - cpu
+        around = guards.between(before, guards.counters())
     finally:
         if collecting:
             gc.enable()
     found = after()
-    return BlockTimes(samples, cpu_s, wall_s, settle(), found)
+    return BlockTimes(samples, cpu_s, wall_s, settle(), found, around)
 
 
 def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:
@@ -132,5 +140,9 @@ def order(variants: int, rounds: int, seed: int) -> Iterator[tuple[int, list[int
         yield number, draw.sample(range(variants), variants)
 
 
-def _near(one: float, other: float) -> bool:
-    return abs(one - other) <= STABLE_SHARE * max(one, other)
+def _few_and_alike(durations: list[int]) -> bool:
+    """Whether there are two calls or a few more, and the last two took the same time within 5 %."""
+    if not 2 <= len(durations) < 2 * WINDOW_CALLS:
+        return False
+    one, other = durations[-2:]
+    return abs(one - other) <= FASTER_SHARE * max(one, other)

@@ -100,10 +100,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [min(place, 1 - index * gap) for index, place in enumerate(places)]
 
 
-def page(results: Results, what: str, height_in: float, notes: Sequence[str]) -> Figure:
-    """An empty figure with room below its heading for ``height_in`` inches of axes, and notes at its foot."""
+def page(results: Results, what: str, height_in: float, notes: Sequence[str], region: str = "") -> Figure:
+    """An empty figure with room below its heading for ``height_in`` inches of axes, and notes at its foot. ``region`` says what
+    was timed, where that is not what the results were asked for.
+    """
     threads = sorted({row.spec.threads for row in results.measured})
-    about = f"{results.machine.label}; {enclosed(results)}; threads: {', '.join(map(str, threads))}{devices(results)}"
+    about = f"{results.machine.label}; {region or enclosed(results)}; threads: {', '.join(map(str, threads))}{devices(results)}"
     lines = fitted(about, 8.5)
     title = fitted(f"{what} · {shortened(results.model.name, 72)}", 13, "bold")
     top, foot = 0.16 + 0.25 * len(title), 0.1 + 0.17 * len(notes)
@@ -156,6 +158,13 @@ def _way(row: Result) -> str:
     if row.spec.precision == Precision.FP32:
         ways.append("TF32 allowed" if row.spec.tf32 else "no TF32")
     return ", ".join(ways)
+
+
+def sheet(height_in: float, alt: str) -> Figure:
+    """An empty figure without a heading, ``height_in`` inches high, with a text for those who cannot see it."""
+    fig: Any = _figure_class()(figsize=(WIDTH_IN, height_in), dpi=100, layout="constrained")
+    fig.alt = alt
+    return cast("Figure", fig)
 
 
 @cache

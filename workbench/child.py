@@ -18,12 +18,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench import benchmark, confine
+from workbench import benchmark, child_layers, confine, energy, load_tasks, observe
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
+from workbench.memory import at_most, memory
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
     EngineRecord,
@@ -45,14 +46,16 @@ class Engine:
     session: Session | None = None
     call: Callable[[], object] | None = None
     device_clock = False  # the call returns what the GPU counted
+    meter = energy.Meter(())
 
 
 def hello(progress: Progress, modules: list[str]) -> dict[str, Any]:
     """Import what the engine needs, so that opening it later is timed without the import."""
+    began = time.perf_counter()
     for name in modules:
         progress(f"import {name}")
         importlib.import_module(name)
-    return {"rss_bytes": memory()[0]}
+    return {"rss_bytes": memory()[0], "import_s": time.perf_counter() - began}
 
 
 def inspect(progress: Progress, path: str, signature: str = "", input_shapes: str = "", input_values: str = "") -> Any:
@@ -144,6 +147,15 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
     return {"load_s": time.perf_counter() - began}
 
 
+def rehearse(progress: Progress, samples: str, batch: int) -> None:
+    """Run the engine once at this batch size, so that it takes the memory it will need."""
+    from workbench.samples import load_samples
+
+    progress(f"try batch {batch}")
+    with during("run", f"batch {batch}", RunError):
+        _session().run(load_samples(Path(samples)).feeds(0, batch))
+
+
 def prepare_timing(
     progress: Progress,
     samples: str,
@@ -163,6 +175,7 @@ def prepare_timing(
     with during("run", f"batch {batch}", RunError):
         Engine.call = _timed(session, feeds, Region(region), wait=Wait(wait), copies=copies, together=together)
         Engine.device_clock = region == Region.DEVICE
+        Engine.meter = observe.meter(session)
         warm_up_ns = benchmark.warm_up(Engine.call, warm_up_s)
         _gpu_state()
         return {"warm_up_ns": warm_up_ns, "quiet": benchmark.settle()}
@@ -189,11 +202,17 @@ def block(progress: Progress, seconds: float, min_calls: int = 1) -> Any:  # noq
     if Engine.call is None:
         raise RunError("A block was asked for before any input was staged.")
     with during("run", "a timed block", RunError):
+        Engine.meter.start()
         times = benchmark.timed_block(
-            Engine.call, seconds, min_calls=min_calls, device=Engine.device_clock, after=_gpu_state
+            Engine.call, seconds, min_calls=min_calls, device=Engine.device_clock, after=_after
         )
     answer = times._asdict()
-    return {"gpu": answer.pop("after"), **answer}
+    return {**answer.pop("after"), **answer, "around": to_json(times.around)}
+
+
+def _after() -> dict[str, Any]:
+    """What is read as soon as the last call of a block was timed."""
+    return {"energy": to_json(Engine.meter.stop()), "gpu": _gpu_state()}
 
 
 def device(progress: Progress) -> Any:  # noqa: ARG001
@@ -207,6 +226,29 @@ def device(progress: Progress) -> Any:  # noqa: ARG001
 
 def peak(progress: Progress) -> Any:  # noqa: ARG001
     return {"peak_rss_bytes": memory()[1]}
+
+
+def in_effect(progress: Progress) -> Any:  # noqa: ARG001
+    """The settings of the engine as they are; asking may take memory, so the peak is to be asked for first."""
+    with during("ask", "settings in effect", RunError):
+        return to_json(observe.settings(_session()))
+
+
+def clocks(progress: Progress, samples: str, batch: int, **how: Any) -> Any:
+    """Every clock of the open engine, taking turns; what was staged before is gone then."""
+    from workbench.samples import load_samples
+
+    progress(f"clocks at batch {batch}")
+    session, Engine.call = _session(), None
+    with during("run", "its clocks", RunError):
+        return to_json(observe.clocks(session, load_samples(Path(samples)).feeds(0, batch), **how))
+
+
+def peaks(progress: Progress, threads: int) -> Any:
+    """What the CPU can do at most; the environment of this process decides the threads of the libraries."""
+    from workbench.peak_loops import measured
+
+    return to_json(measured(threads, progress))
 
 
 def evaluate(
@@ -268,9 +310,12 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
-        open_engine, prepare_timing, block, device, peak, evaluate, evaluate_onnx,
+        open_engine, rehearse, prepare_timing, block, device, peak, in_effect, clocks, peaks, evaluate, evaluate_onnx,
+        *child_layers.TASKS,
     )
 }  # fmt: skip
+for _name, _task in load_tasks.TASKS.items():
+    TASKS[_name] = lambda progress, *, _task=_task, **arguments: _task(_session(), progress, **arguments)
 
 
 def backend_modules(name: str) -> list[str]:
@@ -280,24 +325,6 @@ def backend_modules(name: str) -> list[str]:
     return list(get(name).imports)
 
 
-def memory() -> tuple[int, int]:
-    """Resident memory of this process in bytes: (now, high-water mark).
-
-    Read from /proc, because ``ru_maxrss`` keeps the parent's peak across the exec of a child on Linux.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        values = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-        return int(values["VmRSS"]) * 1024, int(values["VmHWM"]) * 1024
-    except (OSError, KeyError, IndexError):
-        import resource
-
-        import psutil
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _session() -> Session:
     if Engine.session is None:
         raise RunError("No engine is open in this worker.")
@@ -305,16 +332,27 @@ def _session() -> Session:
 
 
 def main() -> None:
-    read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
+    no_core_dump()
+    serve(int(sys.argv[1]), int(sys.argv[2]))
+
+
+def no_core_dump() -> None:
+    """A crash on a damaged model must not leave gigabytes where the user works."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        # a crash on a damaged model must not leave gigabytes where the user works
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def serve(read_fd: int, write_fd: int) -> None:
+    """Obey the commands that arrive on one pipe, and answer on the other, until the first is closed."""
     writable = os.environ.get("WORKBENCH_WRITABLE")
     if writable:
         confine.writes_only_below(json.loads(writable), os.environ["WORKBENCH_SCRATCH"])
+    cores = os.environ.get("WORKBENCH_CORES")
+    if cores:
+        os.sched_setaffinity(0, json.loads(cores))  # before any library makes a thread, which takes this over
     commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(read_fd, commands), daemon=True).start()
     while True:
@@ -345,7 +383,7 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         _send(write_fd, {"phase": phase})
 
     try:
-        with _at_most(command.get("memory_bytes")):
+        with at_most(command.get("memory_bytes")):
             return {"ok": True, "result": TASKS[command["task"]](progress, **command["arguments"])}
     except WorkbenchError as error:
         _print_traceback()
@@ -360,25 +398,6 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         _print_traceback()
         text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
         return {"ok": False, "kind": RunError.__name__, "message": text}
-
-
-@contextlib.contextmanager
-def _at_most(memory_bytes: int | None) -> Iterator[None]:
-    """Let allocations fail beyond this, where the system can: the parent looks only twenty times a second."""
-    if memory_bytes is None or not sys.platform.startswith("linux"):
-        yield
-        return
-    import resource
-
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    data = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    # what is mapped already is more than what is resident, by thread stacks and arenas that are not touched
-    resource.setrlimit(resource.RLIMIT_DATA, (data + max(0, memory_bytes - memory()[0]), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _print_traceback() -> None:

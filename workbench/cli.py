@@ -1,4 +1,4 @@
-"""The command line: ``python -m workbench report | inspect | doctor``. Bad input ends in one sentence and status 2."""
+"""The command line: ``python -m workbench report | inspect | history | doctor``. Bad input ends in one sentence and status 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__
+from workbench import __version__, cli_precision
 from workbench.describe import batches_text, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
@@ -38,12 +38,26 @@ HELP = {
     "cuda_graph": "true or false: record the launches of one run on an NVIDIA GPU and replay them",
     "streams": "calls in flight at once on an NVIDIA GPU; with several, throughput is measured and latency is not",
     "build_options": "options of a backend by name, comma-separated; empty: none",
-    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say',
+    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say; '
+    '"mlperf-singlestream", "mlperf-offline" or "mlperf-server": MLPerf LoadGen drives every engine too, unofficially',
     "region": '"host-to-host" (NumPy in, NumPy out), "compute" (inputs in place) or "device" (the GPU\'s own clock)',
-    "measure_s": "seconds of measuring per variant and batch",
+    "measure_s": "seconds of measuring per variant and batch in the first launch",
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
-    "seed": "seed of random inputs and of the order of measuring",
+    "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %%",
+    "budget_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
+    "seed": "seed of random inputs, of the order of measuring and of arrivals",
+    "concurrency": "callers of one engine at once, comma-separated, such as 1,2,4: throughput and latency under load",
+    "rate": 'queries per second that arrive at random times, comma-separated, or "auto": the highest that holds the limit; '
+    "empty: off",
+    "latency_limit_ms": "milliseconds from a query's arrival to its answer that must hold at a rate",
+    "latency_percentile": "percentile of latency that must be within the limit",
+    "loadgen_s": "seconds that LoadGen runs per variant and batch, at least; MLPerf's rules ask for 600",
+    "loadgen_queries": "queries that LoadGen sends at least; 0: 100, and 1000 for mlperf-server",
+    "cores": "cores that every engine is held to, such as 0,2 or 0-3; empty: any",
+    "clocks": "true or false: time each engine over every region, in turn, to see what conversions and calls cost",
+    "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
+    "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
     "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
     "keep": "operation types or node names to leave in FP32, comma-separated; empty: none",
     "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
@@ -105,9 +119,23 @@ def _parser() -> argparse.ArgumentParser:
         inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
+    past = commands.add_parser("history", help="results of all runs in the store, the newest first")
+    for name in ("model", "variant", "backend", "precision", "machine", "status"):
+        past.add_argument(f"--{name}", default="", metavar="PATTERN", help='only those that match, such as "resnet*"')
+    past.add_argument("--batch", type=int, metavar="N", help="only this batch size")
+    past.add_argument("--since", metavar="TIME", help="only from then on, such as 2026-11-01; UTC")
+    past.add_argument("--until", metavar="TIME", help="only before then")
+    past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
+    past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
+    past.set_defaults(command=_history)
+    repair = cli_precision.add_to(commands, HELP)
+
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
+    doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
+    doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
+    doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, doctor):
+    for command in (report, inspect, past, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )
@@ -210,9 +238,33 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
     return lines + [("note", note) for note in model.notes]
 
 
+SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s", "accuracy", "agreement")
+
+
+def _history(options: argparse.Namespace) -> int:
+    from workbench.archive import history
+
+    names = ("model", "variant", "backend", "precision", "machine", "status", "batch", "since", "until", "limit")
+    found = history(options.store or None, **{name: getattr(options, name) for name in names})
+    if options.csv:
+        with writing(options.csv, "option --csv"):
+            found.to_csv(options.csv, index=False)
+        print(f"{len(found)} results written to {options.csv}")
+        return 0
+    if found.empty:
+        print("No results.")
+        return 0
+    shown = found[list(SHOWN)].copy()
+    shown["time"] = shown["time"].dt.strftime("%Y-%m-%d %H:%M")
+    print(shown.to_string(index=False, na_rep="–", float_format=lambda value: f"{value:,.3f}"))
+    if len(found) == options.limit:
+        print(f"The newest {options.limit}; for more choose --limit.")
+    return 0
+
+
 PACKAGES = (
     ("tensorflow-cpu", "tensorflow"), ("keras",), ("tf2onnx",), ("onnx",), ("onnxruntime", "onnxruntime-gpu"),
-    ("openvino",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",),
+    ("openvino",), ("mlcommons-loadgen",), ("tensorrt-rtx-cu13",), ("tensorrt",), ("pycuda",),
     ("cuda-bindings",), ("nvidia-ml-py",), ("jupyterlab",), ("ipywidgets",),
     ("matplotlib",), ("pandas",), ("papermill",),
 )  # fmt: skip
@@ -221,6 +273,7 @@ PACKAGES = (
 def _doctor(options: argparse.Namespace) -> int:
     from workbench import backends
     from workbench.machine import this_machine, version_of
+    from workbench.ort_session import GPU_PACKAGE, REPAIR, overwritten
     from workbench.store import Store
 
     machine = this_machine()
@@ -237,6 +290,9 @@ def _doctor(options: argparse.Namespace) -> int:
     print("\npackages")
     for names in PACKAGES:
         print(f"  {names[0]:20}{version_of(*names) or '–'}")
+    if overwritten():
+        print(f"  'onnxruntime' was installed over '{GPU_PACKAGE}' and replaced its files: ONNX Runtime has no GPU now")
+        print(f"  fix: {REPAIR}")
     print("\nbackends")
     for address in backends.addresses():
         name, _, mode = address.partition(":")
@@ -248,6 +304,39 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"  {title:20}{'ready' if state else 'not ready: ' + state.reason}")
         if not state and state.fix:
             print(f"  {'':20}fix: {state.fix}")
+    _tell_readings()
+    if options.peaks:
+        _tell_peaks(options)
     if not any(backends.get(name).status(mode) for name in backends.names() for mode in backends.get(name).modes):
         healthy = False
     return 0 if healthy else 1
+
+
+def _tell_readings() -> None:
+    from workbench.doctor import readings
+
+    print("\nmeasuring here")
+    for reading in readings():
+        print(f"  {reading.what:20}{reading.found}")
+        if reading.advice:
+            print(f"  {'':20}advice: {reading.advice}")
+
+
+def _tell_peaks(options: argparse.Namespace) -> None:
+    from workbench.machine import check_cores
+    from workbench.peaks import machine_peaks
+    from workbench.store import Store
+
+    asked = Experiment(threads=options.threads, cores=options.cores)
+    check_cores(asked.plan.cores)
+    store = Store(options.store or None).prepare()
+    found = machine_peaks(store, asked.threads, cores=asked.plan.cores, anew=True)
+    held = f", held to cores {asked.cores}" if asked.cores else ""
+    print(f"\npeaks with {asked.threads} thread{'s' * (asked.threads > 1)}{held}, kept in the store")
+    for peak in (*found.compute, *found.transfer):
+        unit = "GB/s" if peak in found.transfer else "10⁹ operations/s"
+        print(f"  {peak.what:20}{peak.per_s / 1e9:8.1f} {unit}: {peak.basis}")
+    if found.disturbed:
+        print(f"  {'':20}advice: other programs kept cores busy meanwhile; end them and measure again")
+    for what, why in found.absent.items():
+        print(f"  {what:20}not measured: {why}")

@@ -7,13 +7,13 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench import stats
 from workbench.errors import InputError
 from workbench.guard import advice, guarded, same_files
 from workbench.guard import remarks as guard_remarks
 from workbench.methods import method_of
 from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
 from workbench.remarks import remark
+from workbench.verdict import evidence, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,11 +57,19 @@ COLUMNS = (
     "peak MiB",
     "engine MB",
     "build s",
+    "load samples/s",
+    "callers",
     "note",
+    "launches",
+    "ended",
+    "outliers",
 )
-WHOLE = ("batch", "fixed", "broken")
-WORDS = ("variant", "device", "status", "verdict", "asked", "built", "metric", "budget", "note")
-WIDE_ONLY = ("p90 ms", "p95 ms", "queries/s", "loss", "peak MiB", "engine MB", "build s", "note")
+WHOLE = ("batch", "fixed", "broken", "launches", "outliers", "callers")
+WORDS = ("variant", "device", "status", "verdict", "asked", "built", "metric", "budget", "note", "ended")
+WIDE_ONLY = (
+    "p90 ms", "p95 ms", "queries/s", "loss", "peak MiB", "engine MB", "build s", "under load", "launches", "outliers",
+    "note",
+)  # fmt: skip
 """Left out where the table has to fit a terminal."""
 ABSENT = "–"
 TERMINAL_WIDTH = 140
@@ -88,19 +96,23 @@ def comparison(results: Results, baseline: str = "") -> Comparison:
     """
     name = _baseline_name(results, baseline)
     anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
+    words: dict[str, Row] = {}
+    for batch, anchor in anchors.items():
+        pairs = [_in_turn(row, anchor) for row in results.measured if row.batch == batch and row is not anchor]
+        words |= _judged([pair for pair in pairs if not _mismatch(*pair)])
     rows, refused = [], []
     for result in results.measured:
-        anchor = anchors.get(result.batch)
-        if anchor is None:
+        base = anchors.get(result.batch)
+        if base is None:
             why = _missing_baseline(results, name, result.batch)
             rows.append(Row(result, Verdict.CANNOT_TELL, why=why))
-        elif result is anchor:
+        elif result is base:
             rows.append(Row(result, Verdict.BASELINE, speedup=1.0))
-        elif reason := _mismatch(result, anchor):
+        elif reason := _mismatch(*_in_turn(result, base)):
             refused.append((result.row, reason))
         else:
-            across = anchor.device if anchor.device != result.device else ""
-            rows.append(replace(_judged(result, anchor), across=across))
+            across = base.device if base.device != result.device else ""
+            rows.append(replace(words[result.row], result=result, across=across))
     return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
 
 
@@ -123,6 +135,17 @@ def _missing_baseline(results: Results, name: str, batch: int) -> str:
     return f"the baseline {name} was not measured at batch {batch}"
 
 
+def _in_turn(result: Result, anchor: Result) -> tuple[Result, Result]:
+    """Both with those of their timings that took turns with each other, where there are such: the baseline of an experiment
+    has one for every cohort.
+    """
+    ours, theirs = ({timing.group: timing for timing in (_timing(row), *row.also)} for row in (result, anchor))
+    shared = [group for group in ours if group in theirs]
+    if not shared:
+        return result, anchor
+    return replace(result, timing=ours[shared[0]]), replace(anchor, timing=theirs[shared[0]])
+
+
 def _mismatch(result: Result, anchor: Result) -> str:
     """Why these two must not be compared, naming the key and both values; ``""`` where they may."""
     ours, theirs = _timing(result), _timing(anchor)
@@ -134,28 +157,15 @@ def _mismatch(result: Result, anchor: Result) -> str:
     return ""
 
 
-def _judged(result: Result, anchor: Result) -> Row:
-    ours, theirs = _timing(result), _timing(anchor)
-    quiet = _quiet_rounds(ours) & _quiet_rounds(theirs)
-    mine, base = ours.block_medians_s, theirs.block_medians_s
-    ratios = [base[number] / mine[number] for number in sorted(quiet) if mine[number] > 0]
-    interval = stats.ratio_interval(ratios)
-    if interval is None:
-        shared = len(mine.keys() & base.keys())
-        why = f"{len(ratios)} usable rounds, at least {stats.samples_needed(50)} are needed"
-        if shared > len(ratios):
-            why += f" ({shared - len(ratios)} of {shared} were disturbed)"
-        return Row(result, Verdict.CANNOT_TELL, why=why)
-    speedup, low, high = interval
-    if low > 1:
-        return Row(result, Verdict.FASTER, speedup, low, high)
-    if high < 1:
-        return Row(result, Verdict.SLOWER, speedup, low, high)
-    return Row(result, Verdict.CANNOT_TELL, speedup, low, high, why="the interval of the speed-up includes 1")
-
-
-def _quiet_rounds(timing: Timing) -> set[int]:
-    return {block.round for block in timing.blocks if block.quiet}
+def _judged(pairs: list[tuple[Result, Result]]) -> dict[str, Row]:
+    """By row: the verdicts of all that are compared with one baseline, which are taken together."""
+    found = [evidence(_timing(row), _timing(anchor)) for row, anchor in pairs]
+    rows = {}
+    for (row, _), facts, one in zip(pairs, found, judged(found), strict=True):
+        told = facts.kept and one.verdict != Verdict.CANNOT_TELL  # where it could not tell, the reason says it
+        note = f"the machine was busy with other things in {facts.spoiled} of {facts.shared} rounds" if told else ""
+        rows[row.row] = Row(row, one.verdict, one.speedup, one.low, one.high, one.why, note=note)
+    return rows
 
 
 def _timing(result: Result) -> Timing:
@@ -202,6 +212,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "built": "",
         "note": "; ".join(filter(None, [remark(result, row, refused), *told])),
         **guarded(result, budget),
+        "ended": "",
     }
     if timing := result.timing:
         # of means over several runs, or of times between the answers of several streams, percentiles of a call are not known
@@ -211,6 +222,9 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
             cells[f"p{percent} ms"] = None if value is None else value * 1e3
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}
         cells["peak MiB"] = timing.peak_rss_bytes / 2**20
+        cells |= {"launches": len(timing.launches) or 1, "ended": str(timing.ended), "outliers": timing.outliers}
+    if result.load and (best := result.load.best):
+        cells |= {"load samples/s": best.queries_per_s * result.batch, "callers": best.concurrency}
     if row:
         cells |= {"speed-up": row.speedup, "low": row.low, "high": row.high}
     if engine := result.engine:
@@ -351,6 +365,9 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "peak MiB": digits(row["peak MiB"]),
         "engine MB": digits(row["engine MB"]),
         "build s": digits(row["build s"]),
+        "launches": ABSENT if _none(row["launches"]) else f"{row['launches']}, {row['ended']}",
+        "outliers": ABSENT if _none(row["outliers"]) else f"{row['outliers']:,}",
+        "under load": ABSENT if _none(row["callers"]) else f"{digits(row['load samples/s'])} by {row['callers']}",
         "note": note,
     }
 

@@ -22,11 +22,13 @@ from workbench.cuda_crew import Crew
 from workbench.cuda_lane import Engine, Lane
 from workbench.errors import RunError
 from workbench.machine import this_machine
-from workbench.protocols import YES, Availability, no
+from workbench.protocols import YES, Availability, Caller, Callers, no
 from workbench.records import DeviceFacts, EngineSpec, GpuState, Region, Wait
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.energy import Counter
 
 __all__ = ["DEVICE", "CudaSession", "Engine", "here", "measures"]
 
@@ -149,6 +151,18 @@ class CudaSession:
             return (lambda: sum(lane.parts(feeds))) if copies else lane.device_call(together=together)
         return lane.launch_and_wait if region == Region.COMPUTE else lane.round_trips(feeds)
 
+    def callers(self, count: int) -> Callers:
+        """A stream with an engine and buffers of its own for each; a caller's thread works in the primary context."""
+        if count > len(self._lanes):
+            raise RunError(
+                f"{count} callers at once were asked for, and the engine was opened with {len(self._lanes)} streams. "
+                "Open it with as many."
+            )
+        self.drain()
+        push, pop = self._context.push, self._context.pop
+        each = (Caller(lane.answer, lane.staged, push, pop) for lane in self._lanes[:count])
+        return Callers(tuple(each), "a stream for each")
+
     def drain(self) -> None:
         if self._crew:
             self._crew.rest()
@@ -158,6 +172,11 @@ class CudaSession:
     def state(self) -> GpuState | None:
         """Clocks, power and heat at this moment; ``None`` where NVML is not there."""
         return self._gpu.state() if self._gpu else None
+
+    def energy_counters(self) -> list[Counter]:
+        """The whole board's counter; empty where NVML is not there or the board has none."""
+        counter = self._gpu.energy() if self._gpu else None
+        return [counter] if counter else []
 
     def facts(self) -> DeviceFacts:
         self.drain()

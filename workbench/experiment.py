@@ -11,20 +11,28 @@ from typing import Any
 
 from workbench.budget import budget_of
 from workbench.errors import InputError
+from workbench.in_effect import expanded, ranges
 from workbench.methods import METHODS, Method
 from workbench.metrics import check_name
 from workbench.pixels import scaling
-from workbench.records import Calibration, EngineSpec, Precision, Region, TimingPlan, Wait
+from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Wait
 from workbench.shapes import parse_shapes, parse_values
 
 MAX_BATCH = 65536
 MAX_STREAMS = 64
 MIN_ITERATIONS = 10
+MAX_CALLERS = 64
+SEARCH = "auto"
+SCENARIOS = {"mlperf-singlestream": "SingleStream", "mlperf-offline": "Offline", "mlperf-server": "Server"}
+"""Protocols under which LoadGen runs, and its name for each."""
+LOADGEN_QUERIES = {"SingleStream": 100, "Offline": 100, "Server": 1000}
+"""LoadGen's min_query_count where none is set; its early stopping asks for 662 queries for the 99th percentile of a Server."""
 TRTEXEC_S = 3.0
-PROTOCOLS = ("", "trtexec-10", "trtexec-11")
+PROTOCOLS = ("", "trtexec-10", "trtexec-11", *SCENARIOS)
 """Settings of others. Both of trtexec time the device for 3 s after a warm-up of 200 ms, with at least ten calls; version 10
 copies inputs and outputs in every call, waits asleep and replays no CUDA graph; version 11 leaves the copies out, spins
-and replays one. (NVIDIA/TensorRT, samples/common/sampleOptions; its calls overlap, and here they do not.)"""
+and replays one. (NVIDIA/TensorRT, samples/common/sampleOptions; its calls overlap, and here they do not.) Under those of
+MLPerf the latency rounds are the workbench's own, and LoadGen runs after them."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,18 @@ class Experiment:
     rounds: int = 12
     baseline: str = ""
     seed: int = 0
+    within: float = 0.02
+    budget_s: float = 4.0
+    concurrency: tuple[int, ...] = (1,)
+    rate: str = ""
+    latency_limit_ms: float = 100.0
+    latency_percentile: float = 99.0
+    loadgen_s: float = 3.0
+    loadgen_queries: int = 0
+    cores: str = ""
+    clocks: bool = False
+    roofline: bool = False
+    layers: bool = False
     quantize: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     budget: str = "0.5 points"
@@ -74,17 +94,22 @@ class Experiment:
     pixels: str = "0..1"
 
     def __post_init__(self) -> None:
-        for name, kind in (("backends", str), ("precisions", str), ("batches", int)):
+        for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
             object.__setattr__(self, name, _listed(name, getattr(self, name), kind))
         for name in ("build_options", "quantize", "keep"):
             object.__setattr__(self, name, _listed(name, getattr(self, name), str, empty=True))
-        whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed")
+        whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed",
+                 "loadgen_queries")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
-        for name in ("tf32", "cuda_graph"):
+        for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
-        object.__setattr__(self, "measure_s", _number("measure_s", self.measure_s, float))
-        object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
+        for name in ("measure_s", "within", "budget_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
+            object.__setattr__(self, name, _number(name, getattr(self, name), float))
+        for name in ("batches", "concurrency"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        object.__setattr__(self, "rate", _rate(self.rate))
+        object.__setattr__(self, "cores", _cores(self.cores))
         self._check()
 
     def _check(self) -> None:
@@ -117,6 +142,7 @@ class Experiment:
             ("streams", 1),
             ("rounds", 1),
             ("seed", 0),
+            ("loadgen_queries", 0),
         ):
             if getattr(self, name) < low:
                 raise InputError(
@@ -124,13 +150,52 @@ class Experiment:
                 )
         if self.streams > MAX_STREAMS:
             raise InputError(f"'streams' must be at most {MAX_STREAMS}; found {self.streams}. Choose for example 4.")
-        if not 0 < self.measure_s < float("inf"):
-            raise InputError(f"'measure_s' must be above 0 seconds; found {self.measure_s}. Choose for example 1.0.")
+        if self.cores and self.threads > len(expanded(self.cores)):
+            raise InputError(
+                f"'threads' is {self.threads} and 'cores' names {len(expanded(self.cores))}: threads would take turns on a core. "
+                "Name as many cores as threads, or fewer threads."
+            )
+        self._check_time()
+        self._check_load()
+
+    def _check_time(self) -> None:
+        if not 0 < self.within < 1:
+            raise InputError(
+                f"'within' must lie between 0 and 1; found {self.within}. Choose for example 0.02, which is 2 %."
+            )
+        if not 0 < self.budget_s < float("inf"):
+            raise InputError(f"'budget_s' must be above 0 seconds; found {self.budget_s}. Choose for example 20.")
+
+    def _check_load(self) -> None:
+        """What is asked of engines under load, and the lengths of measuring."""
+        for name, unit, such in (
+            ("measure_s", "seconds", "1.0"),
+            ("latency_limit_ms", "milliseconds", "100"),
+            ("loadgen_s", "seconds", "3.0"),
+        ):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"'{name}' must be above 0 {unit}; found {getattr(self, name)}. Choose for example {such}."
+                )
+        if not 50 <= self.latency_percentile < 100:
+            raise InputError(
+                f"'latency_percentile' must be from 50 to below 100; found {self.latency_percentile:g}. Choose for example 99."
+            )
+        for callers in self.concurrency:
+            if not 1 <= callers <= MAX_CALLERS:
+                raise InputError(
+                    f"'concurrency' must be whole numbers from 1 to {MAX_CALLERS}; found {callers}. Choose for example 1,2,4."
+                )
+        if self.protocol == "mlperf-server" and self.rate != SEARCH and len(self.rates) != 1:
+            raise InputError(
+                f"The protocol mlperf-server needs one 'rate' in queries per second; found {json.dumps(self.rate)}. "
+                "Choose for example 100, or auto."
+            )
 
     @property
     def plan(self) -> TimingPlan:
         """How to measure; under a protocol its own region, time and way of waiting, whatever the fields say."""
-        if self.protocol:
+        if self.protocol and self.protocol not in SCENARIOS:
             old = self.protocol == "trtexec-10"
             return TimingPlan(
                 region=Region.DEVICE,
@@ -141,13 +206,53 @@ class Experiment:
                 copies=old,
                 wait=Wait.BLOCK if old else Wait.SPIN,
                 min_calls=-(-MIN_ITERATIONS // self.rounds),
+                cores=self._held_to,
+                clocks=self.clocks,
             )
         return TimingPlan(
             region=Region(self.region),
             rounds=self.rounds,
             block_s=self.measure_s / self.rounds,
             seed=self.seed,
+            within=self.within,
+            budget_s=self.budget_s,
+            cores=self._held_to,
+            clocks=self.clocks,
         )
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The rates of the open loops in queries per second, ascending; none where they are searched for, or off."""
+        return () if self.rate in ("", SEARCH) else tuple(float(part) for part in self.rate.split(","))
+
+    @property
+    def load_plan(self) -> LoadPlan:
+        """What to measure under load: nothing beyond the latency rounds unless it is asked for.
+
+        One caller alone is measured by the latency rounds. The search for a rate begins from what a closed loop reaches.
+        """
+        region, scenario = self.plan.region, SCENARIOS.get(self.protocol, "")
+        search = self.rate == SEARCH
+        return LoadPlan(
+            concurrency=self.concurrency if self.concurrency != (1,) or search else (),
+            callers=self.concurrency[-1],
+            region=Region.COMPUTE if region == Region.DEVICE else region,
+            rounds=self.rounds,
+            block_s=self.measure_s / self.rounds,
+            warm_up_s=self.plan.warm_up_s,
+            seed=self.seed,
+            rates=self.rates,
+            search=search,
+            limit_s=self.latency_limit_ms * 1e-3,
+            percent=self.latency_percentile,
+            scenario=scenario,
+            loadgen_s=self.loadgen_s,
+            loadgen_queries=self.loadgen_queries or LOADGEN_QUERIES.get(scenario, 0),
+        )
+
+    @property
+    def _held_to(self) -> tuple[int, ...]:
+        return tuple(expanded(self.cores)) if self.cores else ()
 
     def variants(self) -> tuple[EngineSpec, ...]:
         """Every combination that was asked for, possible or not, in a fixed order."""
@@ -177,7 +282,7 @@ class Experiment:
             calibration=(method.calibration or Calibration(self.calibration)) if method.calibrated else None,
             calibration_samples=self.calibration_samples if method.calibrated else 0,
             tf32=self.tf32,
-            cuda_graph=self.protocol == "trtexec-11" if self.protocol else self.cuda_graph,
+            cuda_graph=self.protocol == "trtexec-11" if self.plan.protocol else self.cuda_graph,
             streams=self.streams,
             build_options=self.build_options,
             quantize=self.quantize if rewritten else (),
@@ -233,6 +338,15 @@ def _listed(name: str, value: Any, kind: type, *, empty: bool = False) -> tuple[
     return items
 
 
+def _cores(value: Any) -> str:
+    """Cores as the kernel writes them, ``0-2,5``, of text, of a number or of several."""
+    text = str(value) if isinstance(value, str | int) else ",".join(map(str, value))
+    try:
+        return ranges(sorted(set(expanded(text)))) if text.strip() else ""
+    except ValueError as cause:
+        raise InputError(f"'cores' must be numbers of cores, such as 0,2 or 0-3; found {json.dumps(text)}.") from cause
+
+
 def _yes_or_no(name: str, value: Any) -> bool:
     """A truth value, which papermill and the command line may give as text."""
     found = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -242,6 +356,22 @@ def _yes_or_no(name: str, value: Any) -> bool:
     return found[text]
 
 
+def _rate(value: Any) -> str:
+    """Rates as text: ``""`` (0 too), ``"auto"``, or numbers above 0, ascending, with commas."""
+    parts = [str(part).strip() for part in (value if isinstance(value, list | tuple) else str(value).split(","))]
+    if parts == [SEARCH]:
+        return SEARCH
+    try:
+        rates = sorted({float(part) for part in parts if part})
+        if rates not in ([], [0.0]) and not all(0 < rate < float("inf") for rate in rates):
+            raise ValueError
+    except ValueError as cause:
+        raise InputError(
+            f"'rate' must be queries per second, such as 100 or 50,100,200, or auto; found {json.dumps(value, default=str)}."
+        ) from cause
+    return ",".join(f"{rate:.10g}" for rate in rates if rate)
+
+
 def _number(name: str, value: Any, kind: type) -> Any:
     try:
         if isinstance(value, bool) or (kind is int and float(value) != int(float(value))):
@@ -249,5 +379,6 @@ def _number(name: str, value: Any, kind: type) -> Any:
         return kind(float(value)) if kind is int else kind(value)
     except (TypeError, ValueError, OverflowError) as cause:
         noun = "a whole number" if kind is int else "a number"
-        noun = "whole numbers with commas, such as 1,8,32" if name == "batches" else noun
+        such = {"batches": "1,8,32", "concurrency": "1,2,4"}
+        noun = f"whole numbers with commas, such as {such[name]}" if name in such else noun
         raise InputError(f"'{name}' must be {noun}; found {json.dumps(value, default=str)}.") from cause

@@ -8,7 +8,10 @@ import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
+from workbench.errors import InputError
+from workbench.in_effect import ranges
 from workbench.records import Machine
 
 # The CPU flags that decide which kernels an engine library picks; names as in /proc/cpuinfo.
@@ -56,6 +59,23 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_cores(asked: tuple[int, ...]) -> None:
+    """Can a process be held to these cores here?
+
+    Raises:
+        InputError: no, and why; for none there is nothing to ask.
+    """
+    if not asked:
+        return
+    if not hasattr(os, "sched_getaffinity"):
+        raise InputError("'cores' cannot be set: this system does not let a process choose its cores. Leave it empty.")
+    here = os.sched_getaffinity(0)
+    if missing := sorted(set(asked) - here):
+        raise InputError(
+            f"'cores' names {ranges(missing)}, and this process may use {ranges(sorted(here))}. Choose among those."
+        )
+
+
 def version_of(*distributions: str) -> str:
     """Version of the first of these distributions that is installed, or ``""``; imports nothing."""
     for name in distributions:
@@ -99,3 +119,37 @@ def _gpu() -> str:
     except OSError:
         return ""
     return ", ".join([*models, f"driver {release[1]}"] if models and release else models)
+
+
+class Cache(NamedTuple):
+    """One level of the CPU's data caches."""
+
+    level: int
+    size_bytes: int
+    instances: int  # how many of them the usable cores share among them
+    cores: int  # that share one
+
+
+def caches(root: Path = Path("/sys/devices/system/cpu")) -> list[Cache]:
+    """The levels of cache that hold data, the smallest first; empty where the kernel does not tell.
+
+    Cores that this process may not use are left out.
+    """
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    found: dict[int, dict[str, int]] = {}
+    for core in usable:
+        for folder in (root / f"cpu{core}" / "cache").glob("index*"):
+            try:
+                kind, size, level, shared = (
+                    (folder / name).read_text(encoding="ascii").strip()
+                    for name in ("type", "size", "level", "shared_cpu_list")
+                )
+                bytes_of = int(size.rstrip("KM")) * {"K": 2**10, "M": 2**20}.get(size[-1:], 1)
+            except (OSError, ValueError):
+                continue
+            if kind != "Instruction":
+                found.setdefault(int(level), {})[shared] = bytes_of
+    return [
+        Cache(level, max(sizes.values()), len(sizes), max(1, len(usable) // len(sizes)))
+        for level, sizes in sorted(found.items())
+    ]

@@ -1,4 +1,4 @@
-"""Timing and scoring: what the store does not know yet is measured in interleaved rounds, and scored."""
+"""Timing and scoring: what the store does not know yet is measured in interleaved rounds, cohort by cohort, and scored."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import threading
 from workbench import backends
 from workbench.bench import Bench
 from workbench.board import Board
+from workbench.cohorts import anchors, engines_of, recall, timeable
 from workbench.data import Dataset
-from workbench.errors import WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
+from workbench.load_rounds import measure_load
 from workbench.machine import this_machine
-from workbench.records import EngineRecord, Region, Result, Status, Timing, from_json, to_json
-from workbench.rounds import measure_group, timing_key, told
+from workbench.peaks import machine_peaks
+from workbench.records import CPU, EngineRecord, Peaks, Region, Result, Status, to_json
+from workbench.rounds import measure_groups, told
 from workbench.scoring import PLAIN, Way, outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.sources import Sources
 from workbench.store import Store, key_of
+from workbench.turns import turn
 
 
 def measure_and_score(
@@ -37,23 +41,45 @@ def measure_and_score(
     region = experiment.plan.region
     samples = str(sources.samples_file(data.test))
     groups = _groups(board, experiment, data, region)
-    missing = {} if not groups else {k: g for k, g in groups.items() if remeasure or not _recall(board, store, *g)}
+    if not remeasure:
+        for group, members in groups.values():
+            _recall(board, store, group, members, experiment.baseline)
+    untimed = [row for row in board.rows if row.status == Status.BUILT and row.batch in groups]
     engines = runnable_engines(board)
     unscored = unscored_engines(board, store, data, reference, way)
-    needed = {row.engine.key: row.engine for _, rows in missing.values() for row in rows if row.engine}
+    needed = engines_of(row for row in untimed if row.engine and row.engine.runnable)
     needed |= {engine.key: engine for engine in unscored}
     if reference and unscored and not outputs_of(store, reference, data):
-        needed[reference.key] = reference
-        engines.setdefault(reference.key, reference)
-    bench = Bench(board, experiment, store, cancel, sources.model.outputs)
+        needed = {reference.key: reference} | needed  # first: without its answers nothing can be scored
+    waiting = [engines.get(key, engine) for key, engine in needed.items()]
+    bench = Bench(board, experiment, store, cancel, sources.model.outputs, samples=samples)
     try:
-        if needed:
-            bench.open_all([engine for key, engine in engines.items() if key in needed])
-        for batch, (group, _) in sorted(missing.items()):
-            measure_group(bench, group, batch, samples, region)
-        score_all(bench, data, samples, reference, unscored, way)
+        while waiting:
+            with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
+                waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
+            measure_groups(bench, {batch: group for batch, (group, _) in sorted(groups.items())}, samples, region)
+            here = [engine for engine in unscored if bench.get(engine.key)]
+            if here:
+                with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
+                    score_all(bench, data, samples, reference, here, way)
+            unscored = [engine for engine in unscored if bench.get(engine.key) is None]
+            bench.clear()
     finally:
         bench.close()
+    measure_load(board, experiment, samples, data.test.digest, store, cancel, again=remeasure)
+
+
+def _beside(
+    board: Board, groups: dict[int, tuple[str, tuple[Result, ...]]], baseline: str
+) -> dict[str, tuple[EngineRecord, ...]]:
+    """By engine key: the engines of the baseline at the batch sizes at which that engine has not been timed."""
+    found: dict[str, tuple[EngineRecord, ...]] = {}
+    base = anchors(timeable(board.rows), baseline)
+    for row in board.rows:
+        anchor = base.get(row.batch)
+        if row.engine and row.status == Status.BUILT and row.batch in groups and anchor and anchor.engine:
+            found[row.engine.key] = (*found.get(row.engine.key, ()), anchor.engine)
+    return found
 
 
 def _groups(
@@ -81,22 +107,31 @@ def _groups(
                 ways=sorted((row.spec.label, row.spec.cuda_graph, row.spec.streams) for row in rows),
                 samples=data.test.digest,
                 machine=to_json(machine),
+                denormals="flushed",  # how engines are opened is part of what was timed
             )
             groups[batch] = (key, rows)
     return groups
 
 
-def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) -> bool:
-    """Take the timings of a whole group from the store; False unless all are there."""
-    found = []
+def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...], baseline: str) -> None:
+    """Take from the store what it knows of a group."""
+    found = recall(store, group, rows, anchors(rows, baseline).get(rows[0].batch))
     for row in rows:
-        facts = store.facts("timing", timing_key(group, row.engine.key if row.engine else ""))
-        if facts is None:
-            return False
-        found.append(from_json(Timing, facts))
-    if len({timing.group for timing in found}) != 1:
-        return False  # a later session measured only some of them again: these did not all take turns
-    for row, timing in zip(rows, found, strict=True):
-        board.update(row, f"{told(row, timing)} (from the store)", status=Status.DONE, timing=timing, reused=True)
-    board.count(reused_timings=len(rows))
-    return True
+        if row.row in found:
+            timing, also = found[row.row]
+            text = f"{told(row, timing)} (from the store)"
+            board.update(row, text, status=Status.DONE, timing=timing, also=also, reused=True)
+    board.count(reused_timings=len(found))
+
+
+def peaks_of(experiment: Experiment, board: Board, store: Store, cancel: threading.Event) -> Peaks | None:
+    """What this machine can do at most, where that was asked for and something ran on its CPU."""
+    if not experiment.roofline or not any(row.timing and row.device == CPU for row in board.rows):
+        return None
+    try:
+        return machine_peaks(store, experiment.threads, cores=experiment.plan.cores, cancel=cancel, say=board.whisper)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        board.say(f"no roofline: the machine's peaks could not be measured ({error.message})")
+        return None

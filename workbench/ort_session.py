@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BuildError, RunError, brief
 from workbench.onnx_file import graphs
-from workbench.records import EngineSpec
+from workbench.records import EngineSpec, InEffect
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +20,35 @@ UNOPTIMIZED = "unoptimized.onnx"
 CUDA = "cuda"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDA_LIBRARY = "libonnxruntime_providers_cuda.so"
+DENORMALS = "session.set_denormal_as_zero"
+SPINNING = "session.intra_op.allow_spinning"
+"""Names and defaults (0 and 1): onnxruntime_session_options_config_keys.h of ONNX Runtime."""
 COPIES = {"MemcpyFromHost", "MemcpyToHost"}
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
+
+
+GPU_PACKAGE = "onnxruntime-gpu"
+REPAIR = f"pip install --force-reinstall --no-deps {GPU_PACKAGE}"
+
+
+def overwritten() -> bool:
+    """Whether files of the package with the CUDA provider were replaced by those of ``onnxruntime``; imports neither.
+
+    Both packages bring the same folder, pip installs one over the other without a word, and the provider's library stays there
+    while the rest is that of the CPU. Told by the sizes that pip noted at the installation.
+    """
+    from importlib import metadata
+
+    try:
+        files = metadata.files(GPU_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return False
+    for file in files:
+        if file.suffix == ".so" and file.parent.name == "capi" and file.size is not None:
+            place = Path(str(file.locate()))
+            if not place.is_file() or place.stat().st_size != file.size:
+                return True
+    return False
 
 
 def level_of(spec: EngineSpec) -> Any:
@@ -39,7 +66,34 @@ def options_of(spec: EngineSpec) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # as TensorFlow and TensorFlow Lite do it, which cannot be told otherwise
+    options.add_session_config_entry(DENORMALS, "1")
     return options
+
+
+def found_in(session: Any) -> tuple[InEffect, ...]:
+    """Settings of an open session, from the options that it holds itself."""
+    options = session.get_session_options()
+
+    def entry(key: str, default: str) -> str:
+        try:
+            value: str = options.get_session_config_entry(key)
+        except Exception:  # it was not set
+            return default
+        return value
+
+    def on(value: bool) -> str:
+        return "on" if value else "off"
+
+    told = {
+        "threads": str(options.intra_op_num_threads),
+        "denormals": "flushed to zero" if entry(DENORMALS, "0") == "1" else "kept",
+        "memory arena": on(options.enable_cpu_mem_arena),
+        "memory pattern": on(options.enable_mem_pattern),
+        "idle threads": "spin" if entry(SPINNING, "1") == "1" else "sleep",
+        "operators side by side": "no" if options.execution_mode.name == "ORT_SEQUENTIAL" else "yes",
+    }
+    return tuple(InEffect(name, value, "SessionOptions of the open session") for name, value in told.items())
 
 
 def on_cuda(path: Path, spec: EngineSpec, options: Any, *, stream: int = 0, graph: bool = False) -> Any:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 
-from workbench import backends, panel_view
+from workbench import backends, panel_load, panel_view
 from workbench.compare import variant_name
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.methods import METHODS
 from workbench.metrics import AUTO, METRICS
-from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, Source, field
+from workbench.panel_fields import YES_NO, Fold, Workspace, batch_chips, field
+from workbench.panel_source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, Source
 from workbench.protocols import Availability, Backend
 from workbench.records import Calibration, Model, Region
 
@@ -33,8 +34,26 @@ SETTINGS = {
 }
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "cuda_graph")
-YES_NO = (("yes", True), ("no", False))
+BY_PROTOCOL = ("region", "measure_s", "within", "budget_s", "cuda_graph")
+BASIC = ("batches", "measure_s", "budget_s", "within", "baseline", "budget")
+USUAL = ("fp32", "fp16", "bf16", "int8")
+"""Precisions that are seen at once; other ways to them are folded away."""
+OF_INPUTS = ("signature", "input_shapes", "input_values")
+"""Shown with the model. Every other setting that is not basic is folded away under *More settings*."""
+
+
+MODEL_TIPS = {
+    DEMO: "A small convolutional network on real handwritten digits; it is trained here the first time, which takes a minute.",
+    PATH: "A file or SavedModel folder on the machine where this notebook runs; what is typed is completed.",
+    UPLOAD: "A file from the machine where this browser runs. A SavedModel folder: drop it into the file browser, give its path.",
+}
+DATA_TIPS = {
+    "auto": "The digits for the built-in demo, random inputs for any other model.",
+    "digits": "1,500 labelled images of handwritten digits that the demo was not trained on, and 300 to calibrate with.",
+    "random": "Made-up inputs: good for speed, silent on accuracy, and INT8 cannot be calibrated with them.",
+    PATH: "An .npz file: arrays by input name (or x), first axis the sample; class numbers as y; x_calibration if you like.",
+    UPLOAD: "An .npz file from the machine where this browser runs, with arrays by input name and class numbers as y.",
+}
 
 
 class Choice(NamedTuple):
@@ -67,11 +86,16 @@ class Form:
         self._changed = changed
         self.quiet = False  # while the form changes its own controls
         self._choices = choices()
+        self._here = {each.address: bool(each.here) for each in self._choices}
         self._hints: dict[str, Any] = {}
         self.control: dict[str, Any] = _settings(experiment)
-        self.model = Source("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO})
+        self.model = Source("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO}, MODEL_TIPS)
         self.data = Source(
-            "Data", DATA_FILES, experiment.data, {"Automatic": "auto", "Digits": "digits", "Random": "random"}
+            "Data",
+            DATA_FILES,
+            experiment.data,
+            {"Automatic": "auto", "Digits": "digits", "Random": "random"},
+            DATA_TIPS,
         )
         self.load = widgets.Button(
             description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
@@ -144,14 +168,18 @@ class Form:
                 why_not = "no effect: none of the chosen backends runs on a GPU"
             self._enable(name, why_not)
         for name in BY_PROTOCOL:
-            if experiment.protocol:
+            if experiment.plan.protocol:
                 self._enable(name, f"{experiment.protocol} decides this")
             elif name not in SETTINGS:
                 self._enable(name, "")
+        for name, why_not in panel_load.without_effect(experiment).items():
+            self._enable(name, why_not)
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
         signature.layout.display = None if frozen or choice else "none"
+        if "signature" in self._hints:
+            self._hints["signature"].layout.display = signature.layout.display
         calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
             self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
@@ -172,43 +200,71 @@ class Form:
         for each in self._choices:
             self.backends[each.address].disabled = locked or not each.here
 
+    def write(self, experiment: Experiment) -> None:
+        """Set every control to what an experiment says."""
+        with self._silently():
+            self._base = experiment
+            self.model.write(experiment.model)
+            self.data.write(experiment.data)
+            for boxes, chosen in ((self.precisions, experiment.precisions), (self.backends, experiment.backends)):
+                for name, box in boxes.items():
+                    box.value = name in chosen and (boxes is self.precisions or self._here[name])
+            values = experiment.parameters() | {"batches": experiment.batches}
+            for name, control in self.control.items():
+                if name == "baseline" and experiment.baseline:
+                    control.options = (*control.options, (experiment.baseline,) * 2)
+                control.value = values[name]
+        self.refresh(experiment)
+
     def boxes(self) -> tuple[Any, Any, Any]:
-        """The sections Model, Data and Configure."""
-        inputs = (self.control[name] for name in ("signature", "input_shapes", "input_values"))
-        model = (*self.model.controls, *inputs, self.load)
-        precisions = widgets.Box([*self.precisions.values()]).add_class("wb-checks")
+        """What the pages Model, Data and Configure hold."""
+        inputs = [self._with_hint(name) for name in ("signature", "input_shapes", "input_values")]
+        model = [
+            widgets.Box([*self.model.controls, self.load]).add_class("wb-line"),
+            self.model.hint,
+            Fold("Inputs of free size or with made-up values", inputs),
+        ]
         offered = [
             widgets.VBox([self.backends[each.address], widgets.HTML(panel_view.hint(_offer(each)))]).add_class(
                 "wb-offer"
             )
             for each in self._choices
         ]
-        order = ("batches", "threads", "shapes", "region", "measure_s", "rounds", "calibration", "calibration_samples",
-                 "quantize", "keep", "optimization_level", "workspace_mib", "tf32", "cuda_graph", "streams", "build_options", "protocol",
-                 "baseline", "budget", "metric", "score_output", "pixels")  # fmt: skip
+        rest = [name for name in self.control if name not in (*BASIC, *OF_INPUTS)]
+        usual = [self._precision(name) for name in self.precisions if METHODS[name].name in USUAL]
+        others = [self._precision(name) for name in self.precisions if METHODS[name].name not in USUAL]
+        configure = [
+            widgets.HTML("<h4>Backends</h4>"),
+            widgets.Box(offered).add_class("wb-offers"),
+            widgets.HTML("<h4>Precisions</h4>"),
+            widgets.Box(usual).add_class("wb-grid"),
+            Fold("More precisions", [widgets.Box(others).add_class("wb-offers")]),
+            widgets.HTML("<h4>Batches and time</h4>"),
+            widgets.Box([self._with_hint(name) for name in BASIC]).add_class("wb-grid"),
+            Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest]).add_class("wb-grid")]),
+        ]
         return (
-            widgets.Box(model).add_class("wb-line"),
-            widgets.Box(self.data.controls).add_class("wb-line"),
-            widgets.VBox(
-                [
-                    widgets.HTML("<h4>Backends</h4>"),
-                    widgets.Box(offered).add_class("wb-offers"),
-                    widgets.HTML("<h4>Precisions</h4>"),
-                    precisions,
-                    widgets.HTML("<h4>Settings</h4>"),
-                    widgets.Box([self._with_hint(name) for name in order]).add_class("wb-grid"),
-                ]
-            ),
+            widgets.VBox(model),
+            widgets.VBox([widgets.Box(self.data.controls).add_class("wb-line"), self.data.hint]),
+            widgets.VBox(configure),
+        )
+
+    def _precision(self, name: str) -> Any:
+        return widgets.VBox([self.precisions[name], widgets.HTML(panel_view.hint(METHODS[name].help))]).add_class(
+            "wb-offer"
         )
 
     def _with_hint(self, name: str) -> Any:
-        self._hints[name] = widgets.HTML()
-        return widgets.VBox([self.control[name], self._hints[name]])
+        """A control, with its explanation or why it has no effect below it."""
+        control = self.control[name]
+        self._hints[name] = widgets.HTML(panel_view.hint(_explanation(control)))
+        label = [widgets.HTML(f'<span class="wb-label">{control.description}</span>')] if name == "batches" else []
+        return widgets.VBox([*label, control, self._hints[name]]).add_class("wb-control")
 
     def _enable(self, name: str, why_not: str) -> None:
         self.control[name].disabled = bool(why_not)
         if name in self._hints:
-            self._hints[name].value = panel_view.hint(why_not)
+            self._hints[name].value = panel_view.hint(why_not or _explanation(self.control[name]))
 
     def _controls(self) -> Iterable[Any]:
         yield from self.model.controls
@@ -250,9 +306,9 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             widgets.Text, "Input values", "Values of made-up inputs, such as sr=16000; ids=0..999; empty: small ones",
             experiment.input_values, continuous_update=False, placeholder="small ones; such as sr=16000; ids=0..999",
         ),
-        "batches": field(
-            widgets.Text, "Batch sizes", "Whole numbers with commas, such as 1,8,32",
-            ",".join(map(str, experiment.batches)),
+        "batches": batch_chips(
+            "Batch sizes", "samples in one call: type a number and press Enter; Backspace takes the last one away",
+            experiment.batches,
         ),
         "threads": field(integer, "Threads", "CPU threads that one engine may use", experiment.threads),
         "shapes": field(
@@ -265,9 +321,19 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             "device: a GPU's own clock",
             experiment.region, options=[str(each) for each in Region],
         ),
-        "measure_s": field(number, "Seconds per row", "Timed seconds per variant and batch", experiment.measure_s),
+        "measure_s": field(
+            number, "Seconds per row", "Timed seconds per variant and batch in the first launch", experiment.measure_s
+        ),
         "rounds": field(
             integer, "Rounds", "Variants take turns this many times; six or more give an interval", experiment.rounds
+        ),
+        "within": field(
+            number, "Known within", "Measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
+            experiment.within,
+        ),
+        "budget_s": field(
+            number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
+            experiment.budget_s,
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",
@@ -304,9 +370,8 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "optimization_level": field(
             integer, "Optimization level", "-1 is each library's default", experiment.optimization_level
         ),
-        "workspace_mib": field(
-            integer, "Workspace (MiB)", "Scratch memory for building; 0 is the library's default",
-            experiment.workspace_mib,
+        "workspace_mib": Workspace(
+            "Workspace (MiB)", "Scratch memory for building; automatic: the library's default", experiment.workspace_mib
         ),
         "tf32": field(
             dropdown, "TF32", "NVIDIA GPUs: FP32 matrix products may round their inputs to TF32", experiment.tf32,
@@ -325,12 +390,30 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             ",".join(experiment.build_options),
         ),
         "protocol": field(
-            dropdown, "Protocol", "Time as trtexec does: its region, duration, copies, waiting and percentiles",
+            dropdown, "Protocol",
+            "trtexec: its region, duration, copies, waiting and percentiles; mlperf: LoadGen drives every engine too, unofficially",
             experiment.protocol, options=[("own settings", ""), *((each, each) for each in PROTOCOLS if each)],
         ),
         "baseline": field(
             dropdown, "Compare with", "The variant that all others are compared with", experiment.baseline,
             options=[("automatic", ""), *([(experiment.baseline,) * 2] if experiment.baseline else [])],
+        ),
+        **panel_load.controls(experiment),
+        "cores": field(
+            widgets.Text, "Cores", "Hold every engine to these cores, such as 0,2 or 0-3; empty: any",
+            experiment.cores, continuous_update=False, placeholder="any; such as 0,2 or 0-3",
+        ),
+        "clocks": field(
+            dropdown, "Clocks", "Time each engine over every region, in turn: what conversions and calls cost",
+            experiment.clocks, options=YES_NO,
+        ),
+        "roofline": field(
+            dropdown, "Roofline", "Measure what this machine can do at most, once, and the share that each variant gets",
+            experiment.roofline, options=YES_NO,
+        ),
+        "layers": field(
+            dropdown, "Time per layer", "Time every layer of every engine that can tell, in a pass of its own: about 4 s a row",
+            experiment.layers, options=YES_NO,
         ),
     }  # fmt: skip
 
@@ -347,3 +430,8 @@ def _offer(choice: Choice) -> str:
     if choice.here:
         return choice.explanation
     return f"not available: {choice.here.reason}." + (f" To change that: {choice.here.fix}" if choice.here.fix else "")
+
+
+def _explanation(control: Any) -> str:
+    """What stands below a control; boxes of several have no tooltip."""
+    return str(getattr(control, "explanation", None) or control.tooltip or "")

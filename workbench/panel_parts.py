@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench import panel_view
+from workbench import cost_view, panel_view
 from workbench.examine import Examination
 from workbench.experiment import Experiment
-from workbench.records import Results, Row, from_json
+from workbench.records import Results, from_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING_YET = "Nothing has been run yet: press Benchmark in the panel, then run this cell again."
-PLOTS = ("latency", "throughput", "accuracy")
+NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
+PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
+LOAD_PLOTS = ("load", "rates")
+COST_PLOTS = {"roofline": cost_view.ROOFLINE_OFF, "clocks": cost_view.CLOCKS_OFF}
+"""Figures that have to be asked for, and how."""
 PLOT_DPI = 150
 
 
@@ -55,21 +58,21 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(results: Results) -> dict[str, bytes]:
-    """The figures as PNG, by name; none where nothing was measured."""
+class Beside(NamedTuple):
+    """What the panel shows beside its table; made in a thread, because drawing takes a second."""
+
+    figures: Mapping[str, Figure]
+    load: str
+    cost: str
+
+
+def beside(results: Results) -> Beside:
+    """Figures by name, the table of load and that of cost as HTML; empty where nothing was measured."""
     if not results.measured:
-        return {}
+        return Beside({}, "", "")
     from workbench import plots
 
-    return {name: _png(figure) for name, figure in plots.figures(results).items()}
-
-
-def judged(results: Results) -> dict[str, Row]:
-    if not results.measured:
-        return {}
-    from workbench import compare
-
-    return {row.result.row: row for row in compare.comparison(results).rows}
+    return Beside(plots.figures(results), load_tables(results), folded_cost(results))
 
 
 def _picture(name: str, results: Results) -> list[Any]:
@@ -105,7 +108,74 @@ class Shown:
 def _table(results: Results) -> list[Any]:
     from workbench import compare
 
-    return [Shown(compare.display_table(results).to_html(), compare.text_table(results))]
+    html, text = cost_view.differences(results)
+    beside = f"\n{text}" if text else ""
+    return [Shown(compare.display_table(results).to_html() + html, compare.text_table(results) + beside)]
+
+
+def _cost_picture(name: str, results: Results) -> list[Any]:
+    from workbench import plots
+
+    if name not in plots.figures(results):
+        return [Shown(f"<p>{COST_PLOTS[name]}</p>", COST_PLOTS[name])]
+    return _picture(name, results)
+
+
+def _clocks(results: Results) -> list[Any]:
+    """The picture and its table; where neither was asked for, one sentence."""
+    from workbench.three_clocks import reads
+
+    shown = _cost_picture("clocks", results)
+    return [*shown, Shown(*cost_view.clocks(results))] if reads(results) else shown
+
+
+def folded_cost(results: Results) -> str:
+    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    if not results.measured:
+        return ""
+    cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
+    return cost + cost_view.settings(results)[0]
+
+
+def _cold(results: Results) -> list[Any]:
+    from workbench import cold
+
+    return _facts(results, cold.display_cold, cold.cold_table)
+
+
+def _noise(results: Results) -> list[Any]:
+    from workbench import noise
+
+    return _facts(results, noise.display_noise, noise.noise_table)
+
+
+def _facts(results: Results, page: Callable[[Results], Any], plain: Callable[[Results], Any]) -> list[Any]:
+    if not results.measured:
+        return ["Nothing was measured."]
+    return [Shown(page(results).to_html(), plain(results).to_string(index=False))]
+
+
+def load_tables(results: Results) -> str:
+    """The tables of what was measured under load as HTML; "" where nothing was."""
+    from workbench.load_table import load_html
+
+    return load_html(results) if any(row.load for row in results.rows) else ""
+
+
+def _load(results: Results) -> list[Any]:
+    from workbench.load_table import load_html, load_text
+
+    return [Shown(load_html(results), load_text(results))]
+
+
+def _load_figures(results: Results) -> list[Any]:
+    from IPython.display import Image
+
+    from workbench import plots
+
+    figures = plots.figures(results) if any(row.load for row in results.rows) else {}
+    drawn = [name for name in LOAD_PLOTS if name in figures]
+    return [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
 
 
 def looked_at(examination: Any) -> Examination | None:
@@ -121,10 +191,27 @@ def _work(results: Results) -> list[Any]:
     return [Shown(panel_view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
 
 
+def _layers(results: Results) -> list[Any]:
+    if not results.layer_profiles:
+        return _html("", "No layers were timed: set 'layers' to true, and choose ONNX Runtime, OpenVINO or TensorFlow.")
+    from workbench import layer_report
+
+    return _html("".join(layer_report.parts(results)))
+
+
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "cold": lambda results, _: _cold(results),
+    "cost": lambda results, _: [Shown(*cost_view.costs(results))],
+    "roofline": lambda results, _: _cost_picture("roofline", results),
+    "clocks": lambda results, _: _clocks(results),
+    "settings": lambda results, _: [Shown(*cost_view.settings(results))],
+    "noise": lambda results, _: _noise(results),
+    "load": lambda results, _: _load(results),
+    "load figures": lambda results, _: _load_figures(results),
+    "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),

@@ -9,10 +9,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from workbench import panel_view
 from workbench.describe import size
 from workbench.errors import InputError, writing
+from workbench.panel_fields import field
 
 MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
+MOST_ENTRIES, MOST_OFFERED = 5000, 40
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
 DATA_FILES = (".npz", ".csv")
@@ -21,7 +24,14 @@ DATA_FILES = (".npz", ".csv")
 class Source:
     """Where a model or its samples come from: something built in, a path, or an upload."""
 
-    def __init__(self, noun: str, suffixes: tuple[str, ...], value: str, built_in: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        noun: str,
+        suffixes: tuple[str, ...],
+        value: str,
+        built_in: Mapping[str, str],
+        explained: Mapping[str, str],
+    ) -> None:
         self._noun, self._suffixes = noun, suffixes
         known = value in built_in.values()
         self.kind = field(
@@ -32,7 +42,7 @@ class Source:
             options=[*built_in.items(), ("Path", PATH), ("Upload", UPLOAD)],
         )
         self.path = field(
-            widgets.Text,
+            widgets.Combobox,
             f"{noun} path",
             "A path on the machine where this notebook runs",
             "" if known else value,
@@ -46,8 +56,17 @@ class Source:
         ).add_class("wb-upload")
         self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
         self.controls = (self.kind, self.path, self.upload)
+        self._explained = explained
+        self.hint = widgets.HTML()
         self.kind.observe(lambda _: self._show(), "value")
+        self.path.observe(lambda _: self._complete(), "value")
         self._show()
+
+    def write(self, value: str) -> None:
+        """Show this value of an experiment."""
+        built_in = [key for _, key in self.kind.options[:-2]]
+        self.kind.value = value if value in built_in else PATH
+        self.path.value = "" if value in built_in else value
 
     def read(self, uploads: Path) -> str:
         """The value for the experiment.
@@ -68,6 +87,35 @@ class Source:
     def _show(self) -> None:
         self.path.layout.display = None if self.kind.value == PATH else "none"
         self.upload.layout.display = None if self.kind.value == UPLOAD else "none"
+        self.hint.value = panel_view.hint(self._explained.get(self.kind.value, ""))
+        self._complete()
+
+    def _complete(self) -> None:
+        """Offer what begins as the path that is being typed."""
+        if self.kind.value == PATH:
+            self.path.options = completions(self.path.value, self._suffixes)
+
+
+def completions(typed: str, suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Folders, and files of these kinds, whose path begins as ``typed`` does; folders end in a slash."""
+    start = Path(typed).expanduser()
+    folder, prefix = (start, "") if typed.endswith("/") else (start.parent, start.name)
+    home = typed.startswith("~")
+    try:
+        found = sorted(folder.iterdir())[:MOST_ENTRIES]
+    except OSError:
+        return ()
+    shown = []
+    for path in found:
+        hidden = path.name.startswith(".") and not prefix.startswith(".")
+        if hidden or not path.name.startswith(prefix):
+            continue
+        text = str(path) if home or start.is_absolute() else str(path.relative_to("."))
+        if path.is_dir():
+            shown.append(f"{text}/")
+        elif path.name.endswith(suffixes):
+            shown.append(text)
+    return tuple(shown[:MOST_OFFERED])
 
 
 def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tuple[str, ...]) -> str:
@@ -92,9 +140,3 @@ def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tupl
             path.write_bytes(content)
         return str(path)
     raise InputError("No file was uploaded yet. Choose one, or choose another source.")
-
-
-def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
-    """One labelled control; its label stands above it."""
-    control = kind(description=label, tooltip=tip, value=value, style={"description_width": "initial"}, **more)
-    return control.add_class("wb-field")

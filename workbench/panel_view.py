@@ -7,11 +7,11 @@ from html import escape
 
 from workbench import compare
 from workbench.describe import batches_text, counted, export_notes, size
+from workbench.estimate import Estimate
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
-from workbench.guard import Guard, judgement
-from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Row, Status
+from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -33,17 +33,6 @@ KINDS = {
     Status.PLANNED: "idle",
     Status.UNSUPPORTED: "idle",
 }
-HEADINGS = (
-    ("Variant", ""),
-    ("Batch", "samples in one call"),
-    ("Status", ""),
-    ("Median", "half of the timed calls were faster than this (p50)"),
-    ("Samples/s", "calls per second, one after another, times the batch"),
-    ("Speed-up", "time of the baseline divided by the time of this variant; above 1 is faster"),
-    ("Built as", "number format of the layers with weights, read back from the engine"),
-    ("Accuracy", "share of labelled test samples that were right, or agreement with the source model without labels"),
-)
-NUMERIC = frozenset({"Batch", "Median", "Samples/s", "Speed-up", "Accuracy"})
 
 
 def message(text: str, kind: str = "bad") -> str:
@@ -58,11 +47,9 @@ def hint(text: str) -> str:
     return f'<div class="wb-hint">{escape(text)}</div>' if text else ""
 
 
-def heading(number: int, title: str, subtitle: str) -> str:
-    return (
-        f'<div class="wb-heading"><span class="wb-number" aria-hidden="true">{number}</span>'
-        f"<h3>{escape(title)}</h3><span>{escape(subtitle)}</span></div>"
-    )
+def page_top(title: str, subtitle: str) -> str:
+    """The heading of a page."""
+    return f'<div class="wb-heading"><h3>{escape(title)}</h3><span>{escape(subtitle)}</span></div>'
 
 
 def model_facts(model: Model, found: Examination | None = None, check: ExportCheck | None = None) -> str:
@@ -114,14 +101,38 @@ def _tensor(spec: object) -> str:
     return f"{spec} (dynamic {'axis' if len(axes) == 1 else 'axes'}: {', '.join(map(str, axes))})"
 
 
-def plan(rows: Sequence[Result], experiment: Experiment, measured: int) -> str:
-    """How much would be built, how many rows of it measured, and what is not possible, with the reasons."""
+def plan(rows: Sequence[Result], experiment: Experiment, measured: int, before: Estimate | None = None) -> str:
+    """How much would be built, how many rows of it measured, how long builds of these kinds took here before, and what is not
+    possible, with the reasons.
+    """
     possible = [row for row in rows if row.status != Status.UNSUPPORTED]
     variants = len({row.spec.label for row in possible})
     text = f"<b>{counted(variants, 'variant')}</b> to build"
     if measured:
-        text += f", {counted(measured, 'row')} to measure: {duration(measured * experiment.measure_s)} of timed calls"
-    return f'<div class="wb-plan">{text}.{not_possible(rows)}</div>'
+        text += f", {counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
+    return f'<div class="wb-plan">{text}.{_expected(before)}{not_possible(rows)}</div>'
+
+
+def _expected(before: Estimate | None) -> str:
+    if before is None or not before.variants:
+        return ""
+    if not before.known:
+        return " How long building takes is not known: nothing of these kinds was built in this store yet."
+    rest = before.variants - before.known
+    kinds = f"{before.known} of these kinds" if rest else "these kinds"
+    text = f" Builds of {kinds} took {duration(before.build_s)} in this store before"
+    return text + (f"; of {rest} nothing is known." if rest else ".")
+
+
+def _timed(measured: int, experiment: Experiment) -> str:
+    """How long the timed calls of so many rows take: the first launch, and all that may follow."""
+    plan = experiment.plan
+    first = measured * plan.rounds * plan.block_s
+    if plan.launches == 1:
+        return duration(first)
+    return (
+        f"{duration(first)} to {duration(first + measured * (plan.launches - 1) * plan.relaunch_rounds * plan.block_s)}"
+    )
 
 
 def plan_without_model(experiment: Experiment) -> str:
@@ -139,72 +150,6 @@ def not_possible(rows: Sequence[Result], *, unfolded: bool = False) -> str:
     number = len({label for labels in reasons.values() for label in labels})
     items = "".join(f"<li><b>{escape(', '.join(labels))}</b>: {escape(why)}</li>" for why, labels in reasons.items())
     return f'<details class="wb-not"{" open" if unfolded else ""}><summary>{counted(number, "variant")} not possible here, and why</summary><ul>{items}</ul></details>'
-
-
-def table(lines: Iterable[str]) -> str:
-    """The table around lines made by :func:`row`, or what to do to get one."""
-    body = "".join(lines)
-    if not body:
-        return '<div class="wb-empty">No results yet. Build makes the engines; Benchmark also times and compares them.</div>'
-    heads = "".join(
-        f'<th scope="col"{_numeric(name)}{f" title={_quoted(tip)}" if tip else ""}>{name}</th>'
-        for name, tip in HEADINGS
-    )
-    return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def row(result: Result, judged: Row | None = None, budget: str = "") -> str:
-    """One line of the table, as far as the row got; ``judged`` is its comparison with the baseline, ``budget`` the results'."""
-    timing, engine = result.timing, result.engine
-    kind = KINDS.get(result.status, "busy")
-    cells = {
-        "Variant": f"<b>{escape(result.spec.label)}</b>",
-        "Batch": str(result.batch),
-        "Status": f'<span class="wb-status wb-{kind}"><i aria-hidden="true">{SYMBOLS[result.status]}</i> {escape(result.status)}</span>',
-        "Median": seconds(timing.median_s) if timing else "",
-        "Samples/s": f'<span title="{rate(timing.queries_per_s)} calls/s">{rate(timing.samples_per_s)}</span>'
-        if timing
-        else "",
-        "Speed-up": _speedup(judged),
-        "Built as": escape(engine.realized.label) if engine else "",
-        "Accuracy": _accuracy(result) + _guarded(result, budget),
-    }
-    filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
-    # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
-    remark = note(result)
-    below = f'<tr class="wb-note"><td colspan="{len(HEADINGS)}">{remark}</td></tr>' if remark else ""
-    shown = ' class="wb-noted"' if remark else ""
-    return f'<tr{shown} data-row="{escape(result.row)}" data-status="{escape(result.status)}">{filled}</tr>{below}'
-
-
-def _speedup(judged: Row | None) -> str:
-    if judged is None:
-        return ""
-    if judged.speedup is None or judged.low is None or judged.high is None:
-        return f'<span title="{escape(judged.why)}">{escape(judged.verdict)}</span>'
-    span = f"95 % interval {judged.low:.3f} to {judged.high:.3f}"
-    return f'<span title="{span}"><b>×{judged.speedup:.2f}</b> {escape(judged.verdict)}</span>'
-
-
-def _accuracy(result: Result) -> str:
-    found = result.accuracy
-    if found is None:
-        return ""
-    if found.value is None:
-        return f'<span title="share of {found.samples} samples with the source model\'s answer">{found.agreement:.1%} agree</span>'
-    if found.low is None or found.high is None or found.metric != "top-1":
-        value = f"{found.value:.1%}" if found.share else f"{found.value:.4g} {found.unit}".rstrip()
-        return f'<span title="{escape(found.metric)} of {found.samples} samples">{escape(found.metric)} {value}</span>'
-    return f'<span title="95 % interval {found.low:.1%} to {found.high:.1%}, {found.samples} samples">{found.value:.1%}</span>'
-
-
-def _guarded(result: Result, budget: str) -> str:
-    """What the guard says, where that is more than that all is well."""
-    found = judgement(result, budget)
-    if found is None or found.verdict == Guard.WITHIN:
-        return ""
-    text = "over budget" if found.verdict == Guard.OVER else "budget: cannot tell"
-    return f' <span class="wb-guard wb-guard-{found.verdict.name.lower()}" title="{escape(str(found))}">{text}</span>'
 
 
 def note(result: Result) -> str:
@@ -241,6 +186,7 @@ def work(results: Results) -> str:
         ("Samples", results.data),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
+        ("Measured until", _until(results.plan)),
         ("This run", str(results.tally)),
     ]
     lines = "".join(
@@ -248,6 +194,15 @@ def work(results: Results) -> str:
     )
     notes = "".join(f"<li>{escape(text)}</li>" for text in results.notes)
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _until(plan: TimingPlan) -> str:
+    if plan.launches == 1:
+        return "the time of a single launch was over"
+    return (
+        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.budget_s)} per row are "
+        f"spent in up to {plan.launches} launches"
+    )
 
 
 def commands(experiment: Experiment) -> str:
@@ -288,11 +243,3 @@ def seconds(s: float) -> str:
 
 def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
-
-
-def _numeric(name: str) -> str:
-    return ' class="wb-n"' if name in NUMERIC else ""
-
-
-def _quoted(text: str) -> str:
-    return f'"{escape(text)}"'

@@ -7,29 +7,36 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from workbench import backends
+from workbench import backends, carried
 from workbench.accuracy import doubts
+from workbench.archive import remember
 from workbench.board import Board, OnEvent
+from workbench.cohorts import cohorts_told, default_baseline
 from workbench.data import Dataset, dataset
 from workbench.describe import counted, export_notes, sizes_used
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
 from workbench.guard import advice
 from workbench.guard_files import score_files
+from workbench.layer_pass import profile_all
 from workbench.live import kept_data, kept_model
-from workbench.machine import this_machine, version_of
-from workbench.measure import measure_and_score
+from workbench.machine import check_cores, this_machine, version_of
+from workbench.measure import measure_and_score, peaks_of
 from workbench.methods import method_of
 from workbench.precision import judge
 from workbench.protocols import YES, Availability, Built, no
+from workbench.provenance import layer_names
 from workbench.records import (
     CPU,
     EngineRecord,
     EngineSpec,
     Failure,
+    LayerProfile,
     Model,
+    Peaks,
     Precision,
     Result,
     Results,
@@ -40,6 +47,7 @@ from workbench.records import (
 from workbench.scoring import Way
 from workbench.selection import Selection, selectable
 from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.stop import Stop
 from workbench.store import Draft, Store, key_of
 from workbench.worker import GPU_BUILDER, Pool
 
@@ -96,12 +104,13 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend that does not exist, or a baseline that is not among the variants.
+        InputError: a backend that does not exist, a baseline that is not among the variants, or cores that are not here.
     """
     for address in experiment.backends:
         backends.check(address)
     variants = experiment.variants()
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    check_cores(experiment.plan.cores)
     if experiment.baseline:
         choose("baseline", [experiment.baseline], names)
 
@@ -126,7 +135,8 @@ def run(
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
         store: where artefacts and results are kept; what is there already is used again.
         on_event: called for every step and every change of a row, from the calling thread.
-        cancel: set it to stop; rows that had not come to an end are then marked as cancelled.
+        cancel: set it to stop; rows that had not come to an end are then marked as cancelled. A
+            :class:`workbench.stop.Stop` can stop single rows as well.
         only: "all", or "build" to stop after building.
         remeasure: time again what the store already has timings for.
         metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
@@ -141,13 +151,16 @@ def run(
     began = time.monotonic()
     store = (store or Store()).prepare()
     experiment = with_live(experiment or Experiment(), store, model, data)
-    cancel, way = cancel or threading.Event(), Way.of(experiment, metric)
+    cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         try:
-            model, data, board = _begin(experiment, store, pool, on_event, way.free_labels)
+            model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
+        pool.using = board.logs_to
         sources, looked = Sources(store, pool, model, data, board.whisper), None
+        peaks: Peaks | None = None
+        profiles: tuple[LayerProfile, ...] = ()
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))
         experiment = replace(experiment, batches=usable or experiment.batches)
         try:
@@ -160,11 +173,18 @@ def run(
                 measure_and_score(
                     board, experiment, sources, data, store, cancel, reference=reference, remeasure=remeasure, way=way
                 )
+                peaks = peaks_of(experiment, board, store, cancel)
+                if experiment.layers:
+                    samples = sources.samples_file(data.test)
+                    profiles = profile_all(board.rows, store, samples=samples, say=board.whisper, cancel=cancel)
         except (Cancelled, KeyboardInterrupt):
             _cancel(board, only)
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
-        return replace(_results(experiment, model, data, board, sources), examination=looked)
+        results = _results(experiment, model, data, board, sources)
+        results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles)
+        remember(store, board.run, results)
+        return results
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
@@ -175,7 +195,7 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
 
 
 def _begin(
-    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, free_labels: bool
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, free_labels: bool
 ) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
@@ -198,7 +218,7 @@ def _begin(
             f"Choose the batch {fixed}, free it with 'input_shapes', or export the model with a dynamic batch."
         )
     rows = plan(experiment, model, has_calibration=data.calibration is not None)
-    board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row))
+    board = Board(rows, store.new_run(), on_event, lambda row: _repro(experiment, row), stop)
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
@@ -253,23 +273,30 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
 def _build_all(board: Board, sources: Sources, store: Store, pool: Pool) -> None:
     for spec in dict.fromkeys(row.spec for row in board.open_rows()):
         step = "prepare"
+        board.withdraw()
         rows = board.open_rows(spec)
+        if not rows:
+            continue
         try:
-            board.update_all(rows, status=Status.PREPARING)
-            began = time.monotonic()
-            form = prepared(sources, spec)
-            step = "build"
-            board.update_all(rows, status=Status.BUILDING)
-            record, reused = build(spec, form, store, pool, board.whisper)
-            board.count(build_s=time.monotonic() - began)
+            with board.working_on(rows):
+                board.update_all(rows, status=Status.PREPARING)
+                began = time.monotonic()
+                form = prepared(sources, spec)
+                step = "build"
+                board.update_all(rows, status=Status.BUILDING)
+                record, reused = build(spec, form, store, pool, board.whisper)
+                board.count(build_s=time.monotonic() - began)
         except Cancelled:
-            raise
+            if board.stop.everything:
+                raise
+            continue  # only these rows were to stop
         except WorkbenchError as error:
             board.fail(rows, step, error)
             continue
         board.count(**{"reused_builds" if reused else "built": 1})
         status, note = Status.BUILT, "reused" if reused else f"built in {record.build_s:.2f} s"
         board.update_all(rows, f"{spec.label}: {note}, {record.realized.label}", status=status, engine=record)
+    board.withdraw()
 
 
 def _reference(experiment: Experiment, board: Board, sources: Sources, store: Store, pool: Pool) -> EngineRecord | None:
@@ -315,7 +342,8 @@ def prepared(sources: Sources, spec: EngineSpec) -> Form:
         samples=spec.calibration_samples,
         selection=Selection(spec.quantize, spec.keep),
     )
-    return replace(made, as_it_is=held or form == "tflite")
+    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    return replace(made, source=source, as_it_is=held or form == "tflite")
 
 
 def build(
@@ -340,6 +368,9 @@ def build(
     )
 
     def fill(draft: Draft) -> None:
+        if carried.must_be(spec):  # its precision was judged where it was built
+            draft.facts = to_json(carried.adopted(spec, key, form.source.path, store, draft.folder))
+            return
         answer = pool.call(
             GPU_BUILDER if device != CPU else "tensorflow" if spec.backend in ("tensorflow", "litert") else "onnx",
             "build",
@@ -375,7 +406,13 @@ def build(
 
     made = store.make("engine", key, fill)
     # the same engine serves any set of batches where the backend has no range for them
-    return replace(from_json(EngineRecord, made.facts), spec=spec), made.reused
+    record = from_json(EngineRecord, made.facts)
+    known = form.source
+    record = replace(
+        record, spec=spec, origin=store.place_of(known.path), inputs=known.inputs, model_layers=known.layers
+    )
+    carried.noted(record, known.path, store)
+    return record, made.reused
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
@@ -383,13 +420,14 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += filter(None, [sizes_used(model, data)])
+    notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     notes += board.notes
     results = Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
-        baseline=experiment.baseline or _default_baseline(board),
+        baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
         plan=experiment.plan,
         tally=board.tally,
@@ -409,16 +447,6 @@ def _examination(sources: Sources) -> Any:
         raise
     except WorkbenchError:
         return None
-
-
-def _default_baseline(board: Board) -> str:
-    """The plain TensorFlow function where it was measured, else the first FP32 variant, else the first."""
-    measured = [row.spec for row in board.rows if row.timing]
-    ranked = sorted(
-        measured,
-        key=lambda spec: (spec.backend_and_mode != "tensorflow", spec.precision != Precision.FP32, bool(spec.mode)),
-    )
-    return f"{ranked[0].backend_and_mode} {ranked[0].asked}" if ranked else ""
 
 
 def _repro(experiment: Experiment, row: Result) -> str:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from workbench.budget import budget_of
 from workbench.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.compare import digits, plain_name, shortened, variant_name
+from workbench.cost_plots import cost_figures
 from workbench.guard import Guard, judgement
+from workbench.plots_calls import calls_figure, tail_figure
+from workbench.plots_load import load_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -311,7 +314,9 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    """The figures "latency", "throughput" and "accuracy", each where there is data for it; none is shown or saved."""
+    """The figures "latency", "throughput", "accuracy", "distribution", "calls", "load", "rates", "roofline" and "clocks", each where
+    there is data for it; none is shown or saved.
+    """
     import matplotlib as mpl
 
     found: dict[str, Figure] = {}
@@ -323,6 +328,11 @@ def figures(results: Results) -> dict[str, Figure]:
             found["throughput"] = _throughput_figure(results)
         if (data := accuracy_data(results)).points:
             found["accuracy"] = _accuracy_figure(results, data)
+        if results.measured:
+            found["distribution"] = tail_figure(results)
+            found["calls"] = calls_figure(results)
+        found |= load_figures(results)
+        found |= cost_figures(results)
     return found
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
+from workbench.layer_records import LayerTime
 from workbench.records import (
     DeviceFacts,
     EngineRecord,
     EngineSpec,
     GpuState,
+    InEffect,
     Model,
     RealizedPrecision,
     Region,
@@ -21,6 +23,8 @@ from workbench.records import (
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.energy import Counter
 
 Progress = Callable[[str], None]
 """Called with the name of the phase that begins."""
@@ -65,6 +69,7 @@ class Source:
     outputs: tuple[TensorSpec, ...]
     signature: str = ""  # of a SavedModel
     samples: Path | None = None  # calibration samples, for a backend that quantizes by itself
+    layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,74 @@ class GpuSession(Session, Protocol):
         ...
 
 
+def _nothing() -> None:
+    """For callers whose threads need no preparation."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A way into an open engine for one thread at a time; several callers' threads may be in it at once.
+
+    ``run`` and ``stage`` are as those of a :class:`Session`. Staging, and the first run with inputs of another shape, are done
+    while all callers are at rest.
+    """
+
+    run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    stage: Callable[[Mapping[str, np.ndarray]], Callable[[], object]]
+    enter: Callable[[], object] = _nothing  # in the caller's own thread, before its first call
+    leave: Callable[[], object] = _nothing  # in that thread, after its last call
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Several callers of one engine, and in a few words how they share it."""
+
+    each: tuple[Caller, ...]
+    note: str = ""
+
+
+@runtime_checkable
+class LoadSession(Session, Protocol):
+    """An open engine that serves several callers at once. A session without this is for one caller."""
+
+    def callers(self, count: int) -> Callers:
+        """So many callers, at most ``streams`` of the spec that the engine was opened with. Earlier ones are not used again.
+
+        Raises:
+            RunError: the engine was opened for fewer.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsSettings(Protocol):
+    """A session whose library says under which settings it runs."""
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        """Settings read back from the library, or found by trying; asked after the engine has run. Names that mean the same in
+        every library are the same: "threads", "denormals", "memory arena", "thread pinning", "oneDNN".
+        """
+        ...
+
+
+@runtime_checkable
+class HasLibraryCall(Protocol):
+    """A session whose library has a call of its own kind between the bare engine and NumPy."""
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        """The library's own call with its own kind of inputs made before, results left as it gives them; and that in words."""
+        ...
+
+
+@runtime_checkable
+class MetersEnergy(Protocol):
+    """A session on a device that counts its energy."""
+
+    def energy_counters(self) -> list[Counter]:
+        """Empty where the device does not tell."""
+        ...
+
+
 @runtime_checkable
 class Backend(Protocol):
     """One engine library. Describing is free: only ``build`` and ``open`` import it."""
@@ -134,7 +207,8 @@ class Backend(Protocol):
     modes: Mapping[str, str]  # ways of running ("" is the plain one), each with a line that explains it
     devices: Mapping[str, str]  # modes that run on a GPU, and on which: {"cuda": "cuda:0"}; the others run on the CPU
     distributions: tuple[str, ...]  # packages whose version decides what is built, the first that is installed
-    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed
+    imports: tuple[str, ...]  # libraries to have in memory before an engine's opening is timed, whatever the mode
+    mode_imports: Mapping[str, tuple[str, ...]]  # more of them, by the mode that needs them
     settings: Mapping[str, str]  # settings of EngineSpec that have an effect here, with what they do
     without: Mapping[str, str]  # settings that have none, with the reason
 
@@ -176,6 +250,25 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Carrier(Protocol):
+    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.carried``."""
+
+    def portable(self, spec: EngineSpec) -> EngineSpec | None:
+        """The variant without what shapes no engine: two that are equal here have one engine, wherever it was built.
+        ``None``: engines of this variant stay where they were built.
+        """
+        ...
+
+    def builds(self, spec: EngineSpec) -> Availability:
+        """Whether what builds it is here; else what is not, and what to run where it is."""
+        ...
+
+    def opens(self, spec: EngineSpec, built: EngineRecord) -> Availability:
+        """Whether this machine's library opens what was built elsewhere."""
+        ...
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One node that a backend does not take, and why, in words."""
@@ -183,3 +276,47 @@ class Refusal:
     node: str  # its name, or the name of its first result where it has none; "": the file as a whole
     op: str  # with its domain, unless that is ONNX's own
     reason: str
+
+
+class Told(NamedTuple):
+    """What a library told of its layers."""
+
+    layers: tuple[LayerTime, ...]  # in the order in which they ran, each with a time for every call
+    words: Mapping[str, tuple[str, ...]]  # by layer: names of nodes or tensors of the source that it says it came from
+    basis: str  # who told, in words
+
+
+class ProfiledSession(Protocol):
+    """An open engine that is slower than usual, because its library notes what each layer takes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        """As :meth:`Session.stage`."""
+        ...
+
+    def begin(self) -> None:
+        """Forget the calls made so far."""
+        ...
+
+    def collect(self) -> None:
+        """After every call, outside what is timed."""
+        ...
+
+    def end(self) -> Told:
+        """The layers in the calls since :meth:`begin`; the session is of no more use after it."""
+        ...
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """A backend that can tell what each layer takes."""
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        """Can the layers of this variant be timed?"""
+        ...
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        """Open what ``build`` left in ``engine``, with the library's own profiling on."""
+        ...

@@ -6,13 +6,19 @@ place to import all of them from, whatever file they are written in.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.cost_records import Clock, Energy, InEffect, Peak, Peaks
+from workbench.durations import Durations
+from workbench.layer_records import LayerProfile, LayerTime
+from workbench.load_records import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.model_records import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.terms import CPU, FINAL, Calibration, Precision, Region, Status, Verdict, Wait
-from workbench.timing_records import Block, DeviceFacts, GpuState, Timing, TimingPlan
+from workbench.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.timing_records import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 
 __all__ = [
     "CPU",
@@ -21,12 +27,17 @@ __all__ = [
     "FORMAT",
     "TEXT",
     "Accuracy",
+    "Answer",
     "Attempt",
     "AxisRange",
     "Block",
     "Calibration",
+    "Clock",
+    "ClosedLoop",
     "Comparison",
     "DeviceFacts",
+    "Ended",
+    "Energy",
     "EngineRecord",
     "EngineSpec",
     "Event",
@@ -34,8 +45,20 @@ __all__ = [
     "Failure",
     "GpuState",
     "Hop",
+    "InEffect",
+    "Launch",
+    "LayerProfile",
+    "LayerTime",
+    "Load",
+    "LoadBlock",
+    "LoadGenRun",
+    "LoadPlan",
     "Machine",
     "Model",
+    "OpenLoop",
+    "OpenStretch",
+    "Peak",
+    "Peaks",
     "Precision",
     "Probe",
     "RealizedPrecision",
@@ -44,6 +67,7 @@ __all__ = [
     "Results",
     "Row",
     "Status",
+    "Surroundings",
     "Tally",
     "TensorSpec",
     "Timing",
@@ -74,7 +98,7 @@ class EngineSpec:
     calibration_samples: int = 0  # of those methods
     tf32: bool = True  # NVIDIA GPUs: FP32 matrix products may round their inputs to TF32
     cuda_graph: bool = False  # NVIDIA GPUs: replay the launches of one captured run
-    streams: int = 1  # NVIDIA GPUs: calls in flight at once, each on a stream of its own
+    streams: int = 1  # calls in flight at once that it is opened for; on an NVIDIA GPU each has a stream of its own
     build_options: tuple[str, ...] = ()  # options of one backend by name, such as "refit"
     method: str = ""  # the way to the precision, where it is not the ordinary one: a suffix in workbench.methods
     quantize: tuple[str, ...] = ()  # operation types or node names to rewrite; empty: all that the method takes
@@ -135,6 +159,9 @@ class EngineRecord:
     note: str = ""  # shown in the row, for example why an engine cannot run here
     built_at: str = ""  # UTC, ISO 8601
     device: str = CPU  # where it runs: "cpu" or "cuda:0"
+    origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
+    inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
+    model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
     source_sha256: str = ""  # of the rewritten file that it was built from
 
 
@@ -191,6 +218,10 @@ class Result:
     accuracy: Accuracy | None = None
     failure: Failure | None = None
     reused: bool = False  # the timing was measured by an earlier run
+    also: tuple[
+        Timing, ...
+    ] = ()  # of the baseline: its timings in the further cohorts that did not fit beside the first
+    load: Load | None = None  # several callers at once, arrivals at a rate, LoadGen
 
     @property
     def row(self) -> str:
@@ -232,6 +263,7 @@ class Row:
     high: float | None = None
     why: str = ""  # for "cannot tell": what was missing
     across: str = ""  # the other device, where the baseline runs on another one
+    note: str = ""  # what a reader should know of a verdict that was given
 
 
 @dataclass(frozen=True)
@@ -253,6 +285,9 @@ class Event:
     text: str
     result: Result | None = None
     detail: bool = False
+    rows: tuple[str, ...] = ()  # of a detail: the rows it is about
+    log: str = ""  # path of what the worker prints that serves these rows now
+    at: float = field(default_factory=time.time)  # seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -287,7 +322,11 @@ R = TypeVar("R")
 def _converter() -> Any:
     from cattrs.preconf.json import make_converter
 
-    return make_converter()
+    converter = make_converter()
+    # the only long sequences in a record are durations of calls
+    converter.register_structure_hook_func(lambda kind: kind == Sequence[int], lambda found, _: Durations(found))
+    converter.register_unstructure_hook_func(lambda kind: kind == Sequence[int], list)
+    return converter
 
 
 def to_json(record: object) -> Any:
@@ -315,6 +354,8 @@ class Results:
     notes: tuple[str, ...] = ()
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
+    peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
+    layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
     budget: str = ""  # what a rewritten variant may lose; "": nothing is judged, as on made-up samples
 
     @property

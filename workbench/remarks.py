@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.records import Precision, Region, Result, Row, Timing
+from workbench.records import Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
 """A mean above so many medians is told: samples/s, which goes by the mean, then says less than the median does."""
@@ -21,7 +21,10 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     if refused:
         parts.append(f"not compared: {refused}")
     if row and row.why:
-        parts.append(f"cannot tell: {row.why}")
+        end = f" ({result.timing.ended})" if result.timing and result.timing.ended != Ended.FIXED else ""
+        parts.append(f"cannot tell: {row.why}{end}")
+    if row and row.note:
+        parts.append(row.note)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
     if result.timing:
@@ -54,6 +57,7 @@ def _timing_notes(timing: Timing) -> list[str]:
     ]
     if noisy := timing.noisy_blocks:
         parts.append(f"{noisy} of {blocks} blocks were disturbed")
+    parts += [f"{count} of {blocks} blocks were spoiled by {why}" for why, count in timing.spoiled_blocks.items()]
     mean = float(timing.samples_s.mean())
     if mean > UNEVEN * timing.median_s:
         parts.append(f"calls took {mean / timing.median_s:.1f} times the median on average: some were held up")

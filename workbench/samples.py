@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,8 +63,13 @@ class Samples:
         """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
         import numpy as np
 
-        rows = np.arange(start, start + size) % self.count
-        feeds = {}
+        return self.feeds_of(np.arange(start, start + size) % self.count)
+
+    def feeds_of(self, chosen: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The samples of these numbers, in that order; C-contiguous copies."""
+        import numpy as np
+
+        rows, feeds = np.asarray(chosen), {}
         for name, array in self.inputs.items():
             axis = self.axes.get(name, 0)
             feeds[name] = _contiguous(array[rows[0]] if axis == WHOLE else np.moveaxis(array[rows], 0, axis))

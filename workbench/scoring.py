@@ -138,7 +138,7 @@ def _score_one(
     way: Way,
 ) -> None:
     for row in bench.board.rows:
-        if row.engine and row.engine.key == engine.key:
+        if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
     outputs = _evaluate(bench, engine, data, samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 CONFIDENCE = 0.95
+LAUNCHES = 4
+"""Fewest launches whose spread is taken for known: with three the interval would be as wide as eight standard errors."""
+TRIM = 0.2
+"""Share of the values cut off at either end of a trimmed mean: Wilcox's choice for general use."""
 
 
 def samples_needed(percent: float, confidence: float = CONFIDENCE) -> int:
@@ -80,3 +84,74 @@ def ratio_interval(ratios: Sequence[float], confidence: float = CONFIDENCE) -> t
         return None
     interval = quantile_test(np.asarray(ratios), q=1.0, p=0.5).confidence_interval(confidence)
     return float(np.median(ratios)), float(interval.low), float(interval.high)
+
+
+class Center(NamedTuple):
+    """A trimmed mean, its standard error and the degrees of freedom of that."""
+
+    mean: float
+    error: float
+    freedom: int
+
+    def half_width(self, alpha: float) -> float:
+        """Of the two-sided interval that misses with probability ``alpha``, in the unit of the values."""
+        from scipy.stats import t
+
+        return float(t.isf(alpha / 2, self.freedom) * self.error)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the hypothesis that the true center is 0."""
+        from scipy.stats import t
+
+        if self.error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return float(2 * t.sf(abs(self.mean) / self.error, self.freedom))
+
+
+def trimmed_center(values: Sequence[float]) -> Center:
+    """Mean of the middle values with its standard error: the trimmed t statistic of Tukey and McLaughlin (1963).
+
+    A fifth of the values, rounded down, is cut off at either end, and the error comes from the variance of the values whose
+    cut ends were pulled in (Yuen 1974; Wilcox, Introduction to Robust Estimation, 4.3): a launch that something
+    hit counts, but not by how far it was off. With fewer than five values this is Student's t. ``values`` are independent,
+    such as one logarithm of a ratio per launch; at least two.
+    """
+    from scipy.stats import mstats
+
+    cut = int(TRIM * len(values))
+    share = cut / len(values) + 1e-9  # SciPy's formula takes the share that is cut off, and rounds it down again
+    ends = {"limits": (share, share), "inclusive": (True, True)}
+    mean, error = mstats.trimmed_mean(values, **ends), mstats.trimmed_stde(values, **ends)
+    return Center(float(mean), float(error), len(values) - 2 * cut - 1)
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[float]:
+    """For every hypothesis the level at which it is tested, so that all errors together have the chance ``alpha``.
+
+    Holm (1979): the smallest p-value of m is held against alpha / m, the next against alpha / (m - 1), and so on up to the
+    first that is larger; that one and all after it stay at its level and are not rejected. A hypothesis is rejected where
+    its p-value is at most the level returned for it. It holds however the comparisons depend on each other.
+    """
+    levels = [0.0] * len(p_values)
+    left, level, failed = len(p_values), 0.0, False
+    for place in sorted(range(len(p_values)), key=lambda place: p_values[place]):
+        if not failed:
+            level = alpha / left
+            failed = p_values[place] > level
+            left -= 1
+        levels[place] = level
+    return levels
+
+
+def outliers(samples: np.ndarray) -> np.ndarray:
+    """Which of ``samples``, shape (n,), lie above the third quartile by more than three times the distance of the quartiles.
+
+    Tukey's outer fence (Exploratory Data Analysis, 1977, 2D); only the slow side, because a call cannot be too fast.
+    Returns booleans of shape (n,). They are for marking and counting: no percentile or ratio leaves them out.
+    """
+    import numpy as np
+
+    low, high = np.percentile(samples, [25, 75])
+    found: np.ndarray = samples > high + 3 * (high - low)
+    return found

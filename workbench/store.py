@@ -61,6 +61,11 @@ class Store:
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
+    def place_of(self, path: Path) -> str:
+        """The path as a record keeps it: within the store where it lies there, so that the store may be moved."""
+        root, whole = self.root.absolute(), path.absolute()
+        return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
+
     def find(self, kind: str, key: str) -> Path | None:
         """The artefact's folder if it is there and every file is as it was written; a damaged one is set aside."""
         folder = self.path(kind, key)
@@ -84,7 +89,12 @@ class Store:
         folder = self.find(kind, key)
         if folder is None:
             return None
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
+        return self.manifest(folder)["facts"]
+
+    def manifest(self, folder: Path) -> dict[str, Any]:
+        """What was written beside an artefact that :meth:`find` has found: ``files`` and ``facts``."""
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return found
 
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Draft]:
@@ -125,8 +135,7 @@ class Store:
                     with self.create(kind, key) as draft:
                         fill(draft)
                     return Made(self.path(kind, key), draft.facts, reused=False)
-        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
-        return Made(folder, facts, reused=True)
+        return Made(folder, self.manifest(folder)["facts"], reused=True)
 
     def put(self, kind: str, key: str, facts: Any) -> None:
         """Store an artefact that is nothing but its facts."""

@@ -68,3 +68,12 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     CANNOT_TELL = "cannot tell"
     BASELINE = "baseline"
+
+
+class Ended(StrEnum):
+    """What ended the measuring of a variant."""
+
+    KNOWN = "verdict known"  # the interval of its ratio to the baseline left out 1
+    NARROW = "interval narrow"  # it held 1, and was as narrow as was asked for
+    BUDGET = "budget spent"
+    FIXED = "fixed time"  # a protocol's, a single launch's, or that of a variant with nothing to be compared with

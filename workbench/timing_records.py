@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench import stats
-from workbench.terms import Region, Wait
+from workbench.cost_records import Clock, Energy, InEffect
+from workbench.terms import Ended, Region, Wait
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+RELAUNCH_ROUNDS = 4
+BUSY_CORES, BUSY_SHARE = 0.5, 0.25
+LOST_SHARE = 0.05
+TICK_S = 0.01
+"""When a block is spoiled: other programs used more than half a core and a quarter of all, and a tick of every core on top,
+because the kernel counts whole ticks; or the calls had to wait for a core, or the hypervisor withheld one, for more
+than a twentieth of the block."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,37 @@ class TimingPlan:
     copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
     wait: Wait = Wait.SPIN
     min_calls: int = 1  # timed calls in a block, at least
+    cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
+    clocks: bool = False  # measure the clocks of each engine too
+    within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
+    budget_s: float = 4.0  # timed seconds of one variant at one batch size, at most
+
+    @property
+    def relaunch_rounds(self) -> int:
+        """Rounds after every launch but the first. Half as many: a further launch tells more than further rounds do."""
+        return max(RELAUNCH_ROUNDS, self.rounds // 2)
+
+    @property
+    def launches(self) -> int:
+        """Times that the processes are started, at most: as often as the budget allows, or once.
+
+        Once under a protocol, whose time is fixed, and where the budget is too small for the four launches from which
+        on their spread can be known.
+        """
+        spare = self.budget_s - self.rounds * self.block_s
+        found = 1 + int(spare / (self.relaunch_rounds * self.block_s) + 1e-9) if spare > 0 else 1
+        return 1 if self.protocol or found < stats.LAUNCHES else found
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many launches a verdict is asked for: 4, 8, 16 and so on, and the last; none for a single launch."""
+        if self.launches == 1:
+            return ()
+        found, at = [], stats.LAUNCHES
+        while at < self.launches:
+            found.append(at)
+            at *= 2
+        return (*found, self.launches)
 
 
 @dataclass(frozen=True)
@@ -67,16 +109,72 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What the system counted between the first and the last timed call of a block. ``None``: it does not tell.
+
+    CPU seconds come in the kernel's ticks, usually of 10 ms.
+    """
+
+    cores: int  # that the machine has
+    others_cpu_s: float | None = None  # CPU seconds of everybody but this process
+    stolen_s: float | None = None  # CPU seconds that a hypervisor gave to others
+    waited_s: float | None = None  # the calling thread could have run, and another one had its core
+    minor_faults: int | None = None  # pages that were mapped without reading a disk
+    major_faults: int | None = None  # pages that were read from a disk
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+    mhz: float | None = None  # of the core that the last call ran on
+    throttles: int | None = None  # times that heat slowed a core or the package down
+
+
+@dataclass(frozen=True)
 class Block:
     """One uninterrupted run of timed calls of one variant inside one round."""
 
     round: int
     position: int  # place in the round's random order
-    samples_ns: tuple[int, ...]  # duration of every call; with several streams, between two that came to their end
+    samples_ns: Sequence[int]  # duration of every call; with several streams, between two that came to their end
     cpu_s: float  # CPU time of the worker's process over the block, all threads
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
     gpu: GpuState | None = None
+    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
+    launch: int = 0  # which start of the process; rounds are numbered on
+    began_s: float = 0.0  # since the measuring of this batch size began
+    around: Surroundings | None = None
+
+    @property
+    def spoiled(self) -> str:
+        """What outside the worker spoiled this block, in a word or two; "" where nothing did."""
+        around = self.around
+        if around is None:
+            return ""
+        if around.throttles:
+            return "heat"
+        if around.major_faults:
+            return "reading from a disk"
+        if (around.stolen_s or 0) > LOST_SHARE * self.wall_s:
+            return "the hypervisor"
+        if (around.waited_s or 0) > LOST_SHARE * self.wall_s:
+            return "waiting for a core"
+        usual_s = self.wall_s * max(BUSY_CORES, BUSY_SHARE * around.cores) + TICK_S * around.cores
+        if (around.others_cpu_s or 0) > usual_s:
+            return "other programs"
+        return ""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of an engine's process, and what was cold in it."""
+
+    import_s: float  # importing the library; the processes of a launch do this side by side
+    load_s: float  # opening the engine, library already imported
+    warm_up_ns: Sequence[int]  # the first is the first call of this engine at this batch size in this process
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds of the first call."""
+        return self.warm_up_ns[0] * 1e-9 if self.warm_up_ns else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +186,7 @@ class Timing:
     region: Region
     group: str  # variants of one group were interleaved with each other; only those may be compared
     blocks: tuple[Block, ...]
-    warm_up_ns: tuple[int, ...]
+    warm_up_ns: Sequence[int]
     load_s: float  # opening the engine, library already imported
     peak_rss_bytes: int  # high-water mark of the worker's resident memory, library included
     base_rss_bytes: int  # the same process after importing the library, before opening the engine
@@ -96,6 +194,11 @@ class Timing:
     device: DeviceFacts | None = None  # of engines that ran on a GPU
     streams: int = 1  # calls in flight at once
     protocol: str = ""  # that of the plan; it decides how percentiles are taken
+    launches: tuple[Launch, ...] = ()  # every start of its process
+    looks: int = 0  # how often a verdict was to be asked for, at most
+    ended: Ended = Ended.FIXED
+    in_effect: tuple[InEffect, ...] = ()  # settings as they were found in the worker
+    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were asked for
 
     @property
     def samples_s(self) -> np.ndarray:
@@ -150,6 +253,25 @@ class Timing:
     @property
     def noisy_blocks(self) -> int:
         return sum(not b.quiet for b in self.blocks)
+
+    @property
+    def spoiled_blocks(self) -> dict[str, int]:
+        """What outside the worker spoiled blocks, and how many."""
+        found: dict[str, int] = {}
+        for reason in filter(None, (block.spoiled for block in self.blocks)):
+            found[reason] = found.get(reason, 0) + 1
+        return found
+
+    @property
+    def outliers(self) -> int:
+        """Calls beyond the outer fence of their own block: :func:`workbench.stats.outliers`. They count in every figure."""
+        import numpy as np
+
+        return sum(int(stats.outliers(np.asarray(block.samples_ns, dtype=np.float64)).sum()) for block in self.blocks)
+
+    @property
+    def timed_s(self) -> float:
+        return sum(block.wall_s for block in self.blocks)
 
     @property
     def sm_mhz(self) -> tuple[int, int] | None:

@@ -41,8 +41,12 @@ class Flavour:
     @property
     def version(self) -> tuple[int, ...]:
         """Version numbers of the installed distribution; empty where that is not known."""
-        parts = version_of(*self.distributions).split(".")
-        return tuple(int(part) for part in parts if part.isdigit())
+        return numbers_of(version_of(*self.distributions))
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """``"11.4.0.106"`` as numbers, which can be compared."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 FULL = Flavour("", "tensorrt", "TensorRT", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "pip install tensorrt")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +34,15 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...]
 
 
-def build_plan(flavour: Flavour, source: Source, spec: EngineSpec, progress: Progress) -> Outcome:
-    """Parse, configure and build.
+def build_plan(
+    flavour: Flavour,
+    source: Source,
+    spec: EngineSpec,
+    progress: Progress,
+    instead: Callable[[str], bytes | None] = lambda _: None,
+) -> Outcome:
+    """Parse, configure and build. ``instead`` gets the library's version and may give a plan for this network that need not be
+    built.
 
     Raises:
         BuildError: what was refused, and the plain cause.
@@ -44,6 +52,9 @@ def build_plan(flavour: Flavour, source: Source, spec: EngineSpec, progress: Pro
     builder = made(lambda: trt.Builder(log), f"{flavour.title} could not start", log)
     progress("parse ONNX")
     network = _parsed(trt, builder, source.path, log)
+    there = instead(str(trt.__version__))
+    if there is not None:
+        return Outcome(there, network, str(trt.__version__), tuple(_notes(source.path, source.inputs)))
     config = _config(trt, builder, spec, log)
     profile = _profile(builder, network, source.inputs, spec)
     number = config.add_optimization_profile(profile)

@@ -53,6 +53,7 @@ CAUSES = (
     Cause(r"unable to load library: libnvinfer_lean", "version-compatible engines need the lean runtime, which is not installed", "leave out the option version-compatible"),
     Cause(r"BuildCanceled|canceled by user", "it was stopped on request", "start it again"),
     Cause(r"sm_vers_\.size\(\) == 1", "this kind of build is for one GPU generation only", "name one, such as target=SM89"),
+    Cause(r"CUDA error 222 loading a module|Target SM \d+ is not found in the accelerator list", "this kind of build needs a GPU of the generation that it is for", "build it on such a GPU, or leave out the options refit and strip-plan"),
     Cause(r"graph_jit\.cpp\S* CHECK\(status == CUDA_SUCCESS\)", "this kind of build needs an NVIDIA GPU", "leave out the options refit and strip-plan, or build where there is a GPU"),
     Cause(r"could not find any implementation for node (.+?)(?:\.|$)", "no kernel was found for {0}: a type, a shape or the memory rules all out", "raise the workspace, or leave the layer in a higher precision"),
     Cause(r"kFP16 is not compatible with a strongly typed", "a precision flag was set on a strongly typed network", "choose the precision in the model"),

@@ -56,16 +56,34 @@ class Plan:
             RunError: no GPU, or the library does not take the plan; the text says why.
         """
         if self.engine is None:
-            self._load()
+            self.load()
         what = f"{self._flavour.title} could not prepare the engine to run"
-        context = made(self.engine.create_execution_context, what, self.log, RunError)
+        context = made(self._context, what, self.log, RunError)
         opened = PlanContext(self.trt, self.engine, context, self.log, self._release, stream)
         if self._streaming:
             opened.no_graph = "weights are streamed, and such launches cannot be captured"
         self._open += 1
         return opened
 
-    def _load(self) -> None:
+    def _context(self) -> Any:
+        """Of TensorRT for RTX with its kernels compiled for the shapes at hand before the first launch returns.
+
+        Left to itself it runs fallback kernels with free shapes until the others are ready: early samples would not be those
+        of later runs, and a graph captured in the meantime would repeat the fallback for good.
+        """
+        strategies = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is None:
+            return self.engine.create_execution_context()
+        config = checked(self.engine.create_runtime_config(), "The engine gave no configuration", self.log, RunError)
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        return self.engine.create_execution_context(config)
+
+    def load(self) -> None:
+        """Deserialize the plan.
+
+        Raises:
+            RunError: as :meth:`context`.
+        """
         if not this_machine().gpu:  # the lean runtime would end the process (SIGSEGV) instead of saying so
             raise RunError(f"{self._flavour.title} runs on NVIDIA GPUs, and this machine has none.")
         self.trt, self.log = library(self._flavour)
@@ -93,8 +111,12 @@ class Plan:
         """A context is gone. With the last one the engine goes, and only then the runtime."""
         self._open -= 1
         if not self._open:
-            self.engine = None
-            self._runtime = None
+            self.unload()
+
+    def unload(self) -> None:
+        """Free the engine, and only then the runtime; to be called when there is no context."""
+        self.engine = None
+        self._runtime = None
 
 
 def validity(trt: Any, runtime: Any, plan: bytes) -> str:

@@ -32,7 +32,9 @@ class Option(NamedTuple):
 
 _NO_CACHE = "it keeps no timing cache: the member is there and does nothing"
 OPTIONS = {
-    "refit": Option("weights can be replaced without building again", flag="REFIT", rtx_gpu=True),
+    "refit": Option(
+        "built so that the next model of the same structure only has its weights replaced", flag="REFIT", rtx_gpu=True
+    ),
     "weight-streaming": Option("weights may stay in host memory while the engine runs", flag="WEIGHT_STREAMING"),
     "version-compatible": Option(
         "newer versions of TensorRT and the lean runtime open it",
@@ -42,6 +44,12 @@ OPTIONS = {
     "hardware-compatible": Option(
         "runs on every GPU from Ampere on, more slowly",
         level="AMPERE_PLUS",
+        rtx="it ignores that setting and takes a list of GPU generations instead, such as target=SM89",
+    ),
+    "same-compute-capability": Option(
+        "runs on every GPU of this one's compute capability",
+        level="SAME_COMPUTE_CAPABILITY",
+        since=(10, 9),
         rtx="it ignores that setting and takes a list of GPU generations instead, such as target=SM89",
     ),
     "editable-timing-cache": Option(
@@ -60,6 +68,10 @@ NEEDS_WEIGHTS = "an engine without its weights cannot be run before they are put
 def refusal(options: Iterable[str], flavour: Flavour, *, gpu: bool) -> Availability:
     """Whether ``flavour`` can build with these options, here."""
     asked = tuple(options)
+    levels = [name for name in asked if name in OPTIONS and OPTIONS[name].level]
+    if len(levels) > 1:
+        found = " and ".join(f"'{name}'" for name in levels)
+        return no(f"{found} are two levels of the same setting", f"leave out the option '{levels[-1]}'")
     for name in asked:
         one_target = len(targets(asked)) == 1
         able = _target(name, flavour, gpu) if name.startswith(TARGET) else _option(name, flavour, gpu, one_target)

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerError
+from workbench.nursery import Forked, Nursery
+from workbench.turns import turn
 
 POLL_S = 0.05
 LOG_TAIL = 4000  # characters kept of a failed worker's log
@@ -36,7 +38,8 @@ class Worker:
     """One child process. Use as a context manager, or call :meth:`close`.
 
     Its temporary files lie in a folder of their own that goes with it: a child that is killed cannot clean up. With
-    ``writable`` it writes only there and in the folders named, where the kernel can hold it to that.
+    ``writable`` it writes only there and in the folders named, where the kernel can hold it to that. With a ``nursery`` that is
+    ready it is forked from there, with everything that was imported there.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Worker:
         env: Mapping[str, str] | None = None,
         cancel: threading.Event | None = None,
         writable: Sequence[Path] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.log = log
         self._cancel = cancel or threading.Event()
@@ -54,22 +58,16 @@ class Worker:
         self._scratch = tempfile.mkdtemp(prefix="workbench-")
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "workbench.child", str(to_child), str(from_child)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(to_child, from_child),
-                env={
-                    **os.environ,
-                    **QUIET_ENV,
-                    "TMPDIR": self._scratch,
-                    SCRATCH: self._scratch,
-                    WRITABLE: "" if writable is None else json.dumps([str(folder) for folder in writable]),
-                    **(env or {}),
-                },
-            )
+        own = {
+            **QUIET_ENV,
+            "TMPDIR": self._scratch,
+            SCRATCH: self._scratch,
+            WRITABLE: "" if writable is None else json.dumps([str(folder) for folder in writable]),
+            **(env or {}),
+        }
+        forked = nursery.fork(log, own, (to_child, from_child)) if nursery and nursery.ready else None
+        self.forked = forked is not None
+        self.process: subprocess.Popen[bytes] | Forked = forked or _started(log, own, to_child, from_child)
         os.close(to_child)
         os.close(from_child)
 
@@ -216,12 +214,27 @@ class Worker:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+def _started(log: Path, own: Mapping[str, str], to_child: int, from_child: int) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "workbench.child", str(to_child), str(from_child)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(to_child, from_child),
+            env={**os.environ, **own},
+        )
+
+
 class Pool:
     """Task workers by name, started at first use and kept: importing TensorFlow takes seconds. A dead one is replaced.
 
     They read what others have made, so they are confined to writing in the store: the folder around that of the logs which
-    ``log_path`` names (:meth:`workbench.store.Store.log_path`).
+    ``log_path`` names (:meth:`workbench.store.Store.log_path`). A task waits while anybody on this machine measures.
     """
+
+    using: Callable[[Path], None] | None = None
+    """Told at every task which file its worker prints to."""
 
     def __init__(
         self, log_path: Callable[[str], Path], cancel: threading.Event | None = None, *, confined: bool = True
@@ -248,8 +261,11 @@ class Pool:
             # CUDA does not start in a confined process: its driver answers that an operation of the system failed
             writable = [store] if self._confined and name != GPU_BUILDER else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
+        if self.using:
+            self.using(self._workers[name].log)
         try:
-            return self._workers[name].call(task, progress=progress, **arguments)
+            with turn(DOING.get(task, task), alone=False, cancel=self._cancel, waiting=progress or (lambda _: None)):
+                return self._workers[name].call(task, progress=progress, **arguments)
         except (WorkerError, Cancelled):
             self._workers.pop(name).kill()
             raise
@@ -259,6 +275,18 @@ class Pool:
             worker.close()
         self._workers.clear()
 
+
+DOING = {
+    "inspect": "reading a model",
+    "train_demo": "training the demo",
+    "export_saved_model": "exporting a model",
+    "export_onnx": "converting a model to ONNX",
+    "examine": "looking at a model",
+    "rewrite": "rewriting a model to another precision",
+    "fix_batch": "fixing the batch of a model",
+    "build": "building an engine",
+}
+"""What the tasks of ``workbench.child`` do, for others who wait for them."""
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 """A GPU must never be touched by work that is meant for the CPU."""
@@ -275,6 +303,11 @@ QUIET_ENV = {
     ),
 }
 """Set in every worker: less noise in the logs, and this very package even where it is not installed."""
+
+
+def held_to(cores: Sequence[int]) -> dict[str, str]:
+    """Environment that holds a worker and every thread it makes to these cores; nothing for none."""
+    return {"WORKBENCH_CORES": json.dumps(list(cores))} if cores else {}
 
 
 def thread_env(threads: int) -> dict[str, str]:

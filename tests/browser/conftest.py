@@ -9,6 +9,11 @@ import pytest
 from lab import BROWSER_FLAGS, Lab, chromium, jupyter_lab, open_panel, put_notebook
 
 SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
+SMALL: dict[str, Any] = {
+    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "budget_s": 0.1, "rounds": 6,
+    "calibration_samples": 32,
+}  # fmt: skip
+"""Parameters with which the demo runs in seconds."""
 
 
 @pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, and other tests need their own
@@ -35,19 +40,30 @@ def lab(browser: Any, store_root: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page 1280 pixels wide and very tall, so that the whole panel is drawn; a dialog fails the test."""
-    page = browser.new_page(viewport={"width": 1280, "height": 3600})
+    """A page 1280 pixels wide and tall enough for the whole panel; a dialog or an error in the console fails the test."""
+    page = browser.new_page(viewport={"width": 1280, "height": 2400})
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    errors: list[str] = []
+
+    def answer(dialog: Any) -> None:
+        if dialog.type == "beforeunload":  # a notebook that was not saved is left: a person says yes
+            dialog.accept()
+        else:
+            dialogs.append(dialog.message)
+            dialog.dismiss()
+
+    page.on("dialog", answer)
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{request.node.name}.png")
     page.close()
     assert dialogs == []
+    assert errors == []
 
 
 @pytest.fixture
 def panel(page: Any, lab: Lab, request: pytest.FixtureRequest) -> Any:
-    """The panel of a fresh notebook for the demo, small enough to run in seconds."""
-    notebook = put_notebook(lab, f"{request.node.name}.ipynb", measure_s=0.1, rounds=6, calibration_samples=32)
-    return open_panel(page, lab, notebook)
+    """The panel of a fresh notebook for the demo."""
+    return open_panel(page, lab, put_notebook(lab, f"{request.node.name}.ipynb", **SMALL))

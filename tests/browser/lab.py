@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,8 +67,34 @@ def jupyter_lab(scratch: Path, store: Path, theme: str = "JupyterLab Light") -> 
             stderr=subprocess.STDOUT,
         )
         try:
-            _await_answer(server, lab, scratch / "lab.log")
+            _await_answer(server, lab.url, scratch / "lab.log", path=f"/api?token={lab.token}")
             yield lab
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+@contextlib.contextmanager
+def voila(scratch: Path, store: Path) -> Iterator[str]:
+    """Start Voilà on a free port with the notebook of ``make app``; gives its address."""
+    address = f"http://127.0.0.1:{_free_port()}"
+    env = os.environ | {"WORKBENCH_STORE": str(store), "IPYTHONDIR": str(scratch / "ipython")}
+    env.pop("WORKBENCH_HEADLESS", None)
+    options = ["--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    with (scratch / "voila.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "voila", *options, str(NOTEBOOK.with_name("app.ipynb"))],
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _await_answer(server, address, scratch / "voila.log", path="/voila/static/main.js")
+            yield address
         finally:
             server.terminate()
             try:
@@ -140,14 +167,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _await_answer(server: subprocess.Popen[bytes], lab: Lab, log: Path) -> None:
+def _await_answer(server: subprocess.Popen[bytes], url: str, log: Path, path: str) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{lab.url}/api?token={lab.token}", timeout=2).close()
+        try:
+            urllib.request.urlopen(f"{url}{path}", timeout=2).close()
+        except urllib.error.HTTPError:
+            return  # it answers, whatever it thinks of the question
+        except OSError:
+            time.sleep(0.2)
+        else:
             return
-        time.sleep(0.2)
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise RuntimeError(f"JupyterLab did not answer within {START_S} s; the end of its log:\n{tail}")
+    raise RuntimeError(f"The server did not answer within {START_S} s; the end of its log:\n{tail}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import psutil
 import pytest
-from conftest import SHOTS
-from lab import SPARE_CELL, Lab
+from conftest import SHOTS, SMALL
+from lab import SPARE_CELL, Lab, idle, menu, open_panel, put_notebook, voila
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -18,21 +21,12 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 LONG_MS = 180_000
 
 
-def choose(panel: Locator, *, batches: str = "1") -> None:
-    """Untick all but ONNX Runtime in FP32 and INT8."""
-    for title in ("TensorFlow", "TensorFlow · xla", "TensorFlow · predict", "OpenVINO", "TensorRT · rtx"):
-        box = panel.get_by_label(title, exact=True)
-        if box.is_enabled():
-            box.uncheck()
-    for precision in ("fp16", "bf16"):
-        panel.get_by_label(precision, exact=True).uncheck()
-    panel.get_by_label("Batch sizes").fill(batches)
-    expect(panel.locator("pre").first).to_contain_text("-r backends onnxruntime")
-    expect(panel.locator("pre").first).to_contain_text(f"-r batches {batches}")
+def go(panel: Locator, step: str) -> None:
+    panel.locator(".wb-steps button", has_text=step).click()
 
 
 def rows(panel: Locator, status: str) -> Locator:
-    return panel.locator(f'tr[data-status="{status}"]')
+    return panel.locator(f'.wb-run[data-status="{status}"]')
 
 
 def cell(page: Page, source: str) -> Locator:
@@ -47,100 +41,252 @@ def run_cell(page: Page, source: str) -> Locator:
     return found
 
 
-def test_build_and_benchmark_by_clicks(panel: Locator, page: Page) -> None:
+def shot(panel: Locator, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    panel.page.wait_for_timeout(300)  # let the browser draw what it was told
+    panel.screenshot(path=SHOTS / f"{name}.png")
+
+
+def jobs_alive(store_root: Path) -> list[psutil.Process]:
+    """Processes of jobs in this store, and their workers."""
+    here = [p for p in psutil.process_iter(["cmdline"]) if str(store_root) in " ".join(p.info["cmdline"] or [])]
+    found = [each for p in here if "workbench.job" in p.info["cmdline"] for each in (p, *p.children(recursive=True))]
+    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page) -> None:
     expect(cell(page, 'view.display("table")')).to_contain_text("Nothing has been run yet")
     expect(panel.locator(".wb-cancel")).to_be_disabled()
-    choose(panel)
-    panel.locator(".wb-load").click()
-    expect(panel.locator(".wb-facts")).to_contain_text("float32 [? × 28 × 28 × 1]", timeout=LONG_MS)
-    expect(panel.locator(".wb-plan")).to_contain_text("2 variants to build, 2 rows to measure")
-
-    panel.locator(".wb-build").click()
-    expect(panel.locator(".wb-state")).to_be_visible()
-    expect(panel.locator(".wb-load")).to_be_disabled()
-    expect(panel.get_by_label("Batch sizes")).to_be_disabled()
-    expect(rows(panel, "built")).to_have_count(2, timeout=LONG_MS)
-    expect(panel.locator(".wb-message")).to_contain_text("2 built.", timeout=LONG_MS)
-    expect(panel.locator(".wb-plots img")).to_have_count(0)
-
+    shot(panel, "1-model")
     panel.locator(".wb-benchmark").click()
-    expect(rows(panel, "done")).to_have_count(2, timeout=LONG_MS)
-    expect(panel.locator(".wb-plots img")).to_have_count(3, timeout=LONG_MS)
-    for picture in panel.locator(".wb-plots img").all():
-        expect(picture).to_be_visible()
-        assert picture.evaluate("image => image.naturalWidth") > 500
-    expect(rows(panel, "done").nth(1)).to_contain_text(re.compile(r"[\d.]+ ms.*int8.*9\d\.\d%"))
+    expect(panel.locator(".wb-state")).to_be_visible()
+    expect(panel.locator(".wb-run").first).to_be_visible(timeout=LONG_MS)
+    shot(panel, "4-run-while-it-runs")
+    # it ends on the page Compare, by itself
+    expect(panel.locator('.wb-table tr[data-status="done"]')).to_have_count(2, timeout=LONG_MS)
+    expect(panel.locator(".wb-message").first).to_contain_text("2 done.")
+    expect(panel.locator(".wb-table")).to_contain_text(re.compile(r"int8 → int8.*9\d\.\d%"))
+    expect(panel.locator(".wb-table")).to_contain_text("= baseline")
+    expect(panel.locator(".wb-winner")).to_have_count(1)
+    expect(panel.locator(".wb-canvas canvas").first).to_be_visible()
+    within_limits(panel, page)
+    side_by_side_and_figures(panel, page)
+    taken_away(panel, page)
     expect(run_cell(page, 'view.display("table")')).to_contain_text("onnxruntime int8")
     expect(run_cell(page, 'view.display("latency")').locator(".jp-OutputArea img")).to_be_visible()
-    shot(panel, "panel-after-benchmark")
 
 
-def test_cancel_in_mid_run_and_a_free_kernel(panel: Locator, page: Page) -> None:
-    choose(panel)
-    panel.get_by_label("Seconds per row").fill("90")
-    panel.get_by_label("Seconds per row").press("Enter")
-    expect(panel.locator("pre").first).to_contain_text("-p measure_s 90")
-    panel.locator(".wb-benchmark").click()
-    expect(rows(panel, "measuring").first).to_be_visible(timeout=LONG_MS)
-
-    asked = time.monotonic()
-    expect(run_cell(page, SPARE_CELL).locator(".jp-OutputArea")).to_contain_text("42", timeout=5_000)
-    assert time.monotonic() - asked < 5
-    expect(panel.locator(".wb-cancel")).to_be_enabled()  # the run was still going
-    shot(panel, "panel-while-measuring")
-
-    panel.locator(".wb-cancel").click()
-    expect(rows(panel, "cancelled")).to_have_count(2, timeout=15_000)
-    expect(panel.locator(".wb-message")).to_contain_text("2 cancelled.")
-    expect(panel.locator(".wb-benchmark")).to_be_enabled()
-    expect(panel.locator(".wb-state")).to_have_count(0)
+def within_limits(panel: Locator, page: Page) -> None:
+    limit = panel.locator(".wb-limit").first
+    limit.locator("input[type=checkbox]").check()
+    expect(limit.locator("[disabled]")).to_have_count(0)
+    limit.locator(".noUi-handle").focus()
+    page.keyboard.press("Home")  # nothing is that fast
+    expect(panel.get_by_text("No row keeps these limits.")).to_be_visible()
+    expect(panel.locator("tr.wb-out[data-row]")).to_have_count(2)
+    expect(panel.locator(".wb-why-out").first).to_contain_text("out: p50 is")
+    shot(panel, "5-compare-nothing-within-the-limits")
+    limit.locator("input[type=checkbox]").uncheck()
 
 
-def test_a_bad_batch_is_a_sentence(panel: Locator, page: Page) -> None:
-    panel.get_by_label("Batch sizes").fill("0")
-    expect(panel.get_by_role("alert")).to_have_text(
-        "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."
-    )
+def side_by_side_and_figures(panel: Locator, page: Page) -> None:
+    panel.get_by_label("Baseline").select_option("onnxruntime int8")
+    expect(panel.locator('tr[data-row="onnxruntime int8 @1"]')).to_contain_text("= baseline")
+    panel.get_by_label("Order").select_option("most accurate first")
+    panel.get_by_role("button", name="Show what differs").click()
+    expect(panel.locator(".wb-gallery figure").first).to_contain_text("right:", timeout=30_000)
+    for name in ("Throughput", "Accuracy and speed"):
+        panel.get_by_role("button", name=name, exact=True).click()
+        expect(panel.locator(".wb-canvas canvas:visible")).to_have_count(2, timeout=10_000)
+    page.wait_for_timeout(700)
+    canvas = panel.locator(".wb-canvas:visible canvas").first.bounding_box()
+    assert canvas
+    for across in range(8, 60, 2):  # over the points: one of them is named below the figure
+        page.mouse.move(canvas["x"] + canvas["width"] * across / 100, canvas["y"] + canvas["height"] * 0.35)
+    shot(panel, "5-compare")
+
+
+def taken_away(panel: Locator, page: Page) -> None:
+    go(panel, "Layers")
+    expect(panel.locator(".wb-page")).to_contain_text("Layers with weights")
+    shot(panel, "6-layers")
+    go(panel, "Export")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.get_by_role("button", name="Copy").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("papermill notebooks/workbench.ipynb out.ipynb -r backends onnxruntime")
+    with page.expect_download() as saved:
+        panel.get_by_role("button", name="Make the file").click()
+        panel.locator("a.wb-download").click()
+    table = Path(saved.value.path()).read_text()
+    assert saved.value.suggested_filename == "table.csv"
+    assert table.splitlines()[1].startswith("onnxruntime fp32,1,cpu,done")
+    panel.get_by_role("button", name="Save as notebook").click()
+    expect(panel.get_by_text(re.compile(r"Saved as .*experiment\.ipynb"))).to_be_visible()
+    shot(panel, "7-export")
+    go(panel, "History")
+    expect(panel.locator("select option", has_text="demo")).not_to_have_count(0)
+    shot(panel, "8-history")
+
+
+def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locator, page: Page) -> None:
+    go(panel, "Data")
+    for name, hint in (
+        ("Random", "silent on accuracy"),
+        ("Digits", "handwritten digits"),
+        ("Automatic", "random inputs"),
+    ):
+        panel.get_by_role("button", name=name, exact=True).click()
+        expect(panel.locator(".wb-page .wb-hint").first).to_contain_text(hint)
+    shot(panel, "2-data")
+    go(panel, "Configure")
+    chips = panel.locator(".wb-chips")
+    chips.locator("input").fill("32")
+    chips.locator("input").press("Enter")
+    expect(chips).to_contain_text("32")
+    panel.get_by_role("button", name="More settings").click()
+    for control in panel.locator(".wb-control:visible").all():
+        assert len(control.locator(".wb-hint").inner_text()) > 10
+    panel.get_by_label("Threads").fill("0")
+    expect(panel.get_by_role("alert")).to_have_text("'threads' must be at least 1; found 0. Choose a larger number.")
     expect(panel.locator(".wb-benchmark")).to_be_disabled()
-    expect(panel.locator(".wb-build")).to_be_disabled()
-    expect(page.get_by_text("Traceback")).to_have_count(0)
-    shot(panel, "panel-bad-batch")
-    panel.get_by_label("Batch sizes").fill("1")
+    shot(panel, "3-configure-bad-value")
+    panel.get_by_label("Threads").fill("1")
     expect(panel.get_by_role("alert")).to_have_count(0)
     expect(panel.locator(".wb-benchmark")).to_be_enabled()
+    go(panel, "Export")
+    expect(panel.locator("pre").first).to_contain_text("-r batches 1,32")
 
 
-def test_a_hostile_path_is_text(panel: Locator, page: Page) -> None:
-    panel.get_by_role("button", name="Path").first.click()
-    panel.get_by_label("Model path").fill(HOSTILE)
-    expect(panel.locator("pre").first).to_contain_text(HOSTILE)
-    panel.locator(".wb-load").click()
-    expect(panel.get_by_role("alert")).to_contain_text(HOSTILE, timeout=30_000)
-    expect(page.locator("img[src=x]")).to_have_count(0)
+def test_a_run_outlives_reload_and_restart_and_is_cancelled_row_by_row(
+    lab: Lab, page: Page, store_root: Path, request: pytest.FixtureRequest
+) -> None:
+    name = put_notebook(lab, "outlives.ipynb", **SMALL | {"measure_s": 90})
+    panel = open_panel(page, lab, name)
+    panel.locator(".wb-benchmark").click()
+    expect(rows(panel, "measuring").first).to_be_visible(timeout=LONG_MS)
+    asked = time.monotonic()
+    expect(run_cell(page, SPARE_CELL).locator(".jp-OutputArea")).to_contain_text("42", timeout=5_000)
+    assert time.monotonic() - asked < 5  # the kernel is free
+    (job,) = [p for p in jobs_alive(store_root) if "workbench.job" in p.cmdline()]
+
+    page.reload()
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    idle(page)
+    page.wait_for_timeout(500)
+    menu(page, "Kernel", "Restart Kernel and Run All Cells…")
+    page.locator(".jp-Dialog button", has_text="Restart").click()
+    panel = page.locator(".wb").first
+    expect(rows(panel, "measuring").first).to_be_visible(timeout=60_000)
+    assert job.is_running()  # the very same process
+    expect(panel.locator(".wb-cancel")).to_be_enabled()
+    panel.get_by_role("button", name="Log").first.click()
+    expect(panel.locator(".wb-log")).to_be_visible()
+    shot(panel, "4-run-after-a-restart")
+
+    panel.locator(".wb-row", has_text="int8").get_by_role("button", name="Cancel").click()
+    panel.locator(".wb-cancel").click()
+    expect(rows(panel, "cancelled")).to_have_count(2, timeout=20_000)
+    expect(panel.locator(".wb-message").first).to_contain_text("2 cancelled.")
+    expect(panel.locator(".wb-benchmark")).to_be_enabled()
+    go(panel, "Run")
+    expect(panel.locator(".wb-row", has_text="int8").get_by_role("button", name="Retry")).to_be_enabled()
+    shot(panel, "4-run-cancelled")
+    psutil.wait_procs(jobs_alive(store_root), timeout=10)
+    assert jobs_alive(store_root) == []
+
+
+def test_one_row_is_cancelled_in_mid_build_and_one_fails(lab: Lab, page: Page, tmp_path: Path) -> None:
+    """OpenVINO has no operator 'Inverse' of ONNX Runtime's; the file's name is an attack."""
+    path = tmp_path / f"{HOSTILE.replace('/', '')}.onnx"
+    weights = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 4]) for name in ("x", "y")]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["a"]),
+        onnx.helper.make_node("Inverse", ["a"], ["y"], domain="com.microsoft"),
+    ]
+    graph = onnx.helper.make_graph(nodes, HOSTILE, sides[:1], sides[1:], [weights])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    asked = SMALL | {"model": str(path), "data": "random", "backends": "onnxruntime,openvino", "precisions": "fp32"}
+    panel = open_panel(page, lab, put_notebook(lab, "hostile.ipynb", **asked))
+    panel.locator(".wb-benchmark").click()
+    cancel = panel.locator(".wb-row", has_text="onnxruntime").get_by_role("button", name="Cancel")
+    cancel.click(timeout=LONG_MS)
+    expect(rows(panel, "cancelled")).to_have_count(1, timeout=LONG_MS)
+    expect(rows(panel, "failed")).to_have_count(1, timeout=LONG_MS)
+    expect(panel.locator(".wb-row-why").last).to_contain_text("Could not build openvino fp32")
+    shot(panel, "4-run-a-failing-variant")
+    panel.locator(".wb-row", has_text="onnxruntime").get_by_role("button", name="Retry").click()
+    expect(rows(panel, "done").or_(panel.locator('tr[data-status="done"]'))).to_have_count(1, timeout=LONG_MS)
+    go(panel, "Model")
+    expect(panel.locator(".wb-facts")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.locator("img[src=x]").count() == 0
     expect(page.get_by_text("Traceback")).to_have_count(0)
-    shot(panel, "panel-hostile-path")
 
 
-def test_an_uploaded_model_is_loaded(panel: Locator, page: Page, lab: Lab, tmp_path: Any) -> None:
-    """One mebibyte of weights, through the browser and the kernel's socket."""
+def test_uploads_sound_and_corrupt(panel: Locator, page: Page, tmp_path: Path) -> None:
+    """One mebibyte of weights, through the browser and the kernel's socket; then the same file cut short."""
     path = tmp_path / "mine.onnx"
     weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [512, 512], bytes(2**20), raw=True)
     sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 512]) for name in ("x", "y")]
     node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
     graph = onnx.helper.make_graph([node], "mine", sides[:1], sides[1:], [weights])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    corrupt = tmp_path / "corrupt.onnx"
+    corrupt.write_bytes(path.read_bytes()[: 2**19])
+    go(panel, "Model")
     panel.get_by_role("button", name="Upload").first.click()
     expect(panel.get_by_role("alert")).to_contain_text("No file was uploaded yet")
-    panel.locator(".wb-upload").first.wait_for()
-    with page.expect_file_chooser() as chooser:
-        panel.locator(".wb-upload").first.click()
-    chooser.value.set_files(path)
-    expect(panel.get_by_role("alert")).to_have_count(0, timeout=20_000)
-    panel.locator(".wb-load").click()
+    for file, told in ((corrupt, "corrupt.onnx"), (path, "")):
+        with page.expect_file_chooser() as chooser:
+            panel.locator(".wb-upload").first.click()
+        chooser.value.set_files(file)
+        expect(panel.get_by_role("alert")).to_have_count(0, timeout=20_000)
+        panel.locator(".wb-load").click()
+        if told:
+            expect(panel.get_by_role("alert")).to_contain_text(told, timeout=60_000)
+            shot(panel, "1-model-corrupt-upload")
+        expect(panel.locator(".wb-load")).to_be_enabled(timeout=60_000)
     expect(panel.locator(".wb-facts")).to_contain_text("262,144", timeout=60_000)
+    expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
-def shot(panel: Locator, name: str) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    panel.page.wait_for_timeout(300)  # let the browser draw what it was told
-    panel.screenshot(path=SHOTS / f"{name}.png")
+def test_by_keyboard_on_a_wide_screen_and_with_large_text(panel: Locator, page: Page) -> None:
+    go(panel, "Model")
+    panel.locator(".wb-steps button").first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    for _ in range(6):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className").find("wb-benchmark") >= 0  # from the last step to Run
+    page.keyboard.press("Tab")
+    assert "wb-build" in page.evaluate("document.activeElement.className")
+    for width, zoom in ((1920, 1.0), (1280, 1.5)):
+        page.set_viewport_size({"width": width, "height": 2000})
+        page.evaluate(f"document.body.style.zoom = {zoom}")
+        for step in ("Model", "Configure", "Compare", "Export"):
+            go(panel, step)
+            expect(panel.locator(".wb-page h3")).to_have_text(step)
+            assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") <= 2, (width, zoom, step)
+            shot(panel, f"{step.lower()}-{width}px-{zoom:.0%}".replace("%", ""))
+
+
+def test_voila_shows_the_panel_without_code(browser: Any, store_root: Path, tmp_path: Path) -> None:
+    with voila(tmp_path, store_root) as url:
+        page = browser.new_page(viewport={"width": 1280, "height": 1500})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        panel = page.locator(".wb").first
+        panel.wait_for(timeout=60_000)
+        expect(page.get_by_text("workbench.show")).to_have_count(0)
+        go(panel, "Configure")
+        expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+        shot(panel, "voila")
+        page.close()
+    assert errors == []

@@ -1,9 +1,14 @@
 """Only collected where there is an NVIDIA GPU, PyCUDA and ONNX Runtime with its CUDA provider; see ``tests/conftest.py``."""
 
+import threading
+
 import numpy as np
 import pytest
 from helpers import written
 from onnx import helper, numpy_helper
+
+from workbench.store import Store
+from workbench.worker import Pool
 
 
 def pytest_collection_modifyitems(items):
@@ -40,3 +45,10 @@ def cnn(tmp_path_factory):
         ("class", ["n", 10]),
         [weight("w1", 32, 1, 3, 3), weight("w2", 64, 32, 3, 3), weight("w3", 10, 64)],
     )
+
+
+@pytest.fixture(scope="module")
+def pool_and_store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("gpu-store")).prepare()
+    with Pool(store.log_path, threading.Event()) as pool:
+        yield pool, store

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workbench import load
 from workbench.cuda import CudaSession
 from workbench.errors import RunError
-from workbench.protocols import GpuSession
+from workbench.protocols import GpuSession, LoadSession
 from workbench.records import Region, Wait
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -184,6 +185,31 @@ def test_several_streams_have_an_engine_each_and_share_the_calls(region):
         with pytest.raises(RunError, match="Choose one stream"):
             session.timed({"x": X}, Region.DEVICE)
     assert all(engine.closed for engine in made)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_callers_have_a_stream_each_and_get_their_own_answers_at_once(graph):
+    with CudaSession(Copying, streams=3, graph=graph) as session:
+        assert isinstance(session, LoadSession)
+        callers = session.callers(3).each
+
+        def asking(place):
+            def call():
+                np.testing.assert_array_equal(callers[place].run({"x": X + place})["y"], X + place)
+
+            return call
+
+        calls = [asking(place) for place in range(3)]
+        for call in calls:
+            call()
+        assert load.closed_block(callers, calls, 0.1).calls > 30
+        found = load.open_stretch(callers, calls, load.arrivals(500, 50, 0), 10**9, 50, skipped=5)
+        assert len(found.latencies_ns) == 45
+        staged = [caller.stage({"x": X}) for caller in callers]
+        assert load.closed_block(callers, staged, 0.05).calls > 30
+        with pytest.raises(RunError, match="the engine was opened with 3 streams"):
+            session.callers(4)
+        np.testing.assert_array_equal(session.run({"x": X})["y"], X)
 
 
 def test_the_gpu_tells_its_clocks():

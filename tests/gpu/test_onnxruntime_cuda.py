@@ -1,68 +1,23 @@
 """ONNX Runtime's CUDA provider through the whole pipeline, against the same models on the CPU."""
 
-import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers import falls_to, memory_in_use, rested, written
+from kit import Kit
 from onnx import helper, numpy_helper
 
 import workbench
 from workbench import backends
 from workbench.compare import table
-from workbench.cuda import IMPORTS
-from workbench.data import dataset
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
-from workbench.pipeline import build, prepared
 from workbench.records import DeviceFacts, Region, Status, from_json, to_json
-from workbench.sources import Sources, read_model
-from workbench.store import Store
-from workbench.worker import Pool, Worker, thread_env
+from workbench.sources import read_model
+from workbench.worker import Worker
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
-
-
-class Kit:
-    """A model, its samples, and workers that open its engines."""
-
-    def __init__(self, store, pool, model):
-        self.store, self.pool, self.model = store, pool, model
-        self.data = dataset("random", model, 0, 0, demo=False)
-        self.sources = Sources(store, pool, model, self.data, lambda _: None)
-        self.samples = self.data.test.take(slice(0, 30))
-
-    def engine(self, address="onnxruntime:cuda", precision="fp32", **changes):
-        asked = Experiment(backends=address, precisions=precision, batches="1,4", **changes)
-        (spec,) = asked.variants()
-        assert backends.get("onnxruntime").status(spec.mode)
-        assert backends.get("onnxruntime").supports(spec, self.model)
-        record, _ = build(spec, prepared(self.sources, spec), self.store, self.pool, lambda _: None)
-        return record
-
-    def open(self, engine):
-        worker = Worker(self.store.log_path("gpu"), env=thread_env(1))
-        worker.call("hello", modules=["onnxruntime", "numpy", *IMPORTS])
-        worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
-        return worker
-
-    def outputs(self, worker, batch, folder):
-        into = folder / f"outputs-{batch}.npz"
-        worker.call("evaluate", samples=str(self.sources.samples_file(self.samples)), batch=batch, into=str(into))
-        with np.load(into) as file:
-            return {name: file[name] for name in file.files}
-
-    def ready(self, worker, region, batch=4, **more):
-        samples = str(self.sources.samples_file(self.samples))
-        worker.call("prepare_timing", samples=samples, batch=batch, region=region, warm_up_s=0.05, **more)
-
-
-@pytest.fixture(scope="module")
-def pool_and_store(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("gpu-store")).prepare()
-    with Pool(store.log_path, threading.Event()) as pool:
-        yield pool, store
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +150,7 @@ def test_a_damaged_engine_is_one_sentence(kit, tmp_path):
 def test_a_protocol_of_trtexec_sets_everything(kit, cnn, protocol):
     asked = Experiment(
         model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32", batches="4", rounds=2,
-        protocol=protocol, region="compute", measure_s=0.01,
+        protocol=protocol, region="compute", measure_s=0.01, budget_s=0.01,
     )  # fmt: skip
     results = workbench.run(asked, store=kit.store)
     on_cpu, on_gpu = results.rows
@@ -211,7 +166,7 @@ def test_a_protocol_of_trtexec_sets_everything(kit, cnn, protocol):
 def test_a_run_compares_the_devices_and_says_so(kit, cnn):
     asked = Experiment(
         model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32,fp16", batches="1,4",
-        measure_s=0.3, rounds=6, baseline="onnxruntime fp32",
+        measure_s=0.3, budget_s=0.3, rounds=6, baseline="onnxruntime fp32",
     )  # fmt: skip
     results = workbench.run(asked, store=kit.store)
     assert {row.status for row in results.rows} == {Status.DONE, Status.UNSUPPORTED}

@@ -45,6 +45,12 @@ def device(spec: EngineSpec) -> str:
     return get(spec.backend).devices.get(spec.mode, CPU)
 
 
+def modules(spec: EngineSpec) -> list[str]:
+    """What a worker imports before it opens an engine of this variant, so that the opening is timed without it."""
+    backend = get(spec.backend)
+    return [*backend.imports, *backend.mode_imports.get(spec.mode, ())]
+
+
 def check(address: str) -> None:
     """Raise :class:`InputError` unless ``address`` names a backend and one of its modes."""
     if address not in addresses():

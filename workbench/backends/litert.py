@@ -19,12 +19,13 @@ from workbench.errors import BuildError, brief
 from workbench.formats import tflite
 from workbench.machine import version_of
 from workbench.methods import method_of
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
+from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import (
     TEXT,
     Calibration,
     EngineRecord,
     EngineSpec,
+    InEffect,
     Model,
     Precision,
     RealizedPrecision,
@@ -49,6 +50,7 @@ class LiteRt:
     }
     distributions = ("ai-edge-litert",)
     imports = ("ai_edge_litert.interpreter", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator; operators run one after another"}
     without = {
@@ -112,15 +114,18 @@ class LiteRt:
     def open(self, engine: Path, record: EngineRecord) -> LiteRtSession:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_path=str(engine / FILE), num_threads=record.spec.threads)
-        return LiteRtSession(interpreter, json.loads((engine / NAMES).read_text(encoding="utf-8")))
+        def make() -> Any:
+            return Interpreter(model_path=str(engine / FILE), num_threads=record.spec.threads)
+
+        return LiteRtSession(make, json.loads((engine / NAMES).read_text(encoding="utf-8")))
 
 
 class LiteRtSession:
     """One interpreter, allocated anew whenever the shapes of the inputs change."""
 
-    def __init__(self, interpreter: Any, names: dict[str, Any]) -> None:
-        self._interpreter = interpreter
+    def __init__(self, make: Callable[[], Any], names: dict[str, Any]) -> None:
+        self._make, self._names = make, names
+        self._interpreter = make()
         self._inputs: dict[str, int] = names["inputs"]
         self._outputs: dict[str, int] = names["outputs"]
         # a recurrent layer keeps its state in a variable; the source model begins every call without one
@@ -149,6 +154,22 @@ class LiteRtSession:
             self._invoke()
 
         return call
+
+    def callers(self, count: int) -> Callers:
+        """An interpreter is for one thread at a time, so each caller has its own; the weights are mapped from one file."""
+        each = [LiteRtSession(self._make, self._names) for _ in range(count)]
+        return Callers(tuple(Caller(one.run, one.stage) for one in each), "an interpreter for each")
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        """Its interpreter tells no threads. XNNPACK, to which it hands most operations, switches denormals off in each thread
+        that computes (``PTHREADPOOL_FLAG_DISABLE_DENORMALS`` in XNNPACK's operator-run.c).
+        """
+        names = [each["op_name"] for each in self._interpreter._get_ops_details()]  # noqa: SLF001 - no other way
+        handed = names.count("DELEGATE")
+        found = [InEffect("delegate", f"{handed} parts" if handed else "none", "operations of the open interpreter")]
+        if handed:
+            found.append(InEffect("denormals", "flushed to zero", "XNNPACK's source, for what was handed to it"))
+        return tuple(found)
 
     def _fill(self, feeds: Mapping[str, np.ndarray], owner: object) -> None:
         shapes = {name: feeds[name].shape for name in self._inputs}

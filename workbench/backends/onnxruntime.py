@@ -17,21 +17,38 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench import cuda
 from workbench.methods import DYNAMIC, MODELOPT, WEIGHTS
 from workbench.onnx_file import graphs
+from workbench.ort_profile import ProfiledOrt
 from workbench.ort_session import (
     CUDA,
     CUDA_LIBRARY,
     FILE,
     LEVELS,
+    REPAIR,
     UNOPTIMIZED,
     CudaEngine,
+    found_in,
     holds_copies,
     level_of,
     on_cuda,
     options_of,
+    overwritten,
     placement,
 )
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no, on_cpu
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.protocols import (
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Session,
+    Source,
+    no,
+    on_cpu,
+)
+from workbench.records import TEXT, EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +77,7 @@ class OnnxRuntime:
     devices = {CUDA: cuda.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "threads": "threads inside one operator (intra-op); operators run one after another",
         "optimization_level": "graph optimization: 0 none, 1 basic, 2 extended, 3 all (default)",
@@ -83,8 +101,10 @@ class OnnxRuntime:
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
                 "the installed ONNX Runtime has no CUDA provider",
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+                REPAIR,
             )
+        if able and overwritten():
+            return no("the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files", REPAIR)
         return able
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
@@ -155,6 +175,14 @@ class OnnxRuntime:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return OnnxRuntimeSession(ort.InferenceSession(str(engine / FILE), options, providers=["CPUExecutionProvider"]))
 
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode == CUDA:
+            return no("its profiler times the launching of a kernel on a GPU, not the kernel", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledOrt(engine / FILE, record.spec)
+
 
 class OnnxRuntimeSession:
     def __init__(self, session: Any) -> None:
@@ -179,6 +207,25 @@ class OnnxRuntimeSession:
         session = self._session
         return lambda: session.run_with_iobinding(binding)
 
+    def callers(self, count: int) -> Callers:
+        """All in the one session, whose Run may be called by several threads at once (ONNX Runtime's C API says so); what is
+        staged has a binding of its own. Threads beyond a call's own are those of the session's pool, which all share.
+        """
+        return Callers((Caller(self.run, self.stage),) * count, "one session")
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import onnxruntime as ort
+
+        session, outputs = self._session, self._outputs
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return (
+            lambda: session.run_with_ort_values(outputs, values),
+            "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return found_in(self._session)
+
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if any(tensor.dtype == TEXT for tensor in (*model.inputs, *model.outputs)):
@@ -188,7 +235,7 @@ def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
     if spec.precision == Precision.INT8:
         return no("its CUDA kernels compute convolutions of INT8 models in FP32 between conversions", "use fp16")
     if spec.precision == Precision.BF16:
-        return no("its CUDA provider has no BF16 kernels for convolution", "use fp16")
+        return no("BF16 was not tried with its CUDA kernels", "use fp16")
     return YES
 
 

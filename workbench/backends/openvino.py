@@ -14,8 +14,22 @@ from workbench.machine import this_machine, version_of
 from workbench.methods import CONTROL, MODELOPT, NNCF, WEIGHTS
 from workbench.nncf_int8 import quantized
 from workbench.onnx_file import graphs
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.openvino_profile import ProfiledOpenVino
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
+from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
 from workbench.samples import load_samples
 
 if TYPE_CHECKING:
@@ -49,6 +63,7 @@ class OpenVino:
     modes = {"": "CPU plugin, one stream"}
     distributions = ("openvino", "nncf")
     imports = ("openvino", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "INFERENCE_NUM_THREADS, with one stream"}
     without = {
@@ -129,21 +144,38 @@ class OpenVino:
     def open(self, engine: Path, record: EngineRecord) -> OpenVinoSession:
         import openvino
 
-        compiled = openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", _config(record.spec))
-        return OpenVinoSession(compiled)
+        core, spec = openvino.Core(), record.spec
+
+        def compiled(streams: int) -> Any:
+            return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
+
+        return OpenVinoSession(compiled(1), compiled)
+
+    def profiles(self, spec: EngineSpec) -> Availability:  # noqa: ARG002 - the contract
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        import openvino
+
+        config = _config(record.spec) | {"PERF_COUNT": True}
+        return ProfiledOpenVino(openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config))
 
 
 class OpenVinoSession:
-    def __init__(self, compiled: Any) -> None:
+    """One infer request. ``again`` compiles the engine for a number of streams."""
+
+    def __init__(self, compiled: Any, again: Callable[[int], Any]) -> None:
+        self._compiled, self._again = compiled, again
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
-        self._staged: dict[str, np.ndarray] = {}
+        # OpenVINO 2026.4 crashes where one request is used after another that shared its caller's memory was freed
+        self._kept: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._request
+        del self._request, self._kept, self._compiled
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
@@ -151,24 +183,60 @@ class OpenVinoSession:
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         import openvino
 
-        self._staged = dict(feeds)  # the request borrows their memory and does not keep them alive
-        for name, array in self._staged.items():
-            self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        request = self._request
+        # a request of its own: run() would copy its inputs into this memory, whatever their shape
+        request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))  # it borrows their memory and does not keep them alive
+        for name, array in own.items():
+            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        # not start_async and wait, which hand the call to another thread and back: about 10 µs
+        return lambda: request.infer(share_outputs=True)
 
-        def call() -> None:
-            request.start_async()
-            request.wait()
+    def callers(self, count: int) -> Callers:
+        """An infer request for each, as an AsyncInferQueue has them. The engine is compiled again with as many streams, each
+        with the threads of one call, because requests beyond the streams wait; OpenVINO makes no more than it has cores for.
+        """
+        shared = self._compiled if count == 1 else self._again(count)
+        each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        self._kept.extend(each)  # with the requests that they make
+        streams = shared.get_property("NUM_STREAMS")
+        note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
+        return Callers(tuple(Caller(one.run, one.stage) for one in each), note)
 
-        return call
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        request, own = self._compiled.create_infer_request(), dict(feeds)
+        self._kept.append((request, own))
+        return (
+            lambda: request.infer(own, share_inputs=True, share_outputs=True),
+            "infer with shared inputs and outputs: a dictionary of arrays in, one of views out, nothing copied",
+        )
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        def read(key: str) -> Any:
+            return self._compiled.get_property(key)
+
+        hint = re.search(r"\w+(?='>)", str(read("INFERENCE_PRECISION_HINT")))
+        told = {
+            "threads": ("INFERENCE_NUM_THREADS", str(read("INFERENCE_NUM_THREADS"))),
+            "denormals": (
+                "CPU_DENORMALS_OPTIMIZATION",
+                "flushed to zero" if read("CPU_DENORMALS_OPTIMIZATION") else "kept",
+            ),
+            "thread pinning": ("ENABLE_CPU_PINNING", "on" if read("ENABLE_CPU_PINNING") else "off"),
+            "streams": ("NUM_STREAMS", str(read("NUM_STREAMS"))),
+            "precision hint": ("INFERENCE_PRECISION_HINT", hint[0] if hint else "none"),
+            "hyper-threading": ("ENABLE_HYPER_THREADING", "used" if read("ENABLE_HYPER_THREADING") else "not used"),
+        }
+        return tuple(InEffect(name, value, f"property {key}") for name, (key, value) in told.items())
 
 
-def _config(spec: EngineSpec) -> dict[str, Any]:
+def _config(spec: EngineSpec, streams: int = 1) -> dict[str, Any]:
     return {
         "INFERENCE_PRECISION_HINT": HINTS.get(spec.precision, "f32"),
-        "INFERENCE_NUM_THREADS": spec.threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": spec.threads * streams,
+        "NUM_STREAMS": streams,
         "PERFORMANCE_HINT": "LATENCY",
+        # as TensorFlow and TensorFlow Lite do it, which cannot be told otherwise
+        "CPU_DENORMALS_OPTIMIZATION": True,
     }
 
 

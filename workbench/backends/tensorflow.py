@@ -9,8 +9,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.protocols import ON_CPU, YES, Availability, Built, Progress, Refusal, Source, no, on_cpu
-from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
+from workbench.protocols import (
+    ON_CPU,
+    YES,
+    Availability,
+    Built,
+    Caller,
+    Callers,
+    ProfiledSession,
+    Progress,
+    Refusal,
+    Source,
+    no,
+    on_cpu,
+)
+from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
+from workbench.tf_profile import ProfiledTensorFlow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +48,7 @@ class TensorFlow:
     }
     distributions = ("tensorflow-cpu", "tensorflow")
     imports = ("tensorflow", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     devices: Mapping[str, str] = {}
     settings = {"threads": "threads inside one operator (intra-op); operators run one after another"}
     without = {
@@ -91,12 +106,21 @@ class TensorFlow:
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(record.spec.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # the graph runs in threads of this pool, not in those of its callers: with one they would wait for each other
+        tf.config.threading.set_inter_op_parallelism_threads(record.spec.streams)
         if record.spec.mode == PREDICT:
             return PredictSession(_load_keras(next(engine.glob(f"{KERAS}.*"))))
         loaded = tf.saved_model.load(str(engine / FOLDER))
         name = (engine / SIGNATURE).read_text(encoding="utf-8")
         return FunctionSession(loaded, loaded.signatures[name], record.spec)
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        if spec.mode:
+            return no(f"its profiler does not see layers inside tensorflow:{spec.mode}", "profile the plain mode")
+        return YES
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledTensorFlow(self.open(engine, record))
 
 
 class FunctionSession:
@@ -118,13 +142,16 @@ class FunctionSession:
 
         # XLA compiles for each shape it meets; the plain graph is traced once for all of them
         compiled = tf.function(function, jit_compile=spec.mode == XLA, autograph=False, input_signature=specs)
+        self._compiled = compiled
         self._function = compiled.get_concrete_function()
+        self._between = spec.streams
+        self._jit = spec.mode == XLA
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._function, self._loaded
+        del self._function, self._compiled, self._loaded
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import tensorflow as tf
@@ -139,9 +166,27 @@ class FunctionSession:
         function = self._function
         return lambda: function(*tensors)
 
+    def callers(self, count: int) -> Callers:
+        """All call the one concrete function, which holds nothing of a call."""
+        note = f"one function, {self._between} threads between operators"
+        return Callers((Caller(self.run, self.stage),) * count, note.replace("1 threads", "1 thread"))
+
+    def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
+        import tensorflow as tf
+
+        tensors = [tf.convert_to_tensor(feeds[name]) for name in self._names]
+        compiled = self._compiled
+        return lambda: compiled(*tensors), "the tf.function: tensors in, tensors out; each call looks up its trace"
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return _found(jit=self._jit)
+
 
 class PredictSession:
-    """``model.predict`` as users call it, with ``batch_size`` set to the whole input and no progress bar."""
+    """``model.predict`` as users call it, with ``batch_size`` set to the whole input and no progress bar.
+
+    For one caller: predict() keeps its progress on the model, and Keras does not say that threads may share that.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -166,6 +211,28 @@ class PredictSession:
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         return lambda: self.run(feeds)
+
+    def in_effect(self) -> tuple[InEffect, ...]:
+        return _found(jit=False)
+
+
+def _found(*, jit: bool) -> tuple[InEffect, ...]:
+    """TensorFlow's settings as they are in this process; what its threads do with denormals is tried."""
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.python.util import _pywrap_util_port as port
+
+    threading = tf.config.threading
+    smallest = tf.constant(np.full(16, np.finfo(np.float32).tiny, np.float32))
+    halved = tf.function(lambda x: x * 0.5, jit_compile=jit, autograph=False)(smallest).numpy()
+    flushed = bool((halved.view(np.uint32) == 0).all())
+    tried = f"a denormal made by a tf.function{' compiled by XLA' if jit else ''}"
+    return (
+        InEffect("threads", str(threading.get_intra_op_parallelism_threads()), "tf.config.threading"),
+        InEffect("operators side by side", str(threading.get_inter_op_parallelism_threads()), "tf.config.threading"),
+        InEffect("denormals", "flushed to zero" if flushed else "kept", tried),
+        InEffect("oneDNN", "on" if port.IsMklEnabled() else "off", "IsMklEnabled of TensorFlow"),
+    )
 
 
 def output_names(model: Any) -> list[str]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import cuda, modelopt, trt_build, trt_layers, trt_options
+from workbench import cuda, modelopt, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import Inspection, read, realized
 from workbench.machine import this_machine
 from workbench.methods import MODELOPT, WEIGHTS
-from workbench.protocols import Availability, Built, Progress, Refusal, Session, Source, no
+from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
-from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour
+from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
 from workbench.trt_engine import Plan, inspection_json
 
 FILE = "engine.plan"
@@ -44,7 +44,8 @@ class TensorRT:
         LEAN.mode: "the lean runtime: opens version-compatible engines of the full library",
     }
     distributions = tuple(name for flavour in FLAVOURS.values() for name in flavour.distributions)
-    imports = ("numpy",)  # each mode has a library of its own, and another mode's may be absent or broken
+    imports = ("numpy", "ml_dtypes")
+    mode_imports = {mode: (flavour.module,) for mode, flavour in FLAVOURS.items()}
     settings = {
         "optimization_level": "builder optimization level, 0 to 5",
         "workspace": "upper limit of the workspace memory pool",
@@ -65,9 +66,8 @@ class TensorRT:
         if not flavour.installed:
             return flavour.installed
         gpu = bool(this_machine().gpu)
-        if not builder.installed:
-            found = f"{flavour.title} only opens engines, and {builder.title}, which builds them, is not installed"
-            return no(found, builder.install)
+        if flavour == LEAN and not gpu:
+            return no(f"{LEAN.title} runs on NVIDIA GPUs, and this machine has none", "use tensorrt:rtx")
         if builder == FULL and not gpu:
             return no("TensorRT builds on the GPU that it builds for, and this machine has none", "use tensorrt:rtx")
         if spec.asked in REFUSED:
@@ -93,6 +93,49 @@ class TensorRT:
         able = cuda.here()
         return cuda.measures(spec, region) if able else able
 
+    def portable(self, spec: EngineSpec) -> EngineSpec | None:
+        spec = _completed(spec)
+        if spec.mode == RTX.mode or VERSION_COMPATIBLE not in spec.build_options:
+            return None
+        return replace(
+            spec,
+            mode=FULL.mode,
+            batches=(spec.batches[0], spec.batches[-1]),  # the ends of the profile's range
+            threads=1,
+            calibration=None,  # what it led to is in the ONNX file
+            calibration_samples=0,
+            cuda_graph=False,
+            streams=1,
+            build_options=tuple(sorted(spec.build_options)),
+        )
+
+    def builds(self, spec: EngineSpec) -> Availability:
+        builder = _builder(spec)
+        if builder.installed:
+            return YES
+        opens = f"{FLAVOURS[spec.mode].title} opens engines and builds none"
+        newest = ".".join(map(str, FLAVOURS[spec.mode].version)) or "this runtime's version"
+        return no(
+            f"{opens}, {builder.title}, which builds them, is not installed here",
+            f"on a GPU of this kind with {builder.title} up to {newest}: {_how(spec)}",
+        )
+
+    def opens(self, spec: EngineSpec, built: EngineRecord) -> Availability:
+        found, theirs = FLAVOURS[spec.mode].version, numbers_of(built.library_version)
+        if found and theirs[:2] > found[:2]:
+            return no(
+                f"it was built by TensorRT {built.library_version}, and this runtime is {'.'.join(map(str, found))}, which opens "
+                "older engines, and no newer ones",
+                f"install a runtime of at least {theirs[0]}.{theirs[1]}",
+            )
+        if found and found[0] > theirs[0] + 1:
+            return no(
+                f"it was built by TensorRT {built.library_version}, and this runtime is {'.'.join(map(str, found))}, which opens "
+                "engines of its own major version and of the one before",
+                "build it again with a newer TensorRT",
+            )
+        return YES
+
     def source(self, spec: EngineSpec, model: Model) -> str:
         if spec.method in (WEIGHTS, MODELOPT):
             return f"onnx:{spec.asked}{'-dq' if spec.method == WEIGHTS else ''}"
@@ -107,7 +150,9 @@ class TensorRT:
 
     def build(self, source: Source, spec: EngineSpec, into: Path, progress: Progress) -> Built:
         spec = _completed(spec)
-        outcome = trt_build.build_plan(_builder(spec), source, spec, progress)
+        refit = _Refit(spec, source, progress)
+        outcome = trt_build.build_plan(_builder(spec), source, spec, progress, refit.instead)
+        refit.keep(outcome)
         (into / FILE).write_bytes(outcome.plan)
         progress("read back precision")
         inspection, found = _read_back(outcome, source, spec)
@@ -115,6 +160,7 @@ class TensorRT:
         able = self.measures(spec, Region.HOST_TO_HOST)
         notes = [
             *outcome.notes,
+            *refit.notes,
             *([RTX_INT8] if (spec.mode, spec.precision) == (RTX.mode, Precision.INT8) and not spec.method else []),
         ]
         return Built(
@@ -138,9 +184,57 @@ class TensorRT:
         return session
 
 
+class _Refit:
+    """Part of a build with the option ``refit``: an earlier engine of the same structure gets this model's weights."""
+
+    def __init__(self, spec: EngineSpec, source: Source, progress: Progress) -> None:
+        self._spec, self._source, self._progress = spec, source, progress
+        self._kept: trt_refit.Kept | None = None
+        self.notes: list[str] = []
+
+    def instead(self, version: str) -> bytes | None:
+        if trt_refit.OPTION not in self._spec.build_options:
+            return None
+        spec = replace(self._spec, cuda_graph=False, streams=1)  # ways of running
+        self._kept = trt_refit.Kept(_builder(spec), version, spec, self._source.path)
+        earlier = self._kept.find()
+        if earlier is None:
+            return None
+        self._progress("replace weights")
+        host_code = VERSION_COMPATIBLE in spec.build_options
+        try:
+            plan = trt_refit.refitted(_builder(spec), earlier, self._source.path, host_code=host_code)
+        except WorkbenchError as error:
+            self.notes.append(
+                f"built anew: an earlier engine's weights could not be replaced ({error.message.rstrip('.')})"
+            )
+            return None
+        self._kept = None  # what it came from is kept already
+        self.notes.append("not built: the weights of an earlier engine of the same structure were replaced")
+        return plan
+
+    def keep(self, outcome: trt_build.Outcome) -> None:
+        if self._kept:
+            self._kept.keep(outcome.plan)
+
+
 def _builder(spec: EngineSpec) -> Flavour:
     """The library that builds for a mode."""
     return FULL if spec.mode == LEAN.mode else FLAVOURS[spec.mode]
+
+
+def _how(spec: EngineSpec) -> str:
+    """The options that build elsewhere what the lean runtime opens here."""
+    options = ",".join(_completed(spec).build_options)
+    words = [
+        "report --backends tensorrt", f"--precisions {spec.asked}", f"--batches {','.join(map(str, spec.batches))}",
+        f"--build-options {options}",
+    ]  # fmt: skip
+    words += ["--shapes fixed"] if spec.batch is not None else []
+    words += ["--tf32 false"] if not spec.tf32 else []
+    words += [f"--optimization-level {spec.optimization_level}"] if spec.optimization_level is not None else []
+    words += [f"--workspace-mib {spec.workspace_bytes // 2**20}"] if spec.workspace_bytes is not None else []
+    return " ".join([*words, "with the same model"])
 
 
 def _completed(spec: EngineSpec) -> EngineSpec:

@@ -36,6 +36,7 @@ class TfTrt:
     modes = {"": "TensorRT engines inside a TensorFlow graph; TensorFlow had them up to 2.17"}
     distributions = ("tensorflow",)
     imports = ("tensorflow", "numpy")
+    mode_imports: dict[str, tuple[str, ...]] = {}
     settings = {
         "workspace": "upper limit of TensorRT's workspace",
         "batches": "range of the engines' optimization profiles",
@@ -95,7 +96,7 @@ class TfTrt:
                 **limit,
             )
         except RuntimeError as cause:  # "Tensorflow has not been built with TensorRT support."
-            raise BuildError(f"TensorFlow {tf.__version__} was built without TensorRT; {REPLACED}.") from cause
+            raise BuildError(_refusal(tf)) from cause
         progress("convert")
         calibration = _calibration(source, spec) if spec.precision == Precision.INT8 else None
         converter.convert(calibration_input_fn=calibration)
@@ -163,6 +164,16 @@ def _available(version: str, cpu_version: str) -> Availability:
     if not version:
         return no("TensorFlow's CPU build has no TF-TRT", REPLACED)
     return YES
+
+
+def _refusal(tf: Any) -> str:
+    """Why the converter cannot be made. It says that TensorFlow was built without TensorRT where the library is only absent."""
+    if tf.sysconfig.get_build_info().get("is_tensorrt_build"):
+        return (
+            f"TensorFlow {tf.__version__} was built with TensorRT and does not find its libraries (libnvinfer.so.8 of TensorRT 8.6, "
+            f"on LD_LIBRARY_PATH). Install those, or {REPLACED}."
+        )
+    return f"TensorFlow {tf.__version__} was built without TensorRT; {REPLACED}."
 
 
 def _inputs(specs: tuple[TensorSpec, ...], batches: tuple[int, ...]) -> Iterator[dict[str, Any]]:

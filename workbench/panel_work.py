@@ -11,7 +11,7 @@ from collections.abc import Callable
 PERIOD_S = 0.125
 
 
-class Job:
+class Work:
     """At most one piece of work at a time.
 
     The work runs in a thread and calls :meth:`post`; what it posts is applied by :meth:`drain`, always in the thread

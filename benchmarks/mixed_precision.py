@@ -1,0 +1,313 @@
+"""Real models whose INT8 form loses its accuracy or its speed, repaired: found by search, then timed against FP32 in turns.
+
+Two steps, because a search takes minutes and only the last figures need a quiet machine::
+
+    python benchmarks/mixed_precision.py --search [NAME ...]   # writes one JSON file per model and backend into --folder
+    python benchmarks/mixed_precision.py --record              # times what was found, and writes the table
+
+The models are those of ``tests/zoo`` (``python tests/zoo/fetch.py``); samples are made as their tests make them, with the
+labels that follow from how they were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from record import ROOT, Section, parser, tell
+
+sys.path.insert(0, str(ROOT / "tests" / "zoo"))
+
+import samples as made
+
+from workbench.data import dataset, digits
+from workbench.records import Precision, Verdict, from_json, to_json
+from workbench.repair_precision import Repair, Search
+from workbench.samples import Samples
+from workbench.sensitivity import Study, sensitivity, study_of
+from workbench.sources import Sources, demo_model, read_model
+from workbench.store import Store
+from workbench.trial import Bench, Judge, Outputs, plain_judge, race
+from workbench.worker import Pool
+
+if TYPE_CHECKING:
+    from workbench.records import Model
+
+ZOO = ROOT / ".zoo"
+OCR = "ocr/rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
+BACKENDS = ("onnxruntime", "openvino")
+COLUMNS = ("model", "backend", "quality", "FP32", "all INT8", "its speed", "left in FP32", "repaired", "its speed",
+           "outcome")  # fmt: skip
+BUDGET = 0.005  # 0.5 points of the metric
+RELATIVE = 0.01  # or 1 % of FP32's, whichever is more
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its samples, and what its quality is."""
+
+    path: str  # below .zoo; "": the demo
+    samples: Callable[[int], Samples]
+    calibration: int
+    count: int  # samples of the search, and of the confirmation as many others
+    metric: str
+    judge: Judge
+    batch: int = 1
+    shapes: str = ""
+    values: str = ""
+    limit_s: float = 60.0
+
+
+def photos(count: int) -> Samples:
+    arrays = made.photo_crops(count, 224, low=-127 / 128)
+    return Samples("photos", {"image": arrays["x"]})  # without labels: two photographs are no test of accuracy
+
+
+def kinds(count: int) -> Samples:
+    config = ZOO / "magika/magika/models/standard_v3_3/config.min.json"
+    arrays = made.file_bytes(count, config)
+    return Samples("files", {"bytes": arrays["bytes"]}, arrays["y"])
+
+
+def digit_images(count: int) -> Samples:
+    _, calibration, test = digits()
+    import numpy as np
+
+    images = np.concatenate([calibration.inputs["image"], test.inputs["image"]])
+    labels = np.concatenate([calibration.labels, test.labels])  # type: ignore[list-item]
+    return Samples("digits", {"image": images[:count]}, labels[:count])
+
+
+def text_lines(count: int) -> Samples:
+    """Words as :func:`samples.text_lines` draws them, with the text itself as codes of its characters in place of a class."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    rows = np.zeros((count, 3, 48, 320), np.float32)
+    codes = np.zeros((count, 64), np.int64)
+    for number in range(count):
+        text = " ".join(rng.choice(made.WORDS, rng.integers(2, 4)))
+        line = made._line(text, rng)  # noqa: SLF001
+        wide = min(320, round(48 * line.width / line.height))
+        pixels = np.asarray(line.resize((wide, 48), Image.Resampling.BILINEAR), np.float32)
+        rows[number, :, :, :wide] = (pixels / 127.5 - 1).transpose(2, 0, 1)
+        codes[number, : min(64, len(text))] = [ord(sign) for sign in text[:64]]
+    return Samples("lines", {"x": rows}, codes)
+
+
+def characters(found: Outputs, _reference: Outputs, asked: Samples) -> float:
+    """Share of characters read right: 1 - edit distance / length, over all lines; the best path, blanks and repeats out."""
+    import onnx
+
+    meta = onnx.load(ZOO / OCR, load_external_data=False).metadata_props
+    signs = ["", *next(p.value for p in meta if p.key == "character").split("\n"), " "]
+    wrong = total = 0
+    for row, codes in zip(next(iter(found.values())).argmax(-1), asked.labels, strict=True):  # type: ignore[arg-type]
+        text = "".join(map(chr, codes[codes > 0]))
+        read = "".join(signs[min(b, len(signs) - 1)] for a, b in zip([0, *row[:-1]], row, strict=True) if b and a != b)
+        wrong += edits(read, text)
+        total += len(text)
+    return 1 - wrong / total
+
+
+def edits(one: str, other: str) -> int:
+    """Levenshtein distance."""
+    before = list(range(len(other) + 1))
+    for row, a in enumerate(one, 1):
+        now = [row]
+        for column, b in enumerate(other, 1):
+            now.append(min(before[column] + 1, now[-1] + 1, before[column - 1] + (a != b)))
+        before = now
+    return before[-1]
+
+
+def chords(count: int) -> Samples:
+    """Chords as :func:`samples.chords` makes them, with their notes as 88 zeros and ones in place of a class."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    t = np.arange(made.AUDIO_LENGTH) / made.AUDIO_RATE
+    rows = np.zeros((count, made.AUDIO_LENGTH), np.float32)
+    notes = np.zeros((count, 88), np.int64)
+    for row, played in zip(rows, notes, strict=True):
+        sound = np.zeros_like(t)
+        for note in rng.choice(np.arange(40, 84), rng.integers(1, 4), replace=False):
+            frequency = 440 * 2 ** ((note - 69) / 12)
+            begin = rng.uniform(0, 0.8)
+            loud = np.where(t >= begin, np.exp(-2 * (t - begin)), 0)
+            sound += sum(loud * np.sin(2 * np.pi * frequency * k * t) / k**1.5 for k in (1, 2, 3, 4))
+            played[note - 21] = 1  # a piano's lowest key is MIDI note 21
+        row[:] = 0.7 * sound / np.abs(sound).max()
+    rows += rng.normal(0, 1e-3, rows.shape).astype(np.float32)
+    return Samples("chords", {"x": rows[:, :, None]}, notes)
+
+
+def note_f1(found: Outputs, reference: Outputs, asked: Samples) -> float:
+    """F1 of the notes heard: those whose output is above 0.5 for ten frames (0.1 s), over all clips together."""
+    import numpy as np
+
+    def score(outputs: Outputs, name: str) -> float:
+        heard = (outputs[name] > 0.5).sum(axis=1) >= 10
+        played = np.asarray(asked.labels) > 0
+        right = (heard & played).sum()
+        return float(2 * right / max(1, heard.sum() + played.sum()))
+
+    # two outputs have 88 keys, onsets and notes: the notes are those that FP32 hears better
+    names = [name for name, array in reference.items() if array.shape[-1] == 88]
+    best = max(names, key=lambda name: score(reference, name))
+    return score(found, best)
+
+
+CASES = {
+    "mnist (demo)": Case("", digit_images, 200, 600, "accuracy", plain_judge, batch=8),
+    "magika": Case(
+        "magika/magika/models/standard_v3_3/model.onnx", kinds, 48, 200, "accuracy", plain_judge, values="bytes=0..256"
+    ),
+    "EfficientNet-Lite0": Case(
+        "efficientnet/efficientnet_lite0.keras", photos, 32, 64, "agreement with FP32", plain_judge, limit_s=80
+    ),
+    "PP-OCRv4 rec": Case(OCR, text_lines, 24, 48, "characters", characters, shapes="x:?x3x48x32..320..640"),
+    "basic-pitch": Case(
+        "basic_pitch/basic_pitch/saved_models/icassp_2022/nmp", chords, 16, 40, "note F1", note_f1, limit_s=80
+    ),
+}
+
+
+def opened(case: Case, store: Store) -> tuple[Model, Path]:
+    """The model, and its FP32 form as ONNX."""
+    with Pool(store.log_path, threading.Event()) as pool:
+        path = ZOO / case.path if case.path else demo_model(store, pool, print)
+        model = read_model(store, pool, str(path), "", case.shapes, case.values)
+        sources = Sources(store, pool, model, dataset("random", model, 0, 0, demo=False), lambda _: None)
+        return model, sources.get("onnx:fp32").source.path
+
+
+def study(case: Case, backend: str, folder: Path, store: Store, *, quick: bool = False) -> Study:
+    """The model with its samples: a part to calibrate, a part to search with, and a part that the search does not see."""
+    model, onnx = opened(case, store)
+    count = 8 if quick else case.count
+    every = case.samples(case.calibration + 2 * count)
+    (spec,) = model.inputs
+    named = Samples(every.name, {spec.name: next(iter(every.inputs.values()))}, every.labels)
+    first, middle, last = case.calibration, case.calibration + count, case.calibration + 2 * count
+    parts = (slice(first), slice(first, middle), slice(middle, last))
+    calibration, seen, unseen = (named.take(part) for part in parts)
+    bench = Bench(backend, model.inputs, model.outputs, folder, batch=case.batch)
+    return study_of(
+        bench, onnx, calibration, seen, unseen, method="minmax", say=say, judge=case.judge, metric=case.metric
+    )
+
+
+def say(text: str) -> None:
+    print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def search(case: Case, name: str, backend: str, into: Path, store: Store) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        about = study(case, backend, Path(folder), store)
+        found = sensitivity(about, limit_s=case.limit_s, say=say)
+        budget = max(BUDGET, RELATIVE * found.fp32_quality)
+        repaired = Search(about, budget=budget, limit_s=case.limit_s, say=say).run(found)
+    content = {"sensitivity": to_json(found), "repair": to_json(repaired)}
+    into.write_text(json.dumps(content), encoding="utf-8")
+    for each in repaired.tried:
+        print(f"  {each.told}")
+    print(f"{name}, {backend}: {repaired.found.told if repaired.found else repaired.why}", flush=True)
+
+
+def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list[str]:
+    """One row of the table: everything in INT8 and what was found, timed against FP32 just now."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    repaired = from_json(Repair, content["repair"])
+    whole = repaired.tried[0]
+    chosen = repaired.found
+    with tempfile.TemporaryDirectory() as folder:
+        about = study(case, backend, Path(folder), store, quick=True)
+        models = [whole] + ([chosen] if chosen else [])
+        records = [about.fp32]
+        for number, each in enumerate(models):
+            left = [unit for unit in about.quantizer.units if unit.name not in each.excluded]
+            file = about.quantizer.write(Path(folder) / f"{number}.onnx", left)
+            records.append(about.bench.built(file, Precision.INT8, str(number)))
+        feeds = about.seen.samples.feeds(0, about.bench.batch)
+        speeds = race(about.bench, records, feeds, laps=6, rounds=5, block_s=0.06)
+    ratio = [f"×{s.ratio:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in speeds]
+    loss = repaired.fp32_quality - whole.quality
+    cells = [
+        name,
+        backend,
+        repaired.metric,
+        f"{repaired.fp32_quality:.4f}",
+        f"{whole.quality:.4f} ({-loss:+.4f})",
+        ratio[1],
+    ]
+    if chosen is None or chosen.confirmed is None:
+        return [*cells, "none", "–", "–", f"none here: {repaired.why}"]
+    apart = chosen.confirmed - repaired.fp32_confirmed
+    kept = f"{len(repaired.keep)} nodes"
+    holds = apart >= -repaired.budget and chosen.size_ratio >= 1.3 and speeds[2].word != Verdict.SLOWER
+    verdict = f"within target: {'yes' if holds else 'no'}"
+    return [
+        *cells,
+        kept,
+        f"{chosen.confirmed:.4f} ({apart:+.4f})",
+        ratio[2],
+        f"{chosen.size_ratio:.2f} times smaller; {verdict}",
+    ]
+
+
+def case_of(name: str, asked: argparse.Namespace) -> Case:
+    """The case, with as many samples and as much time as was asked for."""
+    case = CASES[name]
+    return replace(case, count=asked.samples or case.count, limit_s=asked.limit_s or case.limit_s)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(CASES)} (default: all)")
+    options.add_argument("--search", action="store_true", help="search, and keep what is found in --folder")
+    options.add_argument("--samples", type=int, default=0, help="samples of the search, and as many to confirm")
+    options.add_argument("--limit-s", type=float, default=0.0, help="seconds for each half of a search, about")
+    options.add_argument("--backend", default=",".join(BACKENDS))
+    options.add_argument("--folder", type=Path, default=ROOT / ".workbench" / "mixed")
+    asked = options.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    store = Store(ROOT / ".workbench").prepare()
+    rows = []
+    for name in asked.names or CASES:
+        for backend in asked.backend.split(","):
+            path = asked.folder / f"{name.replace(' ', '-')}-{backend}.json"
+            if asked.search:
+                search(case_of(name, asked), name, backend, path, store)
+            elif path.is_file():
+                rows.append(lines(case_of(name, asked), name, backend, path, store))
+    if rows:
+        tell(
+            Section(
+                title="Mixed precision that holds its accuracy",
+                script="mixed_precision.py",
+                method=(
+                    "For each model the units that stay in FP32 were searched for on one part of the samples; qualities of the "
+                    "repaired model are those on another part, and differences are to FP32 on the same samples. Speed is FP32's "
+                    "time on the same backend divided by this one's, one thread: engines are opened anew six times, five "
+                    "interleaved rounds each, with a 95 % interval over the openings. Target: within 0.5 points or 1 % of FP32, at least 1.3 times smaller, and not slower."
+                ),
+                columns=COLUMNS,
+                rows=rows,
+                libraries=("onnxruntime", "openvino", "onnx"),
+            ),
+            record=asked.record,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The command ``repair``: which layers cannot bear INT8, and the fastest mixed model that keeps its quality."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.experiment import Experiment
+from workbench.sensitivity import Sensitivity
+
+FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "batches", "threads", "calibration",
+          "calibration_samples", "seed")  # fmt: skip
+"""Fields of an experiment that a repair goes by."""
+WORST = 8
+
+
+def add_to(commands: Any, help_of: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Add the command to a parser's subcommands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "repair", help="find the layers that must stay in FP32 for INT8 to keep its accuracy, and be fast"
+    )
+    for name in FIELDS:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=help_of[name])
+    parser.add_argument("--backend", default="onnxruntime", help="onnxruntime or openvino (default: onnxruntime)")
+    parser.add_argument("--budget", type=float, default=0.005, help="how far quality may fall, 0.005 is half a point")
+    parser.add_argument("--samples", type=int, default=256, help="samples to search with; as many others confirm")
+    parser.add_argument("--limit-s", type=float, default=300.0, help="seconds for each half of the search, about")
+    parser.add_argument("--output", type=Path, default=Path("keep.json"), help="the list of nodes, as JSON")
+    parser.set_defaults(command=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the layers by damage and what was tried, and write the list; 1 where nothing was found."""
+    from workbench import study
+
+    given = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
+    experiment = Experiment(**given)
+    common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}
+    common |= {"limit_s": options.limit_s, "say": lambda text: print(f"… {text}", file=sys.stderr)}
+    repaired = study.mixed_precision(experiment, budget=options.budget, **common)
+    if repaired.sensitivity is not None:
+        _tell(repaired.sensitivity)
+    print(f"\ntried on {repaired.backend}, against FP32 in turns:")
+    for tried in repaired.tried:
+        print(f"  {tried.told}{'' if tried.within else ' – over the budget'}")
+    if repaired.found is None:
+        print(f"\nNo answer: {repaired.why}")
+        return 1
+    study.save_keep(repaired, options.output)
+    print(f"\nfound: {repaired.found.told}")
+    print(f"{len(repaired.keep)} nodes stay in FP32; their names are in {options.output}")
+    return 0
+
+
+def _tell(found: Sensitivity) -> None:
+    print(
+        f"{found.metric}: FP32 {found.fp32_quality:.4f}, all in INT8 {found.int8_quality:.4f}, {found.samples} samples"
+    )
+    print("layers by what INT8 in them alone does to the outputs, the worst first:")
+    for each in found.ranked()[:WORST]:
+        noise = "no change" if each.sqnr_db is None else f"{each.sqnr_db:.1f} dB"
+        print(f"  {each.what} ({each.op}): {noise}, {found.metric} {each.quality:.4f}")
+    if found.diverges_at:
+        print(f"inner values come apart first at {found.diverges_at}")
+    if found.untried:
+        print(f"not tried within the limit of time: {len(found.untried)} layers")

@@ -1,0 +1,78 @@
+"""Records of time per layer: what each layer of an engine took, in a pass of its own, and the nodes that it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+WEIGHTS, CONVERT, LAYOUT, OTHER = "weights", "convert", "layout", "other"
+KINDS = (WEIGHTS, CONVERT, LAYOUT, OTHER)
+"""What a layer does: compute with weights; turn numbers of one format into another (quantize, dequantize, cast); move data
+without changing a number; anything else."""
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer of an engine, in the library's own words, and its time in every profiled call."""
+
+    name: str
+    op: str  # "Conv", "QLinearConv", "Reorder" ...
+    kind: str  # one of KINDS
+    precision: str = ""  # the format that it computes in: "fp32", "int8" ...; "" where it is not told
+    times_ns: tuple[int, ...] = ()  # one entry per profiled call
+    inputs: str = ""  # in words, such as "uint8 8×28×28×16"; "" where they are not told
+    outputs: str = ""
+    origin: tuple[str, ...] = ()  # nodes of the source graph that it stands for
+    scope: str = ""  # the layer of the user's model that most of them belong to, as its name is kept in theirs
+    flops: int | None = None  # of one call, from the source graph's shapes; a multiply-add counts as two
+    weight_elements: int = 0
+
+    @property
+    def median_s(self) -> float:
+        """Median seconds of one call; 0.0 where it was not timed."""
+        return median(self.times_ns) * 1e-9 if self.times_ns else 0.0
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """The layers of one engine at one batch size, in the order in which they run.
+
+    Profiling slows: ``plain_ns`` are calls of the same engine in the same process without it, made just before.
+    """
+
+    engine_key: str
+    label: str  # the variant's, "onnxruntime int8"
+    batch: int
+    layers: tuple[LayerTime, ...]
+    profiled_ns: tuple[int, ...]  # whole calls while profiling
+    plain_ns: tuple[int, ...]  # whole calls without
+    basis: str  # who told the times
+    samples: str  # what was fed, in words
+    measured_at: str  # UTC, ISO 8601
+    lost: tuple[
+        str, ...
+    ] = ()  # nodes of the source graph that no layer names: folded away, or fused beyond recognition
+
+    @property
+    def profiled_s(self) -> float:
+        return median(self.profiled_ns) * 1e-9
+
+    @property
+    def plain_s(self) -> float:
+        return median(self.plain_ns) * 1e-9
+
+    @property
+    def layers_s(self) -> float:
+        """Seconds in all layers together: the median over the profiled calls of their sum."""
+        sums = [sum(times) for times in zip(*(each.times_ns for each in self.layers), strict=True)]
+        return median(sums) * 1e-9 if sums else 0.0
+
+    @property
+    def overhead(self) -> float:
+        """What profiling added to a call, as a share of a plain one: 0.1 is 10 % slower. Below 0 is noise."""
+        return self.profiled_s / self.plain_s - 1
+
+    def share(self, kind: str) -> float:
+        """Share of the layers' time spent in layers of this kind, 0 to 1."""
+        total = sum(each.median_s for each in self.layers)
+        return sum(each.median_s for each in self.layers if each.kind == kind) / total if total else 0.0

@@ -1,0 +1,75 @@
+"""How the panel is laid out: steps from left to right, one page at a time, and the buttons that are there on each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench import panel_view
+from workbench.machine import this_machine
+from workbench.store import Store
+
+STEPS = {
+    "Model": "What is to run faster. The built-in demo needs nothing; press Run when you like.",
+    "Data": "Samples to calibrate INT8 with, to time with, and to compare answers on.",
+    "Configure": "Every combination of backend, precision and batch is one row.",
+    "Run": "One row per variant and batch. It goes on when this page is closed; engines are built once and kept.",
+    "Compare": "What came of it, against any baseline and within your limits.",
+    "Layers": "What an engine is made of.",
+    "Export": "The same without this panel, and the results as files.",
+    "History": "Earlier runs in this store, and those that are running now.",
+}
+RUN, COMPARE = list(STEPS).index("Run"), list(STEPS).index("Compare")
+
+
+class Layout:
+    """The frame around the pages. Choosing a step is done by the browser alone, however busy the kernel is."""
+
+    def __init__(self, *, remeasure: bool) -> None:
+        self.problem, self.plan, self.state, self.message, self.outdated = (widgets.HTML() for _ in range(5))
+        self.run = widgets.Button(
+            description="Run",
+            icon="play",
+            button_style="primary",
+            tooltip="Build what is missing, time all variants in turn, and compare their answers",
+        ).add_class("wb-benchmark")
+        self.build = widgets.Button(
+            description="Build only", icon="cube", tooltip="Build the engines, without measuring"
+        ).add_class("wb-build")
+        self.cancel = widgets.Button(
+            description="Cancel all", icon="stop", disabled=True, tooltip="Stop now; what was finished is kept"
+        ).add_class("wb-cancel")
+        self.again = widgets.Checkbox(
+            description="Measure again",
+            value=remeasure,
+            indent=False,
+            tooltip="Time again what an earlier run has timed already; engines are not built again",
+        ).add_class("wb-check")
+        self.steps = widgets.ToggleButtons(
+            options=[f"{number} {title}" for number, title in enumerate(STEPS, start=1)], tooltips=list(STEPS.values())
+        ).add_class("wb-steps")
+        self.pages = widgets.Stack().add_class("wb-pages")
+
+    def widget(self, pages: dict[str, list[Any]], store: Store) -> Any:
+        """Everything, with these contents of the pages."""
+        self.pages.children = [
+            widgets.VBox([widgets.HTML(panel_view.page_top(title, STEPS[title])), *pages[title]]).add_class("wb-page")
+            for title in STEPS
+        ]
+        self.pages.selected_index = 0
+        widgets.jslink((self.steps, "index"), (self.pages, "selected_index"))
+        actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state]).add_class("wb-actions")
+        style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
+        return widgets.VBox([
+            widgets.HTML(f"<style>{style}</style>"),
+            widgets.HTML(panel_view.top(this_machine(), store.root)),
+            self.steps,
+            widgets.VBox([actions, self.problem, self.plan, self.message, self.outdated]).add_class("wb-bar"),
+            self.pages,
+        ]).add_class("wb")  # fmt: skip
+
+    def show(self, step: int) -> None:
+        self.steps.index = step
+        self.pages.selected_index = step

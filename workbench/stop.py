@@ -1,0 +1,51 @@
+"""What has been asked to stop: a whole run, or single rows of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class Stop(threading.Event):
+    """An event for whoever waits, with two ways of being set: :meth:`set` stops everything, :meth:`stop_row` one row.
+
+    While work is done for certain rows (:meth:`working_on`), the event counts as set once all of these are to stop: a
+    worker that waits on it then ends, and the run goes on with the next rows. ``outer`` is an event of the caller's that
+    stops everything too.
+    """
+
+    def __init__(self, outer: threading.Event | None = None) -> None:
+        super().__init__()
+        self._outer = outer
+        self._rows: set[str] = set()
+        self._current: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, event: threading.Event | None) -> Stop:
+        """The event itself where it is one of these already."""
+        return event if isinstance(event, cls) else cls(event)
+
+    @property
+    def everything(self) -> bool:
+        return super().is_set() or (self._outer is not None and self._outer.is_set())
+
+    def is_set(self) -> bool:
+        """Whether what is being done now is to stop."""
+        return self.everything or (bool(self._current) and self._current <= self._rows)
+
+    def stop_row(self, row: str) -> None:
+        self._rows.add(row)
+
+    def has(self, row: str) -> bool:
+        """Whether this one row is to stop."""
+        return row in self._rows
+
+    @contextmanager
+    def working_on(self, rows: Iterable[str]) -> Iterator[None]:
+        """What is done inside is done for these rows alone."""
+        before, self._current = self._current, frozenset(rows)
+        try:
+            yield
+        finally:
+            self._current = before

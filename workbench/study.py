@@ -1,0 +1,283 @@
+"""Questions about one model's precision, from a notebook: which layers cannot bear INT8, and which mixed model is best here.
+
+The work happens in a child process; answers are kept in the store.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench import backends, turns
+from workbench.data import Dataset, dataset
+from workbench.errors import InputError, writing
+from workbench.experiment import Experiment
+from workbench.machine import this_machine, version_of
+from workbench.records import Model, from_json, to_json
+from workbench.repair_precision import MIN_SIZE, Repair
+from workbench.samples import Samples
+from workbench.sensitivity import ALONE, Range, Sensitivity
+from workbench.sources import DEMO, Form, Sources, demo_model, read_model
+from workbench.store import Draft, Store, key_of
+from workbench.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+"""Of how these questions are answered: raise it when answers of before would differ."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model and the samples that a question is about."""
+
+    model: Model
+    form: Form  # in FP32, as ONNX
+    calibration: Path
+    seen: Path  # samples that a search may look at
+    unseen: Path  # samples for its last word
+    pool: Pool
+    store: Store
+    key: str
+
+
+@contextmanager
+def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iterator[Subject]:
+    with Pool(store.log_path, threading.Event()) as pool:
+        path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
+        asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
+        model = read_model(store, pool, path, *asked)
+        data = dataset(
+            experiment.data, model, experiment.calibration_samples, experiment.seed, demo=experiment.model == DEMO
+        )
+        calibration = data.calibration
+        if calibration is None:
+            raise InputError(
+                "INT8 needs real samples to calibrate and to judge with, and these data have none. Give 'data' as an .npz file."
+            )
+        sources = Sources(store, pool, model, data, say)
+        form = sources.get("onnx:fp32")
+        seen, unseen = _halves(data, count, experiment.seed)
+        key = key_of(
+            form=form.key,
+            samples=[calibration.digest, seen.digest, unseen.digest],
+            calibration=experiment.calibration,
+            threads=experiment.threads,
+            versions=[version_of(name) for name in ("onnxruntime", "onnx", "openvino")],
+            machine=to_json(this_machine()),
+            version=VERSION,
+        )
+        first, second, third = (sources.samples_file(each) for each in (calibration, seen, unseen))
+        yield Subject(model, form, first, second, third, pool, store, key)
+
+
+def _halves(data: Dataset, count: int, seed: int) -> tuple[Samples, Samples]:
+    """Two parts of the test samples without a common one, at most ``count`` each, drawn at random: files are often sorted."""
+    import numpy as np
+
+    total = data.test.count
+    if total < 4:
+        raise InputError(f"At least 4 test samples are needed to search and to confirm; found {total}. Give more data.")
+    drawn = np.random.default_rng(seed).permutation(total)
+    half = min(count, total // 2)
+    return data.test.take(drawn[:half]), data.test.take(drawn[half : 2 * half])
+
+
+def layer_sensitivity(
+    experiment: Experiment | None = None,
+    *,
+    store: Store | str | Path | None = None,
+    backend: str = "onnxruntime",
+    samples: int = 128,
+    limit_s: float = 120.0,
+    ways: tuple[str, ...] = (ALONE,),
+    say: Say = lambda _: None,
+) -> Sensitivity:
+    """How much INT8 harms, by kind of operation and by layer: each alone, and with ``ways`` also each left out alone.
+
+    Of the experiment its model, data and calibration count. ``samples`` of the test data are used, and ``limit_s`` seconds
+    for single layers: what was not tried by then is told. The answer is kept in the store.
+
+    Raises:
+        InputError: the data have no calibration samples, or the backend does not build INT8 from ONNX.
+    """
+    asked, place = experiment or Experiment(), _store(store)
+    _check_backend(backend)
+    with _subject(asked, place, samples, say) as about:
+        key = key_of(about=about.key, backend=backend, limit_s=limit_s, ways=ways, what="sensitivity")
+        found = about.store.make(
+            "sensitivity", key, _asked("sensitivity", about, asked, backend, say, limit_s, ways=ways)
+        )
+        return from_json(Sensitivity, found.facts)
+
+
+def mixed_precision(
+    experiment: Experiment | None = None,
+    *,
+    budget: float = 0.005,
+    store: Store | str | Path | None = None,
+    backend: str = "onnxruntime",
+    samples: int = 256,
+    min_size: float = MIN_SIZE,
+    limit_s: float = 300.0,
+    say: Say = lambda _: None,
+) -> Repair:
+    """The fastest model of INT8 and FP32 whose quality is at most ``budget`` below FP32's: which nodes stay in FP32.
+
+    Quality is accuracy where the data have labels, else agreement with FP32. The search looks at ``samples`` test samples and
+    confirms on as many others. It is limited to about ``limit_s`` seconds for each of its two parts, and keeps its answer in
+    the store. Speed is measured in turns against FP32 on the same backend.
+
+    Raises:
+        InputError: as :func:`layer_sensitivity`.
+    """
+    asked, place = experiment or Experiment(), _store(store)
+    _check_backend(backend)
+    with _subject(asked, place, samples, say) as about:
+        limits = {"budget": budget, "min_size": min_size}
+        key = key_of(about=about.key, backend=backend, limit_s=limit_s, limits=limits, what="repair")
+        found = about.store.make("repair", key, _asked("repair", about, asked, backend, say, limit_s, **limits))
+        return from_json(Repair, found.facts)
+
+
+def value_ranges(
+    experiment: Experiment | None = None,
+    *,
+    store: Store | str | Path | None = None,
+    samples: int = 32,
+    say: Say = lambda _: None,
+) -> pd.DataFrame:
+    """Every inner tensor of the FP32 model over real samples: range, NaN and infinity, what FP16 cannot hold, outliers.
+
+    "doubts" says in words what is wrong with a tensor; "" where nothing is.
+    """
+    import pandas as pd
+
+    asked = experiment or Experiment()
+    with _subject(asked, _store(store), samples, say) as about:
+
+        def fill(draft: Draft) -> None:
+            batch = about.model.fixed_batch or 8
+            draft.facts = about.pool.call(
+                "onnx", "scan", progress=say, source=str(about.form.source.path), samples=str(about.seen), batch=batch
+            )
+
+        facts = about.store.make("ranges", key_of(about=about.key, what="ranges"), fill).facts
+    found = [from_json(Range, each) for each in facts]
+    table = pd.DataFrame([to_json(each) for each in found])
+    table["doubts"] = [each.doubts for each in found]
+    return table
+
+
+def _store(store: Store | str | Path | None) -> Store:
+    return (store if isinstance(store, Store) else Store(store or None)).prepare()
+
+
+def _check_backend(name: str) -> None:
+    backends.check(name)
+    if name not in ("onnxruntime", "openvino"):
+        raise InputError(f"Mixed precision is tried with backends that build INT8 from ONNX for the CPU; found '{name}'. "
+                         "Choose from: onnxruntime, openvino.")  # fmt: skip
+
+
+def _asked(
+    task: str, about: Subject, asked: Experiment, backend: str, say: Say, limit_s: float, **more: Any
+) -> Callable[[Draft], None]:
+    def fill(draft: Draft) -> None:
+        work = draft.folder / "work"
+        work.mkdir()
+        # it takes turns by itself, alone where it times and beside others where it tries, and so needs their folder
+        writable = [about.store.root, turns.folder()]
+        env = NO_GPU | thread_env(asked.threads)
+        with Worker(about.store.log_path(task), env=env, writable=writable) as worker:
+            draft.facts = worker.call(
+                task,
+                limit_s=max(DEFAULT_LIMIT_S, 4 * limit_s),
+                progress=say,
+                source=str(about.form.source.path),
+                inputs=to_json(about.form.source.inputs),
+                outputs=to_json(about.form.source.outputs),
+                calibration=str(about.calibration),
+                seen=str(about.seen),
+                unseen=str(about.unseen),
+                method=asked.calibration,
+                backend=backend,
+                threads=asked.threads,
+                batch=about.model.fixed_batch or asked.batches[0],
+                folder=str(work),
+                seconds=limit_s,
+                **more,
+            )
+        _empty(work)
+
+    return fill
+
+
+def _empty(folder: Path) -> None:
+    """The models that were tried are worth nothing without their figures, and can be made again."""
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def save_keep(found: Repair, path: Path) -> None:
+    """Write a repair as JSON that people can read and :func:`load_keep` reads back: nodes that stay in FP32, and why."""
+    text = {
+        "keep": list(found.keep),
+        "found": found.found.told if found.found else found.why,
+        "metric": found.metric,
+        "fp32": found.fp32_quality,
+        "budget": found.budget,
+        "backend": found.backend,
+        "tried": [each.told for each in found.tried],
+    }
+    with writing(path):
+        path.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_keep(path: Path) -> tuple[str, ...]:
+    """The node names in a file of :func:`save_keep`, or in a text file with one name on each line.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise InputError(
+            f"The list of nodes '{path}' could not be read. Give a JSON file of a repair, or one name a line."
+        ) from cause
+    if not text.lstrip().startswith("{"):
+        return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    try:
+        return tuple(str(name) for name in json.loads(text)["keep"])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise InputError(
+            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
+        ) from cause
+
+
+def table(found: Sensitivity, way: str = ALONE) -> pd.DataFrame:
+    """Layers by damage, the worst first: SQNR of the outputs in dB (empty where nothing changed), quality and what it lost."""
+    import pandas as pd
+
+    rows = [
+        {
+            "layer": each.what,
+            "type": each.op,
+            "depth": each.depth,
+            "SQNR dB": each.sqnr_db,
+            found.metric: each.quality,
+            "lost": found.fp32_quality - each.quality,
+            "weights": each.weight_elements,
+        }
+        for each in found.ranked(way)
+    ]
+    return pd.DataFrame(rows)
