@@ -202,17 +202,16 @@ def _layers(results: Results) -> list[Any]:
 PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
-    **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS[:3]},  # type: ignore[misc]
-    "layers": lambda results, _: _layers(results),
+    **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "cold": lambda results, _: _cold(results),
+    "noise": lambda results, _: _noise(results),
+    "load": lambda results, _: _load(results),
+    "load figures": lambda results, _: _load_figures(results),
     "cost": lambda results, _: [Shown(*cost_view.costs(results))],
     "roofline": lambda results, _: _cost_picture("roofline", results),
     "clocks": lambda results, _: _clocks(results),
     "settings": lambda results, _: [Shown(*cost_view.settings(results))],
-    "load": lambda results, _: _load(results),
-    "load figures": lambda results, _: _load_figures(results),
-    **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS[3:]},  # type: ignore[misc]
-    "cold": lambda results, _: _cold(results),
-    "noise": lambda results, _: _noise(results),
+    "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."
     ),
@@ -220,4 +219,4 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "work": lambda results, _: _work(results),
     "repeat": lambda _, experiment: _html(panel_view.commands(experiment)),
 }
-"""What :meth:`View.display` can display, in the order of the notebook."""
+"""What :meth:`View.display` can display."""
