@@ -137,6 +137,13 @@ def test_weights_alone_are_not_the_arithmetic():
     assert "1 of 6 layers with weights store their weights so" in judge("int4-weights", mixed)
 
 
+def test_whoever_chooses_the_nodes_may_choose_few():
+    few = RealizedPrecision({"int8": 1, "fp32": 5}, "somewhere")
+    assert judge("int8", few) != ""
+    assert judge("int8", few, chosen=True) == ""
+    assert judge("int8", RealizedPrecision({"fp32": 6}, "somewhere"), chosen=True) != ""
+
+
 def test_bf16_computes_in_bf16_and_returns_fp32(mlp, tmp_path):
     import openvino
 
@@ -209,8 +216,10 @@ def test_fp16_keeps_what_real_data_drive_beyond_its_range(tmp_path):
     assert (done["kept_for_range"], done["checked_samples"]) == (["h"], 4)
     # by the definition itself: ONNX Runtime's CPU kernels compute in FP32 between casts, which it removes in pairs
     with np.errstate(over="ignore"):
-        assert np.isinf(onnx.reference.ReferenceEvaluator(str(blind)).run(None, {"x": x})[0]).all()
-    np.testing.assert_allclose(model_zoo.run_onnx(seen, {"x": x})["y"], 8.64, rtol=1e-3)
+        found = [onnx.reference.ReferenceEvaluator(str(path)).run(None, {"x": x})[0] for path in (blind, seen)]
+    assert np.isinf(found[0]).all()
+    for y in (found[1], model_zoo.run_onnx(seen, {"x": x})["y"]):
+        np.testing.assert_allclose(y, 8.64, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ def test_metrics_of_classes_are_scikit_learns():
     assert value("map", SCORES, LABELS) == pytest.approx(wanted)
     wanted = sklearn_metrics.jaccard_score(MASKS.ravel(), MAPS.argmax(-1).ravel(), average="macro")
     assert value("iou", MAPS, MASKS) == pytest.approx(wanted)
+    blind = MAPS * np.array([1, 1, 0])  # a class that is there and is never found counts as 0
+    wanted = sklearn_metrics.jaccard_score(MASKS.ravel(), blind.argmax(-1).ravel(), average="macro")
+    assert value("iou", blind, MASKS) == pytest.approx(wanted)
 
 
 def test_yes_or_no_per_entry_is_told_by_the_labels_shape():

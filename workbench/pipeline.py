@@ -72,7 +72,7 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
     rows = []
     for asked in experiment.variants():
         spec = _effective(asked, model)
-        able = selectable(asked, spec) and _possible(spec, model, has_calibration)
+        able = _possible(spec, model, has_calibration) and selectable(asked, spec)
         works = {batch: _batch_works(model, batch) for batch in spec.batches}
         served = replace(spec, batches=tuple(batch for batch in spec.batches if works[batch]) or spec.batches)
         for batch in spec.batches:
@@ -385,7 +385,7 @@ def build(
         )
         seconds = answer.pop("build_s")
         built = from_json(Built, answer)
-        problem = "" if form.as_it_is else judge(spec.asked, built.realized)
+        problem = "" if form.as_it_is else judge(spec.asked, built.realized, chosen=bool(spec.quantize or spec.keep))
         if problem:
             raise PrecisionError(problem)
         record = EngineRecord(

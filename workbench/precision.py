@@ -171,15 +171,16 @@ def fix_batch(source: Path, batch: int, into: Path, sizes: Mapping[str, Sequence
         draft.replace(into)
 
 
-def judge(asked: str, realized: RealizedPrecision) -> str:
+def judge(asked: str, realized: RealizedPrecision, *, chosen: bool = False) -> str:
     """Why an engine does not deserve the name of what was asked for, or "" where it does.
 
     FP32 must be FP32 throughout; of another format, half of the layers with weights must have it. A model without such
-    layers has nothing to realize. ``asked`` is a name in :mod:`workbench.methods`.
+    layers has nothing to realize. ``asked`` is a name in :mod:`workbench.methods`. Where a person has ``chosen`` the nodes, one
+    layer is enough.
     """
     total = sum(realized.layers.values())
     got = realized.layers.get(method_of(asked).realized, 0)
-    if total == 0 or (got == total if asked == Precision.FP32 else got >= _SHARE * total):
+    if total == 0 or (got == total if asked == Precision.FP32 else got >= (1 if chosen else _SHARE * total)):
         return ""
     found = ", ".join(f"{count} {name}" for name, count in sorted(realized.layers.items()) if count)
     what = "store their weights so" if method_of(asked).weights_only else "compute in it"
