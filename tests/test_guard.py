@@ -125,10 +125,10 @@ def test_the_figure_keeps_who_is_over_out_of_the_front():
 
 
 def test_the_panel_marks_who_is_over():
-    from workbench.panel_view import row
+    from workbench.panel_tables import row
 
     made = results(scored(), scored(n=100), scored(broken=200))
-    marks = [row(each, None, made.budget) for each in made.rows]
+    marks = [row(each, budget=made.budget) for each in made.rows]
     assert ["wb-guard" in mark for mark in marks] == [False, True, True]
     assert "over budget" in marks[2]
     assert "budget: cannot tell" in marks[1]
