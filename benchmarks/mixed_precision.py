@@ -241,13 +241,13 @@ def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list
         feeds = about.seen.samples.feeds(0, about.bench.batch)
         speeds = race(about.bench, records, feeds, laps=6, rounds=5, block_s=0.06)
     ratio = [f"×{s.ratio:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in speeds]
-    loss = repaired.fp32_quality - whole.quality
+    change = whole.quality - repaired.fp32_quality
     cells = [
         name,
         backend,
         repaired.metric,
         f"{repaired.fp32_quality:.4f}",
-        f"{whole.quality:.4f} ({-loss:+.4f})",
+        f"{whole.quality:.4f} ({change:+.4f})",
         ratio[1],
     ]
     if chosen is None or chosen.confirmed is None:

@@ -160,6 +160,7 @@ def benchmark_app(asked: dict[str, Any], feeds: dict[str, np.ndarray]) -> list[i
         "-api=sync",
         "-hint=none",
         "-infer_precision=f32",
+        "-ip=f32",  # or three channels would be taken for an image of bytes, and converted in every call
         "-nthreads=1",
         "-nstreams=1",
         "-inference_only=1",

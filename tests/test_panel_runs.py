@@ -12,7 +12,7 @@ from workbench import jobs, panel_history
 from workbench.experiment import Experiment
 from workbench.panel import NOTEBOOK, Panel
 from workbench.panel_export import TABLES, copyable, table_as
-from workbench.panel_fields import Workspace
+from workbench.panel_fields import Batches, Workspace
 from workbench.panel_figures import Mark, canvas
 from workbench.panel_source import completions
 from workbench.records import Status
@@ -160,6 +160,23 @@ def test_workspace_is_automatic_or_a_power_of_two() -> None:
     assert control.automatic.value
     control.disabled = True
     assert control.automatic.disabled
+
+
+def test_batches_are_chips_and_others_are_typed() -> None:
+    control = Batches("Batch sizes", "tip", (1, 24))
+    assert [size for size, chip in control.chips.items() if chip.value] == [1, 24]
+    control.chips[8].value = True
+    assert control.value == [1, 8, 24]
+    control.other.value = "4, 512"
+    assert control.value == [1, 4, 8, 24, 512]
+    assert control.other.value == ""
+    control.chips[24].value = False
+    control.other.value = "many"
+    assert control.value == [1, 4, 8, 512, "many"]
+    assert control.other.value == "many"
+    control.value = [2]
+    assert [size for size, chip in control.chips.items() if chip.value] == [2]
+    assert control.other.value == ""
 
 
 def test_paths_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,12 +192,14 @@ def test_what_is_not_known_is_started_again_and_measured_on(
 ) -> None:
     monkeypatch.setattr("workbench.verdict.ALLOWANCE", 1e9)  # so that a single launch tells nothing
     events: list[Event] = []
-    asked = ask(kit.folder, precisions="fp32", batches="1", budget_s=0.2)
-    assert asked.plan.looks == (4, 5)
+    asked = ask(kit.folder, precisions="fp32", batches="1", budget_s=0.6)
+    assert asked.plan.looks == (4, 8, 16, 17)
     results = run(asked, store=store, on_event=events.append)
     for row in results.rows:
         assert row.timing.ended != Ended.FIXED
-        assert len(row.timing.launches) in (4, 5)
+        # calls that are held up on a busy machine spend the budget before the last launch
+        assert len(row.timing.launches) in asked.plan.looks or row.timing.ended == Ended.BUDGET
+        assert len(row.timing.launches) > 1
         assert {block.launch for block in row.timing.blocks} == set(range(len(row.timing.launches)))
         assert [block.round for block in row.timing.blocks] == list(range(len(row.timing.blocks)))
         assert all(start.load_s > 0 and start.import_s > 0 and start.first_s > 0 for start in row.timing.launches)

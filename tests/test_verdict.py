@@ -106,7 +106,7 @@ def test_spoiled_rounds_are_left_out_unless_they_are_most_of_a_launch():
 def test_time_spent_waiting_for_a_core_is_no_time_of_a_call():
     """Two engines alike; in every round one of them had to wait for half of its time."""
     ours, theirs = launched([1.0] * 4)
-    waiting = Surroundings(cores=2, waited_s=0.005)
+    waiting = Surroundings(cores=2, waited_s=0.005, worked_s=0.005)
     held_up = tuple(replace(each, samples_ns=(2_000_000,) * 5, wall_s=0.01, around=waiting) for each in theirs.blocks)
     busy = replace(theirs, blocks=held_up)
     assert evidence(ours, busy).launches == pytest.approx([0] * 4)
@@ -117,14 +117,25 @@ def test_time_spent_waiting_for_a_core_is_no_time_of_a_call():
 
 
 def test_the_median_stands_where_few_calls_waited():
-    around = Surroundings(cores=2, waited_s=0.01)
+    around = Surroundings(cores=2, waited_s=0.01, worked_s=0.1)
     samples = (1_000_000,) * 99 + (11_000_000,)  # one call was interrupted for 10 ms
     assert verdict.typical_ns(replace(block(0, [1.0]), samples_ns=samples, around=around)) == 1_000_000
     skewed = (*range(1_000_000, 2_000_000, 10_000), 9_000_000)
     plain = replace(block(0, [1.0]), samples_ns=skewed)
     assert verdict.typical_ns(plain) == np.median(skewed)
     assert verdict.typical_ns(replace(plain, around=replace(around, waited_s=0.001))) == np.median(skewed)
-    assert verdict.typical_ns(replace(plain, around=replace(around, waited_s=9.0))) == np.median(skewed)
+
+
+def test_what_a_call_worked_is_the_least_that_it_took():
+    """One call of 100 ms on a machine with ten programs per core; more waiting was counted than it had, or nearly all of it."""
+    for waited_s in (0.09, 0.098, 0.13):
+        around = Surroundings(cores=2, waited_s=waited_s, worked_s=0.01)
+        held_up = replace(block(0, [100.0]), around=around)
+        assert verdict.typical_ns(held_up) == pytest.approx(10_000_000)
+    asleep = replace(around, waited_s=0.03, worked_s=0.001)  # most of the call ran in other threads
+    assert verdict.typical_ns(replace(held_up, around=asleep)) == pytest.approx(70_000_000)
+    unknown = replace(around, worked_s=None)
+    assert verdict.typical_ns(replace(held_up, around=unknown)) == 100_000_000
 
 
 def test_a_launch_with_too_few_rounds_does_not_count():

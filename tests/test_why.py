@@ -120,6 +120,16 @@ def test_threads_that_wait_and_threads_without_a_core():
     assert "8 threads kept 1.0 cores busy." in told["its threads wait for one another"]
 
 
+def test_weights_alone_are_not_meant_to_be_faster():
+    found = results(profile(INT8, conv(90, "fp32")), profile(FP32, conv(100)), ms=1.6)
+    row = found.rows[1]
+    found = replace(found, rows=(found.rows[0], replace(row, spec=replace(row.spec, method="weights"))))
+    found = replace(found, machine=Machine("old", 2, ("avx2",), 2**30, "Linux", "3.11"))
+    (card,) = workbench.why_not_faster(found)
+    assert [each.cause for each in card.evidence] == ["it computes in floats"]
+    assert card.evidence[0].told.startswith("int8-weights stores its weights in fewer bits")
+
+
 def test_without_times_per_layer_it_says_what_is_missing():
     (card,) = workbench.why_not_faster(results(None, None, profiles=False))
     assert card.missing == "Times per layer would tell more: run again with 'layers' set to true."

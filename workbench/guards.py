@@ -22,6 +22,7 @@ class Counters(NamedTuple):
     """Running totals, to be subtracted from later ones."""
 
     own_cpu_s: float
+    thread_cpu_s: float
     busy_s: float | None
     stolen_s: float | None
     waited_s: float | None
@@ -33,7 +34,7 @@ def counters() -> Counters:
     """The totals now. Takes about 0.1 ms, outside the timed calls."""
     busy_s, stolen_s = stat_seconds(_text(PROC / "stat"), os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
     waited_s = waiting_seconds(_text(PROC / "thread-self" / "schedstat"))
-    return Counters(time.process_time(), busy_s, stolen_s, waited_s, _throttles(), _usage())
+    return Counters(time.process_time(), time.thread_time(), busy_s, stolen_s, waited_s, _throttles(), _usage())
 
 
 def between(before: Counters, after: Counters) -> Surroundings:
@@ -56,6 +57,7 @@ def between(before: Counters, after: Counters) -> Surroundings:
         involuntary_switches=usage[3],
         mhz=_mhz(),
         throttles=heat,
+        worked_s=after.thread_cpu_s - before.thread_cpu_s,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import find_ranges, library_method
-from workbench.errors import ExportError, InputError, brief, during
+from workbench.errors import ExportError, InputError, during
 from workbench.onnx_file import quantized_ops
 from workbench.records import Calibration
 from workbench.repair import raise_opset
@@ -67,7 +67,10 @@ class Quantizer:
         onnx.save(raise_opset(model, _OPSET), raised)
         say("preparing the graph")
         _prepare(raised, self.prepared)
-        graph = onnx.load(self.prepared).graph
+        prepared = onnx.load(self.prepared)
+        graph = prepared.graph
+        _flatten_biases(graph)
+        onnx.save(prepared, self.prepared)
         self.order = tuple(node.name for node in graph.node)
         units = _units(graph)
         if not any(unit.weighted for unit in units):
@@ -106,36 +109,47 @@ class Quantizer:
         Raises:
             ExportError: the library fails on this choice.
         """
-        with contextlib.redirect_stdout(io.StringIO()), _quiet():
-            try:
-                self._quantize(into, units, {})
-            except ValueError:
-                # the library compares the scales of a Gemm's channels as if they were one number when it widens those that
-                # would make the bias too large for 32 bits; what leaving that out costs is part of what is measured
-                with during("quantize", f"{len(units)} units", ExportError):
-                    self._quantize(into, units, {"QDQDisableWeightAdjustForInt32Bias": True})
-            except Exception as cause:
-                raise ExportError(f"Could not quantize {len(units)} units: {brief(cause)}") from cause
-        return into
-
-    def _quantize(self, into: Path, units: Collection[Unit], options: dict[str, Any]) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        quantize_static(
-            self.prepared,
-            into,
-            None,  # the ranges are in the cache
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(KINDS),
-            # an empty list would mean all
-            nodes_to_quantize=[name for unit in units for name in unit.nodes] or ["no node has this name"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=library_method(self._method),
-            calibration_cache_path=self._ranges,
-            extra_options=options,
-        )
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            during("quantize", f"{len(units)} units", ExportError),
+            _quiet(),
+        ):
+            quantize_static(
+                self.prepared,
+                into,
+                None,  # the ranges are in the cache
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(KINDS),
+                # an empty list would mean all
+                nodes_to_quantize=[name for unit in units for name in unit.nodes] or ["no node has this name"],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=library_method(self._method),
+                calibration_cache_path=self._ranges,
+            )
+        return into
+
+
+def _flatten_biases(graph: Any) -> None:
+    """Biases of shape [1, n], as they come out of a MatMul and an Add, as [n], which means the same to a Gemm: the library takes
+    the first axis for that of the channels, and fails or writes a file that is not valid.
+    """
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for tensor in node.input:
+            readers.setdefault(tensor, []).append(node)
+    for tensor in graph.initializer:
+        read = readers.get(tensor.name, [])
+        flat = len(tensor.dims) == 2 and tensor.dims[0] == 1
+        if (
+            flat
+            and read
+            and all(node.op_type == "Gemm" and tensor.name == node.input[-1] and len(node.input) == 3 for node in read)
+        ):
+            del tensor.dims[0]
 
 
 def _prepare(source: Path, into: Path) -> None:

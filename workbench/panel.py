@@ -62,7 +62,7 @@ class Panel(View):
         self._looked: sources.Opened | None = None
         self._before = History(self._store)
         self._locked = False
-        self._form = Form(experiment, self._store.root / "uploads", self._changed)
+        self._form = Form(experiment, self._store.root / "uploads", self._edited)
         self._out = Layout(remeasure=remeasure)
         self._facts = widgets.HTML()
         self._impossible = widgets.HTML()
@@ -282,6 +282,12 @@ class Panel(View):
         self._model = ((asked[0], model.signature if model.signatures else asked[1], *asked[2:]), model)
         self._changed()
 
+    def _edited(self) -> None:
+        """A person changed a control: an error of what was tried before is over."""
+        if "wb-bad" in self._out.message.value:
+            self._say("")
+        self._changed()
+
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
         try:
@@ -326,7 +332,7 @@ class Panel(View):
                 self._changed()
         done = panel_view.progress(self._lines.results.values())
         self._out.state.value = panel_view.state(self._phase, done, time.time() - self._began) if busy else ""
-        self._lines.draw(running=self._job is not None)
+        self._lines.draw(running=busy)
         self._impossible.value = panel_view.not_possible(tuple(self._lines.results.values()))
 
     def _say(self, text: str, kind: str = "bad") -> None:

@@ -130,6 +130,7 @@ class ComparePage:
         if results is not None and measured:
             self._offer(results)
             self.figure.options = [(FIGURES.get(name, name.capitalize()), name) for name in drawn]
+            self.figure.index = 0 if drawn else None  # which draws it
             self._draw_figure()
         self._redraw()
 

@@ -8,11 +8,10 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
-from workbench.experiment import MAX_BATCH
-
 YES_NO = (("yes", True), ("no", False))
 SMALLEST_WORKSPACE, LARGEST_WORKSPACE = 4, 17  # powers of two, in MiB: 16 MiB to 128 GiB
 FIRST_WORKSPACE_MIB = 1024
+USUAL_BATCHES = (1, 8, 32, 128)
 
 
 def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
@@ -21,11 +20,57 @@ def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
     return control.add_class("wb-field")
 
 
-def batch_chips(label: str, tip: str, value: Iterable[int]) -> Any:
-    """A chip for each number, with room to type another one; the browser refuses what is no batch size."""
-    chips = widgets.IntsInput(value=list(value), min=1, max=MAX_BATCH, allow_duplicates=False, tooltip=tip)
-    chips.description = label  # the kind has none of its own; the label is drawn beside it
-    return chips.add_class("wb-chips")
+class Batches(widgets.VBox):  # type: ignore[misc]
+    """Batch sizes: a chip for each of the usual ones and those that were typed, pressed where it is wanted."""
+
+    value: Any = traitlets.List()
+    disabled = traitlets.Bool(False)
+
+    def __init__(self, label: str, tip: str, value: Iterable[int]) -> None:
+        self.explanation = tip
+        self.chips: dict[int, Any] = {}
+        self._quiet = False  # while this writes to its own controls
+        self.row = widgets.Box().add_class("wb-chips")
+        # ipywidgets has a kind with chips of its own, whose input no keyboard reaches
+        self.other = widgets.Text(
+            description=f"{label}, another", placeholder="another, then Enter", tooltip=tip, continuous_update=False
+        ).add_class("wb-chip-input")
+        super().__init__([widgets.HTML(f'<span class="wb-label">{label}</span>'), self.row])
+        self.other.observe(lambda _: self._read(), "value")
+        self.observe(lambda _: self._write(), ["value", "disabled"])
+        self.value = list(value)
+        self._write()
+
+    def _read(self) -> None:
+        """From what is pressed and typed to ``value``; what is no number stays where it was typed, and is found by whoever reads."""
+        if self._quiet:
+            return
+        sizes = [size for size, chip in self.chips.items() if chip.value]
+        typed = [part.strip() for part in self.other.value.split(",") if part.strip()]
+        if all(part.isdecimal() for part in typed):
+            sizes, typed = sizes + [int(part) for part in typed], []
+        self.value = sorted(set(sizes)) + typed
+
+    def _write(self) -> None:
+        self._quiet = True
+        wanted = {size for size in self.value if isinstance(size, int)}
+        if typed := [size for size in self.value if not isinstance(size, int)]:
+            self.other.value = ",".join(map(str, typed))
+        elif self.other.value:
+            self.other.value = ""
+        if missing := (set(USUAL_BATCHES) | wanted) - self.chips.keys():
+            for size in missing:
+                chip = widgets.ToggleButton(description=str(size), tooltip=f"batch size {size}").add_class("wb-chip")
+                self.chips[size] = chip
+                chip.observe(lambda _: self._read(), "value")
+            self.chips = dict(sorted(self.chips.items()))
+            self.row.children = [*self.chips.values(), self.other]
+        for size, chip in self.chips.items():
+            chip.value = size in wanted
+            chip.icon = "check" if chip.value else ""
+            chip.disabled = self.disabled
+        self.other.disabled = self.disabled
+        self._quiet = False
 
 
 class Fold(widgets.VBox):  # type: ignore[misc]

@@ -204,13 +204,13 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
+    "noise": lambda results, _: _noise(results),
+    "load": lambda results, _: _load(results),
+    "load figures": lambda results, _: _load_figures(results),
     "cost": lambda results, _: [Shown(*cost_view.costs(results))],
     "roofline": lambda results, _: _cost_picture("roofline", results),
     "clocks": lambda results, _: _clocks(results),
     "settings": lambda results, _: [Shown(*cost_view.settings(results))],
-    "noise": lambda results, _: _noise(results),
-    "load": lambda results, _: _load(results),
-    "load figures": lambda results, _: _load_figures(results),
     "layers": lambda results, _: _layers(results),
     "not possible": lambda results, _: _html(
         panel_view.not_possible(results.rows, unfolded=True), "Everything that was asked for is possible here."

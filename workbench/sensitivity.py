@@ -1,8 +1,8 @@
 """Which layers cannot bear INT8: each is quantized alone, or left out alone, and what that does to the outputs is measured.
 
 Runs in a child process. Two questions with two costs: *alone* (one unit in INT8, all others FP32) takes a file, an engine and
-a pass over the samples for each unit; *spared* (all in INT8 but one unit) takes the same again. Kinds of operations are tried
-in both ways first, because there are few. With a limit of time, the units that look worst in a single pass over the quantized
+a pass over the samples for each unit; *spared* (all in INT8 but one unit) takes the same again. Kinds of operations come
+first, because there are few. With a limit of time, the units that look worst in a single pass over the quantized
 model's inner values come first, and what was not tried is told.
 """
 
@@ -176,19 +176,23 @@ def sensitivity(
         say: told of each step.
 
     """
-    from workbench.errors import WorkbenchError
+    from workbench.errors import WorkbenchError, brief
 
     began = time.monotonic()
     quantizer, prober = study.quantizer, study.seen
     every, refused = quantizer.units, [f"{op}: the quantizer fails on it in this graph" for op in quantizer.refused]
     say("all units in INT8")
     whole = prober.tried(every)
-    inner = inner_values(quantizer, prober.samples, study.bench.folder)
+    try:
+        inner = inner_values(quantizer, prober.samples, study.bench.folder)
+    except Exception as cause:  # graphs as they stand run operations that optimized ones do without
+        inner = ()
+        refused.append(f"inner values could not be compared: {brief(cause, 200)}")
     total = max(1, len(quantizer.order))
     kinds: list[Damage] = []
     for op in dict.fromkeys(unit.op for unit in every):
         same = [unit for unit in every if unit.op == op]
-        for way in (ALONE, SPARED):
+        for way in ways:
             chosen = same if way == ALONE else [unit for unit in every if unit.op != op]
             try:
                 say(f"{op} {way}")

@@ -125,6 +125,7 @@ class Surroundings:
     involuntary_switches: int | None = None
     mhz: float | None = None  # of the core that the last call ran on
     throttles: int | None = None  # times that heat slowed a core or the package down
+    worked_s: float | None = None  # CPU seconds of the calling thread
 
 
 @dataclass(frozen=True)

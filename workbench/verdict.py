@@ -36,7 +36,6 @@ ALPHA = 1 - stats.CONFIDENCE
 ALLOWANCE = 0.25
 LAUNCH_ROUNDS = 3  # usable rounds that make a launch count
 SPOILED_SHARE = 0.5
-LEAST_SHARE = 0.05
 
 
 class Evidence(NamedTuple):
@@ -169,18 +168,18 @@ def typical_ns(block: Block, *, alone: bool = True) -> float:
     On a machine with more work than cores a call of some milliseconds is interrupted nearly every time, and the median then
     says how long others worked. The kernel counts how long the calling thread was ready and had no core; without it the
     mean is what the call itself took. Undisturbed calls are skewed to the right, so that their median is less than their mean and
-    stands. ``alone=False``: calls overlap or are timed by a GPU's clock, and the median stands always.
+    stands. It is never taken to be less than the thread's own CPU time. ``alone=False``: calls overlap or are timed by a GPU's clock, and the median stands always.
     """
     import numpy as np
 
     median = float(np.median(block.samples_ns))
-    waited_s = block.around.waited_s if block.around else None
-    if not alone or not waited_s:
+    around = block.around
+    if not alone or around is None or not around.waited_s or around.worked_s is None:
         return median
     total = float(np.sum(block.samples_ns))
-    working = total - waited_s * 1e9
-    # reading the counters takes a while too, and may have waited itself
-    return min(median, working / len(block.samples_ns)) if working > LEAST_SHARE * total else median
+    # reading the counters may have waited too: what is left of the calls is then too little, and the CPU time is right
+    working = max(total - around.waited_s * 1e9, min(total, around.worked_s * 1e9))
+    return min(median, working / len(block.samples_ns))
 
 
 def _typical(timing: Timing) -> dict[int, float]:

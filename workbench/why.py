@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from workbench import methods
 from workbench.compare import comparison, variant_name
 from workbench.errors import InputError
 from workbench.layer_records import CONVERT, LAYOUT, OTHER, WEIGHTS, LayerProfile, LayerTime
@@ -90,8 +91,9 @@ def why_not_faster(results: Results) -> tuple[Card, ...]:
         other = profiles.get((sibling.engine.key if sibling.engine else "", sibling.batch))
         found = [*_general(results, result)]
         if mine is not None:
+            floats = result.spec.method == methods.WEIGHTS  # as it was asked for: no evidence of anything
             for rule in RULES:
-                found += rule(mine, other)
+                found += [] if floats and rule is _left_in_float else rule(mine, other)
         ranked = sorted(found, key=lambda each: -1.0 if each.share is None else -each.share)
         cards.append(
             Card(
@@ -133,7 +135,14 @@ def _disappointing(results: Results) -> Iterator[tuple[Row, Result]]:
 def _general(results: Results, result: Result) -> Iterator[Evidence]:
     """What is known without times per layer."""
     spec, timing = result.spec, result.timing
-    needed = NEEDS.get(spec.precision, ())
+    if spec.method == methods.WEIGHTS:
+        yield Evidence(
+            "it computes in floats",
+            None,
+            f"{spec.asked} stores its weights in fewer bits and turns them back into floats in every call: smaller, not faster.",
+            "Measure a method that computes in integers, such as int8 or int8-dynamic.",
+        )
+    needed = NEEDS.get(spec.precision, ()) if spec.method != methods.WEIGHTS else ()
     if result.device == CPU and needed and not set(needed) & set(results.machine.instructions):
         have = ", ".join(results.machine.instructions) or "none that matter here"
         yield Evidence(
@@ -272,7 +281,7 @@ def _outside(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evidenc
         "time outside all layers",
         share,
         f"The layers account for {mine.layers_s * 1e3:.3f} of {mine.profiled_s * 1e3:.3f} ms of a profiled call; the rest is "
-        "calling, copying and waiting.",
+        "calling, copying, waiting and the profiling itself.",
         f"Measure a larger batch, such as {8 * mine.batch}, or the region 'compute', which leaves copies out.",
     )
 
@@ -290,7 +299,7 @@ def _share(profile: LayerProfile, layers: list[LayerTime]) -> float:
 def _names(layers: list[LayerTime]) -> str:
     ranked = sorted(layers, key=lambda layer: -layer.median_s)
     told = ", ".join(dict.fromkeys(f"{layer.scope or layer.name} ({layer.op})" for layer in ranked[:3]))
-    return f"{told} …" if len(ranked) > 3 else told
+    return f"{told} and others" if len(ranked) > 3 else told
 
 
 def _bytes(layer: LayerTime) -> int:
