@@ -14,7 +14,7 @@ import psutil
 import pytest
 from small_model import small_onnx
 
-from workbench import jobs
+from workbench import jobs, turns
 from workbench.errors import StoreError
 from workbench.jobs import Asked, End, Job
 from workbench.records import Event, Result, Status
@@ -126,6 +126,22 @@ def test_rows_to_skip_are_not_tried(store: Store, model: str) -> None:
     seen.to_the_end()
     assert {row.status for row in seen.rows.values()} == {Status.CANCELLED}
     assert not list((store.root / "engine").glob("*"))
+
+
+def test_a_row_waits_while_somebody_else_measures_on_this_machine(
+    store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(turns.FOLDER, str(tmp_path / "turns"))
+    job = jobs.start(store, asked(model))
+    with turns.turn("measuring <b>net</b> at batch 8", alone=True):
+        seen = Watched(job)
+        seen.until(lambda: any("waiting for" in event.text for event in seen.events))
+        told = seen.events[-1]
+        assert f"(process {os.getpid()}): measuring <b>net</b> at batch 8 since " in told.text
+        time.sleep(0.5)
+        assert all(row.timing is None for row in seen.rows.values())
+    assert seen.to_the_end() == End("done")
+    assert {row.status for row in seen.rows.values()} == {Status.DONE}
 
 
 def test_it_outlives_who_started_it_and_the_signals_to_its_group(store: Store, model: str, tmp_path: Path) -> None:

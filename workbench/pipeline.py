@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def run(
     experiment = with_live(experiment or Experiment(), store, model, data)
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
+        pool.waiting = partial(on_event_only, on_event)
         try:
             model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)
         except Cancelled:

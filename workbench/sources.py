@@ -147,6 +147,7 @@ def examine_model(
     """
     store.prepare()
     with Pool(store.log_path, cancel or threading.Event()) as pool:
+        pool.waiting = say
         place = str(demo_model(store, pool, say)) if path == DEMO else path
         model = read_model(store, pool, place, signature, input_shapes, input_values)
         sources = Sources(store, pool, model, dataset("random", model, 0, 0, demo=False), say)

@@ -233,6 +233,8 @@ class Pool:
     ``log_path`` names (:meth:`workbench.store.Store.log_path`). A task waits while anybody on this machine measures.
     """
 
+    waiting: Callable[[str], None] | None = None
+    """Told of whom a task waits for, where nobody asked for the task's progress."""
     using: Callable[[Path], None] | None = None
     """Told at every task which file its worker prints to."""
 
@@ -264,7 +266,9 @@ class Pool:
         if self.using:
             self.using(self._workers[name].log)
         try:
-            with turn(DOING.get(task, task), alone=False, cancel=self._cancel, waiting=progress or (lambda _: None)):
+            with turn(
+                DOING.get(task, task), alone=False, cancel=self._cancel, waiting=progress or self.waiting or _nobody
+            ):
                 return self._workers[name].call(task, progress=progress, **arguments)
         except (WorkerError, Cancelled):
             self._workers.pop(name).kill()
@@ -274,6 +278,10 @@ class Pool:
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()
+
+
+def _nobody(text: str) -> None:
+    """Where nobody wants to know."""
 
 
 DOING = {
