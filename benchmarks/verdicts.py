@@ -120,7 +120,7 @@ def one_run(kit: Kit, mode: str, seed: int) -> dict[str, Any]:
     baseline = engines[seed % 2].spec.label
     asked = Experiment(
         backends=("onnxruntime",), precisions=("fp32",), batches=(SIZES[kit.size].batch,), seed=seed,
-        baseline=baseline, measure_s=MEASURE_S, budget_s=BUDGET_S,
+        baseline=baseline, measure_s=MEASURE_S, max_measure_s=BUDGET_S,
     )  # fmt: skip
     rows = tuple(Result(one.spec, SIZES[kit.size].batch, Status.BUILT, one) for one in engines)
     board = Board(rows, kit.store.new_run(), lambda _: None, lambda _: "")
