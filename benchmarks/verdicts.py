@@ -127,7 +127,7 @@ def one_run(kit: Kit, mode: str, seed: int) -> dict[str, Any]:
     began = time.monotonic()
     bench = Bench(board, asked, kit.store, threading.Event())
     try:
-        bench.open_all(engines)
+        bench.open_cohort(engines, {})
         measure_groups(bench, {rows[0].batch: f"{seed}"}, str(kit.samples), asked.plan.region)
     finally:
         bench.close()
