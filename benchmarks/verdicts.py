@@ -120,14 +120,14 @@ def one_run(kit: Kit, mode: str, seed: int) -> dict[str, Any]:
     baseline = engines[seed % 2].spec.label
     asked = Experiment(
         backends=("onnxruntime",), precisions=("fp32",), batches=(SIZES[kit.size].batch,), seed=seed,
-        baseline=baseline, measure_s=MEASURE_S, budget_s=BUDGET_S,
+        baseline=baseline, measure_s=MEASURE_S, max_measure_s=BUDGET_S,
     )  # fmt: skip
     rows = tuple(Result(one.spec, SIZES[kit.size].batch, Status.BUILT, one) for one in engines)
     board = Board(rows, kit.store.new_run(), lambda _: None, lambda _: "")
     began = time.monotonic()
     bench = Bench(board, asked, kit.store, threading.Event())
     try:
-        bench.open_all(engines)
+        bench.open_cohort(engines, {})
         measure_groups(bench, {rows[0].batch: f"{seed}"}, str(kit.samples), asked.plan.region)
     finally:
         bench.close()

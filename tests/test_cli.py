@@ -33,7 +33,7 @@ SMALL = {
     "precisions": "fp32",
     "batches": "1",
     "measure_s": "0.05",
-    "budget_s": "0.05",
+    "max_measure_s": "0.05",
     "rounds": "6",
     "data": "random",
 }

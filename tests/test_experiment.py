@@ -55,7 +55,7 @@ def test_lists_come_as_text_numbers_or_sequences():
             {"within": 2},
             "'within' must lie between 0 and 1; found 2.0. Choose for example 0.02, which is 2 %.",
         ),
-        ({"budget_s": 0}, "'budget_s' must be above 0 seconds; found 0.0. Choose for example 20."),
+        ({"max_measure_s": 0}, "'max_measure_s' must be above 0 seconds; found 0.0. Choose for example 20."),
         ({"concurrency": 0}, "'concurrency' must be whole numbers from 1 to 64; found 0. Choose for example 1,2,4."),
         ({"concurrency": "2x"}, "'concurrency' must be whole numbers with commas, such as 1,2,4; found \"2x\"."),
         ({"rate": -5}, "'rate' must be queries per second, such as 100 or 50,100,200, or auto; found -5."),
@@ -161,13 +161,13 @@ def test_a_protocol_sets_what_trtexec_sets():
 def test_the_budget_decides_how_often_processes_are_started():
     plan = Experiment().plan
     assert (plan.rounds, plan.relaunch_rounds, plan.launches, plan.looks) == (12, 6, 7, (4, 7))
-    assert Experiment(budget_s=20).plan.looks == (4, 8, 16, 32, 39)
-    assert Experiment(budget_s=2.5).plan.launches == 4
+    assert Experiment(max_measure_s=20).plan.looks == (4, 8, 16, 32, 39)
+    assert Experiment(max_measure_s=2.5).plan.launches == 4
     # with three launches no more is known than with one
-    assert (Experiment(budget_s=2.4).plan.launches, Experiment(budget_s=2.4).plan.looks) == (1, ())
-    assert Experiment(budget_s=0.1).plan.launches == 1
-    assert Experiment(protocol="trtexec-11", budget_s=100).plan.launches == 1
-    assert (Experiment(within=0.01).plan.within, Experiment(budget_s=9).plan.budget_s) == (0.01, 9)
+    assert (Experiment(max_measure_s=2.4).plan.launches, Experiment(max_measure_s=2.4).plan.looks) == (1, ())
+    assert Experiment(max_measure_s=0.1).plan.launches == 1
+    assert Experiment(protocol="trtexec-11", max_measure_s=100).plan.launches == 1
+    assert (Experiment(within=0.01).plan.within, Experiment(max_measure_s=9).plan.max_measure_s) == (0.01, 9)
 
 
 def test_load_is_measured_only_where_it_is_asked_for():

@@ -202,7 +202,7 @@ def test_a_file_with_state_is_measured_by_litert_but_not_exported(tmp_path, stor
         batches=1,
         data="random",
         measure_s=0.05,
-        budget_s=0.05,
+        max_measure_s=0.05,
         rounds=2,
     )
     first, second = run(asked, store=store).rows
@@ -325,7 +325,7 @@ def test_a_file_of_8_bit_weights_and_16_bit_activations_is_known_as_quantized(tm
         batches=1,
         data="random",
         measure_s=0.05,
-        budget_s=0.05,
+        max_measure_s=0.05,
         rounds=2,
     )
     rows = {row.spec.precision: row for row in run(asked, store=store).rows}
@@ -425,7 +425,7 @@ def test_sizes_changed_by_the_user_are_measured_where_they_run(tmp_path, store, 
         batches="1,2",
         data="random",
         measure_s=0.05,
-        budget_s=0.05,
+        max_measure_s=0.05,
         rounds=2,
     )
     rows = run(asked, store=store).rows
@@ -471,7 +471,7 @@ def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store
     np.savez(tmp_path / "data.npz", x=x, y=(x @ weight).argmax(1))
     asked = Experiment(
         model=model.path, backends="litert", precisions="int8", batches=1, data=str(tmp_path / "data.npz"),
-        calibration_samples=1, measure_s=0.05, budget_s=0.05, rounds=2,
+        calibration_samples=1, measure_s=0.05, max_measure_s=0.05, rounds=2,
     )  # fmt: skip
     (row,) = run(asked, store=store).rows
     assert row.accuracy.value > 0.95

@@ -125,13 +125,32 @@ def test_the_figure_keeps_who_is_over_out_of_the_front():
 
 
 def test_the_panel_marks_who_is_over():
-    from workbench.panel_view import row
+    from workbench.panel_tables import row
 
     made = results(scored(), scored(n=100), scored(broken=200))
-    marks = [row(each, None, made.budget) for each in made.rows]
+    marks = [row(each, budget=made.budget) for each in made.rows]
     assert ["wb-guard" in mark for mark in marks] == [False, True, True]
     assert "over budget" in marks[2]
     assert "budget: cannot tell" in marks[1]
+
+
+def test_who_is_over_never_wins_in_the_panel():
+    from workbench.limits import Limits, choose_row
+
+    chosen = choose_row(results(scored(), scored(), scored(broken=200)), Limits())
+    assert chosen.winner.spec.label == "onnxruntime int8"
+    assert chosen.out == {"onnxruntime int8-dynamic @1": "over the budget of 0.5 points"}
+    assert choose_row(results(scored(), scored(), scored(broken=200), budget=""), Limits()).out == {}
+
+
+def test_a_limit_of_loss_is_of_the_metric_where_that_is_a_share():
+    from workbench.limits import loss
+
+    apart = scored(broken=100, metric=METRICS["f1"])
+    assert loss(apart) == apart.loss > 0
+    assert loss(scored(broken=100)) == pytest.approx(0.05)
+    wide = np.linspace(0, 1, 80, dtype=np.float32).reshape(20, 4)
+    assert loss(score("k", {"y": -wide}, {"y": wide}, wide, METRICS["mae"])) == 1
 
 
 def test_the_same_file_by_two_names_is_told():

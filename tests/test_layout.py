@@ -171,7 +171,7 @@ def test_readmes_terminal_example_runs(own_model):
 def test_readmes_python_example_runs(own_model):
     example = next(block for block in blocks("python") if "my_model.keras" in block)
     before = "import numpy as np\nfile = np.load('my_data.npz'); images, labels = file['x'], file['y']\n"
-    short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, budget_s=0.1, rounds=6')
+    short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, max_measure_s=0.1, rounds=6')
     after = "\nassert len(results.measured) == 6, results.rows\nassert len(workbench.figures(results)) == 5\n"
     done = subprocess.run(
         [sys.executable, "-c", before + short + after], cwd=own_model, capture_output=True, text=True, check=False

@@ -90,7 +90,7 @@ def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
 
     live = keras.models.load_model(model_zoo.keras_mlp(tmp_path / "m.keras"))
     experiment = workbench.Experiment(
-        backends="tensorflow,onnxruntime", precisions="fp32,int8", batches="1,4", measure_s=0.06, budget_s=0.06, rounds=6,
+        backends="tensorflow,onnxruntime", precisions="fp32,int8", batches="1,4", measure_s=0.06, max_measure_s=0.06, rounds=6,
         calibration="minmax", calibration_samples=10,
     )  # fmt: skip
     results = workbench.run(experiment, model=live, data=batches(), store=store)

@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "precisions": "fp32,int8",
         "batches": "1",
         "measure_s": 0.1,
-        "budget_s": 0.1,
+        "max_measure_s": 0.1,
         "calibration_samples": 32,
     },
     "app.ipynb": {"backends": "onnxruntime", "precisions": "fp32", "batches": "1", "measure_s": 0.1},

@@ -39,7 +39,7 @@ def experiment(model: str) -> Experiment:
         precisions=("fp32",),
         batches=(1, 2),
         measure_s=0.06,
-        budget_s=0.06,
+        max_measure_s=0.06,
         rounds=6,
         seed=7,
     )
@@ -73,7 +73,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         workspace_mib=64,
         region="compute",
         measure_s=0.5,
-        budget_s=0.5,
+        max_measure_s=0.5,
         rounds=7,
         tf32=False,
         cuda_graph=True,
@@ -443,7 +443,7 @@ def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> No
 def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     assert not control(panel, "region").disabled
     control(panel, "protocol").value = "trtexec-11"
-    for name in ("region", "measure_s", "within", "budget_s", "cuda_graph"):
+    for name in ("region", "measure_s", "within", "max_measure_s", "cuda_graph"):
         assert control(panel, name).disabled
         assert "trtexec-11 decides this" in panel._form._hints[name].value
     control(panel, "protocol").value = ""

@@ -51,7 +51,7 @@ def ask(folder: Path, model: str = "dense", **changes) -> Experiment:
         "calibration": "minmax",
         "calibration_samples": 20,
         "measure_s": 0.05,
-        "budget_s": 0.05,
+        "max_measure_s": 0.05,
         "rounds": ROUNDS,
     }
     return Experiment(**{**asked, **changes})
@@ -192,7 +192,7 @@ def test_what_is_not_known_is_started_again_and_measured_on(
 ) -> None:
     monkeypatch.setattr("workbench.verdict.ALLOWANCE", 1e9)  # so that a single launch tells nothing
     events: list[Event] = []
-    asked = ask(kit.folder, precisions="fp32", batches="1", budget_s=0.6)
+    asked = ask(kit.folder, precisions="fp32", batches="1", max_measure_s=0.6)
     assert asked.plan.looks == (4, 8, 16, 17)
     results = run(asked, store=store, on_event=events.append)
     for row in results.rows:

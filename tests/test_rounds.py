@@ -128,7 +128,7 @@ def test_two_copies_end_when_the_interval_is_narrow():
 
 
 def test_two_copies_that_differ_from_launch_to_launch_end_with_the_budget():
-    bench = measured({BASE: (1.0, 0.06), PEER: (1.0, 0.06)}, budget_s=4)
+    bench = measured({BASE: (1.0, 0.06), PEER: (1.0, 0.06)}, max_measure_s=4)
     assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
     assert timing(bench, PEER).timed_s == pytest.approx(4.0)
     assert len(timing(bench, PEER).launches) == bench.experiment.plan.launches == 7
@@ -138,13 +138,13 @@ def test_two_copies_that_differ_from_launch_to_launch_end_with_the_budget():
 def test_between_the_looks_nobody_looks():
     """For some of these seeds five or six launches would be enough."""
     for seed in range(12):
-        bench = measured({BASE: (1.0, 0.01), PEER: (1.02, 0.01)}, budget_s=20, within=0.0001, seed=seed)
+        bench = measured({BASE: (1.0, 0.01), PEER: (1.02, 0.01)}, max_measure_s=20, within=0.0001, seed=seed)
         assert len(timing(bench, PEER).launches) in bench.experiment.plan.looks
         assert timing(bench, PEER).looks == 5
 
 
 def test_a_small_budget_is_one_launch():
-    bench = measured({BASE: (1.0, 0.002), PEER: (1.05, 0.002)}, budget_s=1)
+    bench = measured({BASE: (1.0, 0.002), PEER: (1.05, 0.002)}, max_measure_s=1)
     assert bench.launched == [[BASE, PEER]]
     assert timing(bench, PEER).ended == Ended.FIXED
     assert word(bench, PEER) is Verdict.CANNOT_TELL
@@ -181,7 +181,7 @@ def test_by_the_whole_procedure_copies_are_equal_and_a_slower_one_is_slower(slow
     words = []
     for seed in range(30):
         times = {BASE: (1.0, 0.02), PEER: (slower, 0.02)}
-        words.append(word(measured(times, budget_s=20, measure_s=0.5, seed=seed), PEER))
+        words.append(word(measured(times, max_measure_s=20, measure_s=0.5, seed=seed), PEER))
     right = Verdict.CANNOT_TELL if slower == 1 else Verdict.SLOWER
     assert words.count(right) >= 28
     assert words.count(Verdict.FASTER) <= (1 if slower == 1 else 0)

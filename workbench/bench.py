@@ -72,19 +72,23 @@ class Bench:
         return left
 
     def relaunch(self, engines: Sequence[EngineRecord]) -> None:
-        """End the workers of these engines and start new ones; one that fails ends as in :meth:`open_cohort`."""
+        """End the workers of these engines and start new ones; one that fails ends as in :meth:`open_cohort`.
+
+        Not forked ones: they would all have the layout in memory of the process that they are forked from, and a launch is to
+        draw a new one.
+        """
         for engine in engines:
             self._workers.pop(engine.key)[0].kill()
-        self._open_some(engines, crowded=False)
+        self._open_some(engines, crowded=False, forked=False)
 
-    def _open_some(self, engines: Iterable[EngineRecord], *, crowded: bool) -> list[int]:
+    def _open_some(self, engines: Iterable[EngineRecord], *, crowded: bool, forked: bool = True) -> list[int]:
         """Start workers and open their engines; the bytes that each takes.
 
         In random order: the kernel hands out pages in the order in which they became free, so that whoever comes
         second would get the same place in memory, good or bad, again and again.
         """
         engines = list(engines)
-        started = self._start(self._draw.sample(engines, len(engines)))
+        started = self._start(self._draw.sample(engines, len(engines)), forked=forked)
         return [self._open(engine, worker, crowded) for engine, worker in started]
 
     def _plant(self, engines: Sequence[EngineRecord]) -> None:
@@ -97,13 +101,13 @@ class Bench:
         for nursery in self._nurseries.values():
             nursery.wait()
 
-    def _start(self, engines: Iterable[EngineRecord]) -> list[tuple[EngineRecord, Worker]]:
+    def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[tuple[EngineRecord, Worker]]:
         started = []
         for engine in engines:
             modules, env, nursery = backends.modules(engine.spec), thread_env(engine.spec.threads), None
             if engine.device == CPU:
                 env |= NO_GPU
-                nursery = self._nurseries.get(tuple(modules))
+                nursery = self._nurseries.get(tuple(modules)) if forked else None
             else:
                 modules += cuda.IMPORTS
             env |= held_to(self.experiment.plan.cores)

@@ -46,7 +46,7 @@ HELP = {
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
     "seed": "seed of random inputs, of the order of measuring and of arrivals",
     "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %%",
-    "budget_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
+    "max_measure_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
     "concurrency": "callers of one engine at once, comma-separated, such as 1,2,4: throughput and latency under load",
     "rate": 'queries per second that arrive at random times, comma-separated, or "auto": the highest that holds the limit; '
     "empty: off",

@@ -75,7 +75,7 @@ class Experiment:
     baseline: str = ""
     seed: int = 0
     within: float = 0.02
-    budget_s: float = 4.0
+    max_measure_s: float = 4.0
     concurrency: tuple[int, ...] = (1,)
     rate: str = ""
     latency_limit_ms: float = 100.0
@@ -104,7 +104,7 @@ class Experiment:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
         for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
-        for name in ("measure_s", "within", "budget_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
+        for name in ("measure_s", "within", "max_measure_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
             object.__setattr__(self, name, _number(name, getattr(self, name), float))
         for name in ("batches", "concurrency"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
@@ -163,8 +163,10 @@ class Experiment:
             raise InputError(
                 f"'within' must lie between 0 and 1; found {self.within}. Choose for example 0.02, which is 2 %."
             )
-        if not 0 < self.budget_s < float("inf"):
-            raise InputError(f"'budget_s' must be above 0 seconds; found {self.budget_s}. Choose for example 20.")
+        if not 0 < self.max_measure_s < float("inf"):
+            raise InputError(
+                f"'max_measure_s' must be above 0 seconds; found {self.max_measure_s}. Choose for example 20."
+            )
 
     def _check_load(self) -> None:
         """What is asked of engines under load, and the lengths of measuring."""
@@ -215,7 +217,7 @@ class Experiment:
             block_s=self.measure_s / self.rounds,
             seed=self.seed,
             within=self.within,
-            budget_s=self.budget_s,
+            max_measure_s=self.max_measure_s,
             cores=self._held_to,
             clocks=self.clocks,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.compare import comparison, variant_name
+from workbench.guard import Guard, judgement
 from workbench.records import Accuracy, Result, Results, Verdict
 
 PERCENTS = (50, 90, 95, 99)
@@ -32,15 +33,18 @@ def loss(score: Accuracy) -> float:
     """How much less accurate an engine is than the source model, as a share of the test samples; below 0: more accurate.
 
     With labels the difference of the two shares of right answers, which is that of the flips: (broken - fixed) / samples.
-    Without labels the share of samples whose answer is another one.
+    Without labels the share of samples whose answer is another one, and so where the metric is no share; of other shares, such
+    as F1, what of the metric is lost.
     """
-    if score.value is None:
+    if score.value is None or not score.share:
         return 1 - score.agreement
+    if score.p_value is None and score.loss is not None:
+        return score.loss
     return (score.broken - score.fixed) / score.samples
 
 
 def choose_row(results: Results, limits: Limits) -> Choice:
-    """The row with the most samples per second among those that keep the limits.
+    """The row with the most samples per second among those that keep the limits, and the budget of the results' own guard.
 
     Ties are rows of the winner's batch that keep the limits too, and whose comparison with the winner says "cannot tell".
     Rows without a timing are neither in nor out.
@@ -48,7 +52,7 @@ def choose_row(results: Results, limits: Limits) -> Choice:
     out = {}
     kept = []
     for row in results.measured:
-        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits))))
+        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), _over(row, results.budget))))
         if why:
             out[row.row] = why
         else:
@@ -64,6 +68,12 @@ def choose_row(results: Results, limits: Limits) -> Choice:
         if row.verdict == Verdict.CANNOT_TELL and row.result.batch == winner.batch and row.result.row in names
     )
     return Choice(winner, tuple(row for row in ties if row.row != winner.row), out)
+
+
+def _over(row: Result, budget: str) -> str:
+    """Why the guard never recommends the row; empty where it may."""
+    found = judgement(row, budget)
+    return f"over the budget of {budget}" if found is not None and found.verdict == Guard.OVER else ""
 
 
 def _too_slow(row: Result, limits: Limits) -> str:

@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import find_ranges, library_method
-from workbench.errors import ExportError, InputError, during
-from workbench.onnx_file import quantized_ops
+from workbench.errors import ExportError, during
+from workbench.integers import WEIGHTED, prepared_for_int8
 from workbench.records import Calibration
-from workbench.repair import raise_opset
+from workbench.selection import Selection
 
 if TYPE_CHECKING:
     from workbench.samples import Samples
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ACTIVATIONS = ("Relu", "Clip")
 JOINING = ("Add", "Mul", "Concat")
 KINDS = (*WEIGHTED, "MaxPool", "AveragePool", "GlobalAveragePool", *JOINING, "Reshape", "Transpose", "Squeeze",
          "Unsqueeze", "Flatten", "Slice", "Split", "Pad", *ACTIVATIONS)  # fmt: skip
 """Operations that the form ``int8-u8`` takes."""
-_OPSET = 13  # per-channel QuantizeLinear begins here
 
 
 @dataclass(frozen=True)
@@ -57,20 +55,9 @@ class Quantizer:
     ) -> None:
         import onnx
 
-        model = onnx.load(source)
-        if found := sorted(quantized_ops(model.graph)):
-            raise InputError(
-                f"The model is quantized already (it holds {', '.join(found)}). Open the one it was made of."
-            )
         self._method, self._folder = method, folder
-        raised, self.prepared = folder / "raised.onnx", folder / "prepared.onnx"
-        onnx.save(raise_opset(model, _OPSET), raised)
-        say("preparing the graph")
-        _prepare(raised, self.prepared)
-        prepared = onnx.load(self.prepared)
-        graph = prepared.graph
-        _flatten_biases(graph)
-        onnx.save(prepared, self.prepared)
+        self.prepared, _ = prepared_for_int8(onnx.load(source), folder, Selection(), say)
+        graph = onnx.load(self.prepared).graph
         self.order = tuple(node.name for node in graph.node)
         units = _units(graph)
         if not any(unit.weighted for unit in units):
@@ -131,33 +118,6 @@ class Quantizer:
                 calibration_cache_path=self._ranges,
             )
         return into
-
-
-def _flatten_biases(graph: Any) -> None:
-    """Biases of shape [1, n], as they come out of a MatMul and an Add, as [n], which means the same to a Gemm: the library takes
-    the first axis for that of the channels, and fails or writes a file that is not valid.
-    """
-    readers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for tensor in node.input:
-            readers.setdefault(tensor, []).append(node)
-    for tensor in graph.initializer:
-        read = readers.get(tensor.name, [])
-        flat = len(tensor.dims) == 2 and tensor.dims[0] == 1
-        if (
-            flat
-            and read
-            and all(node.op_type == "Gemm" and tensor.name == node.input[-1] and len(node.input) == 3 for node in read)
-        ):
-            del tensor.dims[0]
-
-
-def _prepare(source: Path, into: Path) -> None:
-    """Fold constants and batch normalization, infer shapes, and give every node a name."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with during("prepare", "the model for INT8", ExportError), _quiet():
-        quant_pre_process(source, into, skip_symbolic_shape=True)
 
 
 @contextlib.contextmanager

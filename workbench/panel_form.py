@@ -33,8 +33,8 @@ SETTINGS = {
 }
 """Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "within", "budget_s", "cuda_graph")
-BASIC = ("batches", "measure_s", "budget_s", "within", "baseline", "budget")
+BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "cuda_graph")
+BASIC = ("batches", "measure_s", "max_measure_s", "within", "baseline", "budget")
 USUAL = ("fp32", "fp16", "bf16", "int8")
 """Precisions that are seen at once; other ways to them are folded away."""
 OF_INPUTS = ("signature", "input_shapes", "input_values")

@@ -55,9 +55,9 @@ def settings(experiment: Experiment) -> dict[str, Any]:
             number, "Known within", "Measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
             experiment.within,
         ),
-        "budget_s": field(
+        "max_measure_s": field(
             number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
-            experiment.budget_s,
+            experiment.max_measure_s,
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.compare import digits
 from workbench.flips import Flip, Flips, picture
 from workbench.guard import Guard, judgement
+from workbench.methods import method_of
 from workbench.panel_view import KINDS, SYMBOLS, note, rate, seconds
 from workbench.records import Result, Row, Verdict
 
@@ -59,7 +60,7 @@ def row(
     p95 = timing.percentile_s(95) if timing and timing.streams == 1 else None
     star = ' <span class="wb-winner">★ winner</span>' if winner else ""
     built = engine.realized.label if engine else ""
-    differs = ' class="wb-differs"' if built and not built.startswith(result.spec.asked) else ""
+    differs = ' class="wb-differs"' if built and not built.startswith(method_of(result.spec.asked).realized) else ""
     cells = {
         "Variant": f"<b>{escape(result.spec.label)}</b>{star}",
         "Batch": str(result.batch),

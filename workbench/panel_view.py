@@ -200,7 +200,7 @@ def _until(plan: TimingPlan) -> str:
     if plan.launches == 1:
         return "the time of a single launch was over"
     return (
-        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.budget_s)} per row are "
+        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.max_measure_s)} per row are "
         f"spent in up to {plan.launches} launches"
     )
 

@@ -226,7 +226,7 @@ def _decide(bench: Bench, party: Party, launches: int) -> None:
         _end(party.open, Ended.FIXED)
         return
     spent = max(turn.timed_s for turn in party.open)
-    last = launches == plan.launches or spent >= plan.budget_s
+    last = launches == plan.launches or spent >= plan.max_measure_s
     if launches > 1 and not last and launches not in plan.looks:
         return
     base = _timing(bench, party, party.anchor)

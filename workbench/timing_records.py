@@ -39,7 +39,7 @@ class TimingPlan:
     cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
     clocks: bool = False  # measure the clocks of each engine too
     within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
-    budget_s: float = 4.0  # timed seconds of one variant at one batch size, at most
+    max_measure_s: float = 4.0  # timed seconds of one variant at one batch size, at most
 
     @property
     def relaunch_rounds(self) -> int:
@@ -53,7 +53,7 @@ class TimingPlan:
         Once under a protocol, whose time is fixed, and where the budget is too small for the four launches from which
         on their spread can be known.
         """
-        spare = self.budget_s - self.rounds * self.block_s
+        spare = self.max_measure_s - self.rounds * self.block_s
         found = 1 + int(spare / (self.relaunch_rounds * self.block_s) + 1e-9) if spare > 0 else 1
         return 1 if self.protocol or found < stats.LAUNCHES else found
 

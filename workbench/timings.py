@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.durations import Durations
+from workbench.errors import writing
 from workbench.records import Timing, from_json, to_json
 from workbench.store import Store
 
@@ -29,7 +31,10 @@ def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
     lengths = [len(part) for part in parts]
     bare = _filled(timing, [()] * len(parts))
     with store.create(KIND, key) as draft:
-        np.save(draft.folder / SAMPLES, np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]))
+        content = io.BytesIO()  # written by Python, whose errors say why: NumPy's own do not know that a disk is full
+        np.save(content, np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]))
+        with writing(draft.folder):
+            (draft.folder / SAMPLES).write_bytes(content.getbuffer())
         draft.facts = {"timing": to_json(bare), "lengths": lengths}
     return _read(store.path(KIND, key), draft.facts)
 

@@ -10,7 +10,7 @@ from lab import BROWSER_FLAGS, Lab, chromium, jupyter_lab, open_panel, put_noteb
 
 SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 SMALL: dict[str, Any] = {
-    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "budget_s": 0.1, "rounds": 6,
+    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "max_measure_s": 0.1, "rounds": 6,
     "calibration_samples": 32,
 }  # fmt: skip
 """Parameters with which the demo runs in seconds."""

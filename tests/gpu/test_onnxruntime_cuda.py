@@ -150,7 +150,7 @@ def test_a_damaged_engine_is_one_sentence(kit, tmp_path):
 def test_a_protocol_of_trtexec_sets_everything(kit, cnn, protocol):
     asked = Experiment(
         model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32", batches="4", rounds=2,
-        protocol=protocol, region="compute", measure_s=0.01, budget_s=0.01,
+        protocol=protocol, region="compute", measure_s=0.01, max_measure_s=0.01,
     )  # fmt: skip
     results = workbench.run(asked, store=kit.store)
     on_cpu, on_gpu = results.rows
@@ -166,7 +166,7 @@ def test_a_protocol_of_trtexec_sets_everything(kit, cnn, protocol):
 def test_a_run_compares_the_devices_and_says_so(kit, cnn):
     asked = Experiment(
         model=str(cnn), data="random", backends="onnxruntime,onnxruntime:cuda", precisions="fp32,fp16", batches="1,4",
-        measure_s=0.3, budget_s=0.3, rounds=6, baseline="onnxruntime fp32",
+        measure_s=0.3, max_measure_s=0.3, rounds=6, baseline="onnxruntime fp32",
     )  # fmt: skip
     results = workbench.run(asked, store=kit.store)
     assert {row.status for row in results.rows} == {Status.DONE, Status.UNSUPPORTED}

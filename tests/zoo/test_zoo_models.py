@@ -195,7 +195,7 @@ def runs(request, zoo, zoo_store, tmp_path_factory):
             calibration="minmax",
             calibration_samples=16,
             measure_s=0.06,
-            budget_s=0.06,
+            max_measure_s=0.06,
             rounds=6,
             **case.asked,
         )
