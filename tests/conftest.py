@@ -18,7 +18,8 @@ from workbench.worker import Pool
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_GPU_TESTS = next((able.reason for able in (cuda.here(), backends.get("onnxruntime").status("cuda")) if not able), "")
 # tests that run side by side, or beside a person's work, measure nothing that counts: they wait for nobody
-os.environ.setdefault("WORKBENCH_TURNS", tempfile.mkdtemp(prefix="workbench-turns-"))
+# one for each test process: they would wait for each other
+os.environ["WORKBENCH_TURNS"] = tempfile.mkdtemp(prefix="workbench-turns-")
 collect_ignore = ["gpu"] if NO_GPU_TESTS else []
 
 

@@ -143,7 +143,7 @@ def test_the_workbench_runs_without_a_person(execute) -> None:
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 3
+    assert len(pictures) == 5
     assert panel_parts.NOTHING_YET not in json.dumps(notebook)
     assert "widgets" not in notebook.metadata
 

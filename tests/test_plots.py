@@ -222,7 +222,7 @@ def test_pyplot_is_not_loaded():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.08))
+@given(st.lists(st.floats(0, 1, allow_subnormal=False), max_size=12), st.floats(0.001, 0.08))
 def test_names_at_line_ends_never_touch(wanted, gap):
     wanted.sort(reverse=True)
     places = canvas.spread(wanted, gap)

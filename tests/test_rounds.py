@@ -38,7 +38,7 @@ class Synthetic:
         if task == "block":
             seconds = max(arguments["seconds"], 5e-9 * self._ns)
             return {"samples_ns": [self._ns] * 5, "cpu_s": seconds, "wall_s": seconds, "quiet": True, "gpu": None}
-        return {"peak_rss_bytes": 1} if task == "peak" else None
+        return {"peak_rss_bytes": 1} if task == "peak" else [] if task == "in_effect" else None
 
 
 class Bench:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
     from workbench.fairness import settings as settings
-    from workbench.layers import layers as layers
+    from workbench.layer_table import layers as layers
     from workbench.metrics import Metric as Metric
     from workbench.panel import Panel as Panel
     from workbench.panel_show import show as show
@@ -39,7 +39,7 @@ _HOMES = {
     "figures": "plots",
     "history": "archive",
     "layer_sensitivity": "study",
-    "layers": "layers",
+    "layers": "layer_table",
     "mixed_precision": "study",
     "open_model": "sources",
     "run": "pipeline",

@@ -77,6 +77,7 @@ class Bench:
         Not forked ones: they would all have the layout in memory of the process that they are forked from, and a launch is to
         draw a new one.
         """
+        self.board.whisper(f"starting {len(engines)} worker processes again")
         for engine in engines:
             self._workers.pop(engine.key)[0].kill()
         self._open_some(engines, crowded=False, forked=False)

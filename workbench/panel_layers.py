@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from workbench import layer_report, panel_view
 from workbench.errors import WorkbenchError
-from workbench.layers import layers
+from workbench.layer_table import layers
 from workbench.panel_fields import field
 from workbench.records import Result, Results
 from workbench.store import Store
