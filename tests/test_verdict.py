@@ -11,7 +11,7 @@ from recorded import block, timing
 
 from workbench import verdict
 from workbench.records import Region, Surroundings, Verdict
-from workbench.verdict import Evidence, evidence, judged
+from workbench.verdict import RESOLUTION, Evidence, evidence, judged
 
 LOOKS = (4, 8, 16, 32, 39)
 
@@ -82,8 +82,18 @@ def test_the_interval_agrees_with_the_verdict(seed):
     draw = np.random.default_rng(seed)
     family = [found(draw.normal(draw.normal(0, 0.02), 0.01, draw.integers(4, 9)), looks=3) for _ in range(6)]
     for one in judged(family):
-        assert (one.low > 1) == (one.verdict is Verdict.FASTER)
-        assert (one.high < 1) == (one.verdict is Verdict.SLOWER)
+        assert (one.low > 1 + RESOLUTION) == (one.verdict is Verdict.FASTER)
+        assert (one.high < 1 / (1 + RESOLUTION)) == (one.verdict is Verdict.SLOWER)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_two_copies_of_one_engine_may_differ_by_is_no_verdict(sign):
+    (one,) = judged([found([sign * 0.0021, sign * 0.0032, sign * 0.0021, sign * 0.0024])])
+    assert not one.low <= 1 <= one.high
+    assert one.verdict is Verdict.CANNOT_TELL
+    assert "as small as 0.5%" in one.why
+    (one,) = judged([found([sign * 0.0121, sign * 0.0132, sign * 0.0121, sign * 0.0124])])
+    assert one.verdict is (Verdict.FASTER if sign > 0 else Verdict.SLOWER)
 
 
 def with_noise(numbers, around):
