@@ -52,7 +52,7 @@ WAYS = ("bare", "again", "workbench")
 class Inside:
     """The parent's end of ``gpu_inside.py``."""
 
-    def __init__(self, case: Case, *, graph: bool) -> None:
+    def __init__(self, case: Case, *, graph: bool, seconds: float = INSIDE_S) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("gpu_inside.py"))],
             stdin=subprocess.PIPE,
@@ -65,7 +65,7 @@ class Inside:
             folder=str(case.folder),
             record=to_json(replace(case.engine, spec=spec)),
             feeds=str(case.feeds[1]),
-            seconds=INSIDE_S,
+            seconds=seconds,
             warm_up_s=WARM_UP_S,
         )
 
@@ -156,6 +156,19 @@ def _start(turns: list[dict[str, float]], blocks: dict[str, list[float]]) -> Sta
     )
 
 
+def within_one_process(case: Case, starts: int, turns: int, seconds: float) -> None:
+    """Print for one engine without a graph what longer blocks give; where short ones could not tell."""
+    bare, more, control = [], [], []
+    for _ in range(starts):
+        with Inside(case, graph=False, seconds=seconds) as inside:
+            found = [inside.turn() for _ in range(turns)]
+        bare.append(float(np.median([turn["bare"] for turn in found])) * 1e-3)
+        more.append(float(np.median([turn["workbench"] - turn["bare"] for turn in found])) * 1e-3)
+        control.append(float(np.median([turn["again"] - turn["bare"] for turn in found])) * 1e-3)
+    told = f"more {_told(_over_starts(more))}, control {_told(_over_starts(control))} microseconds, {starts} starts"
+    print(f"{case.model} {case.precision}: bare loop {np.median(bare):.1f} µs, {told}", flush=True)
+
+
 def row(case: Case, graph: bool, starts: list[Start]) -> tuple[str, ...]:
     more = _over_starts([start.inside for start in starts])
     within = "yes" if more[2] <= LIMIT_US else "no" if more[1] > LIMIT_US else "cannot tell"
@@ -190,12 +203,20 @@ def main() -> None:
     options.add_argument("--turns", type=int, default=10, help="turns of both loops within the one process")
     options.add_argument("--rounds", type=int, default=4, help="rounds of blocks between the processes")
     options.add_argument("--scratch", default="", help="keep models and engines in this folder, for the next call")
+    options.add_argument(
+        "--only", default="", help='one engine without a graph, within one process, such as "ResNet-50,FP16"'
+    )
+    options.add_argument("--block-s", type=float, default=0.1, help="seconds of a block, with --only")
     asked = options.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(asked.scratch or folder)
         scratch.mkdir(exist_ok=True)
         every = cases(scratch)
+        if asked.only:
+            (case,) = [one for one in every if f"{one.model},{one.precision}" == asked.only]
+            within_one_process(case, asked.starts, asked.turns, asked.block_s)
+            return
         for graph in (False, True):
             starts = [one_start(every, asked.turns, asked.rounds, graph=graph) for _ in range(asked.starts)]
             for case, found in zip(every, zip(*starts, strict=True), strict=True):
