@@ -87,7 +87,7 @@ def workers() -> list[psutil.Process]:
 
 def test_what_was_measured_before_a_stop_is_kept(folder, store, monkeypatch):
     monkeypatch.setattr(bench, "COHORT", 2)
-    asked, stop = ask(folder, batches="1"), threading.Event()
+    asked, stop = ask(folder, batches="1", rounds=24, measure_s=0.24, max_measure_s=0.24), threading.Event()
     kept = []
 
     def stop_after_the_first_cohort(event):
@@ -112,7 +112,7 @@ def test_one_engine_per_batch_opens_only_what_takes_turns(folder, store, monkeyp
 
 
 def test_many_engines_of_one_library_are_forked_from_one_import(folder, store):
-    """LiteRT's import starts no thread; ONNX Runtime's does, and its workers are started one by one."""
+    """LiteRT's import starts no thread; libraries that are wanted once only, and processes with threads, are started one by one."""
     board = Board((), store.new_run(), lambda _: None, lambda _: "")
     open_workers = bench.Bench(board, ask(folder), store, threading.Event())
     engines = {
@@ -122,9 +122,8 @@ def test_many_engines_of_one_library_are_forked_from_one_import(folder, store):
     try:
         open_workers._plant([*engines["litert"], *engines["onnxruntime"][:3]])
         assert [imports[0] for imports in open_workers._nurseries] == ["ai_edge_litert.interpreter"]
-        open_workers._plant(engines["onnxruntime"])
         (forking,) = [nursery for nursery in open_workers._nurseries.values() if nursery.ready]
-        started = open_workers._start([*engines["litert"], engines["onnxruntime"][0]])
+        started = open_workers._start([*engines["litert"], engines["onnxruntime"][0]], forked=True)
         parents = [psutil.Process(worker.process.pid).ppid() for _, worker in started]
         assert parents == [forking._process.pid] * 4 + [psutil.Process().pid]
         assert all(worker.receive("hello")["rss_bytes"] > 2**24 for _, worker in started)
@@ -139,7 +138,7 @@ class Sized(bench.Bench):
     def _plant(self, engines):
         pass
 
-    def _start(self, engines):
+    def _start(self, engines, *, forked):
         return [(engine, None) for engine in engines]
 
     def _open(self, engine, worker, crowded):

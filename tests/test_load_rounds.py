@@ -24,7 +24,7 @@ def kit(tmp_path_factory):
     model = model_zoo.save(model_zoo.onnx_dense(), folder / "dense.onnx")
     asked = Experiment(
         model=str(model), data="random", backends="onnxruntime,openvino", precisions="fp32", batches="2",
-        measure_s=0.06, rounds=6, concurrency="1,2", rate="100,400", latency_percentile=50, latency_limit_ms=10,
+        measure_s=0.06, max_measure_s=0.06, rounds=6, concurrency="1,2", rate="100,400", latency_percentile=50, latency_limit_ms=10,
         protocol="mlperf-offline", loadgen_s=0.2, seed=7,
     )  # fmt: skip
     store, lines = Store(folder / "store"), []

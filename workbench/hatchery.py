@@ -46,13 +46,21 @@ def _imported(modules: list[str]) -> dict[str, Any]:
     import_s = time.perf_counter() - began
     gc.collect()
     gc.freeze()  # a collection in a child would write to every object, and so copy the pages that they share
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    return {"threads": threads, "rss_bytes": memory.memory()[0], "import_s": import_s}
+    return {"threads": _threads(), "rss_bytes": memory.memory()[0], "import_s": import_s}
+
+
+def _threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def _forked(pipe: socket.socket, asked: dict[str, Any], descriptors: list[int]) -> int:
     mapped = memory.file_bytes()
-    pid = os.fork()
+    # a library may have started a thread since it was imported: 0 tells that nothing was forked
+    pid = os.fork() if _threads() == 1 else -1
+    if pid == -1:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return 0
     if pid:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -146,7 +146,7 @@ def open_panel(page: Any, lab: Lab, notebook: str) -> Any:
 
 
 def idle(page: Any) -> None:
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
 
 
 def menu(page: Any, title: str, entry: str) -> None:
