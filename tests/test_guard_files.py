@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 def asked(folder, **changes):
     settings = {
         "backends": "onnxruntime,tensorrt:rtx", "precisions": "fp32,bf16,int8,int8-entropy,int8-dynamic", "batches": 1,
-        "calibration_samples": 60, "measure_s": 0.06, "rounds": 6, "budget": "5 points",
+        "calibration_samples": 60, "measure_s": 0.06, "max_measure_s": 0.06, "rounds": 6, "budget": "5 points",
     } | changes  # fmt: skip
     return Experiment(model=str(folder / "digits.onnx"), data=str(folder / "digits.npz"), **settings)
 

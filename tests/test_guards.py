@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 
@@ -65,7 +66,8 @@ def test_throttle_counts_of_all_cores_are_added(monkeypatch, tmp_path):
 @pytest.mark.skipif(not guards.PROC.exists(), reason="there is no /proc")
 def test_this_system_tells_of_pages_and_of_work():
     before = guards.counters()
-    worker = threading.Thread(target=lambda: b"x" * 30_000_000)
+    touched = mmap.mmap(-1, 30_000_000)  # fresh pages, which no allocator has kept
+    worker = threading.Thread(target=lambda: touched.write(b"x" * 30_000_000))
     worker.start()
     while time.process_time() - before.own_cpu_s < 0.06:
         pass
@@ -73,4 +75,4 @@ def test_this_system_tells_of_pages_and_of_work():
     after = guards.counters()
     assert after.own_cpu_s - before.own_cpu_s > 0.05
     assert after.busy_s > before.busy_s
-    assert guards.between(before, after).minor_faults > 1000  # 30 MB in pages of 4 KiB
+    assert guards.between(before, after).minor_faults > 10  # 30 MB, in pages of 4 KiB or of 2 MiB

@@ -160,7 +160,7 @@ def test_readmes_terminal_example_runs(own_model):
     for line in lines:
         command = line.replace(".venv/bin/python", sys.executable)
         if " report " in command:
-            command += " --measure-s 0.1 --rounds 6"
+            command += " --measure-s 0.1 --max-measure-s 0.1 --rounds 6"
         done = subprocess.run(command, shell=True, cwd=own_model, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert "openvino int8" in done.stdout
