@@ -1,6 +1,6 @@
 """The README's pictures, from the real thing: ``make report && .venv/bin/python scripts/screenshots.py``.
 
-``docs/panel.png`` is the panel in JupyterLab after a click on Benchmark; ``docs/latency.png`` is a figure of the report.
+``docs/panel.png`` is the panel in JupyterLab after a click on Run; ``docs/latency.png`` is a figure of the report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 
 def panel(target: Path) -> None:
-    """Run the demo by clicks; the picture ends where the plots begin."""
+    """Run the demo by clicks; the picture is of the page Compare down to its first figure."""
     from lab import BROWSER_FLAGS, chromium, jupyter_lab, open_panel, put_notebook
     from playwright.sync_api import sync_playwright
 
@@ -40,12 +40,13 @@ def panel(target: Path) -> None:
         shown.locator(".wb-load").click()
         shown.locator(".wb-facts").wait_for(timeout=LIMIT_MS)
         shown.locator(".wb-benchmark").click()
-        shown.locator(".wb-plots img").nth(2).wait_for(timeout=LIMIT_MS)
-        page.wait_for_timeout(1000)
+        shown.locator(".wb-plots .wb-canvas").first.wait_for(timeout=LIMIT_MS)
+        page.wait_for_timeout(3000)
+        shown.locator(".wb-top").scroll_into_view_if_needed()
         whole, plots = shown.bounding_box(), shown.locator(".wb-plots").bounding_box()
         assert whole
         assert plots
-        clip = {**whole, "height": plots["y"] - whole["y"]}
+        clip = {**whole, "height": plots["y"] + plots["height"] - whole["y"]}
         page.screenshot(path=target, clip=clip)
         browser.close()
 
@@ -53,6 +54,7 @@ def panel(target: Path) -> None:
 def _store() -> Path:
     """A store with the trained demo in a place that may be seen: the panel shows its path."""
     store = Path(tempfile.gettempdir()) / "workbench"
+    shutil.rmtree(store, ignore_errors=True)  # or the panel would show an earlier run
     shutil.copytree(ROOT / ".workbench" / "demo", store / "demo", dirs_exist_ok=True)
     return store
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from recorded import accuracy, failed, measured, results
 
+from workbench.accuracy import score
 from workbench.limits import Limits, choose_row, loss
+from workbench.records import Result
 
 BASE = measured("tensorflow fp32", median_ms=0.8)
 FAST = measured("onnxruntime int8", median_ms=0.1, right=950)
@@ -62,3 +65,17 @@ def test_rows_that_cannot_be_told_from_the_winner_are_named_if_they_keep_the_lim
     assert {first.winner.row, *(row.row for row in first.ties)} == {FAST.row, twin.row}
     alone = results([FAST, replace(twin, accuracy=accuracy(900)), FAIR])
     assert choose_row(alone, Limits(loss=0.02)).ties == ()
+
+
+def test_who_is_within_the_guards_budget_wins_over_a_faster_one_that_it_cannot_tell_of() -> None:
+    def guarded(row: Result, broken: int) -> Result:
+        source = np.eye(2)[np.zeros(2000, np.int64)]
+        engine = source.copy()
+        engine[:broken] = [0, 1]
+        return replace(row, accuracy=score("k", {"y": engine}, {"y": source}, np.zeros(2000, np.int64)))
+
+    unsure, within = guarded(FAST, 10), guarded(FAIR, 0)
+    rows = replace(results([unsure, within]), budget="0.5 points")
+    assert choose_row(rows, Limits()).winner is within
+    assert choose_row(replace(rows, budget=""), Limits()).winner is unsure
+    assert choose_row(rows, Limits(loss=0.01)).winner is unsure  # a person's own limit decides

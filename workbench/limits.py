@@ -59,7 +59,9 @@ def choose_row(results: Results, limits: Limits) -> Choice:
             kept.append(row)
     if not kept:
         return Choice(None, (), out)
-    winner = max(kept, key=lambda row: row.timing.samples_per_s if row.timing else 0.0)
+    # a person's own limit decides; without one a row that the guard cannot tell of does not win over one that is within
+    sure = [row for row in kept if limits.loss is None and _guarded(row, results.budget) in (None, Guard.WITHIN)]
+    winner = max(sure or kept, key=lambda row: row.timing.samples_per_s if row.timing else 0.0)
     names = {row.row for row in kept}
     compared = comparison(results, variant_name(winner.spec)).rows
     ties = tuple(
@@ -72,8 +74,12 @@ def choose_row(results: Results, limits: Limits) -> Choice:
 
 def _over(row: Result, budget: str) -> str:
     """Why the guard never recommends the row; empty where it may."""
+    return f"over the budget of {budget}" if _guarded(row, budget) == Guard.OVER else ""
+
+
+def _guarded(row: Result, budget: str) -> Guard | None:
     found = judgement(row, budget)
-    return f"over the budget of {budget}" if found is not None and found.verdict == Guard.OVER else ""
+    return None if found is None else found.verdict
 
 
 def _too_slow(row: Result, limits: Limits) -> str:

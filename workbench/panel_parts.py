@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench import cost_view, panel_view
 from workbench.examine import Examination
 from workbench.experiment import Experiment
+from workbench.guard import advice
 from workbench.records import Results, from_json
 
 if TYPE_CHECKING:
@@ -188,7 +189,9 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(panel_view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
+    # as text the guard's advice stands below the table already
+    notes = [note for note in results.notes if note not in advice(results)]
+    return [Shown(panel_view.work(results), "\n".join((*notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:
