@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BuildError, RunError, brief
+from workbench.in_effect import denormals
 from workbench.onnx_file import graphs
 from workbench.records import EngineSpec, InEffect
 
@@ -87,13 +88,17 @@ def found_in(session: Any) -> tuple[InEffect, ...]:
 
     told = {
         "threads": str(options.intra_op_num_threads),
-        "denormals": "flushed to zero" if entry(DENORMALS, "0") == "1" else "kept",
         "memory arena": on(options.enable_cpu_mem_arena),
         "memory pattern": on(options.enable_mem_pattern),
         "idle threads": "spin" if entry(SPINNING, "1") == "1" else "sleep",
         "operators side by side": "no" if options.execution_mode.name == "ORT_SEQUENTIAL" else "yes",
     }
-    return tuple(InEffect(name, value, "SessionOptions of the open session") for name, value in told.items())
+    found = [InEffect(name, value, "SessionOptions of the open session") for name, value in told.items()]
+    # the option sets a session's own threads; the calling thread computes too, and is set by a process's first session alone
+    asked, caller = "flushed to zero" if entry(DENORMALS, "0") == "1" else "kept", denormals()
+    one = options.intra_op_num_threads == 1 or asked == caller
+    value = caller if one else f"{asked}, but {caller} in the calling thread"
+    return (*found, InEffect("denormals", value, "SessionOptions, and a denormal made and multiplied in the calling thread"))
 
 
 def on_cuda(path: Path, spec: EngineSpec, options: Any, *, stream: int = 0, graph: bool = False) -> Any:

@@ -59,16 +59,19 @@ def jupyter_lab(scratch: Path, store: Path, theme: str = "JupyterLab Light") -> 
     env.pop("WORKBENCH_HEADLESS", None)
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={lab.url.rpartition(':')[2]}"]
     options += ["--ServerApp.port_retries=0", "--ServerApp.terminals_enabled=False", "--KernelManager.transport=ipc"]
-    with (scratch / "lab.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={lab.root}"],
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    command = ["jupyterlab", *options, f"--ServerApp.root_dir={lab.root}"]
+    with _serving(command, env, scratch / "lab.log", lab.url, f"/api?token={lab.token}"):
+        yield lab
+
+
+@contextlib.contextmanager
+def _serving(module: list[str], env: dict[str, str], log: Path, address: str, path: str) -> Iterator[None]:
+    """Run a Python module that serves a page, from when it answers below ``path`` to the end of the block."""
+    with log.open("wb") as output:
+        server = subprocess.Popen([sys.executable, "-m", *module], env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
-            _await_answer(server, lab.url, scratch / "lab.log", path=f"/api?token={lab.token}")
-            yield lab
+            _await_answer(server, address, log, path=path)
+            yield
         finally:
             server.terminate()
             try:
@@ -85,23 +88,9 @@ def voila(scratch: Path, store: Path) -> Iterator[str]:
     env = os.environ | {"WORKBENCH_STORE": str(store), "IPYTHONDIR": str(scratch / "ipython")}
     env.pop("WORKBENCH_HEADLESS", None)
     options = ["--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
-    with (scratch / "voila.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "voila", *options, str(NOTEBOOK.with_name("app.ipynb"))],
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _await_answer(server, address, scratch / "voila.log", path="/voila/static/main.js")
-            yield address
-        finally:
-            server.terminate()
-            try:
-                server.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    command = ["voila", *options, str(NOTEBOOK.with_name("app.ipynb"))]
+    with _serving(command, env, scratch / "voila.log", address, "/voila/static/main.js"):
+        yield address
 
 
 def put_notebook(lab: Lab, name: str, **parameters: object) -> str:
