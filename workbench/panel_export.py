@@ -71,10 +71,17 @@ class ExportPage:
         self.make.disabled = not (results and results.measured)
         self.link.value = panel_view.hint("" if results and results.measured else "There are no results yet.")
 
-    def refresh(self, experiment: Experiment) -> None:
-        """Show how to run this without the panel."""
-        self.commands.value = copyable("In a terminal", experiment.papermill_command()) + copyable(
-            "In Python", experiment.python_call()
+    def refresh(self, experiment: Experiment, metric: str = "") -> None:
+        """Show how to run this without the panel; ``metric`` is the name of a function that the panel was given."""
+        call = experiment.python_call()
+        told = ""
+        if metric:
+            call = f"{call.removesuffix(')')}, metric={metric})"
+            told = panel_view.hint(
+                f"In a terminal and as a notebook without '{metric}': a function cannot be a parameter."
+            )
+        self.commands.value = (
+            copyable("In a terminal", experiment.papermill_command()) + copyable("In Python", call) + told
         )
 
     def _offer(self) -> None:

@@ -79,7 +79,8 @@ def choices() -> tuple[Choice, ...]:
 class Form:
     """All controls. ``changed`` is called after every change by a person, not after changes by the form itself."""
 
-    def __init__(self, experiment: Experiment, uploads: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, experiment: Experiment, uploads: Path, changed: Callable[[], None], metric: str = "") -> None:
+        self._metric = metric  # the name of a function that scores instead of the experiment's metric
         self._base = experiment
         self._uploads = uploads
         self._changed = changed
@@ -173,6 +174,7 @@ class Form:
                 self._enable(name, "")
         for name, why_not in panel_load.without_effect(experiment).items():
             self._enable(name, why_not)
+        self._enable("metric", self._metric and f"no effect: the function '{self._metric}' was given, and scores")
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
