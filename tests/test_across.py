@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import recorded
+from scipy.stats import t
 from small_model import small_onnx
 
 import workbench
@@ -53,7 +55,7 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
     )  # fmt: skip
     first, again = run(asked, store=store), run(asked, store=store)
     other = run(replace(asked, batches=(2,), threads=2), store=store)
-    assert [each.name for each in runs(store)] == sorted((first.run, again.run, other.run), reverse=True)
+    assert {each.name for each in runs(store)} == {first.run, again.run, other.run}
     found = compare_runs(first.run, again.run, other.run, store=store)
     assert [(line.variant, line.batch, list(line.cells)) for line in found.lines] == [
         ("onnxruntime fp32", 1, [first.run, again.run]),
@@ -78,6 +80,19 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
     out = capsys.readouterr().out
     assert NOT_IN_TURN in out
     assert "they hold the same variants" in out
+
+
+def test_the_interval_of_a_median_is_over_launches_where_there_are_enough() -> None:
+    launches = (1.0, 1.1, 1.2, 1.3)
+    blocks = [recorded.block(number, [value] * 5) for number, value in enumerate(launches)]
+    apart = replace(recorded.timing(1.0), blocks=tuple(replace(one, launch=one.round) for one in blocks))
+    logarithms = np.log(np.array(launches) * 1e-3)
+    half = t.isf(0.025, 3) * logarithms.std(ddof=1) / 2
+    wanted = np.exp([logarithms.mean() - half, logarithms.mean() + half])
+    assert apart.median_interval_s == pytest.approx(wanted, rel=1e-6)
+    assert replace(apart, blocks=tuple(blocks)).median_interval_s is None  # four rounds of one launch
+    six = tuple(recorded.block(number, [value] * 5) for number, value in enumerate((5.0, 3.0, 4.0, 1.0, 2.0, 6.0)))
+    assert replace(apart, blocks=six).median_interval_s == pytest.approx((1e-3, 6e-3))
 
 
 def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:

@@ -50,8 +50,7 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
         """Show these heads from now on, sorted by none of them."""
         self._columns = tuple(columns)
         self.by, self.reverse = "", False
-        for old in self.heads.values():
-            old.close()
+        old = self.heads.values()
         self.heads = {each.name: widgets.Button(description=each.name).add_class("wb-head") for each in columns}
         for each in columns:
             self.heads[each.name].on_click(self._pressed(each))
@@ -59,6 +58,8 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
                 self.heads[each.name].add_class("wb-n")
         self.layout.grid_template_columns = f"repeat({max(1, len(self._columns))}, auto)"
         self.children = [*self.heads.values(), self.body]
+        for head in old:  # not before they have left the page, which would look for them
+            head.close()
         self.show(())
 
     def show(self, lines: Sequence[Line]) -> None:

@@ -56,8 +56,12 @@ window.looks = (() => {
     return [...found].map(([what, text]) => `${what} "${text}"`);
   };
 
-  const cut = root => {
+  // tables may be moved from side to side where text is large, and only there
+  const cut = (root, large = false) => {
     const found = [];
+    for (const table of large ? [] : root.querySelectorAll('.wb-sorted, .wb-scroll')) {
+      if (seen(table) && table.scrollWidth > table.clientWidth + 1) found.push(`a table is wider than its place by ${table.scrollWidth - table.clientWidth} px`);
+    }
     if (root.scrollWidth > root.clientWidth + 2) found.push(`wider than its place by ${root.scrollWidth - root.clientWidth} px`);
     const parts = [...root.querySelectorAll('button, a, select, input, summary, label, h3, h4, .wb-hint, .wb-label')].filter(
       part => seen(part) && !part.closest('.wb-sorted thead, .jupyter-matplotlib'),

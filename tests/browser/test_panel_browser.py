@@ -340,7 +340,7 @@ def seen_whole_and_in_the_dark(panel: Locator, page: Page) -> None:
             if theme == "Dark" or step == "Compare":
                 shot(panel, f"{theme.lower()}-{step.lower()}-{width}px-{zoom * 100:.0f}")
             at = (theme, step, width, zoom)
-            wrong += [(*at, each) for each in panel.evaluate("panel => looks.cut(panel)")]
+            wrong += [(*at, each) for each in panel.evaluate("(panel, large) => looks.cut(panel, large)", zoom > 1)]
             wrong += [(*at, each) for each in panel.evaluate(f"panel => looks.dim(panel, {CONTRAST})")]
     assert wrong == []
 
