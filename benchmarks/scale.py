@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from record import Section, parser, tell
-from workbench.resident import status
 
 from workbench import Experiment, history, measure
 from workbench.archive import rebuild, remember
@@ -35,6 +34,7 @@ from workbench.benchmark import SETTLE_STEP_S, SETTLE_STEPS
 from workbench.board import Board
 from workbench.data import Dataset
 from workbench.machine import this_machine
+from workbench.memory import status
 from workbench.records import (
     Block,
     EngineRecord,

@@ -50,7 +50,7 @@ class Layout:
         self.steps = widgets.ToggleButtons(
             options=[f"{number} {title}" for number, title in enumerate(STEPS, start=1)], tooltips=list(STEPS.values())
         ).add_class("wb-steps")
-        self.pages = widgets.Stack().add_class("wb-pages")
+        self.pages = widgets.VBox().add_class("wb-pages")
 
     def widget(self, pages: dict[str, list[Any]], store: Store) -> Any:
         """Everything, with these contents of the pages."""
@@ -58,10 +58,8 @@ class Layout:
             widgets.VBox([widgets.HTML(panel_view.page_top(title, STEPS[title])), *pages[title]]).add_class("wb-page")
             for title in STEPS
         ]
-        self.pages.selected_index = 0
-        widgets.jslink((self.steps, "index"), (self.pages, "selected_index"))
         actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state]).add_class("wb-actions")
-        style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
+        style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8") + _chosen(len(STEPS))
         return widgets.VBox([
             widgets.HTML(f"<style>{style}</style>"),
             widgets.HTML(panel_view.top(this_machine(), store.root)),
@@ -72,4 +70,11 @@ class Layout:
 
     def show(self, step: int) -> None:
         self.steps.index = step
-        self.pages.selected_index = step
+
+
+def _chosen(steps: int) -> str:
+    """Rules that show the page of the pressed step: all pages stay drawn, because drawing one anew takes the browser a second."""
+    return "".join(
+        f".wb:has(> .wb-steps button:nth-child({number}).mod-active) > .wb-pages > :nth-child({number}) {{ display: flex; }}\n"
+        for number in range(1, steps + 1)
+    )

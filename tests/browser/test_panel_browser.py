@@ -108,7 +108,7 @@ def side_by_side_and_figures(panel: Locator, page: Page) -> None:
 
 def taken_away(panel: Locator, page: Page) -> None:
     go(panel, "Layers")
-    expect(panel.locator(".wb-page")).to_contain_text("Layers with weights")
+    expect(panel.locator(".wb-page:visible")).to_contain_text("Layers with weights")
     shot(panel, "6-layers")
     go(panel, "Export")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -125,7 +125,7 @@ def taken_away(panel: Locator, page: Page) -> None:
     expect(panel.get_by_text(re.compile(r"Saved as .*experiment\.ipynb"))).to_be_visible()
     shot(panel, "7-export")
     go(panel, "History")
-    expect(panel.locator("select option", has_text="demo")).not_to_have_count(0)
+    expect(panel.locator(".wb-history option", has_text="demo")).not_to_have_count(0)
     shot(panel, "8-history")
 
 
@@ -137,7 +137,7 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
         ("Automatic", "random inputs"),
     ):
         panel.get_by_role("button", name=name, exact=True).click()
-        expect(panel.locator(".wb-page .wb-hint").first).to_contain_text(hint)
+        expect(panel.locator(".wb-page:visible .wb-hint").first).to_contain_text(hint)
     shot(panel, "2-data")
     go(panel, "Configure")
     chips = panel.locator(".wb-chips")
@@ -161,7 +161,7 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
     expect(panel.get_by_role("alert")).to_have_count(0)
     expect(panel.locator(".wb-benchmark")).to_be_enabled()
     go(panel, "Export")
-    expect(panel.locator("pre").first).to_contain_text("-r batches 1,24")
+    expect(panel.locator("pre:visible").first).to_contain_text("-r batches 1,24")
 
 
 def test_a_run_outlives_reload_and_restart_and_is_cancelled_row_by_row(
@@ -266,7 +266,7 @@ def test_by_keyboard_on_a_wide_screen_and_with_large_text(panel: Locator, page: 
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+    expect(panel.locator(".wb-page h3:visible")).to_have_text("Configure")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
     for _ in range(12):  # over the other steps to Run
@@ -281,7 +281,7 @@ def test_by_keyboard_on_a_wide_screen_and_with_large_text(panel: Locator, page: 
         page.evaluate(f"document.body.style.zoom = {zoom}")
         for step in ("Model", "Configure", "Compare", "Export"):
             go(panel, step)
-            expect(panel.locator(".wb-page h3")).to_have_text(step)
+            expect(panel.locator(".wb-page h3:visible")).to_have_text(step)
             assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") <= 2, (width, zoom, step)
             shot(panel, f"{step.lower()}-{width}px-{zoom:.0%}".replace("%", ""))
 
@@ -296,7 +296,7 @@ def test_voila_shows_the_panel_without_code(browser: Any, store_root: Path, tmp_
         panel.wait_for(timeout=60_000)
         expect(page.get_by_text("workbench.show")).to_have_count(0)
         go(panel, "Configure")
-        expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+        expect(panel.locator(".wb-page h3:visible")).to_have_text("Configure")
         shot(panel, "voila")
         page.close()
     assert errors == []
