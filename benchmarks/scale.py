@@ -120,7 +120,7 @@ def drive(
     workers: list[MadeUp] = []
 
     class MadeUpBench(Bench):
-        def _start(self, engines: Iterable[EngineRecord]) -> list[Any]:
+        def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[Any]:  # noqa: ARG002 - as the real one
             started = [(engine, MadeUp(calls, sleep=sleep)) for engine in engines]
             workers.extend(worker for _, worker in started)
             return started
@@ -215,7 +215,7 @@ def history_rows(results: int) -> list[tuple[str, ...]]:
         lines.append((f"writing {runs:,} runs of {per_run} results", f"{time.perf_counter() - began:.1f} s", "", ""))
         questions = {
             "the newest 40": {"limit": 40},
-            "one model and backend, a month": {"model": "net-07", "backend": "onnxruntime*", "since": "2026-03-01", "until": "2026-04-01"},
+            "one model and backend, a month": {"model": "net-07", "backend": "onnxruntime*", "since": "2026-01-10", "until": "2026-02-10"},
             "one variant at one batch size": {"variant": "*made-up-0003*", "batch": 8},
             "all of them": {},
         }  # fmt: skip
