@@ -97,7 +97,7 @@ class MadeUp:
         if task == "block":
             self._pass(given["seconds"])
             return {"samples_ns": self._times(), "cpu_s": 0.0, "wall_s": given["seconds"], "quiet": True, "gpu": None}
-        return {"peak": {"peak_rss_bytes": 0}, "device": None}[task]
+        return {"peak": {"peak_rss_bytes": 0}, "device": None, "in_effect": [], "clocks": None}[task]
 
     def _times(self) -> list[int]:
         found: list[int] = self._draw.integers(5_000, 50_000, self._calls).tolist()
@@ -126,7 +126,7 @@ def drive(
             return started
 
         def _open(self, engine: EngineRecord, worker: Any, crowded: bool) -> int:  # noqa: ARG002 - as the real one
-            self._workers[engine.key] = (worker, {"load_s": 0.0, "rss_bytes": 0})
+            self._workers[engine.key] = (worker, {"import_s": 0.0, "load_s": 0.0, "rss_bytes": 0})
             return 0
 
         def _plant(self, engines: Any) -> None:

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import compare, panel_figures, panel_tables, panel_view
+from workbench import panel_widgets as widgets
 from workbench.compare import variant_name
 from workbench.describe import counted
 from workbench.errors import WorkbenchError, brief
@@ -126,7 +125,7 @@ class ComparePage:
         self.gallery.value = ""
         measured = bool(results and results.measured)
         for part in (self._controls, self._below):
-            part.layout.display = None if measured else "none"
+            widgets.show(part, measured)
         if results is not None and measured:
             self._offer(results)
             self.figure.options = [(FIGURES.get(name, name.capitalize()), name) for name in drawn]
@@ -202,7 +201,7 @@ class ComparePage:
             self._figures[name] = widgets.Box([panel_figures.canvas(name, self._drawn[name], results)])
             self.plots.children = [*self._figures.values()]
         for each, box in self._figures.items():
-            box.layout.display = None if each == name else "none"
+            widgets.show(box, each == name)
 
     def differ(self) -> None:
         """Show the samples to which the two chosen rows give different answers."""

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
-import ipywidgets as widgets
-
 from workbench import compare, panel_figures, panel_view
+from workbench import panel_widgets as widgets
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.panel_fields import field

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import ipywidgets as widgets
 import traitlets
+
+from workbench import panel_widgets as widgets
 
 YES_NO = (("yes", True), ("no", False))
 SMALLEST_WORKSPACE, LARGEST_WORKSPACE = 4, 17  # powers of two, in MiB: 16 MiB to 128 GiB
@@ -85,7 +86,7 @@ class Fold(widgets.VBox):  # type: ignore[misc]
 
     def _show(self) -> None:
         self.button.icon = "caret-down" if self.button.value else "caret-right"
-        self.inside.layout.display = None if self.button.value else "none"
+        widgets.show(self.inside, self.button.value)
 
 
 class Workspace(widgets.VBox):  # type: ignore[misc]
@@ -121,7 +122,7 @@ class Workspace(widgets.VBox):  # type: ignore[misc]
     def _write(self) -> None:
         self.automatic.disabled = self.disabled
         self.slider.disabled = self.disabled
-        self.slider.layout.display = "none" if self.automatic.value else None
+        widgets.show(self.slider, not self.automatic.value)
         automatic = self.value == 0
         if self.automatic.value != automatic:
             self.automatic.value = automatic

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ipywidgets as widgets
-
 from workbench import backends, panel_load, panel_view
+from workbench import panel_widgets as widgets
 from workbench.compare import variant_name
 from workbench.experiment import Experiment
 from workbench.methods import METHODS
@@ -176,9 +175,9 @@ class Form:
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
-        signature.layout.display = None if frozen or choice else "none"
+        widgets.show(signature, frozen or choice)
         if "signature" in self._hints:
-            self._hints["signature"].layout.display = signature.layout.display
+            widgets.show(self._hints["signature"], frozen or choice)
         calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
             self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import ipywidgets as widgets
-
 from workbench import jobs, panel_view
+from workbench import panel_widgets as widgets
 from workbench.errors import StoreError, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.jobs import Asked, Job

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-import ipywidgets as widgets
-
 from workbench import layer_report, panel_view
+from workbench import panel_widgets as widgets
 from workbench.errors import WorkbenchError
 from workbench.layer_table import layers
 from workbench.panel_fields import field
@@ -36,7 +35,7 @@ class LayersPage:
         for row in built:
             self._rows.setdefault(row.spec.label, row)
         self.choice.options = list(self._rows) or [""]
-        self.choice.layout.display = None if self._rows else "none"
+        widgets.show(self.choice, self._rows)
         self._draw()
 
     def _draw(self) -> None:

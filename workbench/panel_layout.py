@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import panel_view
+from workbench import panel_widgets as widgets
 from workbench.machine import this_machine
 from workbench.store import Store
 

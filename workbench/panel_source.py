@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import panel_view
+from workbench import panel_widgets as widgets
 from workbench.describe import size
 from workbench.errors import InputError, writing
 from workbench.panel_fields import field
@@ -85,8 +84,8 @@ class Source:
         return str(self.kind.value)
 
     def _show(self) -> None:
-        self.path.layout.display = None if self.kind.value == PATH else "none"
-        self.upload.layout.display = None if self.kind.value == UPLOAD else "none"
+        widgets.show(self.path, self.kind.value == PATH)
+        widgets.show(self.upload, self.kind.value == UPLOAD)
         self.hint.value = panel_view.hint(self._explained.get(self.kind.value, ""))
         self._complete()
 
