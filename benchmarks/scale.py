@@ -191,7 +191,9 @@ def memory_rows(rows: int) -> list[tuple[str, ...]]:
 
 
 def overhead_rows(rows: int) -> list[tuple[str, ...]]:
-    experiment = Experiment(backends=("onnxruntime",), precisions=("fp32",), batches=(1, 8), measure_s=0.24, rounds=12)
+    experiment = Experiment(
+        backends=("onnxruntime",), precisions=("fp32",), batches=(1, 8), measure_s=0.24, max_measure_s=0.24, rounds=12
+    )
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         slept = drive(rows, 200, experiment, Store(folder).prepare(), lambda _: None, sleep=True)
