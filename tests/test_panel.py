@@ -184,7 +184,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
     rows = [Result(spec, 1, status, failure=failure) for status in Status]
     shown = [
         panel_view.model_facts(model),
-        panel_tables.table(map(panel_tables.row, rows)),
+        *map(panel_tables.row, rows),
         *(panel_tables.run_row(row, HOSTILE, HOSTILE) for row in rows),
         panel_tables.log_text(HOSTILE),
         panel_view.not_possible(rows),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_model import small_onnx
 
@@ -87,6 +91,47 @@ def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Expe
     assert again._history.choice.options == ()
 
 
+def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(experiment: Experiment, store: Store) -> None:
+    right = 0.25  # goes along
+
+    def quarters(outputs, labels):
+        import numpy as np
+
+        return np.full(len(labels), right) if set(outputs) == {"y"} else np.zeros(len(labels))
+
+    samples = np.random.default_rng(0).random((64, 4), np.float32)
+    live = {"data": (samples, np.linspace(0, 1, 64)), "metric": quarters}  # labels that are no classes
+    panel = Panel(replace(experiment, batches=(1,)), store=store, **live)
+    assert panel._form.control["metric"].disabled
+    assert "the function &#x27;quarters&#x27; was given" in panel._form._hints["metric"].value
+    assert "batches=(1,)" in panel._export.commands.value
+    assert ", metric=quarters)" in panel._export.commands.value
+    panel.benchmark()
+    panel.wait(90)
+    score = panel.results.rows[0].accuracy
+    assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
+    assert "quarters 0.25" in panel._compare.table.value
+    assert not Panel(panel.ran, store=store)._work.busy  # without the function it is another experiment
+    again = Panel(panel.ran, store=store, metric=quarters)
+    again.wait(30)
+    assert again.results == panel.results
+
+
+def test_a_function_that_cannot_leave_the_notebook_is_named(experiment: Experiment, store: Store) -> None:
+    lock = threading.Lock()
+
+    def guarded(outputs, labels):
+        with lock:
+            return labels
+
+    panel = Panel(experiment, store=store, metric=guarded)
+    panel.benchmark()
+    panel.wait(30)
+    assert "The metric &#x27;guarded&#x27; cannot be handed to the process that measures" in panel._out.message.value
+    assert jobs.all_jobs(store) == ()
+    assert Panel(experiment, store=store, metric="mae").experiment.metric == "mae"  # a name is a parameter
+
+
 def test_what_was_ended_from_outside_is_said_and_can_be_tried_again(experiment: Experiment, store: Store) -> None:
     import psutil
 
@@ -116,7 +161,7 @@ def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store
     assert "No row keeps these limits" in page.said.value
     assert page.table.value.count("✕ out: p50 is") == 2
     page.latency.on.value = False
-    page.order.value = "shortest call first"
+    page.table.heads["Median ms"].click()
     fastest, other = sorted(panel.results.rows, key=lambda row: row.timing.median_s)
     assert page.table.value.index(f"@{fastest.batch}") < page.table.value.index(f"@{other.batch}")
     page.first.value, page.second.value = "onnxruntime fp32 @1", "onnxruntime fp32 @2"
@@ -196,6 +241,21 @@ def test_what_is_copied_is_text() -> None:
     assert "<img" not in html
     assert "&lt;img" in html
     assert Mark(1, 2, "x").text == "x"
+
+
+def test_a_saved_notebook_has_absolute_paths_and_shows_the_same_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = store.root / "jobs" / "20260101T000000.000000Z-abcdef"
+    folder.mkdir(parents=True)
+    asked = jobs.Asked(Experiment(model="net.onnx", threads=2).parameters())
+    (folder / jobs.ASKED).write_text(json.dumps(asdict(asked)))
+    (folder / jobs.RESULTS).write_text("{}")
+    saved = Experiment(model=str(tmp_path / "net.onnx"), threads=2)
+    assert panel_history.to_show(store, saved, "").folder == folder
+    assert panel_history.to_show(store, replace(saved, threads=1), "") is None
+    assert panel_history.to_show(store, saved, "", metric="quarters") is None
 
 
 def test_a_run_of_another_version_is_left_out(store: Store) -> None:

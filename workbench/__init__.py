@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.across import compare_runs as compare_runs
     from workbench.archive import history as history
     from workbench.compare import comparison as comparison
     from workbench.compare import table as table
@@ -34,6 +35,7 @@ _HOMES = {
     "Panel": "panel",
     "WorkbenchError": "errors",
     "clocks": "three_clocks",
+    "compare_runs": "across",
     "comparison": "compare",
     "costs": "cost_table",
     "figures": "plots",

@@ -1,6 +1,6 @@
 """Every result of every run as a table that can be asked: SQLite in the store, made from what the store keeps, and made again.
 
-A run leaves one artefact, ``results/<run>``, with its rows as JSON. ``results.sqlite`` beside it is an index of those and nothing
+A run leaves one artefact, ``results/<run>``, with its rows as JSON and what it was asked for. ``results.sqlite`` beside it is an index of those and nothing
 more: it is written to only by adding, several processes may do so at once, what it lacks is added when it is next asked, and
 where it is damaged it is thrown away and made again.
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief
 from workbench.records import Result, Results, Status, to_json
@@ -22,11 +22,13 @@ from workbench.store import Store, key_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.experiment import Experiment
+
 T = TypeVar("T")
 
 KIND = "results"
 FILE = "results.sqlite"
-VERSION = 1  # of the tables below; another one found is thrown away and made again
+VERSION = 2  # of the tables below; another one found is thrown away and made again
 WAIT_S = 30.0
 KEPT = (Status.DONE, Status.FAILED, Status.BUILT)
 COLUMNS = (
@@ -60,14 +62,33 @@ CREATE TABLE results ({", ".join(" ".join(column) for column in COLUMNS)});
 CREATE INDEX by_time ON results (time);
 CREATE INDEX by_model ON results (model, time);
 CREATE TABLE records (id TEXT PRIMARY KEY, json TEXT);
-CREATE TABLE runs (run TEXT PRIMARY KEY);
+CREATE TABLE runs (run TEXT PRIMARY KEY, time TEXT, model TEXT, rows INTEGER, parameters TEXT);
 PRAGMA user_version = {VERSION};
 """
 """The JSON lies in a table of its own, so that looking through the columns does not read it."""
 
 
-def remember(store: Store, run: str, results: Results) -> None:
-    """Keep what a run came to, and add it to the index.
+class Run(NamedTuple):
+    """One run in the history: its name, when it ended (UTC, ISO 8601), its model's name, how many results it has, and the
+    parameters of its experiment; ``None`` where a run did not note them.
+    """
+
+    name: str
+    time: str
+    model: str
+    rows: int
+    parameters: dict[str, Any] | None
+
+    @property
+    def told(self) -> str:
+        """What it was about, in a line."""
+        asked = self.parameters or {}
+        parts = [str(asked[name]).replace(",", ", ") for name in ("backends", "precisions", "batches") if name in asked]
+        return " · ".join([self.model, *parts[:2], *(f"batches {each}" for each in parts[2:])])
+
+
+def remember(store: Store, run: str, results: Results, experiment: Experiment | None = None) -> None:
+    """Keep what a run came to, and add it to the index; ``experiment`` is what it was asked for.
 
     Rows that were cancelled or not possible are no results. One that was wholly taken from the store is there already.
 
@@ -77,7 +98,16 @@ def remember(store: Store, run: str, results: Results) -> None:
     rows = [_record(row, results, run) for row in results.rows if row.status in KEPT]
     if not rows:
         return
-    store.put(KIND, run, {"rows": rows})
+    about = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": results.model.name,
+        "digest": results.model.digest,
+        "machine": to_json(results.machine),
+        "plan": to_json(results.plan),
+        "data": results.data,
+        "parameters": experiment.parameters() if experiment else None,
+    }
+    store.put(KIND, run, {"rows": rows, "about": about})
     # the index catches up when it is next asked; a run must not end for it
     with contextlib.suppress(StoreError):
         _ask(store, lambda _: None)
@@ -129,6 +159,20 @@ def history(
     rows = _ask(where, lambda index: index.execute(query, values).fetchall())
     frame = pd.DataFrame(rows, columns=[*NAMES, *(["record"] if records else [])])
     return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))
+
+
+def runs(store: Store, limit: int | None = None) -> tuple[Run, ...]:
+    """All runs that came to a result, the newest first, those made without a panel too; ``limit``: at most so many.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    query = "SELECT run, time, model, rows, parameters FROM runs WHERE rows > 0 ORDER BY time DESC, run DESC LIMIT ?"
+    found = _ask(store, lambda index: index.execute(query, [-1 if limit is None else limit]).fetchall())
+    return tuple(
+        Run(name, time, model, rows, None if asked is None else json.loads(asked))
+        for name, time, model, rows, asked in found
+    )
 
 
 def rebuild(store: Store) -> int:
@@ -212,13 +256,22 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
 def _add(index: sqlite3.Connection, run: str, store: Store) -> None:
     """Add the rows of one run; a run whose artefact is damaged has none."""
     facts = store.facts(KIND, run)
-    rows: Iterable[dict[str, Any]] = facts["rows"] if facts else ()
+    rows: list[dict[str, Any]] = facts["rows"] if facts else []
     places = ", ".join("?" * len(NAMES))
     for row in rows:
         columns = [row["columns"].get(name) for name in NAMES]
         index.execute(f"INSERT OR IGNORE INTO results VALUES ({places})", columns)  # noqa: S608 - question marks
         index.execute("INSERT OR IGNORE INTO records VALUES (?, ?)", (row["columns"]["id"], json.dumps(row["result"])))
-    index.execute("INSERT OR IGNORE INTO runs VALUES (?)", (run,))
+    about = facts.get("about", {}) if facts else {}
+    asked = about.get("parameters")
+    columns = [
+        run,
+        about.get("time") or max((row["columns"]["time"] for row in rows), default=""),
+        rows[0]["columns"]["model"] if rows else "",
+        len(rows),
+        None if asked is None else json.dumps(asked),
+    ]
+    index.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", columns)
 
 
 def _discard(store: Store) -> None:
@@ -259,7 +312,12 @@ def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
         accuracy=to_json(score),
     )
     bare = replace(row, timing=replace(timing, blocks=(), warm_up_ns=()) if timing else None, also=())
-    return {"columns": columns, "result": to_json(bare)}
+    return {
+        "columns": columns,
+        "result": to_json(bare),
+        # these cannot be had of the record alone, whose durations may be measured anew some day
+        "median": timing.median_interval_s if timing else None,
+    }
 
 
 def _time(name: str, value: str | date) -> str:

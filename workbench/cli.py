@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from dataclasses import fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_precision
-from workbench.describe import batches_text, export_notes, size
+from workbench.describe import batches_text, counted, export_notes, size
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.formats import TITLES
@@ -127,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
     past.add_argument("--until", metavar="TIME", help="only before then")
     past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
     past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
+    past.add_argument("--runs", action="store_true", help="the names of the runs instead")
+    past.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="RUN",
+        help="these runs side by side, by their names or the last letters of them",
+    )
     past.set_defaults(command=_history)
     repair = cli_precision.add_to(commands, HELP)
 
@@ -244,6 +252,8 @@ SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s
 def _history(options: argparse.Namespace) -> int:
     from workbench.archive import history
 
+    if options.compare or options.runs:
+        return _runs(options)
     names = ("model", "variant", "backend", "precision", "machine", "status", "batch", "since", "until", "limit")
     found = history(options.store or None, **{name: getattr(options, name) for name in names})
     if options.csv:
@@ -259,6 +269,25 @@ def _history(options: argparse.Namespace) -> int:
     print(shown.to_string(index=False, na_rep="–", float_format=lambda value: f"{value:,.3f}"))
     if len(found) == options.limit:
         print(f"The newest {options.limit}; for more choose --limit.")
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    """The runs themselves: their names, or some of them side by side."""
+    from workbench.across import compare_runs
+    from workbench.archive import runs
+    from workbench.store import Store
+
+    if options.compare:
+        found = compare_runs(*options.compare, store=options.store or None)
+        print(found)
+        if found.experiment:
+            changed = found.experiment.changes().items()
+            words = [word for name, value in changed for word in (f"--{name.replace('_', '-')}", str(value))]
+            print(f"All of them in one run: {shlex.join(['python', '-m', 'workbench', 'report', *words])}")
+        return 0
+    for run in runs(Store(options.store or None), options.limit):
+        print(f"{run.name}  {run.told}, {counted(run.rows, 'result')}")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The process of a job: ``python -m workbench.job FOLDER STORE LOCK``. It runs the pipeline, as any notebook could.
+"""The process of a job: ``python -m workbench.job FOLDER STORE LOCK [METRIC]``. It runs the pipeline, as any notebook could.
 
-``LOCK`` is the number of an open file whose lock says that this process lives; it is kept open and never used. Workers
-end with this process, however it ends.
+``LOCK`` is the number of an open file whose lock says that this process lives; it is kept open and never used. ``METRIC`` is
+that of one with a packed function. Workers end with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench import jobs, pipeline
 from workbench.errors import Cancelled, WorkbenchError, brief
+from workbench.live import unpacked
 from workbench.records import Event, Timing, to_json
 from workbench.stop import Stop
 from workbench.store import Store
@@ -48,7 +49,7 @@ class Journal:
         self._file.write(json.dumps(line).encode() + b"\n")
 
 
-def run(job: jobs.Job, store: Store) -> None:
+def run(job: jobs.Job, store: Store, handed: bytes = b"") -> None:
     asked = job.asked
     stop, journal = Stop(), Journal(job.folder / jobs.JOURNAL)
     for row in asked.skip:
@@ -64,10 +65,12 @@ def run(job: jobs.Job, store: Store) -> None:
             cancel=stop,
             only=asked.only,
             remeasure=asked.remeasure,
+            metric=unpacked(handed) if handed else None,
         )
         draft = job.folder / f".{jobs.RESULTS}"
         draft.write_text(json.dumps(to_json(results)), encoding="utf-8")
         draft.replace(job.folder / jobs.RESULTS)
+        (job.folder / jobs.RUN).write_text(results.run, encoding="utf-8")
     except Cancelled as error:
         journal.end("cancelled", error.message)
     except WorkbenchError as error:
@@ -101,7 +104,11 @@ def _obey(job: jobs.Job, stop: Stop, journal: Journal) -> None:
 
 def main() -> None:
     folder, store = (Path(argument) for argument in sys.argv[1:3])
-    run(jobs.Job(folder), Store(store))
+    handed = b""
+    for number in sys.argv[4:]:
+        with os.fdopen(int(number), "rb") as file:
+            handed = file.read()
+    run(jobs.Job(folder), Store(store), handed)
 
 
 if __name__ == "__main__":

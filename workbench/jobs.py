@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,12 +24,13 @@ from typing import Any
 
 from workbench.errors import StoreError, writing
 from workbench.experiment import Experiment
+from workbench.live import packed
 from workbench.records import Event, Results, Timing, from_json, to_json
 from workbench.store import Store
 from workbench.worker import QUIET_ENV
 
-ASKED, LOCK, JOURNAL, CONTROL, RESULTS, LOG = (
-    "asked.json", "lock", "journal.jsonl", "control.jsonl", "results.json", "log.txt",
+ASKED, LOCK, JOURNAL, CONTROL, RESULTS, RUN, LOG = (
+    "asked.json", "lock", "journal.jsonl", "control.jsonl", "results.json", "run.txt", "log.txt",
 )  # fmt: skip
 POLL_S = 0.1
 LOG_TAIL = 2000  # characters
@@ -53,6 +55,7 @@ class Asked:
     owner: str = ""  # the notebook that asked, as its server calls it
     began_as: dict[str, Any] | None = None  # parameters that this notebook's panel was made with
     at: str = ""  # UTC, ISO 8601
+    metric: str = ""  # name of the function that scores instead of the experiment's metric; "": none was given
 
     @property
     def experiment(self) -> Experiment:
@@ -140,18 +143,30 @@ class Job:
         except OSError:
             return None
 
+    @property
+    def run(self) -> str:
+        """What its run is called in the store and its history; "" where it came to no results."""
+        try:
+            return (self.folder / RUN).read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
     def log_tail(self) -> str:
         with contextlib.suppress(OSError):
             return (self.folder / LOG).read_bytes()[-LOG_TAIL:].decode("utf-8", errors="replace")
         return ""
 
 
-def start(store: Store, asked: Asked) -> Job:
+def start(store: Store, asked: Asked, metric: Any = None) -> Job:
     """Start a job. It does not end with this process, nor with the terminal, and works in the current folder.
+
+    ``metric`` is a function or a ``workbench.Metric`` as :func:`workbench.run` takes it; the process is handed a copy.
 
     Raises:
         StoreError: the store cannot be written.
+        InputError: the metric cannot be handed over.
     """
+    given = () if metric is None else (packed(metric),)
     now = datetime.now(UTC)
     job = Job(store.prepare().root / "jobs" / f"{now:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:6]}")
     asked = replace(asked, at=asked.at or now.isoformat(timespec="seconds"))
@@ -162,13 +177,23 @@ def start(store: Store, asked: Asked) -> Job:
     try:
         # locked here and handed over: there is no moment at which it seems to have ended
         _locked(lock, wait=True)
-        with (job.folder / LOG).open("wb") as log:
+        with (job.folder / LOG).open("wb") as log, tempfile.TemporaryFile() as handed:
+            handed.writelines(given)
+            handed.seek(0)
             child = subprocess.Popen(
-                [sys.executable, "-m", "workbench.job", str(job.folder), str(store.root), str(lock)],
+                [
+                    sys.executable,
+                    "-m",
+                    "workbench.job",
+                    str(job.folder),
+                    str(store.root),
+                    str(lock),
+                    *(str(handed.fileno()) for _ in given),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=(lock,),
+                pass_fds=(lock, handed.fileno()),
                 start_new_session=True,  # signals to the kernel and its group do not reach it
                 env={**os.environ, "PYTHONPATH": QUIET_ENV["PYTHONPATH"]},
             )

@@ -1,9 +1,12 @@
-"""Models and data that live in the notebook: kept in the store as files, so that child processes and later runs can read them."""
+"""What lives in the notebook: models and data are kept in the store as files, so that child processes and later runs can read
+them; a metric's function is handed to one process.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tempfile
 import uuid
 import zipfile
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, during, writing
+from workbench.errors import InputError, brief, during, writing
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -80,6 +83,42 @@ def _content_digest(path: Path) -> str:
     for name in sorted(parts.keys() - {"metadata.json", "fingerprint.pb"}):
         total.update(name.encode() + hashlib.sha256(parts[name]).digest())
     return total.hexdigest()[:12]
+
+
+def packed(function: Any) -> bytes:
+    """A metric's function, or a :class:`workbench.Metric`, for the process of a job, with the code and the values that it needs.
+
+    By cloudpickle, which packs what was defined in a notebook by value. It never lies in the store, from which somebody else's
+    could be read: :func:`workbench.jobs.start` hands it to the process that it starts.
+
+    Raises:
+        InputError: something that the function needs cannot leave this process.
+    """
+    import cloudpickle
+
+    try:
+        # what a module defines goes by its name: it is looked for where this process would
+        return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(function))))
+    except Exception as cause:
+        raise InputError(
+            f"The metric '{getattr(function, '__name__', function)}' cannot be handed to the process that measures: {brief(cause)}. "
+            "Let it use its arguments, modules and plain values only, or run it without the panel: workbench.run(metric=...)."
+        ) from cause
+
+
+def unpacked(content: bytes) -> Any:
+    """The inverse of :func:`packed`, in the process that was handed it.
+
+    Raises:
+        InputError: a module that the function needs is not found there.
+    """
+    import pickle
+
+    with during("unpack", "the metric's function in the process that measures", InputError):
+        # from the process that started this one, never from a file
+        path, function = pickle.loads(content)  # noqa: S301
+        sys.path.extend(each for each in path if each not in sys.path)
+        return pickle.loads(function)  # noqa: S301
 
 
 def kept_data(data: Any, store: Store) -> Path:

@@ -17,12 +17,13 @@ from workbench.estimate import History
 from workbench.experiment import Experiment
 from workbench.guard import advice
 from workbench.jobs import Asked, End, Job
+from workbench.metrics import metric_of
 from workbench.panel_compare import ComparePage
 from workbench.panel_export import ExportPage
 from workbench.panel_form import Form
 from workbench.panel_history import HistoryPage
 from workbench.panel_layers import LayersPage
-from workbench.panel_layout import COMPARE, RUN, Layout
+from workbench.panel_layout import COMPARE, RUN, STEPS, Layout
 from workbench.panel_parts import Beside, View
 from workbench.panel_rows import AGAIN, Lines
 from workbench.panel_work import Work
@@ -38,7 +39,8 @@ class Panel(View):
     """Controls for an experiment, buttons to run it, and its results as they arrive.
 
     Runs are processes of their own (``workbench.jobs``): the panel starts and watches them. A new panel of the same notebook
-    finds the run of the one before it.
+    finds the run of the one before it. ``metric`` is a function or a ``workbench.Metric`` as in :func:`workbench.run`; the
+    process of a run is handed a copy of it.
     """
 
     def __init__(
@@ -49,9 +51,13 @@ class Panel(View):
         remeasure: bool = False,
         model: Any = None,
         data: Any = None,
+        metric: Any = None,
     ) -> None:
         self._store = store if isinstance(store, Store) else Store(store or None)
         experiment = pipeline.with_live(experiment or Experiment(), self._store, model, data)
+        if isinstance(metric, str):
+            experiment, metric = replace(experiment, metric=metric), None
+        self._metric, self._metric_name = metric, "" if metric is None else str(metric_of(metric))
         self._began_as = experiment.parameters()
         self._work = Work(self._tick)
         self._job: Job | None = None  # the run that is being watched
@@ -61,7 +67,7 @@ class Panel(View):
         self._looked: sources.Opened | None = None
         self._before = History(self._store)
         self._locked = False
-        self._form = Form(experiment, self._store.root / "uploads", self._edited)
+        self._form = Form(experiment, self._store.root / "uploads", self._edited, self._metric_name)
         self._out = Layout(remeasure=remeasure)
         self._facts = widgets.HTML()
         self._impossible = widgets.HTML()
@@ -69,7 +75,7 @@ class Panel(View):
         self._compare = ComparePage(self._store)
         self._layers = LayersPage(self._store)
         self._export = ExportPage(self._store, lambda: self.experiment)
-        self._history = HistoryPage(self._store, self._open)
+        self._history = HistoryPage(self._store, self._open, self._reopen)
         self.widget = self._out.widget(self._pages(), self._store)
         self._form.load.on_click(lambda _: self.load())
         self._form.control["signature"].observe(self._on_signature, "value")
@@ -82,7 +88,7 @@ class Panel(View):
                 f"There is no backend {', '.join(map(repr, self._form.unknown))}; the list below has those that exist."
             )
         self._history.refresh()
-        if found := panel_history.to_show(self._store, experiment, os.environ.get(NOTEBOOK, "")):
+        if found := panel_history.to_show(self._store, experiment, os.environ.get(NOTEBOOK, ""), self._metric_name):
             self._open(found)
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -163,8 +169,9 @@ class Panel(View):
             skip=skip,
             owner=os.environ.get(NOTEBOOK, ""),
             began_as=self._began_as,
+            metric=self._metric_name,
         )
-        if self._start("starting", lambda _: self._watch(jobs.start(self._store, asked))):
+        if self._start("starting", lambda _: self._watch(jobs.start(self._store, asked, self._metric))):
             self._out.show(RUN)
 
     def _open(self, job: Job) -> None:
@@ -179,6 +186,15 @@ class Panel(View):
         self._changed()
         if self._start("opening", lambda _: self._watch(job)):
             self._out.show(RUN)
+
+    def _reopen(self, experiment: Experiment, text: str) -> None:
+        """Put an experiment into the controls, and say what it is."""
+        if self._work.busy:
+            return
+        self._form.write(experiment)
+        self._changed()
+        self._out.show(list(STEPS).index("Configure"))
+        self._say(text, "good")
 
     def _start(self, phase: str, work: Callable[[Experiment], None]) -> bool:
         if self._work.busy:
@@ -305,7 +321,7 @@ class Panel(View):
                 if model
                 else panel_view.plan_without_model(experiment)
             )
-            self._export.refresh(experiment)
+            self._export.refresh(experiment, self._metric_name)
             other = self.results is not None and self.ran != experiment
             self._out.outdated.value = panel_view.message(OTHER_SETTINGS if other else "", "warn")
         self._tick()

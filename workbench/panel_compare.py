@@ -1,9 +1,9 @@
-"""The page Compare: the table in any order and against any baseline, limits that gray out what fails, figures, two rows side by side."""
+"""The page Compare: the table sorted by any head and against any baseline, limits that gray out what fails, figures, two rows side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from workbench import compare, panel_figures, panel_tables, panel_view
@@ -13,24 +13,15 @@ from workbench.describe import counted
 from workbench.errors import WorkbenchError, brief
 from workbench.experiment import Experiment
 from workbench.flips import flips
-from workbench.limits import PERCENTS, Choice, Limits, choose_row, loss
+from workbench.limits import PERCENTS, Choice, Limits, choose_row
 from workbench.panel_fields import field
+from workbench.panel_sorting import SortedTable
 from workbench.panel_work import Work
 from workbench.records import Result, Results, Row, Status
 from workbench.remarks import remark
 from workbench.store import Store
 
 FIGURES = {"accuracy": "Accuracy and speed", "calls": "Single calls", "load": "Under load"}
-ORDERS: dict[str, Callable[[Result, Row | None], Any]] = {
-    "fastest first (samples/s)": lambda result, _: -(result.timing.samples_per_s if result.timing else 0),
-    "shortest call first": lambda result, _: result.timing.median_s if result.timing else math.inf,
-    "largest speed-up first": lambda _, judged: -(judged.speedup or 0) if judged else 0,
-    "most accurate first": lambda result, _: loss(result.accuracy) if result.accuracy else math.inf,
-    "smallest engine first": lambda result, _: result.engine.size_bytes if result.engine else math.inf,
-    "variant": lambda result, _: result.spec.label,
-    "batch": lambda result, _: result.batch,
-}
-AS_RUN = "as they were run"
 FEWER_STEPS = 60
 
 
@@ -38,7 +29,7 @@ class Limit(widgets.HBox):  # type: ignore[misc]
     """A checkbox that switches a limit on, and the slider that sets it."""
 
     def __init__(self, title: str, slider: Any, tip: str) -> None:
-        self.on = widgets.Checkbox(description=title, value=False, indent=False, tooltip=tip).add_class("wb-check")
+        self.on = widgets.Checkbox(description=title, value=False, indent=False, tooltip=tip, css="wb-check")
         self.slider = slider.add_class("wb-slider")
         self.slider.disabled = True
         super().__init__([self.on, self.slider])
@@ -58,7 +49,6 @@ class ComparePage:
         self._quiet = False
         self._figures: dict[str, Any] = {}
         self.side = Work(lambda: None)
-        self.order = field(widgets.Dropdown, "Order", "How the rows are sorted", AS_RUN, options=[AS_RUN, *ORDERS])
         self.baseline = field(widgets.Dropdown, "Baseline", "The row that speed-ups are against", "", options=[""])
         self.percent = field(
             widgets.Dropdown, "Percentile", "Which percentile of a call's time the limit is for", 50,
@@ -75,10 +65,10 @@ class ComparePage:
             "Grays out the rows that are right on fewer samples than the source model",
         )
         self.said = widgets.HTML()
-        self.table = widgets.HTML(panel_tables.table(()))
+        self.table = SortedTable(panel_tables.COLUMNS, panel_tables.EMPTY)
         self.load, self.cost = widgets.HTML(), widgets.HTML()
-        self.figure = widgets.ToggleButtons(options=[]).add_class("wb-figure-choice")
-        self.plots = widgets.Box().add_class("wb-plots")
+        self.figure = widgets.ToggleButtons(options=[], css="wb-figure-choice")
+        self.plots = widgets.Box(css="wb-plots")
         self.first, self.second = (
             field(widgets.Dropdown, name, "A row whose answers were compared with the source model's", "", options=[""])
             for name in ("One row", "Another row")
@@ -87,19 +77,20 @@ class ComparePage:
             description="Show what differs",
             icon="columns",
             tooltip="The samples to which the two give different answers",
-        ).add_class("wb-differs-button")
+            css="wb-differs-button",
+        )
         self.gallery = widgets.HTML()
         self._controls = widgets.VBox([
-            widgets.Box([self.order, self.baseline, self.percent]).add_class("wb-line"),
-            widgets.Box([self.latency, self.loss]).add_class("wb-line"),
+            widgets.Box([self.baseline, self.percent], css="wb-line"),
+            widgets.Box([self.latency, self.loss], css="wb-line"),
         ])  # fmt: skip
         self._below = widgets.VBox([
             widgets.HTML("<h4>Figures</h4>"), self.figure, self.plots,
             widgets.HTML("<h4>Two rows side by side</h4>"),
-            widgets.Box([self.first, self.second, self.button]).add_class("wb-line"), self.gallery,
+            widgets.Box([self.first, self.second, self.button], css="wb-line"), self.gallery,
         ])  # fmt: skip
         self.widget = widgets.VBox([self._controls, self.said, self.table, self.load, self.cost, self._below])
-        for control in (self.order, self.baseline, self.percent, self.latency.on, self.latency.slider,
+        for control in (self.baseline, self.percent, self.latency.on, self.latency.slider,
                         self.loss.on, self.loss.slider):  # fmt: skip
             control.observe(lambda _: self._redraw(), "value")
         self.figure.observe(lambda _: self._draw_figure(), "value")
@@ -168,19 +159,15 @@ class ComparePage:
             return
         results = self._results
         if results is None or not results.measured:
-            self.table.value = panel_tables.table(
-                panel_tables.row(row) for row in (results.rows if results else ()) if row.status != Status.UNSUPPORTED
-            )
+            possible = [row for row in (results.rows if results else ()) if row.status != Status.UNSUPPORTED]
+            self.table.show([panel_tables.line(row) for row in possible])
             self.said.value = ""
             return
         compared = compare.comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
         choice = choose_row(results, self.limits)
-        rows = [row for row in results.rows if row.status != Status.UNSUPPORTED]
-        if key := ORDERS.get(self.order.value):
-            rows.sort(key=lambda row: key(row, judged.get(row.row)))
-        self.table.value = panel_tables.table(
-            panel_tables.row(
+        self.table.show([
+            panel_tables.line(
                 row,
                 judged.get(row.row),
                 _note(row, judged.get(row.row), refused.get(row.row, "")),
@@ -188,8 +175,9 @@ class ComparePage:
                 budget=results.budget,
                 winner=choice.winner is not None and row.row == choice.winner.row,
             )
-            for row in rows
-        )
+            for row in results.rows
+            if row.status != Status.UNSUPPORTED
+        ])  # fmt: skip
         self.said.value = panel_view.message(*said(choice, self.limits))
 
     def _draw_figure(self) -> None:

@@ -39,25 +39,32 @@ class ExportPage:
         self._baseline: Callable[[], str] = lambda: ""
         self.commands = widgets.HTML()
         self.name = field(
-            widgets.Text, "Notebook", "A new file, in the folder of this notebook", "experiment.ipynb"
-        ).add_class("wb-wide")
+            widgets.Text,
+            "Notebook",
+            "A new file, in the folder of this notebook",
+            "experiment.ipynb",
+            css="wb-wide",
+        )
         self.save = widgets.Button(
-            description="Save as notebook", icon="save", tooltip="A notebook with these settings as its parameters"
-        ).add_class("wb-save")
+            description="Save as notebook",
+            icon="save",
+            tooltip="A notebook with these settings as its parameters",
+            css="wb-save",
+        )
         self.saved = widgets.HTML()
         self.what = field(
             widgets.Dropdown, "What", "Which part of the results becomes a file", "table",
             options=["table"],
         )  # fmt: skip
         self.kind = field(widgets.Dropdown, "Format", "What kind of file", "csv", options=TABLES)
-        self.make = widgets.Button(description="Make the file", icon="download", disabled=True).add_class("wb-make")
+        self.make = widgets.Button(description="Make the file", icon="download", disabled=True, css="wb-make")
         self.link = widgets.HTML()
         self.widget = widgets.VBox([
             widgets.HTML("<h4>The same without this panel</h4>"), self.commands,
             widgets.HTML("<h4>As a notebook</h4>"),
-            widgets.Box([self.name, self.save]).add_class("wb-line"), self.saved,
+            widgets.Box([self.name, self.save], css="wb-line"), self.saved,
             widgets.HTML("<h4>Results as a file</h4>"),
-            widgets.Box([self.what, self.kind, self.make]).add_class("wb-line"), self.link,
+            widgets.Box([self.what, self.kind, self.make], css="wb-line"), self.link,
         ])  # fmt: skip
         self.what.observe(lambda _: self._offer(), "value")
         self.save.on_click(lambda _: self.save_now())
@@ -70,10 +77,17 @@ class ExportPage:
         self.make.disabled = not (results and results.measured)
         self.link.value = panel_view.hint("" if results and results.measured else "There are no results yet.")
 
-    def refresh(self, experiment: Experiment) -> None:
-        """Show how to run this without the panel."""
-        self.commands.value = copyable("In a terminal", experiment.papermill_command()) + copyable(
-            "In Python", experiment.python_call()
+    def refresh(self, experiment: Experiment, metric: str = "") -> None:
+        """Show how to run this without the panel; ``metric`` is the name of a function that the panel was given."""
+        call = experiment.python_call()
+        told = ""
+        if metric:
+            call = f"{call.removesuffix(')')}, metric={metric})"
+            told = panel_view.hint(
+                f"In a terminal and as a notebook without '{metric}': a function cannot be a parameter."
+            )
+        self.commands.value = (
+            copyable("In a terminal", experiment.papermill_command()) + copyable("In Python", call) + told
         )
 
     def _offer(self) -> None:

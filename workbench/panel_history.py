@@ -1,60 +1,186 @@
-"""The page History: earlier runs in the store, and those that are running."""
+"""The page History: earlier runs in the store, those made without a panel too, and those that are running; side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from workbench import jobs, panel_view
 from workbench import panel_widgets as widgets
+from workbench.across import Across, compare_runs, page
+from workbench.archive import Run, runs
 from workbench.errors import StoreError, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.jobs import Asked, Job
 from workbench.panel_fields import field
+from workbench.saved_notebook import placed
 from workbench.store import Store
 
 SHOWN = 200
+HINT = "Ctrl or Shift chooses several: two or more runs that came to results can be compared. The newest stands first."
+NO_RESULTS = "It came to no results"
+
+
+class Entry(NamedTuple):
+    """A line of the list: a run that came to results, the job that was its process, or both."""
+
+    line: str
+    job: Job | None
+    run: Run | None
 
 
 class HistoryPage:
-    """A list to choose from; ``opened`` is called with the job that was chosen."""
+    """A list to choose from. ``opened`` is called with the job that was chosen; ``reopened`` with an experiment that is to be
+    written into the form, and what to say of it.
+    """
 
-    def __init__(self, store: Store, opened: Callable[[Job], None]) -> None:
-        self._store, self._opened = store, opened
-        self._jobs: dict[str, Job] = {}
+    def __init__(
+        self, store: Store, opened: Callable[[Job], None], reopened: Callable[[Experiment, str], None]
+    ) -> None:
+        self._store, self._opened, self._reopened = store, opened, reopened
+        self._entries: dict[str, Entry] = {}
+        self._busy = False
+        self.found: Across | None = None
         self.filter = field(
             widgets.Text,
             "Filter",
             "Only runs whose line holds these letters",
             "",
             placeholder="such as demo, int8 or running",
-        ).add_class("wb-wide")
-        self.choice = widgets.Select(options=[], rows=10, tooltip="A run to open or to watch").add_class("wb-history")
-        self.open = widgets.Button(description="Open", icon="folder-open", disabled=True).add_class("wb-open")
+            css="wb-wide",
+        )
+        self.choice = widgets.SelectMultiple(
+            options=[], rows=10, tooltip="Runs to open, to watch or to compare", css="wb-history"
+        )
+        self.open = widgets.Button(
+            description="Open",
+            icon="folder-open",
+            tooltip="Show the run, or put its settings into the controls",
+            css="wb-open",
+        )
+        self.compare = widgets.Button(
+            description="Compare",
+            icon="columns",
+            tooltip="What each of the chosen runs measured, side by side",
+            css="wb-compare-runs",
+        )
         self.again = widgets.Button(description="Look again", icon="refresh", tooltip="Read the store again")
         self.said = widgets.HTML()
+        self.side = widgets.HTML()
+        self.together = widgets.Button(
+            description="Measure them in one run",
+            icon="play",
+            tooltip="Put all of these variants into the controls, to be measured in turn; press Run then",
+            layout={"display": "none"},
+            css="wb-together",
+        )
         self.widget = widgets.VBox([
-            widgets.Box([self.filter]).add_class("wb-line"), self.choice, widgets.Box([self.open, self.again]).add_class("wb-line"), self.said,
+            widgets.Box([self.filter], css="wb-line"), self.choice,
+            widgets.HTML(panel_view.hint(HINT)),
+            widgets.Box([self.open, self.compare, self.again], css="wb-line"), self.said, self.side,
+            widgets.Box([self.together], css="wb-line"),
         ])  # fmt: skip
-        self.filter.observe(lambda _: self.refresh(), "value")
-        self.again.on_click(lambda _: self.refresh())
+        self.filter.observe(lambda _: self.refresh(busy=self._busy), "value")
+        self.choice.observe(lambda _: self._offer(), "value")
+        self.again.on_click(lambda _: self.refresh(busy=self._busy))
         self.open.on_click(lambda _: self.open_now())
+        self.compare.on_click(lambda _: self.compare_now())
+        self.together.on_click(lambda _: self.together_now())
 
     def refresh(self, *, busy: bool = False) -> None:
         """Read the store again."""
-        self._jobs = {}
-        for job in jobs.all_jobs(self._store)[:SHOWN]:
-            line = told(job)
-            if line and self.filter.value.strip().lower() in line.lower():
-                self._jobs[line] = job
-        self.choice.options = list(self._jobs)
-        self.open.disabled = busy or not self._jobs
-        self.said.value = panel_view.hint("" if self._jobs else "There is no such run in this store.")
+        self._busy = busy
+        try:
+            found = entries(self._store)
+            said = panel_view.hint("" if found else "There is no run in this store yet.")
+        except StoreError as error:
+            found, said = [], panel_view.message(error.message)
+        letters = self.filter.value.strip().lower()
+        self._entries = {each.line: each for each in found if letters in each.line.lower()}
+        kept = [line for line in self.choice.value if line in self._entries]
+        self.choice.options = list(self._entries)
+        self.choice.value = kept
+        if found and not self._entries:
+            said = panel_view.hint("There is no such run in this store.")
+        self.said.value = said
+        self._offer()
+
+    def _chosen(self) -> list[Entry]:
+        return [self._entries[line] for line in self.choice.value if line in self._entries]
+
+    def _offer(self) -> None:
+        """Buttons that have something to do."""
+        chosen = self._chosen()
+        self.open.disabled = self._busy or len(chosen) != 1
+        self.compare.disabled = len(chosen) < 2
+        self.together.disabled = self._busy
 
     def open_now(self) -> None:
-        if job := self._jobs.get(self.choice.value):
-            self._opened(job)
+        """Show the chosen run; of one that was made without a panel, its settings."""
+        (chosen,) = self._chosen()
+        if chosen.job is not None:
+            self._opened(chosen.job)
+            return
+        try:
+            asked = Experiment(**(chosen.run.parameters or {})) if chosen.run else None
+        except (WorkbenchError, TypeError):  # of another version, perhaps
+            asked = None
+        if asked is None or not (chosen.run and chosen.run.parameters):
+            self.said.value = panel_view.message("The settings of this run are not known to this version.", "warn")
+            return
+        self._reopened(
+            asked,
+            "These are the settings of a run that was made without a panel. Press Run to see what came of it: what the store "
+            "still has is not measured again.",
+        )
+
+    def compare_now(self) -> None:
+        """Show the chosen runs side by side."""
+        chosen = self._chosen()
+        without = [each.line for each in chosen if each.run is None]
+        names = [each.run.name for each in chosen if each.run]
+        try:
+            found = compare_runs(*names, store=self._store)
+        except WorkbenchError as error:
+            self.found = None
+            why = "".join(f" {NO_RESULTS}: {line}." for line in without)
+            self.side.value = panel_view.message(error.message + why, "warn")
+        else:
+            self.found = found
+            left_out = "".join(panel_view.message(f"{NO_RESULTS}: {line}", "warn") for line in without)
+            self.side.value = page(found) + left_out
+        offered = self.found is not None and self.found.experiment is not None
+        widgets.show(self.together, offered)
+
+    def together_now(self) -> None:
+        """Put the variants of the compared runs into the controls."""
+        if self.found and self.found.experiment:
+            names = ", ".join(run.name for run in self.found.runs)
+            self._reopened(
+                self.found.experiment, f"These are the variants of {names}. Press Run to measure them in turn."
+            )
+
+
+def entries(store: Store) -> list[Entry]:
+    """The newest runs and jobs of a store; a job and the run that it came to are one.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    known = {run.name: run for run in runs(store, SHOWN)}
+    found = [
+        (job.name, Entry(line, job, known.pop(job.run, None)))
+        for job in jobs.all_jobs(store)[:SHOWN]
+        if (line := told(job))
+    ]
+    for run in known.values():
+        at = _local(run.time)
+        line = f"{at} · {run.told} · without a panel ({run.name[-6:]})"
+        found.append((run.name, Entry(line, None, run)))
+    # names of both begin with the time at which they began
+    return [entry for _, entry in sorted(found, key=lambda each: each[0], reverse=True)][:SHOWN]
 
 
 def told(job: Job) -> str:
@@ -74,25 +200,31 @@ def told(job: Job) -> str:
 
 def began(asked: Asked) -> str:
     """When it began, by the clock of this machine."""
+    return _local(asked.at)
+
+
+def _local(at: str) -> str:
     try:
-        return f"{datetime.fromisoformat(asked.at).astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except ValueError:
-        return asked.at
+        return at
 
 
-def to_show(store: Store, experiment: Experiment, owner: str) -> Job | None:
+def to_show(store: Store, experiment: Experiment, owner: str, metric: str = "") -> Job | None:
     """The run that a new panel of this notebook is to show: the newest that this very notebook began, or that was asked for
     with the same settings. A panel that was made with other settings than the notebook now has watches what still runs, and
     leaves what has ended to the history.
     """
     parameters = experiment.parameters()
+    here = placed(parameters)  # a saved notebook has absolute paths
     for job in jobs.all_jobs(store)[:SHOWN]:
         try:
             asked = job.asked
         except StoreError:
             continue
         mine = bool(owner) and asked.owner == owner
-        same = asked.parameters == parameters and asked.only == "all"
+        comparable = asked.parameters.keys() == here.keys()  # else it is of another version
+        same = comparable and placed(asked.parameters) == here and asked.only == "all" and asked.metric == metric
         if (mine and (asked.began_as == parameters or job.running)) or (same and (job.running or _ended_well(job))):
             return job
     return None

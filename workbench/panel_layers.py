@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from html import escape
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench import layer_report, panel_view
 from workbench import panel_widgets as widgets
+from workbench.compare import digits
 from workbench.errors import WorkbenchError
 from workbench.layer_table import layers
 from workbench.panel_fields import field
+from workbench.panel_sorting import Column, Line, SortedTable
 from workbench.records import Result, Results
 from workbench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTHING = "Nothing has been built yet."
 
@@ -23,8 +30,9 @@ class LayersPage:
         self._rows: dict[str, Result] = {}
         self.choice = field(widgets.Dropdown, "Engine", "An engine that was built", "", options=[""])
         self.shown = widgets.HTML()
+        self.table = SortedTable((), "")
         self.timed = widgets.HTML()  # time per layer, where that was asked for
-        self.widget = widgets.VBox([self.choice, self.shown, self.timed])
+        self.widget = widgets.VBox([self.choice, self.shown, self.table, self.timed])
         self.choice.observe(lambda _: self._draw(), "value")
         self.show(None)
 
@@ -40,16 +48,15 @@ class LayersPage:
 
     def _draw(self) -> None:
         row = self._rows.get(self.choice.value)
+        self.table.columns(())
         if row is None or row.engine is None:
             self.shown.value = panel_view.hint(NOTHING)
             return
-        try:
-            table = layers(row, self._store)
-        except WorkbenchError:
-            self.shown.value = _counts(row)
-        else:
-            cells = table.to_html(index=False, escape=True, border=0, classes="wb-table")
-            self.shown.value = f'{_counts(row)}<div class="wb-scroll">{cells}</div>'
+        self.shown.value = _counts(row)
+        with contextlib.suppress(WorkbenchError):  # its library tells no layers
+            columns, lines = _table(layers(row, self._store))
+            self.table.columns(columns)
+            self.table.show(lines)
 
 
 def _counts(row: Result) -> str:
@@ -67,3 +74,26 @@ def _counts(row: Result) -> str:
         f"<b>{escape(row.spec.asked)}</b>. Read from: {escape(found.basis)}. "
         f"{escape(engine.library)} {escape(engine.library_version)}.</div>{facts}"
     )
+
+
+def _table(frame: pd.DataFrame) -> tuple[list[Column], list[Line]]:
+    """Columns and lines of a table of layers; what is empty throughout is left out."""
+    records = cast("list[dict[str, Any]]", frame.astype(object).where(frame.notna(), None).to_dict("records"))
+    names = [name for name in frame.columns if any(record[name] not in (None, "") for record in records)]
+    numbers = {name for name in names if frame[name].dtype.kind in "fiu"}
+    columns = [Column(name, numeric=name in numbers, largest_first=name in numbers) for name in names]
+    lines = []
+    for record in records:
+        cells = "".join(
+            f'<td class="wb-n">{"" if record[name] is None else digits(float(record[name]))}</td>'
+            if name in numbers
+            else f"<td>{escape(_text(record[name]))}</td>"
+            for name in names
+        )
+        values = {name: record[name] if name in numbers else _text(record[name]) or None for name in names}
+        lines.append(Line(f"<tr>{cells}</tr>", values))
+    return columns, lines
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

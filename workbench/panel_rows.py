@@ -23,16 +23,15 @@ class Line:
         self.result = result
         self.phase, self.log = "", ""
         self.since = 0.0
-        self._text = widgets.HTML().add_class("wb-row-text")
+        self._text = widgets.HTML(css="wb-row-text")
         name = escape(result.row)
-        self.button = widgets.Button(description="Cancel")
-        self.button.add_class("wb-row-button")
-        self.show_log = widgets.ToggleButton(description="Log", tooltip=f"What the worker of {name} prints").add_class(
-            "wb-row-button"
+        self.button = widgets.Button(description="Cancel", css="wb-row-button")
+        self.show_log = widgets.ToggleButton(
+            description="Log", tooltip=f"What the worker of {name} prints", css="wb-row-button"
         )
         self._log = widgets.HTML(layout={"display": "none"})
-        line = widgets.Box([self._text, self.button, self.show_log]).add_class("wb-row-line")
-        self.widget = widgets.VBox([line, self._log]).add_class("wb-row")
+        line = widgets.Box([self._text, self.button, self.show_log], css="wb-row-line")
+        self.widget = widgets.VBox([line, self._log], css="wb-row")
         self.button.on_click(lambda _: on_button(result.row))
         self.show_log.observe(lambda _: self._show_log(), "value")
 
@@ -65,7 +64,7 @@ class Lines:
     """All rows of a run that are possible here, in the order in which they came."""
 
     def __init__(self, on_button: Callable[[str], None]) -> None:
-        self.widget = widgets.VBox().add_class("wb-rows")
+        self.widget = widgets.VBox(css="wb-rows")
         self.results: dict[str, Result] = {}
         self._lines: dict[str, Line] = {}
         self._on_button = on_button

@@ -36,10 +36,12 @@ def show(
     remeasure: bool = False,
     model: Any = None,
     data: Any = None,
+    metric: Any = None,
 ) -> View:
     """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
 
-    ``model`` and ``data`` are a live ``keras.Model`` and live arrays or a generator, as in :func:`workbench.run`.
+    ``model`` and ``data`` are a live ``keras.Model`` and live arrays or a generator, ``metric`` a function or a
+    ``workbench.Metric``, as in :func:`workbench.run`.
 
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
@@ -49,10 +51,10 @@ def show(
     if is_interactive():
         from IPython.display import display
 
-        panel = Panel(experiment, store=place, remeasure=remeasure)
+        panel = Panel(experiment, store=place, remeasure=remeasure, metric=metric)
         display(panel)  # type: ignore[no-untyped-call]
         return panel
-    results = pipeline.run(experiment, store=place, on_event=_Log(), remeasure=remeasure)
+    results = pipeline.run(experiment, store=place, on_event=_Log(), remeasure=remeasure, metric=metric)
     return Report(experiment, results)
 
 

@@ -47,12 +47,14 @@ class Source:
             "" if known else value,
             placeholder=" or ".join(f"file{suffix}" for suffix in suffixes)
             + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
-        ).add_class("wb-wide")
+            css="wb-wide",
+        )
         self.upload = widgets.FileUpload(
             description=f"Choose a file ({' or '.join(suffixes)}, at most {MAX_UPLOAD_BYTES // 2**20} MiB)",
             accept=",".join(suffixes),
             tooltip="For a larger file, drop it into the file browser at the left and give its path",
-        ).add_class("wb-upload")
+            css="wb-upload",
+        )
         self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
         self.controls = (self.kind, self.path, self.upload)
         self._explained = explained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -12,36 +11,51 @@ from workbench.compare import digits
 from workbench.flips import Flip, Flips, picture
 from workbench.guard import Guard, judgement
 from workbench.methods import method_of
+from workbench.panel_sorting import Column, Line
 from workbench.panel_view import KINDS, SYMBOLS, note, rate, seconds
 from workbench.records import Result, Row, Verdict
 
-HEADINGS = (
-    ("Variant", ""),
-    ("Batch", "samples in one call"),
-    ("Speed-up", "time of the baseline divided by the time of this variant; above 1 is faster; with its 95 % interval"),
-    ("Median ms", "half of the timed calls were faster than this (p50)"),
-    ("p95 ms", "95 of 100 calls were faster; only where there were enough calls to know"),
-    ("Samples/s", "calls per second, one after another, times the batch"),
-    (
+COLUMNS = (
+    Column("Variant"),
+    Column("Batch", "samples in one call", numeric=True),
+    Column(
+        "Speed-up",
+        "time of the baseline divided by the time of this variant; above 1 is faster; with its 95 % interval",
+        largest_first=True,
+    ),
+    Column("Median ms", "half of the timed calls were faster than this (p50)", numeric=True),
+    Column("p95 ms", "95 of 100 calls were faster; only where there were enough calls to know", numeric=True),
+    Column("Samples/s", "calls per second, one after another, times the batch", numeric=True, largest_first=True),
+    Column(
         "Asked → built",
         "number format that was asked for, and that of the layers with weights, read back from the engine",
     ),
-    ("Accuracy", "share of labelled test samples that were right, or agreement with the source model without labels"),
+    Column(
+        "Accuracy",
+        "share of labelled test samples that were right, or agreement with the source model without labels",
+        numeric=True,
+        largest_first=True,
+    ),
 )
-NUMERIC = frozenset({"Batch", "Median ms", "p95 ms", "Samples/s", "Accuracy"})
+NUMERIC = frozenset(each.name for each in COLUMNS if each.numeric)
+EMPTY = "No results yet. Press Run: engines are built, timed in turn and compared."
 VERDICTS = {Verdict.FASTER: "▲", Verdict.SLOWER: "▼", Verdict.CANNOT_TELL: "?", Verdict.BASELINE: "="}
 
 
-def table(lines: Iterable[str]) -> str:
-    """The table around lines made by :func:`row`, or what to do to get one."""
-    body = "".join(lines)
-    if not body:
-        return '<div class="wb-empty">No results yet. Press Run: engines are built, timed in turn and compared.</div>'
-    heads = "".join(
-        f'<th scope="col"{_numeric(name)}{f" title={_quoted(tip)}" if tip else ""}>{name}</th>'
-        for name, tip in HEADINGS
-    )
-    return f'<div class="wb-scroll"><table class="wb-table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+def line(result: Result, judged: Row | None = None, remark: str = "", **more: Any) -> Line:
+    """One line of the table as :func:`row` makes it, and what it is sorted by."""
+    timing, engine, score = result.timing, result.engine, result.accuracy
+    values = {
+        "Variant": result.spec.label,
+        "Batch": result.batch,
+        "Speed-up": judged.speedup if judged else None,
+        "Median ms": timing.median_s if timing else None,
+        "p95 ms": timing.percentile_s(95) if timing and timing.streams == 1 else None,
+        "Samples/s": timing.samples_per_s if timing else None,
+        "Asked → built": (result.spec.asked, engine.realized.label) if engine else None,
+        "Accuracy": None if score is None else score.agreement if score.value is None else score.value,
+    }
+    return Line(row(result, judged, remark, **more), values)
 
 
 def row(
@@ -73,14 +87,14 @@ def row(
         "Asked → built": f"{escape(result.spec.asked)} → <span{differs}>{escape(built)}</span>" if built else "",
         "Accuracy": accuracy(result) + guarded(result, budget),
     }
-    filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name, _ in HEADINGS)
+    filled = "".join(f"<td{_numeric(name)}>{cells[name]}</td>" for name in cells)
     # a note has a line of its own: in a column it would be a narrow tower, or push the numbers out of sight
     notes = [f'<span class="wb-why-out">✕ out: {escape(out)}</span>' if out else "", escape(remark)]
     told = " · ".join(filter(None, notes))
     kind = " ".join(filter(None, ["wb-noted" if told else "", "wb-out" if out else ""]))
     shown = f' class="{kind}"' if kind else ""
     below = (
-        f'<tr class="wb-note{" wb-out" if out else ""}"><td colspan="{len(HEADINGS)}">{told}</td></tr>' if told else ""
+        f'<tr class="wb-note{" wb-out" if out else ""}"><td colspan="{len(COLUMNS)}">{told}</td></tr>' if told else ""
     )
     return f'<tr{shown} data-row="{escape(result.row)}" data-status="{escape(result.status)}">{filled}</tr>{below}'
 

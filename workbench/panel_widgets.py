@@ -21,14 +21,19 @@ def _shared(kind: Any, **values: Any) -> Any:
     return _made[key]
 
 
+def layout(**values: str) -> Any:
+    """The layout with these values, which may be shared: nothing may be changed in it."""
+    return _shared(ipywidgets.Layout, **values)
+
+
 def show(widget: Any, yes: object = True) -> None:
-    """Draw it or leave it out; what it is given is shared, so nothing else may be changed in its layout."""
-    widget.layout = _shared(ipywidgets.Layout) if yes else _shared(ipywidgets.Layout, display="none")
+    """Draw it or leave it out."""
+    widget.layout = layout() if yes else layout(display="none")
 
 
 def keep_place(widget: Any, yes: object) -> None:
     """Draw it, or leave its place empty."""
-    widget.layout = _shared(ipywidgets.Layout) if yes else _shared(ipywidgets.Layout, visibility="hidden")
+    widget.layout = layout() if yes else layout(visibility="hidden")
 
 
 class _Lean:
@@ -44,6 +49,9 @@ class _Lean:
 
 
 class Box(_Lean, ipywidgets.Box): ...  # type: ignore[misc]
+
+
+class GridBox(_Lean, ipywidgets.GridBox): ...  # type: ignore[misc]
 
 
 class HBox(_Lean, ipywidgets.HBox): ...  # type: ignore[misc]
@@ -83,6 +91,9 @@ class IntText(_Lean, ipywidgets.IntText): ...  # type: ignore[misc]
 
 
 class Select(_Lean, ipywidgets.Select): ...  # type: ignore[misc]
+
+
+class SelectMultiple(_Lean, ipywidgets.SelectMultiple): ...  # type: ignore[misc]
 
 
 class Text(_Lean, ipywidgets.Text): ...  # type: ignore[misc]

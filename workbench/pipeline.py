@@ -151,7 +151,7 @@ def run(
     choose("only", [only], STAGES)
     began = time.monotonic()
     store = (store or Store()).prepare()
-    experiment = with_live(experiment or Experiment(), store, model, data)
+    asked = experiment = with_live(experiment or Experiment(), store, model, data)
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         pool.waiting = partial(on_event_only, on_event)
@@ -184,8 +184,8 @@ def run(
         board.count(wall_s=time.monotonic() - began)
         board.say(f"done: {board.tally}")
         results = _results(experiment, model, data, board, sources)
-        results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles)
-        remember(store, board.run, results)
+        results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles, run=board.run)
+        remember(store, board.run, results, asked)
         return results
 
 

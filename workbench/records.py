@@ -357,6 +357,7 @@ class Results:
     peaks: Peaks | None = None  # what this machine can do at most, where that was asked for
     layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
     budget: str = ""  # what a rewritten variant may lose; "": nothing is judged, as on made-up samples
+    run: str = ""  # what the run is called in the store and its history
 
     @property
     def measured(self) -> tuple[Result, ...]:

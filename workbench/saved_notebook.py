@@ -30,10 +30,7 @@ def save_notebook(experiment: Experiment, path: Path, store: Store) -> Path:
         raise InputError(f"'{path.name}' is no name of a notebook. Choose one that ends in .ipynb.")
     if path.exists():
         raise InputError(f"There is a file {path} already. Choose another name.")
-    parameters = experiment.parameters() | {"store": str(store.root)}
-    for name in ("model", "data"):
-        if parameters[name] not in BUILT_IN:
-            parameters[name] = str(Path(parameters[name]).expanduser().absolute())
+    parameters = placed(experiment.parameters()) | {"store": str(store.root)}
     content = json.loads(notebook("workbench.ipynb").read_text(encoding="utf-8"))
     cell = next(cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", ()))
     cell["source"] = [_written(line, parameters) for line in "".join(cell["source"]).splitlines(keepends=True)]
@@ -43,6 +40,16 @@ def save_notebook(experiment: Experiment, path: Path, store: Store) -> Path:
             json.dump(content, file, indent=1, ensure_ascii=False)
             file.write("\n")
     return path
+
+
+def placed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with the paths of model and data made absolute: equal ones mean the same files, wherever they were typed."""
+    paths = {
+        name: str(Path(parameters[name]).expanduser().absolute())
+        for name in ("model", "data")
+        if parameters[name] not in BUILT_IN
+    }
+    return parameters | paths
 
 
 def _written(line: str, parameters: dict[str, Any]) -> str:

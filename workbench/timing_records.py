@@ -287,3 +287,23 @@ class Timing:
         for reason in (reason for block in self.blocks if block.gpu for reason in block.gpu.throttled):
             found[reason] = found.get(reason, 0) + 1
         return found
+
+    @property
+    def median_interval_s(self) -> tuple[float, float] | None:
+        """95 % interval of the median call in seconds; ``None`` where there were too few launches and rounds for one.
+
+        Over the medians of launches where there are enough of them to know their spread, by a trimmed mean of their logarithms
+        (:func:`workbench.stats.trimmed_center`). Else over the medians of rounds, distribution-free
+        (:func:`workbench.stats.ratio_interval`): that of a single launch, which does not know how far another would lie off.
+        """
+        import numpy as np
+
+        of_launches: dict[int, list[float]] = {}
+        for block in self.blocks:
+            of_launches.setdefault(block.launch, []).append(float(np.median(block.samples_ns)) * 1e-9)
+        if len(of_launches) >= stats.LAUNCHES:
+            center = stats.trimmed_center([float(np.log(np.median(medians))) for medians in of_launches.values()])
+            half = center.half_width(1 - stats.CONFIDENCE)
+            return float(np.exp(center.mean - half)), float(np.exp(center.mean + half))
+        found = stats.ratio_interval([median for medians in of_launches.values() for median in medians])
+        return None if found is None else found[1:]

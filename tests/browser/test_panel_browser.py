@@ -15,6 +15,10 @@ from conftest import SHOTS, SMALL
 from lab import SPARE_CELL, Lab, idle, menu, open_panel, put_notebook, voila
 from playwright.sync_api import Locator, Page, expect
 
+from workbench.experiment import Experiment
+from workbench.pipeline import run
+from workbench.store import Store
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -92,7 +96,7 @@ def within_limits(panel: Locator, page: Page) -> None:
 def side_by_side_and_figures(panel: Locator, page: Page) -> None:
     panel.get_by_label("Baseline").select_option("onnxruntime int8")
     expect(panel.locator('tr[data-row="onnxruntime int8 @1"]')).to_contain_text("= baseline")
-    panel.get_by_label("Order").select_option("most accurate first")
+    sorted_by_keyboard(panel, page)
     panel.get_by_role("button", name="Show what differs").click()
     expect(panel.locator(".wb-gallery figure").first).to_contain_text("right:", timeout=30_000)
     for name in ("Throughput", "Accuracy and speed"):
@@ -104,6 +108,22 @@ def side_by_side_and_figures(panel: Locator, page: Page) -> None:
     for across in range(8, 60, 2):  # over the points: one of them is named below the figure
         page.mouse.move(canvas["x"] + canvas["width"] * across / 100, canvas["y"] + canvas["height"] * 0.35)
     shot(panel, "5-compare")
+
+
+def sorted_by_keyboard(panel: Locator, page: Page) -> None:
+    medians = panel.locator(".wb-table tr[data-row] td:nth-child(4)")
+    head = panel.locator(".wb-head", has_text="Median ms")
+    head.focus()
+    for sign, told in (("▲", "ascending"), ("▼", "descending")):
+        page.keyboard.press("Enter")
+        expect(head).to_have_text(f"Median ms {sign}")
+        expect(panel.locator(".wb-table th[aria-sort]")).to_have_attribute("aria-sort", told)
+        expect(head).to_be_focused()
+        shown = [float(text) for text in medians.all_inner_texts()]
+        assert shown == sorted(shown, reverse=told == "descending")
+    heads = [each.bounding_box() for each in panel.locator(".wb-head").all()]
+    cells = [each.bounding_box() for each in panel.locator(".wb-table tr[data-row]").first.locator("td").all()]
+    assert [(round(a["x"]), round(a["width"])) for a in heads] == [(round(b["x"]), round(b["width"])) for b in cells]
 
 
 def taken_away(panel: Locator, page: Page) -> None:
@@ -124,9 +144,30 @@ def taken_away(panel: Locator, page: Page) -> None:
     panel.get_by_role("button", name="Save as notebook").click()
     expect(panel.get_by_text(re.compile(r"Saved as .*experiment\.ipynb"))).to_be_visible()
     shot(panel, "7-export")
+    compared_across_runs(panel)
+
+
+def compared_across_runs(panel: Locator) -> None:
+    """This run and one made without a panel, in the same store."""
+    store = Store(re.search(r"store: (\S+)", panel.locator(".wb-top").inner_text())[1])
+    run(Experiment(**SMALL | {"backends": "openvino", "precisions": "fp32"}), store=store)
     go(panel, "History")
-    expect(panel.locator(".wb-history option", has_text="demo")).not_to_have_count(0)
+    panel.get_by_role("button", name="Look again").click()
+    lines = panel.locator(".wb-history option")
+    expect(lines.first).to_contain_text("demo · openvino · fp32 · batches 1 · without a panel")
+    expect(panel.locator(".wb-compare-runs")).to_be_disabled()
+    panel.locator(".wb-history select").select_option(lines.all_inner_texts()[:2])
+    panel.locator(".wb-compare-runs").click()
+    expect(panel.locator(".wb-across tbody tr")).to_have_count(3)
+    expect(panel.locator(".wb-remarks")).to_contain_text("No verdict: these runs were not measured in turn")
+    expect(panel.locator(".wb-across")).not_to_contain_text(re.compile("faster|slower"))
     shot(panel, "8-history")
+    panel.get_by_role("button", name="Measure them in one run").click()
+    expect(panel.locator(".wb-page:visible h3")).to_have_text("Configure")
+    expect(panel.locator(".wb-message").first).to_contain_text("Press Run to measure them in turn.")
+    expect(panel.get_by_label("ONNX Runtime", exact=True)).to_be_checked()
+    expect(panel.get_by_label("OpenVINO", exact=True)).to_be_checked()
+    shot(panel, "8-history-in-one-run")
 
 
 def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locator, page: Page) -> None:

@@ -1,0 +1,224 @@
+"""Runs side by side: what is aligned, what is kept apart or refused with the reason, and that there is never a verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import recorded
+from small_model import small_onnx
+
+import workbench
+from workbench import cli, panel_history
+from workbench.across import NOT_IN_TURN, Across, compare_runs, page
+from workbench.archive import KIND, remember, runs
+from workbench.errors import InputError
+from workbench.experiment import Experiment
+from workbench.kept_runs import find
+from workbench.machine import this_machine
+from workbench.pipeline import run
+from workbench.records import Region, Results, Verdict
+
+HERE = this_machine()
+WORDS = (Verdict.FASTER, Verdict.SLOWER, Verdict.CANNOT_TELL)
+
+
+def of(*rows, **changes) -> Results:
+    return replace(recorded.results(rows), **{"machine": HERE} | changes)
+
+
+def keep(store, name: str, results: Results, **asked) -> str:
+    remember(
+        store, name, results, Experiment(**{"backends": "onnxruntime", "precisions": "fp32", "batches": "1"} | asked)
+    )
+    return name
+
+
+def row(label: str = "onnxruntime fp32", batch: int = 1, **changes):
+    return recorded.measured(label, batch, median_ms=0.5, **changes)
+
+
+def told(found: Across) -> str:
+    """All that is said anywhere, after checking that none of it is a verdict."""
+    text = f"{found!r} {page(found)} {found.frame().to_string()}"
+    assert not any(f" {word}" in text.replace(NOT_IN_TURN, "") for word in WORDS)
+    return text
+
+
+def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, capsys) -> None:
+    asked = Experiment(
+        model=small_onnx(tmp_path / "small.onnx"), data="random", backends="onnxruntime", precisions="fp32", batches="1,2",
+        measure_s=0.06, max_measure_s=0.06, rounds=6,
+    )  # fmt: skip
+    first, again = run(asked, store=store), run(asked, store=store)
+    other = run(replace(asked, batches=(2,), threads=2), store=store)
+    assert [each.name for each in runs(store)] == sorted((first.run, again.run, other.run), reverse=True)
+    found = compare_runs(first.run, again.run, other.run, store=store)
+    assert [(line.variant, line.batch, list(line.cells)) for line in found.lines] == [
+        ("onnxruntime fp32", 1, [first.run, again.run]),
+        ("onnxruntime fp32", 2, [first.run, again.run]),
+        ("onnxruntime fp32", 2, [other.run]),
+    ]
+    assert found.lines[2].apart == f"threads is '2' here, '1' in {first.run}"
+    timing = first.rows[0].timing
+    cell = found.lines[0].cells[first.run]
+    assert cell.median_s == pytest.approx(timing.median_s)
+    assert cell.interval_s == timing.median_interval_s
+    assert cell.interval_s[0] <= cell.median_s <= cell.interval_s[1]
+    assert cell.library == f"ONNX Runtime {first.rows[0].engine.library_version}"
+    assert "(the same measurement)" in told(found)  # the second run took it from the store
+    frame = found.frame()
+    assert list(frame["run"]) == [first.run, again.run, first.run, again.run, other.run]
+    assert frame["samples/s"][0] == timing.samples_per_s
+    assert frame["session"][0] == frame["session"][1] != frame["session"][4]
+    assert found.experiment is None
+    assert found.why_not == f"'threads' is 1 in {first.run} and 2 in {other.run}, and one run has one value for it"
+    assert cli.main(["history", "--store", str(store.root), "--compare", first.run, again.run[-6:]]) == 0
+    out = capsys.readouterr().out
+    assert NOT_IN_TURN in out
+    assert "they hold the same variants" in out
+
+
+def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:
+    one = keep(store, "one", of(row()), batches="1,8", measure_s=0.5)
+    two = keep(store, "two", of(row("openvino int8")), backends="openvino", precisions="int8", measure_s=2.0)
+    found = workbench.compare_runs(one, two, store=str(store.root))
+    asked = found.experiment
+    assert (asked.backends, asked.precisions, asked.batches) == (("onnxruntime", "openvino"), ("fp32", "int8"), (1, 8))
+    assert asked.measure_s == 0.5  # the first one's
+    assert found.remarks() == [NOT_IN_TURN]
+    told(found)
+    assert cli.main(["history", "--store", str(store.root), "--compare", one, two]) == 0
+    assert "report --backends onnxruntime,openvino --precisions fp32,int8 --batches 1,8" in capsys.readouterr().out
+    assert cli.main(["history", "--store", str(store.root), "--runs"]) == 0
+    assert "two  digits-cnn · openvino · int8 · batches 1, 1 result\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"machine": replace(HERE, cpu="Another CPU")}, f"another machine: cpu is 'Another CPU' there, '{HERE.cpu}' in one"),
+        ({"machine": replace(HERE, cores=96)}, f"another machine: cores is '96' there, '{HERE.cores}' in one"),
+        ({"machine": replace(HERE, gpu="NVIDIA H100")}, "another machine: gpu is 'NVIDIA H100' there, "),
+        ({"model": replace(recorded.model("resnet"), digest="f" * 64)},
+         "another model: 'resnet (ffffffff)' there, 'digits-cnn (00000000)' in one"),
+    ],
+)  # fmt: skip
+def test_another_machine_or_model_is_refused_whole(store, changes, why) -> None:
+    keep(store, "one", of(row()))
+    keep(store, "two", of(row(), row(batch=8), **changes))
+    found = compare_runs("one", "two", store=store)
+    ((refused, reason),) = found.refused
+    assert refused.name == "two"
+    assert reason.startswith(why)
+    assert {name for line in found.lines for name in line.cells} == {"one"}
+    assert f"Refused: two ({refused.model}): {why}" in repr(found)
+    assert found.experiment is None
+    told(found)
+
+
+def test_memory_that_the_kernel_took_is_no_other_machine(store) -> None:
+    keep(store, "one", of(row()))
+    keep(store, "two", replace(of(row()), machine=replace(HERE, memory_bytes=HERE.memory_bytes - 2**20)))
+    assert compare_runs("one", "two", store=store).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "apart"),
+    [
+        (row(timing_region=Region.COMPUTE), "region is 'compute' here, 'host-to-host' in one"),
+        (row(timing_protocol="trtexec-10"), "protocol is 'trtexec-10' here, 'own settings' in one"),
+        (row(spec=recorded.spec("onnxruntime fp32", workspace_bytes=2**20)),
+         "workspace_bytes is '1048576' here, 'the default' in one"),
+        (recorded.on_gpu("onnxruntime fp32"), "device is 'cuda:0, NVIDIA H100 80GB HBM3' here, 'cpu' in one"),
+        (replace(row(), engine=recorded.engine(recorded.spec("onnxruntime fp32"), library_version="2.0")),
+         "version of onnxruntime is '2.0' here, '1.0' in one"),
+    ],
+)  # fmt: skip
+def test_other_conditions_are_kept_apart_with_the_reason(store, changed, apart) -> None:
+    keep(store, "one", of(row()))
+    keep(store, "two", of(changed))
+    first, second = compare_runs("one", "two", store=store).lines
+    assert (list(first.cells), first.apart) == (["one"], "")
+    assert (list(second.cells), second.apart) == (["two"], apart)
+
+
+def test_other_samples_and_another_python_are_kept_apart(store) -> None:
+    keep(store, "one", of(row()))
+    keep(store, "two", of(row(), data="300 others"))
+    keep(store, "three", replace(of(row()), machine=replace(HERE, python="3.99.0")))
+    found = compare_runs("one", "two", "three", store=store)
+    assert [line.apart for line in found.lines] == [
+        "", "samples is '300 others' here, '1000 digits' in one", f"Python is '3.99.0' here, '{HERE.python}' in one",
+    ]  # fmt: skip
+
+
+def test_runs_of_elsewhere_are_read_and_not_measured_here(store) -> None:
+    elsewhere = replace(HERE, cpu="Another CPU")
+    keep(store, "one", replace(of(row()), machine=elsewhere))
+    keep(store, "two", replace(of(row("openvino int8")), machine=elsewhere), backends="openvino", precisions="int8")
+    found = compare_runs("one", "two", store=store)
+    assert len(found.lines) == 2
+    assert found.why_not.startswith("they were made on another machine (Another CPU")
+
+
+def test_names_may_be_short_and_must_be_known(store) -> None:
+    for name in ("20261126T100000Z-aa11", "20261126T110000Z-bb11"):
+        keep(store, name, of(row()))
+    known = runs(store)
+    assert find("bb11", known) == "20261126T110000Z-bb11"
+    with pytest.raises(InputError, match=r"Several runs end in '11'\. Choose from the history; the newest runs are: "):
+        find("11", known)
+    with pytest.raises(InputError, match="There is no run that ends in 'zz'"):
+        compare_runs("aa11", "zz", store=store)
+    with pytest.raises(InputError, match="Comparing takes two runs or more; found 1"):
+        compare_runs("aa11", "aa11", store=store)
+
+
+def test_a_run_that_did_not_note_its_settings_is_named(store) -> None:
+    keep(store, "one", of(row()))
+    facts = json.loads((store.root / KIND / "one" / "manifest.json").read_text())["facts"]
+    store.put(KIND, "two", {"rows": facts["rows"]})
+    assert {each.name: each.rows for each in runs(store)} == {"one": 1, "two": 1}
+    with pytest.raises(InputError, match="The run two did not note its machine and settings"):
+        compare_runs("one", "two", store=store)
+
+
+def test_what_comes_from_outside_is_escaped(store) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    named = replace(recorded.model(hostile), digest="f" * 64)
+    keep(store, "one", of(row(), data=hostile))
+    keep(store, "two", of(row(engine=recorded.engine(recorded.spec("onnxruntime fp32"), library_version=hostile))))
+    keep(store, "three", of(row(), model=named))
+    html = page(compare_runs("one", "two", "three", store=store))
+    assert "&lt;img" in html
+    assert "<img" not in html
+
+
+def test_the_page_lists_runs_without_a_panel_compares_them_and_fills_the_form(store) -> None:
+    keep(store, "20261126T100000Z-aaaaaa", of(row()))
+    keep(store, "20261126T110000Z-bbbbbb", of(row("openvino int8")), backends="openvino", precisions="int8")
+    filled: list[tuple[Experiment, str]] = []
+    shown = panel_history.HistoryPage(store, lambda _: None, lambda *asked: filled.append(asked))
+    shown.refresh()
+    newest, oldest = shown.choice.options
+    assert newest.endswith("digits-cnn · openvino · int8 · batches 1 · without a panel (bbbbbb)")
+    assert shown.open.disabled
+    assert shown.compare.disabled
+    shown.choice.value = (oldest,)
+    assert (shown.open.disabled, shown.compare.disabled) == (False, True)
+    shown.open_now()
+    assert filled.pop()[0].backends == ("onnxruntime",)
+    shown.choice.value = (newest, oldest)
+    assert (shown.open.disabled, shown.compare.disabled) == (True, False)
+    shown.compare_now()
+    assert "No verdict" in shown.side.value
+    assert shown.together.layout.display is None
+    shown.together_now()
+    asked, text = filled.pop()
+    assert set(asked.backends) == {"onnxruntime", "openvino"}
+    assert "Press Run to measure them in turn" in text
+    shown.filter.value = "int8"
+    assert shown.choice.options == (newest,)
+    assert shown.choice.value == (newest,)
