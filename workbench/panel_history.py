@@ -195,7 +195,7 @@ def told(job: Job) -> str:
         began(asked), Path(experiment.model).name, ", ".join(experiment.backends), ", ".join(experiment.precisions),
         f"batches {', '.join(map(str, experiment.batches))}", state,
     )  # fmt: skip
-    return f"{' · '.join(parts)} ({job.name[-6:]})"
+    return f"{' · '.join(parts)} ({(job.run or job.name)[-6:]})"
 
 
 def began(asked: Asked) -> str:

@@ -140,4 +140,7 @@ def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tupl
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         return str(path)
-    raise InputError("No file was uploaded yet. Choose one, or choose another source.")
+    raise InputError(
+        f"No file was uploaded yet. Choose one of at most {MAX_UPLOAD_BYTES // 2**20} MiB; a larger one does not arrive: drop it into "
+        "the file browser and give its path."
+    )

@@ -19,6 +19,22 @@ from typing import Any, NamedTuple
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "workbench.ipynb"
 SPARE_CELL = "6 * 7"
+LOOKS = Path(__file__).with_name("looks.js")
+UNREADABLE = """() => {
+    const box = document.createElement('div');
+    const one = '<button style="position: absolute; left: 9px; width: 90px; background: #fff; color: #000">one</button>';
+    box.innerHTML = '<span style="color: #777; background: #555">dim</span>';
+    const found = [];
+    document.body.append(box);
+    found.push(looks.dim(box, 4.5).length);
+    box.innerHTML = '<button style="width: 9px; padding: 0; overflow: hidden">too narrow</button>';
+    found.push(looks.cut(box).length);
+    box.innerHTML = one + one;
+    found.push(looks.cut(box).length);
+    box.remove();
+    return found;
+}"""
+"""A text nearly as dark as its background, a button too narrow for its text, and one button upon another."""
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
@@ -138,9 +154,17 @@ def idle(page: Any) -> None:
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
 
 
-def menu(page: Any, title: str, entry: str) -> None:
+def menu(page: Any, title: str, *entries: str) -> None:
+    """Choose an entry of a menu, or one of a menu below it."""
     page.locator(f'.lm-MenuBar-itemLabel:text-is("{title}")').click()
-    page.locator(f'.lm-Menu-itemLabel:text-is("{entry}")').click()
+    for entry in entries:
+        page.locator(f'.lm-Menu-itemLabel:text-is("{entry}")').click()
+
+
+def look(page: Any) -> None:
+    """Give the page ``looks.dim(element, ratio)`` and ``looks.cut(element)``, and see that they find what they are for."""
+    page.evaluate(LOOKS.read_text(encoding="utf-8"))
+    assert page.evaluate(UNREADABLE) == [1, 1, 1]
 
 
 def _settings(folder: Path, theme: str) -> None:

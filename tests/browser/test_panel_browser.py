@@ -12,10 +12,11 @@ import onnx
 import psutil
 import pytest
 from conftest import SHOTS, SMALL
-from lab import SPARE_CELL, Lab, idle, menu, open_panel, put_notebook, voila
+from lab import SPARE_CELL, Lab, idle, look, menu, open_panel, put_notebook, voila
 from playwright.sync_api import Locator, Page, expect
 
 from workbench.experiment import Experiment
+from workbench.panel_layout import STEPS
 from workbench.pipeline import run
 from workbench.store import Store
 
@@ -23,6 +24,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 LONG_MS = 180_000
+CONTRAST = 4.5
+"""Of the luminances of text and background, at least: WCAG 2.2, success criterion 1.4.3, level AA."""
 
 
 def go(panel: Locator, step: str) -> None:
@@ -299,7 +302,7 @@ def test_uploads_sound_and_corrupt(panel: Locator, page: Page, tmp_path: Path) -
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
-def test_by_keyboard_on_a_wide_screen_and_with_large_text(panel: Locator, page: Page) -> None:
+def test_by_keyboard_on_a_wide_screen_with_large_text_and_in_the_dark(panel: Locator, page: Page) -> None:
     # while an earlier run is opened the buttons are disabled, and the keyboard passes over them
     expect(panel.locator("button.wb-benchmark")).to_be_enabled(timeout=60_000)
     go(panel, "Model")
@@ -317,14 +320,43 @@ def test_by_keyboard_on_a_wide_screen_and_with_large_text(panel: Locator, page: 
     assert "wb-benchmark" in page.evaluate("document.activeElement.className")
     page.keyboard.press("Tab")
     assert "wb-build" in page.evaluate("document.activeElement.className")
-    for width, zoom in ((1920, 1.0), (1280, 1.5)):
-        page.set_viewport_size({"width": width, "height": 2000})
+    seen_whole_and_in_the_dark(panel, page)
+
+
+def seen_whole_and_in_the_dark(panel: Locator, page: Page) -> None:
+    """On every page nothing is cut off or lies upon another, and in both themes every text stands out from its background."""
+    look(page)
+    wrong = []
+    for theme, width, zoom in (("Light", 1920, 1.0), ("Dark", 1280, 1.0), ("Dark", 1280, 1.5)):
+        if (page.locator("body").get_attribute("data-jp-theme-light") == "true") != (theme == "Light"):
+            menu(page, "Settings", "Theme", f"JupyterLab {theme}")
+            expect(page.locator("body[data-jp-theme-light=false]")).to_have_count(1)
+        page.set_viewport_size({"width": width, "height": 2400})
         page.evaluate(f"document.body.style.zoom = {zoom}")
-        for step in ("Model", "Configure", "Compare", "Export"):
+        for step in STEPS:
             go(panel, step)
-            expect(panel.locator(".wb-page h3:visible")).to_have_text(step)
-            assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") <= 2, (width, zoom, step)
-            shot(panel, f"{step.lower()}-{width}px-{zoom:.0%}".replace("%", ""))
+            expect(panel.locator(".wb-page:visible h3")).to_have_text(step)
+            with_all_unfolded(panel, step)
+            if theme == "Dark" or step == "Compare":
+                shot(panel, f"{theme.lower()}-{step.lower()}-{width}px-{zoom * 100:.0f}")
+            at = (theme, step, width, zoom)
+            wrong += [(*at, each) for each in panel.evaluate("panel => looks.cut(panel)")]
+            wrong += [(*at, each) for each in panel.evaluate(f"panel => looks.dim(panel, {CONTRAST})")]
+    assert wrong == []
+
+
+def with_all_unfolded(panel: Locator, step: str) -> None:
+    panel.evaluate("""panel => {
+        panel.querySelectorAll('details').forEach(each => { each.open = true });
+        panel.querySelectorAll('.wb-fold:not(.mod-active)').forEach(each => each.checkVisibility() && each.click());
+    }""")
+    lines = panel.locator(".wb-history option")
+    if step == "Compare" and panel.locator(".wb-limit:visible").count():
+        panel.locator(".wb-limit input[type=checkbox]").last.check()
+    if step == "History" and lines.count() > 1:
+        panel.locator(".wb-history select").select_option(lines.all_inner_texts()[:2])
+        panel.locator(".wb-compare-runs").click()
+        expect(panel.locator(".wb-remarks, .wb-message:visible").last).to_be_visible()
 
 
 def test_voila_shows_the_panel_without_code(browser: Any, store_root: Path, tmp_path: Path) -> None:
