@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from record import Section, parser, tell
-from workbench.resident import status
 
 from workbench import Experiment, history, measure
 from workbench.archive import rebuild, remember
@@ -35,6 +34,7 @@ from workbench.benchmark import SETTLE_STEP_S, SETTLE_STEPS
 from workbench.board import Board
 from workbench.data import Dataset
 from workbench.machine import this_machine
+from workbench.memory import status
 from workbench.records import (
     Block,
     EngineRecord,
@@ -97,7 +97,7 @@ class MadeUp:
         if task == "block":
             self._pass(given["seconds"])
             return {"samples_ns": self._times(), "cpu_s": 0.0, "wall_s": given["seconds"], "quiet": True, "gpu": None}
-        return {"peak": {"peak_rss_bytes": 0}, "device": None}[task]
+        return {"peak": {"peak_rss_bytes": 0}, "device": None, "in_effect": [], "clocks": None}[task]
 
     def _times(self) -> list[int]:
         found: list[int] = self._draw.integers(5_000, 50_000, self._calls).tolist()
@@ -120,13 +120,13 @@ def drive(
     workers: list[MadeUp] = []
 
     class MadeUpBench(Bench):
-        def _start(self, engines: Iterable[EngineRecord]) -> list[Any]:
+        def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[Any]:  # noqa: ARG002 - as the real one
             started = [(engine, MadeUp(calls, sleep=sleep)) for engine in engines]
             workers.extend(worker for _, worker in started)
             return started
 
         def _open(self, engine: EngineRecord, worker: Any, crowded: bool) -> int:  # noqa: ARG002 - as the real one
-            self._workers[engine.key] = (worker, {"load_s": 0.0, "rss_bytes": 0})
+            self._workers[engine.key] = (worker, {"import_s": 0.0, "load_s": 0.0, "rss_bytes": 0})
             return 0
 
         def _plant(self, engines: Any) -> None:
@@ -191,7 +191,9 @@ def memory_rows(rows: int) -> list[tuple[str, ...]]:
 
 
 def overhead_rows(rows: int) -> list[tuple[str, ...]]:
-    experiment = Experiment(backends=("onnxruntime",), precisions=("fp32",), batches=(1, 8), measure_s=0.24, rounds=12)
+    experiment = Experiment(
+        backends=("onnxruntime",), precisions=("fp32",), batches=(1, 8), measure_s=0.24, max_measure_s=0.24, rounds=12
+    )
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         slept = drive(rows, 200, experiment, Store(folder).prepare(), lambda _: None, sleep=True)
@@ -215,7 +217,7 @@ def history_rows(results: int) -> list[tuple[str, ...]]:
         lines.append((f"writing {runs:,} runs of {per_run} results", f"{time.perf_counter() - began:.1f} s", "", ""))
         questions = {
             "the newest 40": {"limit": 40},
-            "one model and backend, a month": {"model": "net-07", "backend": "onnxruntime*", "since": "2026-03-01", "until": "2026-04-01"},
+            "one model and backend, a month": {"model": "net-07", "backend": "onnxruntime*", "since": "2026-01-10", "until": "2026-02-10"},
             "one variant at one batch size": {"variant": "*made-up-0003*", "batch": 8},
             "all of them": {},
         }  # fmt: skip

@@ -5,7 +5,7 @@ import recorded_load
 from recorded_load import load, opened, run
 
 from workbench.load_records import queries_for
-from workbench.records import Answer, ClosedLoop, Load, LoadBlock, from_json, to_json
+from workbench.records import Answer, ClosedLoop, Load, LoadBlock, LoadPlan, from_json, to_json
 
 
 def test_throughput_is_calls_over_time_and_disturbed_rounds_are_not_compared():
@@ -94,3 +94,11 @@ def test_loadgens_numbers_come_from_its_summary():
 def test_a_load_survives_json():
     (row, *_) = recorded_load.sweep().rows
     assert from_json(Load, to_json(row.load)) == row.load
+
+
+def test_how_long_a_row_is_loaded_for_is_known_but_for_a_search():
+    plan = LoadPlan(concurrency=(1, 2), rates=(10.0,), rounds=10, block_s=0.1, limit_s=0.01, percent=50.0)
+    counted = queries_for(10.0, 1.0, 50.0, 0.01)
+    assert plan.known_s == pytest.approx(2 * 1.0 + counted / 10)
+    assert replace(plan, scenario="Offline", loadgen_s=3.0).known_s == pytest.approx(plan.known_s + 3.0)
+    assert LoadPlan(search=True).known_s == 0

@@ -28,7 +28,23 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "app.ipynb": {"backends": "onnxruntime", "precisions": "fp32", "batches": "1", "measure_s": 0.1},
     "lessons/01_train.ipynb": {"epochs": 1},
-    "lessons/02_tensorrt.ipynb": {"batches": "1", "measure_s": 0.1},
+    "lessons/02_precision.ipynb": {
+        "backends": "onnxruntime",
+        "measure_s": 0.05,
+        "max_measure_s": 0.05,
+        "calibration_samples": 32,
+    },
+    "lessons/03_int8.ipynb": {
+        "measure_s": 0.05,
+        "max_measure_s": 0.05,
+        "calibration_samples": 32,
+        "samples": 32,
+        "limit_s": 5.0,
+        "question_1": 6.0,
+        "question_5": "none",
+        "question_6": "second",
+    },
+    "lessons/04_tensorrt.ipynb": {"batches": "1", "measure_s": 0.1},
 }
 """Every notebook has to be here: one that is not fails."""
 
@@ -153,6 +169,25 @@ def test_the_workbench_runs_without_a_person(execute) -> None:
 def test_a_lesson_runs(execute, name: str) -> None:
     notebook = execute(name)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+    printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    told = [line for text in printed for line in text.splitlines() if line.startswith("→ ")]
+    asked = [name for name in papermill.inspect_notebook(NOTEBOOKS / name) if name.startswith("question_")]
+    assert len(told) == len(asked)
+    for question, said in zip(asked, told, strict=True):
+        given = SMALL[name].get(question)
+        begins = f"→ You predicted {given}" if given else "→ No prediction was made. The answer of this run: "
+        assert said.startswith(begins)
+
+
+def test_predictions_are_asked_for_where_they_are_checked() -> None:
+    for name in FOUND:
+        code = [cell for cell in read(name).cells if cell.cell_type == "code"]
+        asked = [number for number, cell in enumerate(code) if "prediction" in cell.metadata.get("tags", [])]
+        parameters = [name for name in papermill.inspect_notebook(NOTEBOOKS / name) if name.startswith("question_")]
+        assert [code[number].source.split("  # ")[0] for number in asked] == [
+            f"prediction = {name}" for name in parameters
+        ]
+        assert all("print(check(" in code[number + 1].source for number in asked)
 
 
 def test_a_bad_parameter_ends_in_one_sentence(execute) -> None:

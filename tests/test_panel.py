@@ -449,3 +449,13 @@ def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     control(panel, "protocol").value = ""
     assert not control(panel, "region").disabled
     assert not control(panel, "measure_s").disabled
+
+
+def test_the_plan_counts_what_is_measured_under_load() -> None:
+    def told(**asked: object) -> str:
+        return panel_view.plan((), Experiment(**asked), 2)  # type: ignore[arg-type]
+
+    assert "under load" not in told()
+    assert ", and 6.0 s under load" in told(concurrency=(1, 2, 4), measure_s=1.0)
+    searched = told(concurrency=(1, 2), rate="auto", measure_s=1.0)
+    assert ", and 4.0 s under load and a search for the highest rate of each." in searched

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 
+import h5py
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -155,6 +157,12 @@ def test_names_of_the_demos_layers(demo_folder, tmp_path):
     assert [name for name in names if name.startswith("conv2d")] == [
         "conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4",
     ]  # fmt: skip
+    with zipfile.ZipFile(demo_folder / "demo.keras") as archive, h5py.File(tmp_path / "same.h5", "w") as file:
+        file.attrs["model_config"] = archive.read("config.json").decode()
+    assert layer_names(tmp_path / "same.h5") == names
     (tmp_path / "damaged.keras").write_bytes(b"PK")
-    assert layer_names(tmp_path / "damaged.keras") == ()
+    (tmp_path / "damaged.h5").write_bytes(b"PK")
+    h5py.File(tmp_path / "weights.h5", "w").close()
+    for name in ("damaged.keras", "damaged.h5", "weights.h5", "none.keras"):
+        assert layer_names(tmp_path / name) == ()
     assert layer_names(demo_folder / "saved_model") == ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import onnx
 import pytest
 
 import workbench
@@ -76,3 +79,14 @@ def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp
         assert "No answer: Within the budget and the size every model is slower than FP32 here" in shown
     assert main(["repair", "--store", str(store_root), "--backend", "tensorflow"]) == 2
     assert "found 'tensorflow'. Choose from: onnxruntime, openvino" in capsys.readouterr().err
+
+
+def test_the_file_that_engines_are_built_from(store_root):
+    fp32, int8 = (workbench.rewritten(ASKED, form, store=store_root) for form in ("fp32", "int8-u8"))
+    ops = [{node.op_type for node in onnx.load(path).graph.node} for path in (fp32, int8)]
+    assert "QuantizeLinear" in ops[1] - ops[0]
+    asked = replace(ASKED, backends="onnxruntime", precisions="int8")
+    (row,) = workbench.run(asked, store=Store(store_root), only="build").rows
+    assert store_root / row.engine.origin == int8
+    with pytest.raises(InputError, match=r"Unknown value 'int3' for 'form'\. Choose from: fp32, fp16, bf16, int8-u8"):
+        workbench.rewritten(ASKED, "int3", store=store_root)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workbench.sources import open_model as open_model
     from workbench.study import layer_sensitivity as layer_sensitivity
     from workbench.study import mixed_precision as mixed_precision
+    from workbench.study import rewritten as rewritten
     from workbench.study import value_ranges as value_ranges
     from workbench.three_clocks import clocks as clocks
     from workbench.why import why_not_faster as why_not_faster
@@ -44,6 +45,7 @@ _HOMES = {
     "layers": "layer_table",
     "mixed_precision": "study",
     "open_model": "sources",
+    "rewritten": "study",
     "run": "pipeline",
     "settings": "fairness",
     "show": "panel_show",

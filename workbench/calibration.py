@@ -184,3 +184,31 @@ class _Once:
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._feeds, None)
+
+
+def ranges_of(values: Any) -> dict[str, tuple[float, float]]:
+    """The range that each way of the library's chooses for the values of one tensor, an array of any shape: "minmax",
+    "entropy", "percentile" and "distribution".
+
+    The last one is made for 8-bit floats, whose scale it takes from mean and standard deviation. To integers it leaves the whole
+    histogram, which reaches as far below zero as above.
+    """
+    import numpy as np
+
+    flat = np.asarray(values, np.float32).ravel()
+    found = {str(Calibration.MINMAX): (float(flat.min()), float(flat.max()))}
+    for way in ("entropy", "percentile", "distribution"):
+        collector = collector_class()(
+            method=way,
+            symmetric=False,
+            num_bins=BINS,
+            num_quantized_bins=LEVELS,
+            percentile=PERCENTILE,
+            scenario="same",
+        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            collector.collect({"values": [flat]})
+            result = collector.compute_collection_result()["values"]
+        low, high = result.range_value if way == "distribution" else result[:2]
+        found[way] = (float(low), float(high))
+    return found

@@ -33,6 +33,35 @@ class LayerTime:
         return median(self.times_ns) * 1e-9 if self.times_ns else 0.0
 
 
+class CallTimes:
+    """Nanoseconds of layers, noted call by call: whoever is not named in a call took none of it, and who is named twice the sum."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[int]] = {}
+        self._calls = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they were first named."""
+        return tuple(self._times)
+
+    def clear(self) -> None:
+        self._times, self._calls = {}, 0
+
+    def add(self, name: str, ns: int) -> None:
+        times = self._times.setdefault(name, [])
+        times += [0] * (self._calls + 1 - len(times))
+        times[self._calls] += ns
+
+    def next_call(self) -> None:
+        self._calls += 1
+
+    def of(self, name: str) -> tuple[int, ...]:
+        """One entry for each call that was ended."""
+        times = self._times[name]
+        return tuple((times + [0] * self._calls)[: self._calls])
+
+
 @dataclass(frozen=True)
 class LayerProfile:
     """The layers of one engine at one batch size, in the order in which they run.

@@ -46,6 +46,13 @@ class LoadPlan:
     def empty(self) -> bool:
         return not (self.concurrency or self.rates or self.search or self.scenario)
 
+    @property
+    def known_s(self) -> float:
+        """Seconds that one row is loaded for at least: closed loops, given rates and LoadGen; how long a search takes it finds out."""
+        closed = self.rounds * self.block_s
+        opened = sum(queries_for(rate, closed, self.percent, self.limit_s) / rate for rate in self.rates)
+        return len(self.concurrency) * closed + opened + (self.loadgen_s if self.scenario else 0.0)
+
 
 @dataclass(frozen=True)
 class LoadBlock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.layer_records import LayerTime
+from workbench.layer_records import CallTimes, LayerTime
 from workbench.protocols import Told
 from workbench.provenance import kind_of
 
@@ -21,9 +21,8 @@ class ProfiledOpenVino:
 
     def __init__(self, compiled: Any) -> None:
         self._compiled, self._request = compiled, compiled.create_infer_request()
-        self._times: dict[str, list[int]] = {}
+        self._times = CallTimes()
         self._types: dict[str, tuple[str, str]] = {}
-        self._calls = 0
 
     def __enter__(self) -> Self:
         return self
@@ -36,36 +35,35 @@ class ProfiledOpenVino:
         return lambda: request.infer(given)
 
     def begin(self) -> None:
-        self._times, self._types, self._calls = {}, {}, 0
+        self._times.clear()
+        self._types = {}
 
     def collect(self) -> None:
         for each in self._request.get_profiling_info():
             if each.status.name != "EXECUTED":
                 continue  # melted into another primitive, or not needed
-            times = self._times.setdefault(each.node_name, [])
-            times += [0] * (self._calls - len(times)) + [round(each.real_time.total_seconds() * 1e9)]
+            self._times.add(each.node_name, round(each.real_time.total_seconds() * 1e9))
             self._types.setdefault(each.node_name, (each.node_type, each.exec_type))
-        self._calls += 1
+        self._times.next_call()
 
     def end(self) -> Told:
         known = {node.get_friendly_name(): node.get_rt_info() for node in self._compiled.get_runtime_model().get_ops()}
         words = {
             name: tuple(filter(None, known[name]["originalLayersNames"].value.split(",")))
-            for name in self._times
+            for name in self._times.names
             if name in known
         }
-        layers = tuple(self._layer(name, known.get(name)) for name in self._times)
+        layers = tuple(self._layer(name, known.get(name)) for name in self._times.names)
         return Told(layers, words, BASIS)
 
     def _layer(self, name: str, facts: Any) -> LayerTime:
         op, primitive = self._types[name]
         precision = facts["runtimePrecision"].value if facts else primitive.rpartition("_")[2]
-        times = self._times[name]
         return LayerTime(
             name=name,
             op=op,
             kind=kind_of(op),
             precision=FORMATS.get(precision, precision),
-            times_ns=(*times, *[0] * (self._calls - len(times))),
+            times_ns=self._times.of(name),
             outputs=facts["outputPrecisions"].value if facts else "",
         )

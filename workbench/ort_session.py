@@ -98,7 +98,10 @@ def found_in(session: Any) -> tuple[InEffect, ...]:
     asked, caller = "flushed to zero" if entry(DENORMALS, "0") == "1" else "kept", denormals()
     one = options.intra_op_num_threads == 1 or asked == caller
     value = caller if one else f"{asked}, but {caller} in the calling thread"
-    return (*found, InEffect("denormals", value, "SessionOptions, and a denormal made and multiplied in the calling thread"))
+    return (
+        *found,
+        InEffect("denormals", value, "SessionOptions, and a denormal made and multiplied in the calling thread"),
+    )
 
 
 def on_cuda(path: Path, spec: EngineSpec, options: Any, *, stream: int = 0, graph: bool = False) -> Any:

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import backends, jobs, panel_history, panel_parts, panel_view, pipeline, sources
+from workbench import panel_widgets as widgets
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.estimate import History
 from workbench.experiment import Experiment

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import compare, panel_figures, panel_tables, panel_view
+from workbench import panel_widgets as widgets
 from workbench.compare import variant_name
 from workbench.describe import counted
 from workbench.errors import WorkbenchError, brief
@@ -30,7 +29,7 @@ class Limit(widgets.HBox):  # type: ignore[misc]
     """A checkbox that switches a limit on, and the slider that sets it."""
 
     def __init__(self, title: str, slider: Any, tip: str) -> None:
-        self.on = widgets.Checkbox(description=title, value=False, indent=False, tooltip=tip).add_class("wb-check")
+        self.on = widgets.Checkbox(description=title, value=False, indent=False, tooltip=tip, css="wb-check")
         self.slider = slider.add_class("wb-slider")
         self.slider.disabled = True
         super().__init__([self.on, self.slider])
@@ -68,8 +67,8 @@ class ComparePage:
         self.said = widgets.HTML()
         self.table = SortedTable(panel_tables.COLUMNS, panel_tables.EMPTY)
         self.load, self.cost = widgets.HTML(), widgets.HTML()
-        self.figure = widgets.ToggleButtons(options=[]).add_class("wb-figure-choice")
-        self.plots = widgets.Box().add_class("wb-plots")
+        self.figure = widgets.ToggleButtons(options=[], css="wb-figure-choice")
+        self.plots = widgets.Box(css="wb-plots")
         self.first, self.second = (
             field(widgets.Dropdown, name, "A row whose answers were compared with the source model's", "", options=[""])
             for name in ("One row", "Another row")
@@ -78,16 +77,17 @@ class ComparePage:
             description="Show what differs",
             icon="columns",
             tooltip="The samples to which the two give different answers",
-        ).add_class("wb-differs-button")
+            css="wb-differs-button",
+        )
         self.gallery = widgets.HTML()
         self._controls = widgets.VBox([
-            widgets.Box([self.baseline, self.percent]).add_class("wb-line"),
-            widgets.Box([self.latency, self.loss]).add_class("wb-line"),
+            widgets.Box([self.baseline, self.percent], css="wb-line"),
+            widgets.Box([self.latency, self.loss], css="wb-line"),
         ])  # fmt: skip
         self._below = widgets.VBox([
             widgets.HTML("<h4>Figures</h4>"), self.figure, self.plots,
             widgets.HTML("<h4>Two rows side by side</h4>"),
-            widgets.Box([self.first, self.second, self.button]).add_class("wb-line"), self.gallery,
+            widgets.Box([self.first, self.second, self.button], css="wb-line"), self.gallery,
         ])  # fmt: skip
         self.widget = widgets.VBox([self._controls, self.said, self.table, self.load, self.cost, self._below])
         for control in (self.baseline, self.percent, self.latency.on, self.latency.slider,
@@ -116,7 +116,7 @@ class ComparePage:
         self.gallery.value = ""
         measured = bool(results and results.measured)
         for part in (self._controls, self._below):
-            part.layout.display = None if measured else "none"
+            widgets.show(part, measured)
         if results is not None and measured:
             self._offer(results)
             self.figure.options = [(FIGURES.get(name, name.capitalize()), name) for name in drawn]
@@ -189,7 +189,7 @@ class ComparePage:
             self._figures[name] = widgets.Box([panel_figures.canvas(name, self._drawn[name], results)])
             self.plots.children = [*self._figures.values()]
         for each, box in self._figures.items():
-            box.layout.display = None if each == name else "none"
+            widgets.show(box, each == name)
 
     def differ(self) -> None:
         """Show the samples to which the two chosen rows give different answers."""

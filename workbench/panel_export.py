@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
-import ipywidgets as widgets
-
 from workbench import compare, panel_figures, panel_view
+from workbench import panel_widgets as widgets
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.panel_fields import field
@@ -40,25 +39,32 @@ class ExportPage:
         self._baseline: Callable[[], str] = lambda: ""
         self.commands = widgets.HTML()
         self.name = field(
-            widgets.Text, "Notebook", "A new file, in the folder of this notebook", "experiment.ipynb"
-        ).add_class("wb-wide")
+            widgets.Text,
+            "Notebook",
+            "A new file, in the folder of this notebook",
+            "experiment.ipynb",
+            css="wb-wide",
+        )
         self.save = widgets.Button(
-            description="Save as notebook", icon="save", tooltip="A notebook with these settings as its parameters"
-        ).add_class("wb-save")
+            description="Save as notebook",
+            icon="save",
+            tooltip="A notebook with these settings as its parameters",
+            css="wb-save",
+        )
         self.saved = widgets.HTML()
         self.what = field(
             widgets.Dropdown, "What", "Which part of the results becomes a file", "table",
             options=["table"],
         )  # fmt: skip
         self.kind = field(widgets.Dropdown, "Format", "What kind of file", "csv", options=TABLES)
-        self.make = widgets.Button(description="Make the file", icon="download", disabled=True).add_class("wb-make")
+        self.make = widgets.Button(description="Make the file", icon="download", disabled=True, css="wb-make")
         self.link = widgets.HTML()
         self.widget = widgets.VBox([
             widgets.HTML("<h4>The same without this panel</h4>"), self.commands,
             widgets.HTML("<h4>As a notebook</h4>"),
-            widgets.Box([self.name, self.save]).add_class("wb-line"), self.saved,
+            widgets.Box([self.name, self.save], css="wb-line"), self.saved,
             widgets.HTML("<h4>Results as a file</h4>"),
-            widgets.Box([self.what, self.kind, self.make]).add_class("wb-line"), self.link,
+            widgets.Box([self.what, self.kind, self.make], css="wb-line"), self.link,
         ])  # fmt: skip
         self.what.observe(lambda _: self._offer(), "value")
         self.save.on_click(lambda _: self.save_now())

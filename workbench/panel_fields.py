@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import ipywidgets as widgets
 import traitlets
+
+from workbench import panel_widgets as widgets
 
 YES_NO = (("yes", True), ("no", False))
 SMALLEST_WORKSPACE, LARGEST_WORKSPACE = 4, 17  # powers of two, in MiB: 16 MiB to 128 GiB
@@ -14,10 +15,10 @@ FIRST_WORKSPACE_MIB = 1024
 USUAL_BATCHES = (1, 8, 32, 128)
 
 
-def field(kind: Any, label: str, tip: str, value: object, **more: Any) -> Any:
+def field(kind: Any, label: str, tip: str, value: object, *, css: str = "", **more: Any) -> Any:
     """One labelled control; its label stands above it."""
-    control = kind(description=label, tooltip=tip, value=value, style={"description_width": "initial"}, **more)
-    return control.add_class("wb-field")
+    style = {"description_width": "initial"}
+    return kind(description=label, tooltip=tip, value=value, style=style, css=f"wb-field {css}", **more)
 
 
 class Batches(widgets.VBox):  # type: ignore[misc]
@@ -30,11 +31,15 @@ class Batches(widgets.VBox):  # type: ignore[misc]
         self.explanation = tip
         self.chips: dict[int, Any] = {}
         self._quiet = False  # while this writes to its own controls
-        self.row = widgets.Box().add_class("wb-chips")
+        self.row = widgets.Box(css="wb-chips")
         # ipywidgets has a kind with chips of its own, whose input no keyboard reaches
         self.other = widgets.Text(
-            description=f"{label}, another", placeholder="another, then Enter", tooltip=tip, continuous_update=False
-        ).add_class("wb-chip-input")
+            description=f"{label}, another",
+            placeholder="another, then Enter",
+            tooltip=tip,
+            continuous_update=False,
+            css="wb-chip-input",
+        )
         super().__init__([widgets.HTML(f'<span class="wb-label">{label}</span>'), self.row])
         self.other.observe(lambda _: self._read(), "value")
         self.observe(lambda _: self._write(), ["value", "disabled"])
@@ -60,7 +65,7 @@ class Batches(widgets.VBox):  # type: ignore[misc]
             self.other.value = ""
         if missing := (set(USUAL_BATCHES) | wanted) - self.chips.keys():
             for size in missing:
-                chip = widgets.ToggleButton(description=str(size), tooltip=f"batch size {size}").add_class("wb-chip")
+                chip = widgets.ToggleButton(description=str(size), tooltip=f"batch size {size}", css="wb-chip")
                 self.chips[size] = chip
                 chip.observe(lambda _: self._read(), "value")
             self.chips = dict(sorted(self.chips.items()))
@@ -77,15 +82,15 @@ class Fold(widgets.VBox):  # type: ignore[misc]
     """A button that shows and hides what belongs to it."""
 
     def __init__(self, title: str, children: Iterable[Any], *, unfolded: bool = False) -> None:
-        self.button = widgets.ToggleButton(description=title, value=unfolded).add_class("wb-fold")
-        self.inside = widgets.VBox([*children]).add_class("wb-folded")
+        self.button = widgets.ToggleButton(description=title, value=unfolded, css="wb-fold")
+        self.inside = widgets.VBox([*children], css="wb-folded")
         super().__init__([self.button, self.inside])
         self.button.observe(lambda _: self._show(), "value")
         self._show()
 
     def _show(self) -> None:
         self.button.icon = "caret-down" if self.button.value else "caret-right"
-        self.inside.layout.display = None if self.button.value else "none"
+        widgets.show(self.inside, self.button.value)
 
 
 class Workspace(widgets.VBox):  # type: ignore[misc]
@@ -96,8 +101,9 @@ class Workspace(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, label: str, tip: str, value: int) -> None:
         self.explanation = tip
-        self.automatic = widgets.Checkbox(description="automatic", value=value == 0, indent=False, tooltip=tip)
-        self.automatic.add_class("wb-check")
+        self.automatic = widgets.Checkbox(
+            description="automatic", value=value == 0, indent=False, tooltip=tip, css="wb-check"
+        )
         self.slider = widgets.FloatLogSlider(
             value=value or FIRST_WORKSPACE_MIB,
             base=2,
@@ -107,7 +113,8 @@ class Workspace(widgets.VBox):  # type: ignore[misc]
             readout_format=",.0f",
             description=f"{label}, size",
             continuous_update=False,
-        ).add_class("wb-slider")
+            css="wb-slider",
+        )
         super().__init__([widgets.HTML(f'<span class="wb-label">{label}</span>'), self.automatic, self.slider])
         self.value = value
         self.automatic.observe(lambda _: self._read(), "value")
@@ -121,7 +128,7 @@ class Workspace(widgets.VBox):  # type: ignore[misc]
     def _write(self) -> None:
         self.automatic.disabled = self.disabled
         self.slider.disabled = self.disabled
-        self.slider.layout.display = "none" if self.automatic.value else None
+        widgets.show(self.slider, not self.automatic.value)
         automatic = self.value == 0
         if self.automatic.value != automatic:
             self.automatic.value = automatic

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ipywidgets as widgets
-
 from workbench import backends, panel_load, panel_view
+from workbench import panel_widgets as widgets
 from workbench.compare import variant_name
 from workbench.experiment import Experiment
 from workbench.methods import METHODS
@@ -98,8 +97,8 @@ class Form:
             DATA_TIPS,
         )
         self.load = widgets.Button(
-            description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs"
-        ).add_class("wb-load")
+            description="Load", icon="folder-open", tooltip="Read the model's inputs and outputs", css="wb-load"
+        )
         self.precisions = {
             name: _checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()
         }
@@ -178,9 +177,9 @@ class Form:
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
-        signature.layout.display = None if frozen or choice else "none"
+        widgets.show(signature, frozen or choice)
         if "signature" in self._hints:
-            self._hints["signature"].layout.display = signature.layout.display
+            widgets.show(self._hints["signature"], frozen or choice)
         calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
         for name in ("calibration", "calibration_samples"):
             self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
@@ -221,14 +220,12 @@ class Form:
         """What the pages Model, Data and Configure hold."""
         inputs = [self._with_hint(name) for name in ("signature", "input_shapes", "input_values")]
         model = [
-            widgets.Box([*self.model.controls, self.load]).add_class("wb-line"),
+            widgets.Box([*self.model.controls, self.load], css="wb-line"),
             self.model.hint,
             Fold("Inputs of free size or with made-up values", inputs),
         ]
         offered = [
-            widgets.VBox([self.backends[each.address], widgets.HTML(panel_view.hint(_offer(each)))]).add_class(
-                "wb-offer"
-            )
+            widgets.VBox([self.backends[each.address], widgets.HTML(panel_view.hint(_offer(each)))], css="wb-offer")
             for each in self._choices
         ]
         rest = [name for name in self.control if name not in (*BASIC, *OF_INPUTS)]
@@ -236,30 +233,28 @@ class Form:
         others = [self._precision(name) for name in self.precisions if METHODS[name].name not in USUAL]
         configure = [
             widgets.HTML("<h4>Backends</h4>"),
-            widgets.Box(offered).add_class("wb-offers"),
+            widgets.Box(offered, css="wb-offers"),
             widgets.HTML("<h4>Precisions</h4>"),
-            widgets.Box(usual).add_class("wb-grid"),
-            Fold("More precisions", [widgets.Box(others).add_class("wb-offers")]),
+            widgets.Box(usual, css="wb-grid"),
+            Fold("More precisions", [widgets.Box(others, css="wb-offers")]),
             widgets.HTML("<h4>Batches and time</h4>"),
-            widgets.Box([self._with_hint(name) for name in BASIC]).add_class("wb-grid"),
-            Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest]).add_class("wb-grid")]),
+            widgets.Box([self._with_hint(name) for name in BASIC], css="wb-grid"),
+            Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest], css="wb-grid")]),
         ]
         return (
             widgets.VBox(model),
-            widgets.VBox([widgets.Box(self.data.controls).add_class("wb-line"), self.data.hint]),
+            widgets.VBox([widgets.Box(self.data.controls, css="wb-line"), self.data.hint]),
             widgets.VBox(configure),
         )
 
     def _precision(self, name: str) -> Any:
-        return widgets.VBox([self.precisions[name], widgets.HTML(panel_view.hint(METHODS[name].help))]).add_class(
-            "wb-offer"
-        )
+        return widgets.VBox([self.precisions[name], widgets.HTML(panel_view.hint(METHODS[name].help))], css="wb-offer")
 
     def _with_hint(self, name: str) -> Any:
         """A control, with its explanation or why it has no effect below it."""
         control = self.control[name]
         self._hints[name] = widgets.HTML(panel_view.hint(_explanation(control)))
-        return widgets.VBox([control, self._hints[name]]).add_class("wb-control")
+        return widgets.VBox([control, self._hints[name]], css="wb-control")
 
     def _enable(self, name: str, why_not: str) -> None:
         self.control[name].disabled = bool(why_not)
@@ -287,8 +282,9 @@ class Form:
 
 
 def _checkbox(label: str, tip: str, value: bool, *, disabled: bool = False) -> Any:
-    box = widgets.Checkbox(description=label, tooltip=tip, value=value, disabled=disabled, indent=False)
-    return box.add_class("wb-check")
+    return widgets.Checkbox(
+        description=label, tooltip=tip, value=value, disabled=disabled, indent=False, css="wb-check"
+    )
 
 
 def _no_effect(setting: str, chosen: Mapping[str, Backend]) -> str:

@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import ipywidgets as widgets
-
 from workbench import jobs, panel_view
+from workbench import panel_widgets as widgets
 from workbench.across import Across, compare_runs, page
 from workbench.archive import Run, runs
 from workbench.errors import StoreError, WorkbenchError
@@ -50,16 +49,23 @@ class HistoryPage:
             "Only runs whose line holds these letters",
             "",
             placeholder="such as demo, int8 or running",
-        ).add_class("wb-wide")
+            css="wb-wide",
+        )
         self.choice = widgets.SelectMultiple(
-            options=[], rows=10, tooltip="Runs to open, to watch or to compare"
-        ).add_class("wb-history")
+            options=[], rows=10, tooltip="Runs to open, to watch or to compare", css="wb-history"
+        )
         self.open = widgets.Button(
-            description="Open", icon="folder-open", tooltip="Show the run, or put its settings into the controls"
-        ).add_class("wb-open")
+            description="Open",
+            icon="folder-open",
+            tooltip="Show the run, or put its settings into the controls",
+            css="wb-open",
+        )
         self.compare = widgets.Button(
-            description="Compare", icon="columns", tooltip="What each of the chosen runs measured, side by side"
-        ).add_class("wb-compare-runs")
+            description="Compare",
+            icon="columns",
+            tooltip="What each of the chosen runs measured, side by side",
+            css="wb-compare-runs",
+        )
         self.again = widgets.Button(description="Look again", icon="refresh", tooltip="Read the store again")
         self.said = widgets.HTML()
         self.side = widgets.HTML()
@@ -68,12 +74,13 @@ class HistoryPage:
             icon="play",
             tooltip="Put all of these variants into the controls, to be measured in turn; press Run then",
             layout={"display": "none"},
-        ).add_class("wb-together")
+            css="wb-together",
+        )
         self.widget = widgets.VBox([
-            widgets.Box([self.filter]).add_class("wb-line"), self.choice,
+            widgets.Box([self.filter], css="wb-line"), self.choice,
             widgets.HTML(panel_view.hint(HINT)),
-            widgets.Box([self.open, self.compare, self.again]).add_class("wb-line"), self.said, self.side,
-            widgets.Box([self.together]).add_class("wb-line"),
+            widgets.Box([self.open, self.compare, self.again], css="wb-line"), self.said, self.side,
+            widgets.Box([self.together], css="wb-line"),
         ])  # fmt: skip
         self.filter.observe(lambda _: self.refresh(busy=self._busy), "value")
         self.choice.observe(lambda _: self._offer(), "value")
@@ -145,7 +152,7 @@ class HistoryPage:
             left_out = "".join(panel_view.message(f"{NO_RESULTS}: {line}", "warn") for line in without)
             self.side.value = page(found) + left_out
         offered = self.found is not None and self.found.experiment is not None
-        self.together.layout.display = None if offered else "none"
+        widgets.show(self.together, offered)
 
     def together_now(self) -> None:
         """Put the variants of the compared runs into the controls."""

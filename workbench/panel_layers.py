@@ -6,9 +6,8 @@ import contextlib
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
-import ipywidgets as widgets
-
 from workbench import layer_report, panel_view
+from workbench import panel_widgets as widgets
 from workbench.compare import digits
 from workbench.errors import WorkbenchError
 from workbench.layer_table import layers
@@ -44,7 +43,7 @@ class LayersPage:
         for row in built:
             self._rows.setdefault(row.spec.label, row)
         self.choice.options = list(self._rows) or [""]
-        self.choice.layout.display = None if self._rows else "none"
+        widgets.show(self.choice, self._rows)
         self._draw()
 
     def _draw(self) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import panel_view
+from workbench import panel_widgets as widgets
 from workbench.machine import this_machine
 from workbench.store import Store
 
@@ -34,42 +33,55 @@ class Layout:
             icon="play",
             button_style="primary",
             tooltip="Build what is missing, time all variants in turn, and compare their answers",
-        ).add_class("wb-benchmark")
+            css="wb-benchmark",
+        )
         self.build = widgets.Button(
-            description="Build only", icon="cube", tooltip="Build the engines, without measuring"
-        ).add_class("wb-build")
+            description="Build only", icon="cube", tooltip="Build the engines, without measuring", css="wb-build"
+        )
         self.cancel = widgets.Button(
-            description="Cancel all", icon="stop", disabled=True, tooltip="Stop now; what was finished is kept"
-        ).add_class("wb-cancel")
+            description="Cancel all",
+            icon="stop",
+            disabled=True,
+            tooltip="Stop now; what was finished is kept",
+            css="wb-cancel",
+        )
         self.again = widgets.Checkbox(
             description="Measure again",
             value=remeasure,
             indent=False,
             tooltip="Time again what an earlier run has timed already; engines are not built again",
-        ).add_class("wb-check")
+            css="wb-check",
+        )
         self.steps = widgets.ToggleButtons(
-            options=[f"{number} {title}" for number, title in enumerate(STEPS, start=1)], tooltips=list(STEPS.values())
-        ).add_class("wb-steps")
-        self.pages = widgets.Stack().add_class("wb-pages")
+            options=[f"{number} {title}" for number, title in enumerate(STEPS, start=1)],
+            tooltips=list(STEPS.values()),
+            css="wb-steps",
+        )
+        self.pages = widgets.VBox(css="wb-pages")
 
     def widget(self, pages: dict[str, list[Any]], store: Store) -> Any:
         """Everything, with these contents of the pages."""
         self.pages.children = [
-            widgets.VBox([widgets.HTML(panel_view.page_top(title, STEPS[title])), *pages[title]]).add_class("wb-page")
+            widgets.VBox([widgets.HTML(panel_view.page_top(title, STEPS[title])), *pages[title]], css="wb-page")
             for title in STEPS
         ]
-        self.pages.selected_index = 0
-        widgets.jslink((self.steps, "index"), (self.pages, "selected_index"))
-        actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state]).add_class("wb-actions")
-        style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
+        actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state], css="wb-actions")
+        style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8") + _chosen(len(STEPS))
         return widgets.VBox([
             widgets.HTML(f"<style>{style}</style>"),
             widgets.HTML(panel_view.top(this_machine(), store.root)),
             self.steps,
-            widgets.VBox([actions, self.problem, self.plan, self.message, self.outdated]).add_class("wb-bar"),
+            widgets.VBox([actions, self.problem, self.plan, self.message, self.outdated], css="wb-bar"),
             self.pages,
-        ]).add_class("wb")  # fmt: skip
+        ], css="wb")  # fmt: skip
 
     def show(self, step: int) -> None:
         self.steps.index = step
-        self.pages.selected_index = step
+
+
+def _chosen(steps: int) -> str:
+    """Rules that show the page of the pressed step: all pages stay drawn, because drawing one anew takes the browser a second."""
+    return "".join(
+        f".wb:has(> .wb-steps button:nth-child({number}).mod-active) > .wb-pages > :nth-child({number}) {{ display: flex; }}\n"
+        for number in range(1, steps + 1)
+    )

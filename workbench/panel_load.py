@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import ipywidgets as widgets
-
+from workbench import panel_widgets as widgets
 from workbench.experiment import SCENARIOS, Experiment
 from workbench.panel_fields import field
 

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import ipywidgets as widgets
 
 from workbench import panel_tables
+from workbench import panel_widgets as widgets
 from workbench.records import FINAL, Event, Result, Status
 
 LOG_TAIL = 6000  # characters
@@ -21,21 +19,19 @@ IDLE = FINAL | {Status.PLANNED}
 class Line:
     """One row of the experiment."""
 
-    def __init__(self, result: Result, on_button: Callable[[str], None], shared: dict[str, Any]) -> None:
+    def __init__(self, result: Result, on_button: Callable[[str], None]) -> None:
         self.result = result
         self.phase, self.log = "", ""
         self.since = 0.0
-        self._text = widgets.HTML(layout=shared["layout"]).add_class("wb-row-text")
+        self._text = widgets.HTML(css="wb-row-text")
         name = escape(result.row)
-        self._shared = shared
-        self.button = widgets.Button(description="Cancel", layout=shared["layout"], style=shared["style"])
-        self.button.add_class("wb-row-button")
+        self.button = widgets.Button(description="Cancel", css="wb-row-button")
         self.show_log = widgets.ToggleButton(
-            description="Log", tooltip=f"What the worker of {name} prints", layout=shared["layout"]
-        ).add_class("wb-row-button")
+            description="Log", tooltip=f"What the worker of {name} prints", css="wb-row-button"
+        )
         self._log = widgets.HTML(layout={"display": "none"})
-        line = widgets.Box([self._text, self.button, self.show_log], layout=shared["layout"]).add_class("wb-row-line")
-        self.widget = widgets.VBox([line, self._log]).add_class("wb-row")
+        line = widgets.Box([self._text, self.button, self.show_log], css="wb-row-line")
+        self.widget = widgets.VBox([line, self._log], css="wb-row")
         self.button.on_click(lambda _: on_button(result.row))
         self.show_log.observe(lambda _: self._show_log(), "value")
 
@@ -53,12 +49,12 @@ class Line:
         off = running if again else not running or result.status in FINAL - {Status.BUILT}
         self.button.tooltip = f"{self.button.description} {result.row}"
         self.button.disabled = off
-        self.button.layout = self._shared["hidden" if off else "layout"]
+        widgets.keep_place(self.button, not off)
         if self.show_log.value:
             self._show_log()
 
     def _show_log(self) -> None:
-        self._log.layout.display = None if self.show_log.value else "none"
+        widgets.show(self._log, self.show_log.value)
         if self.show_log.value:
             failed = self.result.failure.log if self.result.failure else ""
             self._log.value = panel_tables.log_text(tail(self.log) or failed)
@@ -68,15 +64,10 @@ class Lines:
     """All rows of a run that are possible here, in the order in which they came."""
 
     def __init__(self, on_button: Callable[[str], None]) -> None:
-        self.widget = widgets.VBox().add_class("wb-rows")
+        self.widget = widgets.VBox(css="wb-rows")
         self.results: dict[str, Result] = {}
         self._lines: dict[str, Line] = {}
         self._on_button = on_button
-        self._shared: dict[str, Any] = {
-            "layout": widgets.Layout(),
-            "hidden": widgets.Layout(visibility="hidden"),
-            "style": widgets.ButtonStyle(),
-        }
         self._touched: set[str] = set()
 
     def clear(self) -> None:
@@ -99,7 +90,7 @@ class Lines:
             return
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = Line(result, self._on_button, self._shared)
+            line = self._lines[name] = Line(result, self._on_button)
         if line.result.status != result.status or not line.since:
             line.since, line.phase = at, ""
         line.result, line.log = result, log or line.log

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import panel_load
+from workbench import panel_widgets as widgets
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.metrics import AUTO, METRICS
 from workbench.panel_fields import YES_NO, Batches, Workspace, field

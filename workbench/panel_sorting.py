@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-import ipywidgets as widgets
+from workbench import panel_widgets as widgets
 
 UP, DOWN = "▲", "▼"
 
@@ -35,7 +35,7 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
     def __init__(self, columns: Sequence[Column], empty: str) -> None:
         self._empty = empty
         self._lines: Sequence[Line] = ()
-        self.body = widgets.HTML().add_class("wb-body")
+        self.body = widgets.HTML(css="wb-body")
         self.heads: dict[str, Any] = {}
         super().__init__()
         self.add_class("wb-sorted")
@@ -51,12 +51,12 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
         self._columns = tuple(columns)
         self.by, self.reverse = "", False
         old = self.heads.values()
-        self.heads = {each.name: widgets.Button(description=each.name).add_class("wb-head") for each in columns}
+        self.heads = {each.name: widgets.Button(description=each.name, css="wb-head") for each in columns}
         for each in columns:
             self.heads[each.name].on_click(self._pressed(each))
             if each.numeric:
                 self.heads[each.name].add_class("wb-n")
-        self.layout.grid_template_columns = f"repeat({max(1, len(self._columns))}, auto)"
+        self.layout = widgets.layout(grid_template_columns=f"repeat({max(1, len(self._columns))}, auto)")
         self.children = [*self.heads.values(), self.body]
         for head in old:  # not before they have left the page, which would look for them
             head.close()
@@ -71,7 +71,7 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
             head = self.heads[each.name]
             head.description = each.name + sign
             head.tooltip = ". ".join(filter(None, [each.tip[:1].upper() + each.tip[1:], self._next(each)]))
-            head.layout.display = None if self._lines else "none"
+            widgets.show(head, self._lines)
         if not self._lines:
             self.body.value = f'<div class="wb-empty">{escape(self._empty)}</div>' if self._empty else ""
             return

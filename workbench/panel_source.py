@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from workbench import panel_view
+from workbench import panel_widgets as widgets
 from workbench.describe import size
 from workbench.errors import InputError, writing
 from workbench.panel_fields import field
@@ -48,12 +47,14 @@ class Source:
             "" if known else value,
             placeholder=" or ".join(f"file{suffix}" for suffix in suffixes)
             + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
-        ).add_class("wb-wide")
+            css="wb-wide",
+        )
         self.upload = widgets.FileUpload(
             description=f"Choose a file ({' or '.join(suffixes)}, at most {MAX_UPLOAD_BYTES // 2**20} MiB)",
             accept=",".join(suffixes),
             tooltip="For a larger file, drop it into the file browser at the left and give its path",
-        ).add_class("wb-upload")
+            css="wb-upload",
+        )
         self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
         self.controls = (self.kind, self.path, self.upload)
         self._explained = explained
@@ -85,8 +86,8 @@ class Source:
         return str(self.kind.value)
 
     def _show(self) -> None:
-        self.path.layout.display = None if self.kind.value == PATH else "none"
-        self.upload.layout.display = None if self.kind.value == UPLOAD else "none"
+        widgets.show(self.path, self.kind.value == PATH)
+        widgets.show(self.upload, self.kind.value == UPLOAD)
         self.hint.value = panel_view.hint(self._explained.get(self.kind.value, ""))
         self._complete()
 

@@ -110,6 +110,7 @@ def plan(rows: Sequence[Result], experiment: Experiment, measured: int, before: 
     text = f"<b>{counted(variants, 'variant')}</b> to build"
     if measured:
         text += f", {counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
+        text += _loaded(measured, experiment)
     return f'<div class="wb-plan">{text}.{_expected(before)}{not_possible(rows)}</div>'
 
 
@@ -133,6 +134,14 @@ def _timed(measured: int, experiment: Experiment) -> str:
     return (
         f"{duration(first)} to {duration(first + measured * (plan.launches - 1) * plan.relaunch_rounds * plan.block_s)}"
     )
+
+
+def _loaded(measured: int, experiment: Experiment) -> str:
+    """What being under load adds."""
+    load = experiment.load_plan
+    parts = [f"{duration(measured * load.known_s)} under load"] if load.known_s else []
+    parts += [f"a search for the highest rate of {'each' if measured > 1 else 'it'}"] if load.search else []
+    return f", and {' and '.join(parts)}" if parts else ""
 
 
 def plan_without_model(experiment: Experiment) -> str:

@@ -247,15 +247,28 @@ def scope_of(name: str) -> str:
 
 
 def layer_names(path: Path) -> tuple[str, ...]:
-    """The names of a Keras file's layers, those of nested models too; empty for other files."""
-    if path.suffix != ".keras" or not path.is_file():
+    """The names of the layers in a Keras file (``.keras``, ``.h5``), those of nested models too; empty for other files.
+
+    A SavedModel has no such list: there a layer's name is what the names of its nodes hold.
+    """
+    if not path.is_file():
         return ()
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        config = json.loads(_keras_config(path))
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         return ()
     return tuple(dict.fromkeys(_named(config.get("config"))))
+
+
+def _keras_config(path: Path) -> str | bytes:
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            text: str | bytes = file.attrs["model_config"]
+            return text
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json")
 
 
 def _named(config: Any) -> Iterator[str]:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from workbench import backends, turns
 from workbench.data import Dataset, dataset
 from workbench.errors import InputError, writing
-from workbench.experiment import Experiment
+from workbench.experiment import Experiment, choose
 from workbench.machine import this_machine, version_of
-from workbench.records import Model, from_json, to_json
+from workbench.precision import CALIBRATED_FORMS, FORMS
+from workbench.records import Calibration, Model, from_json, to_json
 from workbench.repair_precision import MIN_SIZE, Repair
 from workbench.samples import Samples
+from workbench.selection import Selection
 from workbench.sensitivity import ALONE, Range, Sensitivity
 from workbench.sources import DEMO, Form, Sources, demo_model, read_model
 from workbench.store import Draft, Store, key_of
@@ -49,7 +51,7 @@ class Subject:
 
 
 @contextmanager
-def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iterator[Subject]:
+def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Pool, Dataset, Sources]]:
     with Pool(store.log_path, threading.Event()) as pool:
         path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
@@ -57,12 +59,17 @@ def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iter
         data = dataset(
             experiment.data, model, experiment.calibration_samples, experiment.seed, demo=experiment.model == DEMO
         )
+        yield pool, data, Sources(store, pool, model, data, say)
+
+
+@contextmanager
+def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iterator[Subject]:
+    with _opened(experiment, store, say) as (pool, data, sources):
         calibration = data.calibration
         if calibration is None:
             raise InputError(
                 "INT8 needs real samples to calibrate and to judge with, and these data have none. Give 'data' as an .npz file."
             )
-        sources = Sources(store, pool, model, data, say)
         form = sources.get("onnx:fp32")
         seen, unseen = _halves(data, count, experiment.seed)
         key = key_of(
@@ -75,7 +82,36 @@ def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iter
             version=VERSION,
         )
         first, second, third = (sources.samples_file(each) for each in (calibration, seen, unseen))
-        yield Subject(model, form, first, second, third, pool, store, key)
+        yield Subject(sources.model, form, first, second, third, pool, store, key)
+
+
+def rewritten(
+    experiment: Experiment | None = None,
+    form: str = "fp32",
+    *,
+    store: Store | str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Path:
+    """The ONNX file that engines of a form are built from, to be looked at: "fp32", "fp16", "bf16", "int8-u8" (unsigned
+    activations, for CPUs), "int8-s8" (signed ones, for TensorRT), or another of ``workbench.precision.FORMS``.
+
+    Of the experiment its model, data, calibration, ``quantize`` and ``keep`` count. The file is kept in the store: read it, and do not
+    write to it.
+
+    Raises:
+        InputError: there is no such form, or it needs calibration samples and the data have none.
+        ExportError: the model cannot be brought to it.
+    """
+    asked, place = experiment or Experiment(), _store(store)
+    choose("form", [form], FORMS)
+    with _opened(asked, place, say) as (_, _, sources):
+        found = sources.get(
+            f"onnx:{form}",
+            method=Calibration(asked.calibration) if form in CALIBRATED_FORMS else None,
+            samples=asked.calibration_samples,
+            selection=Selection(asked.quantize, asked.keep),
+        )
+        return found.source.path
 
 
 def _halves(data: Dataset, count: int, seed: int) -> tuple[Samples, Samples]:

@@ -188,6 +188,22 @@ class PlanContext:
         if not self._context.execute_async_v3(stream):
             raise RunError(f"The engine could not be run: {why(self._log)}.", log=self._log.text())
 
+    def profile(self, profiler: Any) -> None:
+        """Let the library time each layer from now on, and tell an ``IProfiler`` when :meth:`report` is called.
+
+        Told as soon as it is launched, every launch would wait for its own end.
+        """
+        self._context.profiler = profiler
+        self._context.enqueue_emits_profile = False
+
+    def report(self) -> None:
+        """Tell the profiler of the last launch, which must have ended.
+
+        Raises:
+            RunError: the library has nothing to tell.
+        """
+        checked(self._context.report_to_profiler(), "The profiler told nothing", self._log, RunError)
+
     def close(self) -> None:
         """Free the context; with the plan's last one, the engine and the runtime too."""
         if self._context is not None:

@@ -131,7 +131,7 @@ def sorted_by_keyboard(panel: Locator, page: Page) -> None:
 
 def taken_away(panel: Locator, page: Page) -> None:
     go(panel, "Layers")
-    expect(panel.locator(".wb-page")).to_contain_text("Layers with weights")
+    expect(panel.locator(".wb-page:visible")).to_contain_text("Layers with weights")
     shot(panel, "6-layers")
     go(panel, "Export")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -181,7 +181,7 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
         ("Automatic", "random inputs"),
     ):
         panel.get_by_role("button", name=name, exact=True).click()
-        expect(panel.locator(".wb-page .wb-hint").first).to_contain_text(hint)
+        expect(panel.locator(".wb-page:visible .wb-hint").first).to_contain_text(hint)
     shot(panel, "2-data")
     go(panel, "Configure")
     chips = panel.locator(".wb-chips")
@@ -205,7 +205,7 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
     expect(panel.get_by_role("alert")).to_have_count(0)
     expect(panel.locator(".wb-benchmark")).to_be_enabled()
     go(panel, "Export")
-    expect(panel.locator("pre").first).to_contain_text("-r batches 1,24")
+    expect(panel.locator("pre:visible").first).to_contain_text("-r batches 1,24")
 
 
 def test_a_run_outlives_reload_and_restart_and_is_cancelled_row_by_row(
@@ -270,7 +270,7 @@ def test_one_row_is_cancelled_in_mid_build_and_one_fails(lab: Lab, page: Page, t
     panel.locator(".wb-row", has_text="onnxruntime").get_by_role("button", name="Retry").click()
     expect(rows(panel, "done").or_(panel.locator('tr[data-status="done"]'))).to_have_count(1, timeout=LONG_MS)
     go(panel, "Model")
-    expect(panel.locator(".wb-facts")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(panel.locator(".wb-facts:visible")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("img[src=x]").count() == 0
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
@@ -298,7 +298,7 @@ def test_uploads_sound_and_corrupt(panel: Locator, page: Page, tmp_path: Path) -
             expect(panel.get_by_role("alert")).to_contain_text(told, timeout=60_000)
             shot(panel, "1-model-corrupt-upload")
         expect(panel.locator(".wb-load")).to_be_enabled(timeout=60_000)
-    expect(panel.locator(".wb-facts")).to_contain_text("262,144", timeout=60_000)
+    expect(panel.locator(".wb-facts:visible")).to_contain_text("262,144", timeout=60_000)
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
@@ -310,7 +310,7 @@ def test_by_keyboard_on_a_wide_screen_with_large_text_and_in_the_dark(panel: Loc
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+    expect(panel.locator(".wb-page h3:visible")).to_have_text("Configure")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
     for _ in range(12):  # over the other steps to Run
@@ -369,7 +369,7 @@ def test_voila_shows_the_panel_without_code(browser: Any, store_root: Path, tmp_
         panel.wait_for(timeout=60_000)
         expect(page.get_by_text("workbench.show")).to_have_count(0)
         go(panel, "Configure")
-        expect(panel.locator(".wb-page h3")).to_have_text("Configure")
+        expect(panel.locator(".wb-page h3:visible")).to_have_text("Configure")
         shot(panel, "voila")
         page.close()
     assert errors == []

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from workbench import cuda, modelopt, trt_build, trt_layers, trt_options, trt_refit
 from workbench.errors import BuildError, WorkbenchError
-from workbench.inspector import Inspection, read, realized
+from workbench.inspector import Inspection, load, read, realized
 from workbench.machine import this_machine
 from workbench.methods import MODELOPT, WEIGHTS
-from workbench.protocols import YES, Availability, Built, Progress, Refusal, Session, Source, no
+from workbench.protocols import YES, Availability, Built, ProfiledSession, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
 from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
 from workbench.trt_engine import Plan, inspection_json
+from workbench.trt_profile import ProfiledPlan
 
 FILE = "engine.plan"
 MAX_LEVEL = 5
@@ -173,15 +174,23 @@ class TensorRT:
 
     def open(self, engine: Path, record: EngineRecord) -> Session:
         spec = _completed(record.spec)
-        options = spec.build_options
-        plan = Plan(
-            FLAVOURS[spec.mode],
-            engine / FILE,
-            host_code=VERSION_COMPATIBLE in options,
-            streaming="weight-streaming" in options,
-        )
-        session: Session = cuda.CudaSession(plan.context, streams=spec.streams, graph=spec.cuda_graph)
-        return session
+        return cuda.CudaSession(_plan(engine, spec).context, streams=spec.streams, graph=spec.cuda_graph)
+
+    def profiles(self, spec: EngineSpec) -> Availability:
+        return self.measures(spec, Region.HOST_TO_HOST)
+
+    def profiled(self, engine: Path, record: EngineRecord) -> ProfiledSession:
+        return ProfiledPlan(_plan(engine, _completed(record.spec)), load(engine), cuda.CudaSession)
+
+
+def _plan(engine: Path, spec: EngineSpec) -> Plan:
+    options = spec.build_options
+    return Plan(
+        FLAVOURS[spec.mode],
+        engine / FILE,
+        host_code=VERSION_COMPATIBLE in options,
+        streaming="weight-streaming" in options,
+    )
 
 
 class _Refit:

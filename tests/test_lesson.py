@@ -1,0 +1,80 @@
+"""A learner's prediction beside what was measured: held, failed, open, or not made."""
+
+from __future__ import annotations
+
+import pytest
+from recorded import failed, measured, results
+
+from workbench.errors import InputError
+from workbench.lesson import check, verdict
+
+BASE = measured("litert fp32", median_ms=0.4)
+FAST = measured("litert int8", median_ms=0.1)
+SAME = measured("litert fp16", median_ms=0.4)
+ALL = results([BASE, FAST, SAME, failed("openvino fp32")], baseline="litert fp32")
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  "])
+def test_without_a_prediction_the_answer_is_told(nothing):
+    assert check("How many?", nothing, 2, told="Two of them.") == (
+        "How many?\n→ No prediction was made. The answer of this run: 2.\nTwo of them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured_", "within", "held"),
+    [
+        (4, 4, 0, True),
+        ("4", 4.0, 0, True),
+        (4, 5, 0, False),
+        (4, 3.7, 0.1, True),
+        (4, 3.6, 0.1, False),
+        (-4, -3.7, 0.1, True),
+        ("FP16 ", "fp16", 0, True),
+        ("bf16", "fp16", 0, False),
+        ("cannot tell", "cannot tell", 0, True),
+        ("within", "cannot tell", 0, False),
+    ],
+)
+def test_a_prediction_holds_or_fails(predicted, measured_, within, held):
+    said = check("Which?", predicted, measured_, within=within)
+    assert said.endswith(f"Your prediction {'held' if held else 'failed'}.")
+
+
+def test_what_the_run_could_not_tell_makes_no_prediction_wrong():
+    said = check("Is it faster?", "faster", "cannot tell", settled=False)
+    assert said.endswith(
+        "You predicted faster. This run says cannot tell: your prediction is neither confirmed nor refuted."
+    )
+    assert check("Is it faster?", "cannot tell", "cannot tell", settled=False).endswith("Your prediction held.")
+
+
+def test_a_word_where_a_number_was_asked_for_is_told():
+    with pytest.raises(
+        InputError, match=r"^This question asks for a number; found 'four'. Give for example 4 or 0\.5\.$"
+    ):
+        check("How many?", "four", 4)
+
+
+def test_large_numbers_can_be_read():
+    assert "this run says 1,000" in check("How many?", 1000, 1000)
+
+
+def test_verdicts_come_with_their_figures():
+    word, figures = verdict(ALL, "litert int8", "litert fp32")
+    assert word == "faster"
+    assert figures.startswith("litert int8 against litert fp32, batch 1: ×4.")
+    assert figures.endswith(", faster.")
+    assert verdict(ALL, "litert fp32", "litert int8")[0] == "slower"
+    assert verdict(ALL, "litert fp16", "litert fp32")[0] == "cannot tell"
+
+
+def test_what_was_not_measured_cannot_be_told():
+    word, why = verdict(ALL, "openvino fp32", "litert fp32")
+    assert word == "cannot tell"
+    assert why.startswith("openvino fp32 was not measured here: ")
+    assert verdict(ALL, "litert int8", "litert fp8") == (
+        "cannot tell",
+        "litert fp8 was not measured here: it was not asked for.",
+    )
+    assert verdict(ALL, "litert int8", "litert fp32", 8)[0] == "cannot tell"
