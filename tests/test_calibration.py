@@ -17,4 +17,5 @@ def test_each_method_chooses_its_own_range():
         np.quantile(values, 0.99995), abs=100 / 2048
     )  # half at each end; one bin
     assert 1 < found["entropy"][1] < 10
+    assert len(set(found.values())) == 4
     assert found["distribution"] == (-50.0, 50.0)  # the whole histogram, although nothing is below zero

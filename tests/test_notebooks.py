@@ -38,6 +38,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "measure_s": 0.05,
         "max_measure_s": 0.05,
         "calibration_samples": 32,
+        "methods": "minmax",
+        "batches": "1",
         "samples": 32,
         "limit_s": 5.0,
         "question_1": 6.0,

@@ -71,6 +71,7 @@ def test_conversions_are_no_nodes_and_flops_are_those_of_one_sample(path):
         "net/act/Relu:0_nchwc",  # ONNX Runtime in blocks of channels: the tensor that the fused layer writes
         "Conv__1_token_7",  # its 8-bit kernels: the node, with a number
         "Conv__1/WithoutBiases",  # OpenVINO
+        "fused Conv__1",  # ONNX Runtime, a convolution with its activation in one
     ],
 )
 def test_a_fused_layer_keeps_all_its_origins(path, name):
@@ -139,6 +140,7 @@ def test_kinds(op, kind):
 
 def test_two_forms_of_one_model_have_plain_names_in_common():
     assert plain("digit/MatMul/MatMulAddFusion") == plain("digit/MatMul") == "digit/MatMul"
+    assert plain("fused digit/MatMul/MatMulAddFusion") == "digit/MatMul"
     assert plain("_quant") == "_quant"
 
 

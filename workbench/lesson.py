@@ -65,5 +65,5 @@ def verdict(results: Results, variant: str, baseline: str, batch: int | None = N
     judged = {row.result.row: row for row in comparison(results, baseline).rows}.get(rows[variant].row)
     if judged is None or judged.speedup is None or judged.low is None or judged.high is None:
         return UNDECIDED, judged.why if judged else f"{variant} and {baseline} did not take turns."
-    figures = f"×{judged.speedup:.2f} [{judged.low:.2f}, {judged.high:.2f}]"
+    figures = f"×{judged.speedup:.3f} [{judged.low:.3f}, {judged.high:.3f}]"
     return str(judged.verdict), f"{variant} against {baseline}, batch {size}: {figures}, {judged.verdict}."

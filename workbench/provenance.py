@@ -30,6 +30,8 @@ _ENDINGS = re.compile(
     r"(_token_\d+|_nchwc|_nhwc|_quant|_QuantizeLinear_Output|_DequantizeLinear_Output|_QuantizeLinear|_DequantizeLinear"
     r"|/(MatMulAddFusion|WithoutBiases|DequantizationMultiply)|_MatMulAddFusion\w*|_q_to_dq|_quantized)$"
 )
+_FUSED = "fused "
+"""What ONNX Runtime puts before the name of a layer that has taken in the activation after it."""
 _CONVERTS = re.compile(r"Quantize|Dequantize|^Cast|^Convert|FakeQuantize", re.IGNORECASE)
 _LAYOUTS = re.compile(
     r"Reorder|Transpose|Reformat|^(Reshape|Squeeze|Unsqueeze|Flatten|Identity|Shuffle|Memcpy\w*|Copy\w*|NoOp)$",
@@ -74,13 +76,13 @@ class SourceGraph:
         return {tensor: node.name for node in self.nodes for tensor in node.outputs}
 
     def named(self, word: str) -> str:
-        """The node that a library means by this word, or ""; endings that libraries add are taken off one by one."""
+        """The node that a library means by this word, or ""; what libraries add to names is taken off piece by piece."""
         while word:
             if word in self.by_name:
                 return word
             if word in self.maker:
                 return self.maker[word]
-            shorter = _ENDINGS.sub("", word)
+            shorter = _ENDINGS.sub("", word).removeprefix(_FUSED)
             if shorter == word:
                 return ""
             word = shorter
@@ -143,7 +145,7 @@ def _work(proto: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, int]:
 
 def plain(name: str) -> str:
     """A node's name without what libraries and quantizers hang on to it: what two forms of one model have in common."""
-    shorter = _ENDINGS.sub("", name)
+    shorter = _ENDINGS.sub("", name).removeprefix(_FUSED)
     return name if not shorter else shorter if shorter == name else plain(shorter)
 
 

@@ -31,7 +31,7 @@ from workbench.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 """Of how these questions are answered: raise it when answers of before would differ."""
 Say = Callable[[str], None]
 
