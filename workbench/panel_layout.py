@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ STEPS = {
     "History": "Earlier runs in this store, and those that are running now.",
 }
 RUN, COMPARE = list(STEPS).index("Run"), list(STEPS).index("Compare")
+
+
+# In a notebook a key that is pressed in a list or on a slider is JupyterLab's: an arrow goes to another cell, D twice deletes one.
+# It leaves alone what has this attribute, which no widget can be given; the line stands in an element, as in panel_export.
+KEYS = (
+    "const panel=this.closest('.wb');if(panel)panel.addEventListener('focusin',event=>{"
+    "if(event.target.matches('select,.noUi-handle'))event.target.dataset.lmSuppressShortcuts='true'})"
+)
 
 
 class Layout:
@@ -68,7 +77,7 @@ class Layout:
         actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state], css="wb-actions")
         style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8") + _chosen(len(STEPS))
         return widgets.VBox([
-            widgets.HTML(f"<style>{style}</style>"),
+            widgets.HTML(f'<style onload="{escape(KEYS)}">{style}</style>'),
             widgets.HTML(panel_view.top(this_machine(), store.root)),
             self.steps,
             widgets.VBox([actions, self.problem, self.plan, self.message, self.outdated], css="wb-bar"),
