@@ -27,7 +27,10 @@ def test_lists_come_as_text_numbers_or_sequences():
             {"precisions": "int4"},
             f"Unknown value 'int4' for 'precisions'. Choose from: {', '.join(METHODS)}.",
         ),
-        ({"calibration": "best"}, "Unknown value 'best' for 'calibration'. Choose from: minmax, entropy, percentile."),
+        (
+            {"calibration": "best"},
+            "Unknown value 'best' for 'calibration'. Choose from: minmax, entropy, percentile, distribution.",
+        ),
         ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
         ({"threads": True}, "'threads' must be a whole number; found true."),
         ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0."),

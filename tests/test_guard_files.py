@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 def asked(folder, **changes):
     settings = {
-        "backends": "onnxruntime,tensorrt:rtx", "precisions": "fp32,bf16,int8,int8-entropy,int8-dynamic", "batches": 1,
+        "backends": "onnxruntime,tensorrt:rtx", "precisions": "fp32,bf16,int8,int8-minmax,int8-dynamic", "batches": 1,
         "calibration_samples": 60, "measure_s": 0.06, "max_measure_s": 0.06, "rounds": 6, "budget": "5 points",
     } | changes  # fmt: skip
     return Experiment(model=str(folder / "digits.onnx"), data=str(folder / "digits.npz"), **settings)
@@ -67,7 +67,7 @@ def test_every_row_is_scored_and_judged(results):
 
 def test_two_names_of_one_file_are_told(results):
     frame = compare.table(results).set_index("variant")
-    assert "the same file as int8: the method changed nothing" in frame.loc["onnxruntime int8-entropy", "note"]
+    assert "the same file as int8: the method changed nothing" in frame.loc["onnxruntime int8-minmax", "note"]
     assert "the same file" not in frame.loc["onnxruntime int8", "note"]
 
 

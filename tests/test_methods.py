@@ -75,7 +75,7 @@ def test_a_name_is_the_format_and_the_way():
     assert labels == ["onnxruntime int8-dynamic", "onnxruntime int4-weights"]
     chosen = {s.asked: s.calibration for s in Experiment(backends="litert", precisions=tuple(METHODS)).variants()}
     assert chosen["int8-percentile"] == Calibration.PERCENTILE
-    assert chosen["int8"] == chosen["int8-entropy"] == Calibration.ENTROPY
+    assert chosen["int8"] == chosen["int8-minmax"] == Calibration.MINMAX
     assert chosen["int8-dynamic"] is chosen["int4-weights"] is chosen["fp32"] is None
 
 

@@ -17,6 +17,7 @@ from workbench.models import inspect_model
 from workbench.precision import FORMS, fix_batch, judge, rewrite
 from workbench.records import Calibration, Precision, RealizedPrecision
 from workbench.samples import Samples
+from workbench.scales import scales
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,21 @@ def test_signed_int8_is_what_tensorrt_accepts(tmp_path, demo_onnx, parts):
             assert stored[bias].data_type == onnx.TensorProto.FLOAT
     # the demo is trained on the spot, and CPUs round differently: losses from 0.1 to 2.3 points were seen
     assert accuracy(demo_onnx, parts[2]) - accuracy(into, parts[2]) <= 0.03
+
+
+@pytest.mark.parametrize("form", ["int8-u8", "int8-s8"])
+def test_the_range_by_distribution_reaches_as_far_below_zero_as_above(tmp_path, demo_onnx, parts, form):
+    """ONNX Runtime's method for 8-bit floats: integers get a range that holds all values, and is symmetric even in u8."""
+    found = {}
+    for method in (Calibration.MINMAX, Calibration.DISTRIBUTION):
+        into = tmp_path / f"{method}.onnx"
+        rewritten(demo_onnx, form, into, parts[1].take(slice(50)), method)
+        table = scales(into)
+        found[method] = table[table["what"] == "activation"].set_index("tensor")
+    assert accuracy(demo_onnx, parts[2]) - accuracy(into, parts[2]) <= 0.03
+    plain, wide = found[Calibration.MINMAX]["scale"], found[Calibration.DISTRIBUTION]["scale"]
+    # a tensor without negative values: u8 has half of its levels left, s8 is symmetric anyway
+    assert float((wide / plain).median()) == pytest.approx(2 if form == "int8-u8" else 1, rel=0.05)
 
 
 def test_entropy_and_percentile_survive_an_outlier_that_ruins_minmax(tmp_path, demo_onnx, parts):

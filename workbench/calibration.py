@@ -71,8 +71,22 @@ def extremes(path: Path, samples: Samples, scratch: Path) -> dict[str, tuple[flo
 def library_method(method: Calibration) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
-    names = {Calibration.MINMAX: "MinMax", Calibration.ENTROPY: "Entropy", Calibration.PERCENTILE: "Percentile"}
+    names = {
+        Calibration.MINMAX: "MinMax",
+        Calibration.ENTROPY: "Entropy",
+        Calibration.PERCENTILE: "Percentile",
+        Calibration.DISTRIBUTION: "Distribution",
+    }
     return CalibrationMethod[names[method]]
+
+
+def unsigned_options(method: Calibration) -> dict[str, Any]:
+    """What the quantizer has to be told for unsigned activations.
+
+    It takes a ReLU away, because a range that begins at 0 does its work. One by distribution begins far below: without its ReLUs
+    the demo would answer one in ten right.
+    """
+    return {"QDQKeepRemovableActivations": method == Calibration.DISTRIBUTION}
 
 
 def _calibrator(path: Path, ops: list[str], method: Any, options: dict[str, Any], scratch: Path | None = None) -> Any:

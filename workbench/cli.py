@@ -31,7 +31,7 @@ HELP = {
     "batches": "batch sizes, comma-separated",
     "threads": "threads of every engine",
     "shapes": '"dynamic": one engine for all batches; "fixed": one for each',
-    "calibration": "how INT8 ranges are chosen: minmax, entropy or percentile",
+    "calibration": "how INT8 ranges are chosen: minmax, entropy, percentile or distribution",
     "calibration_samples": "how many samples calibrate INT8",
     "optimization_level": "-1: the library's default; ONNX Runtime 0 to 3, TensorRT 0 to 5",
     "workspace_mib": "workspace limit in MiB where a backend has one; 0: automatic",

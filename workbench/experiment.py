@@ -60,7 +60,7 @@ class Experiment:
     batches: tuple[int, ...] = (1, 8, 32)
     threads: int = 1
     shapes: str = "dynamic"
-    calibration: str = "entropy"
+    calibration: str = "minmax"
     calibration_samples: int = 200
     optimization_level: int = -1
     workspace_mib: int = 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.calibration import find_ranges, fixed_rows, library_method
+from workbench.calibration import find_ranges, fixed_rows, library_method, unsigned_options
 from workbench.errors import ExportError, InputError, brief, during
 from workbench.onnx_file import graphs, quantized_ops
 from workbench.records import Calibration
@@ -250,7 +250,9 @@ def _quantize(
         weight_type=QuantType.QInt8,
         calibrate_method=library_method(method),
         calibration_cache_path=ranges,
-        extra_options=tensorrt if form == "int8-s8" else {"QDQDisableWeightAdjustForInt32Bias": not fit_bias},
+        extra_options=tensorrt
+        if form == "int8-s8"
+        else {"QDQDisableWeightAdjustForInt32Bias": not fit_bias} | unsigned_options(method),
     )
 
 

@@ -57,6 +57,11 @@ METHODS: dict[str, Method] = {
         _int8("minmax", "INT8 whose ranges are the smallest and largest values seen", Calibration.MINMAX),
         _int8("entropy", "INT8 whose ranges lose least information (relative entropy)", Calibration.ENTROPY),
         _int8("percentile", "INT8 whose ranges leave out the rarest values", Calibration.PERCENTILE),
+        _int8(
+            "distribution",
+            "INT8 with the ranges of ONNX Runtime's method for 8-bit floats: as far below zero as above",
+            Calibration.DISTRIBUTION,
+        ),
         _int8(NNCF, "INT8 by NNCF, OpenVINO's own quantizer, which corrects biases and chooses what to quantize"),
         _int8(CONTROL, "the same, and layers that change too many answers are turned back to floats"),
         Method(Precision.INT8, DYNAMIC, "INT8 weights; ranges of activations are found anew in every call"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.calibration import find_ranges, library_method
+from workbench.calibration import find_ranges, library_method, unsigned_options
 from workbench.errors import ExportError, during
 from workbench.integers import WEIGHTED, prepared_for_int8
 from workbench.records import Calibration
@@ -116,6 +116,7 @@ class Quantizer:
                 weight_type=QuantType.QInt8,
                 calibrate_method=library_method(self._method),
                 calibration_cache_path=self._ranges,
+                extra_options=unsigned_options(self._method),
             )
         return into
 

@@ -41,6 +41,7 @@ class Calibration(StrEnum):
     MINMAX = "minmax"
     ENTROPY = "entropy"
     PERCENTILE = "percentile"
+    DISTRIBUTION = "distribution"
 
 
 class Status(StrEnum):
