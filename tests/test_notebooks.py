@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "methods": "minmax",
         "batches": "1",
         "samples": 32,
-        "limit_s": 5.0,
+        "limit_s": 1.0,
         "question_1": 6.0,
         "question_5": "none",
         "question_6": "second",

