@@ -13,7 +13,7 @@ from small_model import small_onnx
 
 import workbench
 from workbench import cli, panel_history
-from workbench.across import NOT_IN_TURN, Across, compare_runs, page
+from workbench.across import NOT_IN_TURN, TIMES, Across, compare_runs, page, same
 from workbench.archive import KIND, remember, runs
 from workbench.errors import InputError
 from workbench.experiment import Experiment
@@ -66,10 +66,9 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
     timing = first.rows[0].timing
     cell = found.lines[0].cells[first.run]
     assert cell.median_s == pytest.approx(timing.median_s)
-    assert cell.interval_s == timing.median_interval_s
-    assert cell.interval_s[0] <= cell.median_s <= cell.interval_s[1]
+    assert cell.typical_s == timing.typical_median_s
     assert cell.library == f"ONNX Runtime {first.rows[0].engine.library_version}"
-    assert "(the same measurement)" in told(found)  # the second run took it from the store
+    assert f"(the same measurement as in {first.run})" in told(found)  # the second run took it from the store
     frame = found.frame()
     assert list(frame["run"]) == [first.run, again.run, first.run, again.run, other.run]
     assert frame["samples/s"][0] == timing.samples_per_s
@@ -88,11 +87,36 @@ def test_the_interval_of_a_median_is_over_launches_where_there_are_enough() -> N
     apart = replace(recorded.timing(1.0), blocks=tuple(replace(one, launch=one.round) for one in blocks))
     logarithms = np.log(np.array(launches) * 1e-3)
     half = t.isf(0.025, 3) * logarithms.std(ddof=1) / 2
-    wanted = np.exp([logarithms.mean() - half, logarithms.mean() + half])
-    assert apart.median_interval_s == pytest.approx(wanted, rel=1e-6)
-    assert replace(apart, blocks=tuple(blocks)).median_interval_s is None  # four rounds of one launch
+    wanted = np.exp([logarithms.mean(), logarithms.mean() - half, logarithms.mean() + half])
+    assert apart.typical_median_s == pytest.approx(wanted, rel=1e-6)
+    assert replace(apart, blocks=tuple(blocks)).typical_median_s is None  # four rounds of one launch
     six = tuple(recorded.block(number, [value] * 5) for number, value in enumerate((5.0, 3.0, 4.0, 1.0, 2.0, 6.0)))
-    assert replace(apart, blocks=six).median_interval_s == pytest.approx((1e-3, 6e-3))
+    assert replace(apart, blocks=six).typical_median_s == pytest.approx((3.5e-3, 1e-3, 6e-3))
+
+
+def test_an_interval_stands_beside_its_own_center(store) -> None:
+    levels = [1.0] * 24 + [1.1] * 16  # launches by where their memory came to lie: all calls together have the first one's median
+    blocks = tuple(replace(recorded.block(number, [ms] * 5), launch=number) for number, ms in enumerate(levels))
+    keep(store, "one", of(row(timing_blocks=blocks)))
+    keep(store, "two", of(row("openvino int8")))
+    found = compare_runs("one", "two", store=store)
+    cell = found.lines[0].cells["one"]
+    center, low, high = cell.typical_s
+    assert cell.median_s == pytest.approx(1e-3)
+    assert cell.median_s < low < center < high
+    assert "1.03 ms [1.01, 1.06]" in repr(found)
+    assert TIMES in repr(found)
+    assert TIMES in page(found)
+    shown = found.frame().set_index("run").loc["one"]
+    assert (shown["p50 ms"], shown["typical ms"]) == pytest.approx((1.0, center * 1e3))
+
+
+def test_a_measurement_that_a_later_run_took_over_is_told_beside_each(store) -> None:
+    keep(store, "one", of(row(timing_group="first")))
+    keep(store, "two", of(row(timing_group="second")))  # measured again
+    keep(store, "three", of(row(timing_group="second")))  # which the third took from the store
+    (line,) = compare_runs("one", "two", "three", store=store).lines
+    assert [same(line, cell) for cell in line.cells.values()] == ["", "", "  (the same measurement as in two)"]
 
 
 def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:

@@ -33,8 +33,9 @@ FREE = frozenset({
     "metric", "score_output",
 })  # fmt: skip
 """Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
+TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."
 FRAME = (
-    "variant", "batch", "run", "time", "p50 ms", "low", "high", "samples/s", "metric", "score", "agrees", "library", "machine",
+    "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "score", "agrees", "library", "machine",
     "session", "apart",
 )  # fmt: skip
 
@@ -63,7 +64,8 @@ class Across:
     def frame(self) -> pd.DataFrame:
         """One row per variant, batch and run; columns as in ``FRAME``, times as UTC text, latencies in milliseconds.
 
-        ``low`` and ``high`` are the 95 % interval of the median. ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
+        ``p50 ms`` is the median of all calls, ``typical ms`` that of a typical launch, with its 95 % interval from ``low`` to
+        ``high`` (:attr:`workbench.records.Timing.typical_median_s`). ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
         own unit. ``session`` is equal where runs show the same measurement, ``apart`` says what else differs.
         """
         import pandas as pd
@@ -93,7 +95,7 @@ class Across:
                 for name, cell in line.cells.items()
             ]
         head = [f"machine: {self.machine}"] if self.machine else []
-        return "\n".join([*head, *lines, *self.remarks()])
+        return "\n".join([*head, *lines, *([TIMES] if lines else []), *self.remarks()])
 
     def _repr_html_(self) -> str:
         return page(self)
@@ -214,20 +216,21 @@ def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
 
 
 def latency(cell: Cell) -> str:
-    """``0.240 ms [0.238, 0.243]``: the median call, and its 95 % interval where it is known."""
-    if cell.median_s is None:
-        return "too few calls"
-    text = f"{digits(cell.median_s * 1e3)} ms"
-    if cell.interval_s is None:
-        return text
-    low, high = (digits(end * 1e3) for end in cell.interval_s)
-    return f"{text} [{low}, {high}]"
+    """``0.240 ms [0.238, 0.243]``: a typical launch's median and its 95 % interval, or the median of all calls where none is known."""
+    if cell.typical_s is not None:
+        center, low, high = (digits(each * 1e3) for each in cell.typical_s)
+        return f"{center} ms [{low}, {high}]"
+    return "too few calls" if cell.median_s is None else f"{digits(cell.median_s * 1e3)} ms"
 
 
 def same(line: Line, cell: Cell) -> str:
-    """Beside a cell: that another run on its line shows the very same measurement."""
-    first = next(iter(line.cells.values()))
-    return "  (the same measurement)" if first is not cell and first.session == cell.session else ""
+    """Beside a cell: which run before it on its line shows the very same measurement."""
+    for name, before in line.cells.items():
+        if before is cell:
+            break
+        if before.session == cell.session:
+            return f"  (the same measurement as in {name})"
+    return ""
 
 
 def named(run: Run) -> str:
@@ -235,7 +238,8 @@ def named(run: Run) -> str:
 
 
 def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
-    low, high = cell.interval_s or (None, None)
+    typical = cell.typical_s or (None, None, None)
+    center, low, high = (None if each is None else each * 1e3 for each in typical)
     score = cell.result.accuracy
     return {
         "variant": line.variant,
@@ -243,8 +247,9 @@ def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
         "run": name,
         "time": cell.measured_at,
         "p50 ms": None if cell.median_s is None else cell.median_s * 1e3,
-        "low": None if low is None else low * 1e3,
-        "high": None if high is None else high * 1e3,
+        "typical ms": center,
+        "low": low,
+        "high": high,
         "samples/s": cell.samples_per_s,
         "metric": score.metric if score else "",
         "score": score.value if score else None,
@@ -268,7 +273,7 @@ def _table(found: Across) -> str:
     return (
         '<div class="wb-scroll"><table class="wb-table wb-across"><thead><tr><th scope="col">Variant</th><th scope="col">Batch</th>'
         f"{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<p>Median call with its 95 % interval, samples per second, score, library. Machine: {escape(found.machine)}.</p>"
+        f"<p>{TIMES} Then samples per second, score, library. Machine: {escape(found.machine)}.</p>"
     )
 
 

@@ -316,7 +316,7 @@ def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
         "columns": columns,
         "result": to_json(bare),
         # these cannot be had of the record alone, whose durations may be measured anew some day
-        "median": timing.median_interval_s if timing else None,
+        "typical": timing.typical_median_s if timing else None,
     }
 
 

@@ -21,8 +21,8 @@ class Cell:
     """What one run measured of one variant at one batch size."""
 
     result: Result  # without its durations
-    interval_s: tuple[float, float] | None  # 95 %, of the median: Timing.median_interval_s; None where it is not known
-    median_s: float | None
+    typical_s: tuple[float, float, float] | None  # center, low, high: Timing.typical_median_s; None where it is not known
+    median_s: float | None  # of all calls
     samples_per_s: float
     conditions: dict[str, str]  # what has to be equal for two to stand on one line, in words
 
@@ -113,7 +113,7 @@ def _cell(row: dict[str, Any], shared: dict[str, str]) -> Cell | None:
     milliseconds = columns.get("p50_ms")
     return Cell(
         result=result,
-        interval_s=tuple(row["median"]) if row.get("median") else None,
+        typical_s=tuple(row["typical"]) if row.get("typical") else None,
         median_s=None if milliseconds is None else milliseconds * 1e-3,
         samples_per_s=columns["samples_per_s"],
         conditions=conditions,
