@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -129,7 +130,9 @@ def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:
     assert found.remarks() == [NOT_IN_TURN]
     told(found)
     assert cli.main(["history", "--store", str(store.root), "--compare", one, two]) == 0
-    assert "report --backends onnxruntime,openvino --precisions fp32,int8 --batches 1,8" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "report --backends onnxruntime,openvino --precisions fp32,int8 --batches 1,8" in printed
+    assert f" --store {shlex.quote(str(store.root))}\n" in printed  # else it would build all of them again, in another one
     assert cli.main(["history", "--store", str(store.root), "--runs"]) == 0
     assert "two  digits-cnn · openvino · int8 · batches 1, 1 result\n" in capsys.readouterr().out
 
