@@ -264,3 +264,19 @@ def test_the_page_lists_runs_without_a_panel_compares_them_and_fills_the_form(st
     shown.filter.value = "int8"
     assert shown.choice.options == (newest,)
     assert shown.choice.value == (newest,)
+
+
+def test_the_filter_finds_runs_that_are_older_than_those_shown(store, monkeypatch) -> None:
+    monkeypatch.setattr(panel_history, "SHOWN", 2)
+    for number, backend in enumerate(("openvino", "onnxruntime", "litert", "tensorflow")):
+        keep(store, f"20261126T1{number}0000Z-aaaaa{number}", of(row(f"{backend} fp32")), backends=backend)
+    shown = panel_history.HistoryPage(store, lambda _: None, lambda *_: None)
+    shown.refresh()
+    assert [line[-8:] for line in shown.choice.options] == ["(aaaaa3)", "(aaaaa2)"]
+    assert "These are the newest 2; the filter finds older ones too." in shown.said.value
+    shown.filter.value = "OpenVINO"
+    assert [line[-8:] for line in shown.choice.options] == ["(aaaaa0)"]
+    assert "<" not in shown.said.value
+    shown.filter.value = "nothing like it"
+    assert shown.choice.options == ()
+    assert "There is no such run in this store." in shown.said.value

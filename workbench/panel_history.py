@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,7 @@ class HistoryPage:
             "Only runs whose line holds these letters",
             "",
             placeholder="such as demo, int8 or running",
+            continuous_update=False,  # it looks through all runs of the store
             css="wb-wide",
         )
         self.choice = widgets.SelectMultiple(
@@ -92,18 +93,16 @@ class HistoryPage:
     def refresh(self, *, busy: bool = False) -> None:
         """Read the store again."""
         self._busy = busy
+        letters = self.filter.value.strip()
         try:
-            found = entries(self._store)
-            said = panel_view.hint("" if found else "There is no run in this store yet.")
+            found = entries(self._store, letters)
+            said = panel_view.hint(_few(found, letters))
         except StoreError as error:
             found, said = [], panel_view.message(error.message)
-        letters = self.filter.value.strip().lower()
-        self._entries = {each.line: each for each in found if letters in each.line.lower()}
+        self._entries = {each.line: each for each in found}
         kept = [line for line in self.choice.value if line in self._entries]
         self.choice.options = list(self._entries)
         self.choice.value = kept
-        if found and not self._entries:
-            said = panel_view.hint("There is no such run in this store.")
         self.said.value = said
         self._offer()
 
@@ -163,24 +162,39 @@ class HistoryPage:
             )
 
 
-def entries(store: Store) -> list[Entry]:
-    """The newest runs and jobs of a store; a job and the run that it came to are one.
+def entries(store: Store, letters: str = "") -> list[Entry]:
+    """The newest runs and jobs of a store whose lines hold these letters, at most ``SHOWN``; a job and the run that it came to
+    are one.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    known = {run.name: run for run in runs(store, SHOWN)}
-    found = [
-        (job.name, Entry(line, job, known.pop(job.run, None)))
-        for job in jobs.all_jobs(store)[:SHOWN]
-        if (line := told(job))
-    ]
-    for run in known.values():
-        at = _local(run.time)
-        line = f"{at} · {run.told} · without a panel ({run.name[-6:]})"
-        found.append((run.name, Entry(line, None, run)))
+    known = {run.name: run for run in runs(store)}
+    both: list[tuple[str, Job | None, Run | None]] = []
+    both += [(job.name, job, known.pop(job.run, None)) for job in jobs.all_jobs(store)]
+    both += [(run.name, None, run) for run in known.values()]
+    found: list[Entry] = []
     # names of both begin with the time at which they began
-    return [entry for _, entry in sorted(found, key=lambda each: each[0], reverse=True)][:SHOWN]
+    for _, job, run in sorted(both, key=lambda each: each[0], reverse=True):
+        line = told(job) if job else _without_panel(run) if run else ""
+        if line and letters.lower() in line.lower():
+            found.append(Entry(line, job, run))
+            if len(found) == SHOWN:
+                break
+    return found
+
+
+def _few(found: Sequence[Entry], letters: str) -> str:
+    """Why there are not more of them."""
+    if len(found) == SHOWN:
+        return f"These are the newest {SHOWN}; the filter finds older ones too."
+    if found:
+        return ""
+    return "There is no such run in this store." if letters else "There is no run in this store yet."
+
+
+def _without_panel(run: Run) -> str:
+    return f"{_local(run.time)} · {run.told} · without a panel ({run.name[-6:]})"
 
 
 def told(job: Job) -> str:
