@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from workbench.experiment import Experiment
 from workbench.kept_runs import find
 from workbench.machine import this_machine
 from workbench.pipeline import run
-from workbench.records import Region, Results, Verdict
+from workbench.models import digest_of
+from workbench.records import Calibration, Region, Results, Verdict
 
 HERE = this_machine()
 WORDS = (Verdict.FASTER, Verdict.SLOWER, Verdict.CANNOT_TELL)
@@ -73,6 +75,8 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
     frame = found.frame()
     assert list(frame["run"]) == [first.run, again.run, first.run, again.run, other.run]
     assert frame["samples/s"][0] == timing.samples_per_s
+    assert len(first.tested_digest) == 64
+    assert first.tested_digest == again.tested_digest
     assert frame["session"][0] == frame["session"][1] != frame["session"][4]
     assert found.experiment is None
     assert found.why_not == f"'threads' is 1 in {first.run} and 2 in {other.run}, and one run has one value for it"
@@ -192,8 +196,76 @@ def test_other_samples_and_another_python_are_kept_apart(store) -> None:
     keep(store, "three", replace(of(row()), machine=replace(HERE, python="3.99.0")))
     found = compare_runs("one", "two", "three", store=store)
     assert [line.apart for line in found.lines] == [
-        "", "samples is '300 others' here, '1000 digits' in one", f"Python is '3.99.0' here, '{HERE.python}' in one",
+        "", "samples is '300 others (55555555)' here, '1000 digits (55555555)' in one", f"Python is '3.99.0' here, '{HERE.python}' in one",
     ]  # fmt: skip
+
+
+def test_other_samples_under_one_name_are_kept_apart(store) -> None:
+    """A path says nothing of what lies there: its content decides, and where that was not noted nothing is taken for the same."""
+    for name, digest in (("one", "a" * 64), ("two", "b" * 64), ("three", "a" * 64), ("four", ""), ("five", "")):
+        keep(store, name, of(row(), tested_digest=digest))
+    lines = compare_runs("one", "two", "three", "four", "five", store=store).lines
+    assert [list(line.cells) for line in lines] == [["one", "three"], ["two"], ["four"], ["five"]]
+    assert lines[1].apart == "samples is '1000 digits (bbbbbbbb)' here, '1000 digits (aaaaaaaa)' in one"
+    assert "'1000 digits (their content was not noted by four)' here" in lines[2].apart
+
+
+def test_calibration_samples_keep_calibrated_variants_apart_and_no_others(store) -> None:
+    int8 = row("openvino int8", spec=recorded.spec("openvino int8", calibration=Calibration.MINMAX))
+    for name, digest in (("one", ""), ("two", "c" * 64), ("three", "d" * 64)):
+        keep(store, name, of(row(), *([int8] if digest else []), calibrated_digest=digest))
+    lines = compare_runs("one", "two", "three", store=store).lines
+    assert [(line.variant, list(line.cells)) for line in lines] == [
+        ("onnxruntime fp32", ["one", "two", "three"]), ("openvino int8", ["two"]), ("openvino int8", ["three"]),
+    ]  # fmt: skip
+    assert lines[2].apart == "calibration samples is 'dddddddd' here, 'cccccccc' in two"
+
+
+def test_scores_of_another_output_or_function_say_so(store) -> None:
+    of_output = {
+        name: row(accuracy=replace(recorded.accuracy(), output=name, apart={"boxes": 0.0, "classes": 0.0}))
+        for name in ("boxes", "classes")
+    }
+    for name, each in of_output.items():
+        keep(store, name, of(each))
+    cells = compare_runs("boxes", "classes", store=store).lines[0].cells
+    assert [cell.score for cell in cells.values()] == ["top-1 96.0 % of 'boxes'", "top-1 96.0 % of 'classes'"]
+    mine = of(row(accuracy=replace(recorded.accuracy(), metric="mine", share=False)))
+    for name in ("mine 1a1a1a1a", "mine 2b2b2b2b"):
+        remember(store, name, mine, Experiment(), scored_by=name)
+    found = compare_runs("mine 1a1a1a1a", "mine 2b2b2b2b", "boxes", store=store)
+    frame = found.frame()
+    assert list(frame["metric"]) == ["mine 1a1a1a1a", "mine 2b2b2b2b", "top-1"]
+    assert list(frame["output"]) == ["", "", "boxes"]
+    assert frame["score"][0] == 0.96
+    assert found.lines[0].cells["mine 1a1a1a1a"].score.startswith("mine 1a1a1a1a 0.96")
+
+
+def test_one_run_of_all_takes_the_model_that_they_measured_and_no_function(store, tmp_path) -> None:
+    path, copied = small_onnx(tmp_path / "net.onnx"), tmp_path / "copy.onnx"
+    copied.write_bytes(Path(path).read_bytes())
+    made = {"model": replace(recorded.model(), digest=digest_of(path))}
+    keep(store, "one", of(row(), **made), model=path)
+    two = Experiment(model=str(copied), backends="openvino", precisions="int8")
+    remember(store, "two", of(row("openvino int8"), **made), two, scored_by="mine 1a1a1a1a")
+    found = compare_runs("one", "two", store=store)
+    assert found.experiment.model == path
+    note = "two was scored by the function 'mine', which is not kept: another run scores by it only where it is given again"
+    assert note in told(found)
+    Path(path).write_bytes(b"trained again")
+    assert compare_runs("one", "two", store=store).experiment.model == str(copied)
+    copied.unlink()
+    found = compare_runs("one", "two", store=store)
+    assert found.experiment is None
+    assert f"what lies at '{path}' now is another model ({digest_of(path)[:8]}) than what they measured" in found.why_not
+    assert f"The model at '{copied}' cannot be read" in found.why_not
+    assert note not in told(found)
+    shown = panel_history.HistoryPage(store, lambda _: None, lambda *asked: said.append(asked[1]))
+    said: list[str] = []
+    shown.refresh()
+    shown.choice.value = tuple(line for line in shown.choice.options if line.endswith("(two)"))
+    shown.open_now()
+    assert f"It {note.removeprefix('two ')}" in said[0]
 
 
 def test_runs_of_elsewhere_are_read_and_not_measured_here(store) -> None:

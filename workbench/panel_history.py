@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from workbench import jobs, panel_view
 from workbench import panel_widgets as widgets
-from workbench.across import Across, compare_runs, page
-from workbench.archive import Run, runs
+from workbench.across import Across, compare_runs, not_kept, page
+from workbench.archive import Run, runs, scored_by
 from workbench.errors import StoreError, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.jobs import Asked, Job
@@ -129,10 +129,11 @@ class HistoryPage:
         if asked is None or not (chosen.run and chosen.run.parameters):
             self.said.value = panel_view.message("The settings of this run are not known to this version.", "warn")
             return
+        function = scored_by(self._store, chosen.run.name)
         self._reopened(
             asked,
             "These are the settings of a run that was made without a panel. Press Run to see what came of it: what the store "
-            "still has is not measured again.",
+            f"still has is not measured again.{f' It {not_kept(function)}' if function else ''}",
         )
 
     def compare_now(self) -> None:
@@ -158,7 +159,8 @@ class HistoryPage:
         if self.found and self.found.experiment:
             names = ", ".join(run.name for run in self.found.runs)
             self._reopened(
-                self.found.experiment, f"These are the variants of {names}. Press Run to measure them in turn."
+                self.found.experiment,
+                f"These are the variants of {names}. Press Run to measure them in turn. {self.found.note}".rstrip(),
             )
 
 
@@ -224,10 +226,23 @@ def _local(at: str) -> str:
         return at
 
 
+def scored_otherwise(by: str, ours: str) -> str:
+    """What to say of a run that was not scored by a panel's own function, both by their identity; "" where it was."""
+    if by == ours:
+        return ""
+    scored, given = (each.rpartition(" ")[0] or each for each in (by, ours))
+    how = f"by a function '{scored}'" if by else "without a function"
+    what = f"{'another' if by else 'a'} function '{given}'" if ours else "none"
+    return (
+        f"These results were scored {how}, and this panel was given {what}. To go on with them make the panel "
+        f"{'with that function' if by else 'without one'}; Run makes new ones."
+    )
+
+
 def to_show(store: Store, experiment: Experiment, owner: str, metric: str = "") -> Job | None:
     """The run that a new panel of this notebook is to show: the newest that this very notebook began, or that was asked for
-    with the same settings. A panel that was made with other settings than the notebook now has watches what still runs, and
-    leaves what has ended to the history.
+    with the same settings; scored by the same function, whose :func:`workbench.live.identity` is ``metric``. A panel that was
+    made with other settings than the notebook now has watches what still runs, and leaves what has ended to the history.
     """
     parameters = experiment.parameters()
     here = placed(parameters)  # a saved notebook has absolute paths
@@ -238,8 +253,10 @@ def to_show(store: Store, experiment: Experiment, owner: str, metric: str = "") 
             continue
         mine = bool(owner) and asked.owner == owner
         comparable = asked.parameters.keys() == here.keys()  # else it is of another version
-        same = comparable and placed(asked.parameters) == here and asked.only == "all" and asked.metric == metric
-        if (mine and (asked.began_as == parameters or job.running)) or (same and (job.running or _ended_well(job))):
+        scored = asked.metric == metric
+        same = comparable and placed(asked.parameters) == here and asked.only == "all" and scored
+        began_here = asked.began_as == parameters and scored
+        if (mine and (began_here or job.running)) or (same and (job.running or _ended_well(job))):
             return job
     return None
 
