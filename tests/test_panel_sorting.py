@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+import recorded
+
+from workbench.experiment import Experiment
+from workbench.panel_compare import ComparePage
 from workbench.panel_layers import _table
 from workbench.panel_sorting import Column, Line, SortedTable
 
@@ -52,6 +57,23 @@ def test_another_head_begins_anew_and_what_was_chosen_stays_when_lines_change() 
     table.show([])
     assert table.value == '<div class="wb-empty">nothing yet</div>'
     assert {head.layout.display for head in table.heads.values()} == {"none"}
+
+
+def test_the_first_press_on_the_accuracy_puts_the_best_first(store) -> None:
+    """Which is the largest share of right answers, and the smallest error."""
+    page = ComparePage(store)
+    for higher, best in ((False, "onnxruntime fp32"), (True, "openvino fp32"), (False, "onnxruntime fp32")):
+        rows = [
+            replace(recorded.measured(label), accuracy=replace(recorded.accuracy(), value=value, higher_is_better=higher, metric="rmse"))
+            for label, value in (("tensorflow fp32", 0.2), ("onnxruntime fp32", 0.1), ("openvino fp32", 0.3))
+        ]
+        page.show(recorded.results(rows), Experiment(), {})
+        page.table.heads["Accuracy"].click()
+        assert page.table.by == "Accuracy"
+        assert re.search(r'data-row="(.*?) @1"', page.table.value)[1] == best
+        assert ("less is better" in page.table.heads["Accuracy"].tooltip) == (not higher)
+    page.show(recorded.results(rows), Experiment(), {})
+    assert page.table.by == "Accuracy"  # what was chosen stays
 
 
 def test_layers_become_lines_without_empty_columns() -> None:

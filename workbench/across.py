@@ -18,6 +18,8 @@ from workbench.errors import InputError, WorkbenchError
 from workbench.experiment import PARAMETERS, Experiment
 from workbench.kept_runs import Cell, Kept, find, hardware, read
 from workbench.machine import this_machine
+from workbench.models import digest_of
+from workbench.sources import DEMO
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ FREE = frozenset({
     "metric", "score_output",
 })  # fmt: skip
 """Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
+TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."
 FRAME = (
-    "variant", "batch", "run", "time", "p50 ms", "low", "high", "samples/s", "metric", "score", "agrees", "library", "machine",
+    "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "output", "score", "agrees", "library", "machine",
     "session", "apart",
 )  # fmt: skip
 
@@ -59,12 +62,14 @@ class Across:
     experiment: Experiment | None  # one run that measures all of these variants in turn; None where there cannot be one
     why_not: str = ""  # why there cannot
     machine: str = ""
+    note: str = ""  # what that one run does not take over
 
     def frame(self) -> pd.DataFrame:
         """One row per variant, batch and run; columns as in ``FRAME``, times as UTC text, latencies in milliseconds.
 
-        ``low`` and ``high`` are the 95 % interval of the median. ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
-        own unit. ``session`` is equal where runs show the same measurement, ``apart`` says what else differs.
+        ``p50 ms`` is the median of all calls, ``typical ms`` that of a typical launch, with its 95 % interval from ``low`` to
+        ``high`` (:attr:`workbench.records.Timing.typical_median_s`). ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
+        own unit, of the model's ``output``. ``session`` is equal where runs show the same measurement, ``apart`` says what else differs.
         """
         import pandas as pd
 
@@ -81,6 +86,8 @@ class Across:
         told += [f"Refused: {named(run)}: {why}." for run, why in self.refused]
         if len(self.runs) > 1 and self.why_not:
             told.append(f"One run cannot measure them all: {self.why_not}.")
+        if self.experiment and self.note:
+            told.append(self.note)
         return told
 
     def __repr__(self) -> str:
@@ -93,7 +100,7 @@ class Across:
                 for name, cell in line.cells.items()
             ]
         head = [f"machine: {self.machine}"] if self.machine else []
-        return "\n".join([*head, *lines, *self.remarks()])
+        return "\n".join([*head, *lines, *([TIMES] if lines else []), *self.remarks()])
 
     def _repr_html_(self) -> str:
         return page(self)
@@ -134,6 +141,15 @@ def beside(kept: Sequence[Kept]) -> Across:
         experiment=experiment,
         why_not=why_not,
         machine=first.machine.label,
+        note=" ".join(f"{each.run.name} {not_kept(each.scored_by)}" for each in allowed if each.scored_by),
+    )
+
+
+def not_kept(scored_by: str) -> str:
+    """What to say of a run that was scored by this function."""
+    return (
+        f"was scored by the function '{scored_by.rpartition(' ')[0] or scored_by}', which is not kept: another run scores by it only "
+        "where it is given again, as metric=..."
     )
 
 
@@ -210,24 +226,43 @@ def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
             "they hold the same variants, and a run measures each of them once; to see whether one of them holds, run it again "
             "with 'Measure again' (--remeasure)"
         )
-    return replace(asked[0], **united), ""
+    united["model"], why_not = _model_now(first.digest, [each.model for each in asked])
+    return (None, why_not) if why_not else (replace(asked[0], **united), "")
+
+
+def _model_now(digest: str, paths: Sequence[str]) -> tuple[str, str]:
+    """The first of these paths at which the model of the runs still lies, or why there is none: a file may have been retrained."""
+    if DEMO in paths:
+        return DEMO, ""
+    found = []
+    for path in dict.fromkeys(paths):
+        try:
+            now = digest_of(path)
+        except InputError as error:
+            found.append(error.message.rstrip("."))
+        else:
+            if now == digest:
+                return path, ""
+            found.append(f"what lies at '{path}' now is another model ({now[:8]}) than what they measured ({digest[:8]})")
+    return "", "; ".join(found)
 
 
 def latency(cell: Cell) -> str:
-    """``0.240 ms [0.238, 0.243]``: the median call, and its 95 % interval where it is known."""
-    if cell.median_s is None:
-        return "too few calls"
-    text = f"{digits(cell.median_s * 1e3)} ms"
-    if cell.interval_s is None:
-        return text
-    low, high = (digits(end * 1e3) for end in cell.interval_s)
-    return f"{text} [{low}, {high}]"
+    """``0.240 ms [0.238, 0.243]``: a typical launch's median and its 95 % interval, or the median of all calls where none is known."""
+    if cell.typical_s is not None:
+        center, low, high = (digits(each * 1e3) for each in cell.typical_s)
+        return f"{center} ms [{low}, {high}]"
+    return "too few calls" if cell.median_s is None else f"{digits(cell.median_s * 1e3)} ms"
 
 
 def same(line: Line, cell: Cell) -> str:
-    """Beside a cell: that another run on its line shows the very same measurement."""
-    first = next(iter(line.cells.values()))
-    return "  (the same measurement)" if first is not cell and first.session == cell.session else ""
+    """Beside a cell: which run before it on its line shows the very same measurement."""
+    for name, before in line.cells.items():
+        if before is cell:
+            break
+        if before.session == cell.session:
+            return f"  (the same measurement as in {name})"
+    return ""
 
 
 def named(run: Run) -> str:
@@ -235,7 +270,8 @@ def named(run: Run) -> str:
 
 
 def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
-    low, high = cell.interval_s or (None, None)
+    typical = cell.typical_s or (None, None, None)
+    center, low, high = (None if each is None else each * 1e3 for each in typical)
     score = cell.result.accuracy
     return {
         "variant": line.variant,
@@ -243,10 +279,12 @@ def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
         "run": name,
         "time": cell.measured_at,
         "p50 ms": None if cell.median_s is None else cell.median_s * 1e3,
-        "low": None if low is None else low * 1e3,
-        "high": None if high is None else high * 1e3,
+        "typical ms": center,
+        "low": low,
+        "high": high,
         "samples/s": cell.samples_per_s,
-        "metric": score.metric if score else "",
+        "metric": cell.metric,
+        "output": score.output if score else "",
         "score": score.value if score else None,
         "agrees": score.agreement if score else None,
         "library": cell.library,
@@ -268,7 +306,7 @@ def _table(found: Across) -> str:
     return (
         '<div class="wb-scroll"><table class="wb-table wb-across"><thead><tr><th scope="col">Variant</th><th scope="col">Batch</th>'
         f"{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<p>Median call with its 95 % interval, samples per second, score, library. Machine: {escape(found.machine)}.</p>"
+        f"<p>{TIMES} Then samples per second, score, library. Machine: {escape(found.machine)}.</p>"
     )
 
 

@@ -87,8 +87,11 @@ class Run(NamedTuple):
         return " · ".join([self.model, *parts[:2], *(f"batches {each}" for each in parts[2:])])
 
 
-def remember(store: Store, run: str, results: Results, experiment: Experiment | None = None) -> None:
-    """Keep what a run came to, and add it to the index; ``experiment`` is what it was asked for.
+def remember(
+    store: Store, run: str, results: Results, experiment: Experiment | None = None, *, scored_by: str = ""
+) -> None:
+    """Keep what a run came to, and add it to the index; ``experiment`` is what it was asked for, and ``scored_by`` the
+    :func:`workbench.live.identity` of the function that scored instead of the experiment's metric.
 
     Rows that were cancelled or not possible are no results. One that was wholly taken from the store is there already.
 
@@ -105,6 +108,9 @@ def remember(store: Store, run: str, results: Results, experiment: Experiment | 
         "machine": to_json(results.machine),
         "plan": to_json(results.plan),
         "data": results.data,
+        "tested": results.tested_digest,
+        "calibrated": results.calibrated_digest,
+        "scored_by": scored_by,
         "parameters": experiment.parameters() if experiment else None,
     }
     store.put(KIND, run, {"rows": rows, "about": about})
@@ -173,6 +179,12 @@ def runs(store: Store, limit: int | None = None) -> tuple[Run, ...]:
         Run(name, time, model, rows, None if asked is None else json.loads(asked))
         for name, time, model, rows, asked in found
     )
+
+
+def scored_by(store: Store, run: str) -> str:
+    """Name and digest of the function that scored a run instead of its experiment's metric; "" where there was none."""
+    facts = store.facts(KIND, run) or {}
+    return str(facts.get("about", {}).get("scored_by", ""))
 
 
 def rebuild(store: Store) -> int:
@@ -316,7 +328,7 @@ def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
         "columns": columns,
         "result": to_json(bare),
         # these cannot be had of the record alone, whose durations may be measured anew some day
-        "median": timing.median_interval_s if timing else None,
+        "typical": timing.typical_median_s if timing else None,
     }
 
 

@@ -282,8 +282,8 @@ def _runs(options: argparse.Namespace) -> int:
         found = compare_runs(*options.compare, store=options.store or None)
         print(found)
         if found.experiment:
-            changed = found.experiment.changes().items()
-            words = [word for name, value in changed for word in (f"--{name.replace('_', '-')}", str(value))]
+            changed = found.experiment.changes() | ({"store": options.store} if options.store else {})
+            words = [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", str(value))]
             print(f"All of them in one run: {shlex.join(['python', '-m', 'workbench', 'report', *words])}")
         return 0
     for run in runs(Store(options.store or None), options.limit):

@@ -55,7 +55,7 @@ class Asked:
     owner: str = ""  # the notebook that asked, as its server calls it
     began_as: dict[str, Any] | None = None  # parameters that this notebook's panel was made with
     at: str = ""  # UTC, ISO 8601
-    metric: str = ""  # name of the function that scores instead of the experiment's metric; "": none was given
+    metric: str = ""  # live.identity of the function that scores instead of the experiment's metric; "": none was given
 
     @property
     def experiment(self) -> Experiment:

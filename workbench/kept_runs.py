@@ -21,10 +21,11 @@ class Cell:
     """What one run measured of one variant at one batch size."""
 
     result: Result  # without its durations
-    interval_s: tuple[float, float] | None  # 95 %, of the median: Timing.median_interval_s; None where it is not known
-    median_s: float | None
+    typical_s: tuple[float, float, float] | None  # center, low, high: Timing.typical_median_s; None where it is not known
+    median_s: float | None  # of all calls
     samples_per_s: float
     conditions: dict[str, str]  # what has to be equal for two to stand on one line, in words
+    scored_by: str = ""  # name and digest of a function that was given as metric; "": the metric's name says it
 
     @property
     def library(self) -> str:
@@ -46,11 +47,18 @@ class Cell:
         found = self.result.accuracy
         if found is None:
             return ABSENT
+        which = f" of '{found.output}'" if len(found.apart) > 1 else ""
         if found.value is None:
-            return f"{found.agreement:.1%} agree".replace("%", " %")
+            return f"{found.agreement:.1%} agree".replace("%", " %") + which
         if found.share:
-            return f"{found.metric} {found.value:.1%}".replace("%", " %")
-        return f"{score_text(found.metric, found.value, found.low, found.high)} {found.unit}".rstrip()
+            return f"{self.metric} {found.value:.1%}".replace("%", " %") + which
+        return f"{score_text(self.metric, found.value, found.low, found.high)} {found.unit}".rstrip() + which
+
+    @property
+    def metric(self) -> str:
+        """Two functions of one name are two metrics."""
+        found = self.result.accuracy
+        return self.scored_by or (found.metric if found else "")
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Kept:
     digest: str  # of the model
     machine: Machine
     cells: tuple[Cell, ...]
+    scored_by: str = ""  # of each of its cells
 
 
 def find(name: str, known: Sequence[Run]) -> str:
@@ -87,17 +96,19 @@ def read(name: str, store: Store) -> Kept:
         raise InputError(f"The run {name} did not note its machine and settings. Choose another, or run it again.")
     machine = from_json(Machine, about["machine"])
     shared = {
-        "samples": about["data"],
+        # the words are those of a path, under which something else may lie by now
+        "samples": f"{about['data']} ({about.get('tested', '')[:8] or f'their content was not noted by {name}'})",
         "cores that engines are held to": ",".join(map(str, about["plan"]["cores"])) or "any",
         "Python": machine.python,
     }
     asked = about["parameters"] or {}
     shared |= {name: str(asked[name] or "as declared") for name in ("input_shapes", "input_values") if name in asked}
-    cells = tuple(filter(None, (_cell(row, shared) for row in facts["rows"])))
-    return Kept(run, about["digest"], machine, cells)
+    scored_by, calibrated = about.get("scored_by", ""), about.get("calibrated", "")[:8]
+    cells = tuple(filter(None, (_cell(row, shared, calibrated, scored_by) for row in facts["rows"])))
+    return Kept(run, about["digest"], machine, cells, scored_by)
 
 
-def _cell(row: dict[str, Any], shared: dict[str, str]) -> Cell | None:
+def _cell(row: dict[str, Any], shared: dict[str, str], calibrated: str, scored_by: str) -> Cell | None:
     result = from_json(Result, row["result"])
     timing, engine, columns = result.timing, result.engine, row["columns"]
     if timing is None or engine is None:
@@ -110,13 +121,16 @@ def _cell(row: dict[str, Any], shared: dict[str, str]) -> Cell | None:
         **_settings(result.spec),
         **shared,
     }
+    if result.spec.calibration is not None:
+        conditions["calibration samples"] = calibrated
     milliseconds = columns.get("p50_ms")
     return Cell(
         result=result,
-        interval_s=tuple(row["median"]) if row.get("median") else None,
+        typical_s=tuple(row["typical"]) if row.get("typical") else None,
         median_s=None if milliseconds is None else milliseconds * 1e-3,
         samples_per_s=columns["samples_per_s"],
         conditions=conditions,
+        scored_by=scored_by,
     )
 
 

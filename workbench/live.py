@@ -10,11 +10,14 @@ import sys
 import tempfile
 import uuid
 import zipfile
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, brief, during, writing
+from workbench.metrics import Metric, metric_of
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -104,6 +107,52 @@ def packed(function: Any) -> bytes:
             f"The metric '{getattr(function, '__name__', function)}' cannot be handed to the process that measures: {brief(cause)}. "
             "Let it use its arguments, modules and plain values only, or run it without the panel: workbench.run(metric=...)."
         ) from cause
+
+
+def identity(metric: Any) -> str:
+    """Name of a metric's function and eight digits of a digest of its content: ``score 1a2b3c4d``; "" where none was given.
+
+    The content is what cloudpickle packs, code and values, less the place at which the code stood, so that a cell that is run
+    again by another kernel makes the same function; and the file of a module that it comes from. What differs never has the
+    same digits, while what is the same may have others, such as code with a set in it. What cannot be packed has none.
+    """
+    if metric is None:
+        return ""
+    import pickle
+
+    import cloudpickle
+
+    found = metric_of(metric)
+    if found is None:
+        return ""
+    total = hashlib.sha256()
+    code = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    class Placeless(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = ChainMap(
+            {CodeType: lambda it: code(it.replace(co_filename="", co_firstlineno=1))}, cloudpickle.Pickler.dispatch_table
+        )
+
+    try:
+        # what was packed once has other objects in common: it is to be the same on both sides of that
+        sent = pickle.loads(cloudpickle.dumps(metric))  # noqa: S301 - by this very line
+        Placeless(SimpleNamespace(write=total.update)).dump(sent)
+        for file in sorted(_files(found)):
+            total.update(Path(file).read_bytes())
+    except Exception:  # whoever hands it over tells why
+        return str(found)
+    return f"{found} {total.hexdigest()[:8]}"
+
+
+def _files(metric: Metric) -> set[str]:
+    """Of the modules from which its functions are imported: cloudpickle packs their names only."""
+    apart = [
+        sys.modules.get(str(getattr(each, "__module__", "")))
+        for each in (metric.parts, metric.value)
+        if "<" not in getattr(each, "__qualname__", "<")
+    ]
+    files = {str(getattr(each, "__file__", None) or "") for each in apart if each and each.__name__ != "__main__"}
+    return {file for file in files if file.endswith(".py")}
 
 
 def unpacked(content: bytes) -> Any:

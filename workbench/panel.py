@@ -17,6 +17,7 @@ from workbench.estimate import History
 from workbench.experiment import Experiment
 from workbench.guard import advice
 from workbench.jobs import Asked, End, Job
+from workbench.live import identity
 from workbench.metrics import metric_of
 from workbench.panel_compare import ComparePage
 from workbench.panel_export import ExportPage
@@ -58,6 +59,7 @@ class Panel(View):
         if isinstance(metric, str):
             experiment, metric = replace(experiment, metric=metric), None
         self._metric, self._metric_name = metric, "" if metric is None else str(metric_of(metric))
+        self._scores = self._scored = identity(metric)  # what scores here, and what scored the results that are shown
         self._began_as = experiment.parameters()
         self._work = Work(self._tick)
         self._job: Job | None = None  # the run that is being watched
@@ -88,7 +90,7 @@ class Panel(View):
                 f"There is no backend {', '.join(map(repr, self._form.unknown))}; the list below has those that exist."
             )
         self._history.refresh()
-        if found := panel_history.to_show(self._store, experiment, os.environ.get(NOTEBOOK, ""), self._metric_name):
+        if found := panel_history.to_show(self._store, experiment, os.environ.get(NOTEBOOK, ""), self._scores):
             self._open(found)
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -150,6 +152,8 @@ class Panel(View):
         if row not in self._lines.results or self._lines.results[row].status not in AGAIN:
             if self._job is not None:
                 self._job.cancel(row)
+        elif other := panel_history.scored_otherwise(self._scored, self._scores):
+            self._say(other, "warn")  # its other rows would have another score than this one
         elif not self._work.busy:
             self._begin_job("all", self.ran, skip=others)
 
@@ -169,7 +173,7 @@ class Panel(View):
             skip=skip,
             owner=os.environ.get(NOTEBOOK, ""),
             began_as=self._began_as,
-            metric=self._metric_name,
+            metric=self._scores,
         )
         if self._start("starting", lambda _: self._watch(jobs.start(self._store, asked, self._metric))):
             self._out.show(RUN)
@@ -247,7 +251,7 @@ class Panel(View):
             self._work.post(partial(self._finish, job, results, panel_parts.beside(results)))
 
     def _begin(self, job: Job, asked: Asked) -> None:
-        self._job = job
+        self._job, self._scored = job, asked.metric
         self.results, self.ran, self._all = None, asked.experiment, asked.only == "all"
         self._lines.clear()
         self._compare.show(None, None, {})
@@ -322,8 +326,9 @@ class Panel(View):
                 else panel_view.plan_without_model(experiment)
             )
             self._export.refresh(experiment, self._metric_name)
-            other = self.results is not None and self.ran != experiment
-            self._out.outdated.value = panel_view.message(OTHER_SETTINGS if other else "", "warn")
+            other = OTHER_SETTINGS if self.results is not None and self.ran != experiment else ""
+            other = other or panel_history.scored_otherwise(self._scored, self._scores)
+            self._out.outdated.value = panel_view.message(other, "warn")
         self._tick()
 
     def _told(self) -> str:

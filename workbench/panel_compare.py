@@ -65,7 +65,8 @@ class ComparePage:
             "Grays out the rows that are right on fewer samples than the source model",
         )
         self.said = widgets.HTML()
-        self.table = SortedTable(panel_tables.COLUMNS, panel_tables.EMPTY)
+        self._heads = panel_tables.columns(None)
+        self.table = SortedTable(self._heads, panel_tables.EMPTY)
         self.load, self.cost = widgets.HTML(), widgets.HTML()
         self.figure = widgets.ToggleButtons(options=[], css="wb-figure-choice")
         self.plots = widgets.Box(css="wb-plots")
@@ -109,6 +110,9 @@ class ComparePage:
         self._drawn = drawn
         self.load.value, self.cost.value = load, cost
         self._results, self._experiment = results, experiment
+        if (heads := panel_tables.columns(results)) != self._heads:  # else it stays sorted as it was
+            self._heads = heads
+            self.table.columns(heads)
         self.plots.children = ()
         for box in self._figures.values():
             box.children[0].close()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from workbench import jobs, panel_view
 from workbench import panel_widgets as widgets
-from workbench.across import Across, compare_runs, page
-from workbench.archive import Run, runs
+from workbench.across import Across, compare_runs, not_kept, page
+from workbench.archive import Run, runs, scored_by
 from workbench.errors import StoreError, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.jobs import Asked, Job
@@ -49,6 +49,7 @@ class HistoryPage:
             "Only runs whose line holds these letters",
             "",
             placeholder="such as demo, int8 or running",
+            continuous_update=False,  # it looks through all runs of the store
             css="wb-wide",
         )
         self.choice = widgets.SelectMultiple(
@@ -92,18 +93,16 @@ class HistoryPage:
     def refresh(self, *, busy: bool = False) -> None:
         """Read the store again."""
         self._busy = busy
+        letters = self.filter.value.strip()
         try:
-            found = entries(self._store)
-            said = panel_view.hint("" if found else "There is no run in this store yet.")
+            found = entries(self._store, letters)
+            said = panel_view.hint(_few(found, letters))
         except StoreError as error:
             found, said = [], panel_view.message(error.message)
-        letters = self.filter.value.strip().lower()
-        self._entries = {each.line: each for each in found if letters in each.line.lower()}
+        self._entries = {each.line: each for each in found}
         kept = [line for line in self.choice.value if line in self._entries]
         self.choice.options = list(self._entries)
         self.choice.value = kept
-        if found and not self._entries:
-            said = panel_view.hint("There is no such run in this store.")
         self.said.value = said
         self._offer()
 
@@ -130,10 +129,11 @@ class HistoryPage:
         if asked is None or not (chosen.run and chosen.run.parameters):
             self.said.value = panel_view.message("The settings of this run are not known to this version.", "warn")
             return
+        function = scored_by(self._store, chosen.run.name)
         self._reopened(
             asked,
             "These are the settings of a run that was made without a panel. Press Run to see what came of it: what the store "
-            "still has is not measured again.",
+            f"still has is not measured again.{f' It {not_kept(function)}' if function else ''}",
         )
 
     def compare_now(self) -> None:
@@ -159,28 +159,44 @@ class HistoryPage:
         if self.found and self.found.experiment:
             names = ", ".join(run.name for run in self.found.runs)
             self._reopened(
-                self.found.experiment, f"These are the variants of {names}. Press Run to measure them in turn."
+                self.found.experiment,
+                f"These are the variants of {names}. Press Run to measure them in turn. {self.found.note}".rstrip(),
             )
 
 
-def entries(store: Store) -> list[Entry]:
-    """The newest runs and jobs of a store; a job and the run that it came to are one.
+def entries(store: Store, letters: str = "") -> list[Entry]:
+    """The newest runs and jobs of a store whose lines hold these letters, at most ``SHOWN``; a job and the run that it came to
+    are one.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    known = {run.name: run for run in runs(store, SHOWN)}
-    found = [
-        (job.name, Entry(line, job, known.pop(job.run, None)))
-        for job in jobs.all_jobs(store)[:SHOWN]
-        if (line := told(job))
-    ]
-    for run in known.values():
-        at = _local(run.time)
-        line = f"{at} · {run.told} · without a panel ({run.name[-6:]})"
-        found.append((run.name, Entry(line, None, run)))
+    known = {run.name: run for run in runs(store)}
+    both: list[tuple[str, Job | None, Run | None]] = []
+    both += [(job.name, job, known.pop(job.run, None)) for job in jobs.all_jobs(store)]
+    both += [(run.name, None, run) for run in known.values()]
+    found: list[Entry] = []
     # names of both begin with the time at which they began
-    return [entry for _, entry in sorted(found, key=lambda each: each[0], reverse=True)][:SHOWN]
+    for _, job, run in sorted(both, key=lambda each: each[0], reverse=True):
+        line = told(job) if job else _without_panel(run) if run else ""
+        if line and letters.lower() in line.lower():
+            found.append(Entry(line, job, run))
+            if len(found) == SHOWN:
+                break
+    return found
+
+
+def _few(found: Sequence[Entry], letters: str) -> str:
+    """Why there are not more of them."""
+    if len(found) == SHOWN:
+        return f"These are the newest {SHOWN}; the filter finds older ones too."
+    if found:
+        return ""
+    return "There is no such run in this store." if letters else "There is no run in this store yet."
+
+
+def _without_panel(run: Run) -> str:
+    return f"{_local(run.time)} · {run.told} · without a panel ({run.name[-6:]})"
 
 
 def told(job: Job) -> str:
@@ -210,10 +226,23 @@ def _local(at: str) -> str:
         return at
 
 
+def scored_otherwise(by: str, ours: str) -> str:
+    """What to say of a run that was not scored by a panel's own function, both by their identity; "" where it was."""
+    if by == ours:
+        return ""
+    scored, given = (each.rpartition(" ")[0] or each for each in (by, ours))
+    how = f"by a function '{scored}'" if by else "without a function"
+    what = f"{'another' if by else 'a'} function '{given}'" if ours else "none"
+    return (
+        f"These results were scored {how}, and this panel was given {what}. To go on with them make the panel "
+        f"{'with that function' if by else 'without one'}; Run makes new ones."
+    )
+
+
 def to_show(store: Store, experiment: Experiment, owner: str, metric: str = "") -> Job | None:
     """The run that a new panel of this notebook is to show: the newest that this very notebook began, or that was asked for
-    with the same settings. A panel that was made with other settings than the notebook now has watches what still runs, and
-    leaves what has ended to the history.
+    with the same settings; scored by the same function, whose :func:`workbench.live.identity` is ``metric``. A panel that was
+    made with other settings than the notebook now has watches what still runs, and leaves what has ended to the history.
     """
     parameters = experiment.parameters()
     here = placed(parameters)  # a saved notebook has absolute paths
@@ -224,8 +253,10 @@ def to_show(store: Store, experiment: Experiment, owner: str, metric: str = "") 
             continue
         mine = bool(owner) and asked.owner == owner
         comparable = asked.parameters.keys() == here.keys()  # else it is of another version
-        same = comparable and placed(asked.parameters) == here and asked.only == "all" and asked.metric == metric
-        if (mine and (asked.began_as == parameters or job.running)) or (same and (job.running or _ended_well(job))):
+        scored = asked.metric == metric
+        same = comparable and placed(asked.parameters) == here and asked.only == "all" and scored
+        began_here = asked.began_as == parameters and scored
+        if (mine and (began_here or job.running)) or (same and (job.running or _ended_well(job))):
             return job
     return None
 

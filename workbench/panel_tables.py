@@ -13,7 +13,7 @@ from workbench.guard import Guard, judgement
 from workbench.methods import method_of
 from workbench.panel_sorting import Column, Line
 from workbench.panel_view import KINDS, SYMBOLS, note, rate, seconds
-from workbench.records import Result, Row, Verdict
+from workbench.records import Result, Results, Row, Verdict
 
 COLUMNS = (
     Column("Variant"),
@@ -40,6 +40,17 @@ COLUMNS = (
 NUMERIC = frozenset(each.name for each in COLUMNS if each.numeric)
 EMPTY = "No results yet. Press Run: engines are built, timed in turn and compared."
 VERDICTS = {Verdict.FASTER: "▲", Verdict.SLOWER: "▼", Verdict.CANNOT_TELL: "?", Verdict.BASELINE: "="}
+
+
+def columns(results: Results | None) -> tuple[Column, ...]:
+    """The heads for these results: the first press on the accuracy puts the best first, which is the smallest error of a metric
+    such as rmse or wer.
+    """
+    scores = [row.accuracy for row in results.rows if row.accuracy and row.accuracy.value is not None] if results else []
+    if not scores or scores[0].higher_is_better:
+        return COLUMNS
+    tip = f"{scores[0].metric} of the test samples; less is better"
+    return tuple(each._replace(tip=tip, largest_first=False) if each.name == "Accuracy" else each for each in COLUMNS)
 
 
 def line(result: Result, judged: Row | None = None, remark: str = "", **more: Any) -> Line:

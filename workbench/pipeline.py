@@ -23,7 +23,7 @@ from workbench.experiment import Experiment, choose
 from workbench.guard import advice
 from workbench.guard_files import score_files
 from workbench.layer_pass import profile_all
-from workbench.live import kept_data, kept_model
+from workbench.live import identity, kept_data, kept_model
 from workbench.machine import check_cores, this_machine, version_of
 from workbench.measure import measure_and_score, peaks_of
 from workbench.methods import method_of
@@ -151,7 +151,10 @@ def run(
     choose("only", [only], STAGES)
     began = time.monotonic()
     store = (store or Store()).prepare()
-    asked = experiment = with_live(experiment or Experiment(), store, model, data)
+    experiment = with_live(experiment or Experiment(), store, model, data)
+    if isinstance(metric, str):
+        experiment, metric = replace(experiment, metric=metric), None
+    asked = experiment
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         pool.waiting = partial(on_event_only, on_event)
@@ -185,7 +188,7 @@ def run(
         board.say(f"done: {board.tally}")
         results = _results(experiment, model, data, board, sources)
         results = replace(results, examination=looked, peaks=peaks, layer_profiles=profiles, run=board.run)
-        remember(store, board.run, results, asked)
+        remember(store, board.run, results, asked, scored_by=identity(metric))
         return results
 
 
@@ -431,6 +434,8 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         rows=board.rows,
         baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
+        tested_digest=data.test.digest,
+        calibrated_digest=data.calibration.digest if data.calibration else "",
         plan=experiment.plan,
         tally=board.tally,
         export=sources.check,

@@ -358,6 +358,8 @@ class Results:
     layer_profiles: tuple[LayerProfile, ...] = ()  # of the engines whose layers were timed
     budget: str = ""  # what a rewritten variant may lose; "": nothing is judged, as on made-up samples
     run: str = ""  # what the run is called in the store and its history
+    tested_digest: str = ""  # SHA-256 of the samples that it was timed and scored with, and of their labels
+    calibrated_digest: str = ""  # of those that ranges were found with; "" where no variant needs any
 
     @property
     def measured(self) -> tuple[Result, ...]:

@@ -289,12 +289,16 @@ class Timing:
         return found
 
     @property
-    def median_interval_s(self) -> tuple[float, float] | None:
-        """95 % interval of the median call in seconds; ``None`` where there were too few launches and rounds for one.
+    def typical_median_s(self) -> tuple[float, float, float] | None:
+        """Median call of a typical launch in seconds, and its 95 % interval: (center, low, high); ``None`` where there were too few
+        launches and rounds for one.
 
         Over the medians of launches where there are enough of them to know their spread, by a trimmed mean of their logarithms
         (:func:`workbench.stats.trimmed_center`). Else over the medians of rounds, distribution-free
         (:func:`workbench.stats.ratio_interval`): that of a single launch, which does not know how far another would lie off.
+
+        The interval is of this center, and never to be shown beside :attr:`median_s`: where launches have two levels the median
+        of all calls is one of the two, and the typical launch lies between them.
         """
         import numpy as np
 
@@ -304,6 +308,6 @@ class Timing:
         if len(of_launches) >= stats.LAUNCHES:
             center = stats.trimmed_center([float(np.log(np.median(medians))) for medians in of_launches.values()])
             half = center.half_width(1 - stats.CONFIDENCE)
-            return float(np.exp(center.mean - half)), float(np.exp(center.mean + half))
-        found = stats.ratio_interval([median for medians in of_launches.values() for median in medians])
-        return None if found is None else found[1:]
+            low, middle, high = np.exp([center.mean - half, center.mean, center.mean + half])
+            return float(middle), float(low), float(high)
+        return stats.ratio_interval([median for medians in of_launches.values() for median in medians])
