@@ -180,7 +180,12 @@ def failed(label: str, batch: int = 1, message: str = "This CPU has no kernel fo
 
 def results(rows: Sequence[Result], *, baseline: str = "tensorflow fp32", name: str = "digits-cnn") -> Results:
     return Results(
-        model=model(name), machine=MACHINE, rows=tuple(rows), baseline=baseline, data="1000 digits", tested_digest="5" * 64
+        model=model(name),
+        machine=MACHINE,
+        rows=tuple(rows),
+        baseline=baseline,
+        data="1000 digits",
+        tested_digest="5" * 64,
     )
 
 

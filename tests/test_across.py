@@ -21,8 +21,8 @@ from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.kept_runs import find
 from workbench.machine import this_machine
-from workbench.pipeline import run
 from workbench.models import digest_of
+from workbench.pipeline import run
 from workbench.records import Calibration, Region, Results, Verdict
 
 HERE = this_machine()
@@ -100,7 +100,9 @@ def test_the_interval_of_a_median_is_over_launches_where_there_are_enough() -> N
 
 
 def test_an_interval_stands_beside_its_own_center(store) -> None:
-    levels = [1.0] * 24 + [1.1] * 16  # launches by where their memory came to lie: all calls together have the first one's median
+    levels = [1.0] * 24 + [
+        1.1
+    ] * 16  # launches by where their memory came to lie: all calls together have the first one's median
     blocks = tuple(replace(recorded.block(number, [ms] * 5), launch=number) for number, ms in enumerate(levels))
     keep(store, "one", of(row(timing_blocks=blocks)))
     keep(store, "two", of(row("openvino int8")))
@@ -136,7 +138,9 @@ def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:
     assert cli.main(["history", "--store", str(store.root), "--compare", one, two]) == 0
     printed = capsys.readouterr().out
     assert "report --backends onnxruntime,openvino --precisions fp32,int8 --batches 1,8" in printed
-    assert f" --store {shlex.quote(str(store.root))}\n" in printed  # else it would build all of them again, in another one
+    assert (
+        f" --store {shlex.quote(str(store.root))}\n" in printed
+    )  # else it would build all of them again, in another one
     assert cli.main(["history", "--store", str(store.root), "--runs"]) == 0
     assert "two  digits-cnn · openvino · int8 · batches 1, 1 result\n" in capsys.readouterr().out
 
@@ -257,7 +261,9 @@ def test_one_run_of_all_takes_the_model_that_they_measured_and_no_function(store
     copied.unlink()
     found = compare_runs("one", "two", store=store)
     assert found.experiment is None
-    assert f"what lies at '{path}' now is another model ({digest_of(path)[:8]}) than what they measured" in found.why_not
+    assert (
+        f"what lies at '{path}' now is another model ({digest_of(path)[:8]}) than what they measured" in found.why_not
+    )
     assert f"The model at '{copied}' cannot be read" in found.why_not
     assert note not in told(found)
     shown = panel_history.HistoryPage(store, lambda _: None, lambda *asked: said.append(asked[1]))

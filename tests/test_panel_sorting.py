@@ -64,7 +64,10 @@ def test_the_first_press_on_the_accuracy_puts_the_best_first(store) -> None:
     page = ComparePage(store)
     for higher, best in ((False, "onnxruntime fp32"), (True, "openvino fp32"), (False, "onnxruntime fp32")):
         rows = [
-            replace(recorded.measured(label), accuracy=replace(recorded.accuracy(), value=value, higher_is_better=higher, metric="rmse"))
+            replace(
+                recorded.measured(label),
+                accuracy=replace(recorded.accuracy(), value=value, higher_is_better=higher, metric="rmse"),
+            )
             for label, value in (("tensorflow fp32", 0.2), ("onnxruntime fp32", 0.1), ("openvino fp32", 0.3))
         ]
         page.show(recorded.results(rows), Experiment(), {})

@@ -243,7 +243,9 @@ def _model_now(digest: str, paths: Sequence[str]) -> tuple[str, str]:
         else:
             if now == digest:
                 return path, ""
-            found.append(f"what lies at '{path}' now is another model ({now[:8]}) than what they measured ({digest[:8]})")
+            found.append(
+                f"what lies at '{path}' now is another model ({now[:8]}) than what they measured ({digest[:8]})"
+            )
     return "", "; ".join(found)
 
 

@@ -130,7 +130,8 @@ def identity(metric: Any) -> str:
 
     class Placeless(cloudpickle.Pickler):  # type: ignore[misc]
         dispatch_table = ChainMap(
-            {CodeType: lambda it: code(it.replace(co_filename="", co_firstlineno=1))}, cloudpickle.Pickler.dispatch_table
+            {CodeType: lambda it: code(it.replace(co_filename="", co_firstlineno=1))},
+            cloudpickle.Pickler.dispatch_table,
         )
 
     try:

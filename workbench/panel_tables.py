@@ -46,7 +46,9 @@ def columns(results: Results | None) -> tuple[Column, ...]:
     """The heads for these results: the first press on the accuracy puts the best first, which is the smallest error of a metric
     such as rmse or wer.
     """
-    scores = [row.accuracy for row in results.rows if row.accuracy and row.accuracy.value is not None] if results else []
+    scores = (
+        [row.accuracy for row in results.rows if row.accuracy and row.accuracy.value is not None] if results else []
+    )
     if not scores or scores[0].higher_is_better:
         return COLUMNS
     tip = f"{scores[0].metric} of the test samples; less is better"
