@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import re
+import threading
 
 import model_zoo
 import numpy as np
 import pytest
 
 import workbench
+from workbench.archive import runs
 from workbench.errors import InputError
-from workbench.live import kept_data
+from workbench.live import identity, kept_data, packed, unpacked
+from workbench.metrics import top_k
 from workbench.records import Status
+from workbench.samples import Samples
 
 X = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
 Y = np.arange(30) % 3
@@ -30,6 +36,44 @@ def test_data_of_any_form_become_the_same_file(store, data):
         np.testing.assert_array_equal(file["x"], X)
         np.testing.assert_array_equal(file["y"], Y)
     assert kept_data((X, Y), store) == kept_data({"y": Y, "x": X}, store)
+
+
+CELL = """
+def by(values): return values * {factor}
+def score(outputs, labels):
+    kept = [label for label in labels if label > 0]
+    return by(len(kept))
+"""
+
+
+def cell(file: str, factor: int = 2):
+    """The function that a notebook's cell defines, in the kernel that calls the cell so."""
+    names = {"__name__": "__main__"}
+    exec(compile("\n" * len(file) + CELL.format(factor=factor), file, "exec"), names)
+    return names["score"]
+
+
+def test_a_function_is_known_again_by_its_content():
+    name = identity(cell("/tmp/ipykernel_1/1.py"))
+    assert re.fullmatch(r"score [0-9a-f]{8}", name)
+    assert identity(cell("/tmp/ipykernel_22/22.py")) == name  # the same cell after a restart
+    assert identity(unpacked(packed(cell("/tmp/ipykernel_1/1.py")))) == name  # and in the process of a run
+    assert identity(cell("/tmp/ipykernel_1/1.py", factor=3)) != name  # what it calls has changed
+    assert identity(top_k(3)) != identity(top_k(4))
+    assert identity(None) == identity("auto") == ""
+    lock = threading.Lock()
+    assert identity(lambda outputs, labels: lock) == "lambda"  # cannot be handed over
+
+
+def test_a_function_of_a_module_is_known_by_the_modules_content(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "own_metric_of_a_test.py"
+    path.write_text("def score(outputs, labels): return labels\n")
+    function = importlib.import_module(path.stem).score
+    name = identity(function)
+    assert identity(function) == name
+    path.write_text("def score(outputs, labels): return labels * 2\n")
+    assert identity(function) != name  # which is what another process would import
 
 
 def test_a_dataset_of_tensorflow_is_taken(store):
@@ -93,11 +137,16 @@ def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
         backends="tensorflow,onnxruntime", precisions="fp32,int8", batches="1,4", measure_s=0.06, max_measure_s=0.06, rounds=6,
         calibration="minmax", calibration_samples=10,
     )  # fmt: skip
-    results = workbench.run(experiment, model=live, data=batches(), store=store)
+    results = workbench.run(experiment, model=live, data=batches(), store=store, metric="f1")
     done = {row.spec.label for row in results.rows if row.status == Status.DONE}
     assert done == {"tensorflow fp32", "onnxruntime fp32", "onnxruntime int8"}
     assert "20 samples" in results.data
-    assert all(row.accuracy.labelled for row in results.measured)
+    assert all((row.accuracy.labelled, row.accuracy.metric) == (True, "f1") for row in results.measured)
+    (kept,) = runs(store)
+    assert kept.parameters["metric"] == "f1"  # a name is one of the experiment's settings
+    (spec,) = results.model.inputs
+    assert results.tested_digest == Samples("", {spec.name: X[10:]}, Y[10:]).digest
+    assert results.calibrated_digest == Samples("", {spec.name: X[:10]}, Y[:10]).digest
 
 
 def test_the_panel_takes_both(store):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_model import small_onnx
 
-from workbench import jobs, panel_history
+from workbench import archive, jobs, panel_history
 from workbench.experiment import Experiment
 from workbench.panel import NOTEBOOK, Panel
 from workbench.panel_export import TABLES, copyable, table_as
@@ -91,7 +91,10 @@ def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Expe
     assert again._history.choice.options == ()
 
 
-def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(experiment: Experiment, store: Store) -> None:
+def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NOTEBOOK, "work/a.ipynb")
     right = 0.25  # goes along
 
     def quarters(outputs, labels):
@@ -111,10 +114,25 @@ def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(experiment:
     score = panel.results.rows[0].accuracy
     assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
     assert "quarters 0.25" in panel._compare.table.value
-    assert not Panel(panel.ran, store=store)._work.busy  # without the function it is another experiment
+    plain = Panel(panel.ran, store=store)  # the cell was edited
+    assert not plain._work.busy  # without the function it is another experiment
     again = Panel(panel.ran, store=store, metric=quarters)
     again.wait(30)
     assert again.results == panel.results
+    assert again._out.outdated.value == ""
+    (job,) = jobs.all_jobs(store)
+    assert archive.scored_by(store, job.run) == job.asked.metric  # the run's own process calls it the same
+    right = 0.5  # the function of the edited cell has the same name
+    assert not Panel(panel.ran, store=store, metric=quarters)._work.busy
+    plain._open(job)
+    plain.wait(30)
+    other = "These results were scored by a function &#x27;quarters&#x27;, and this panel was given none."
+    assert other in plain._out.outdated.value
+    (row,) = panel.results.rows
+    plain._lines.put(replace(row, status=Status.CANCELLED))
+    plain._on_row(row.row)  # Retry
+    assert not plain._work.busy
+    assert other in plain._out.message.value
 
 
 def test_a_function_that_cannot_leave_the_notebook_is_named(experiment: Experiment, store: Store) -> None:

@@ -37,8 +37,8 @@ FREE = frozenset({
 """Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
 TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."
 FRAME = (
-    "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "output", "score", "agrees", "library", "machine",
-    "session", "apart",
+    "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "output", "score", "agrees",
+    "library", "machine", "session", "apart",
 )  # fmt: skip
 
 

@@ -21,9 +21,7 @@ class Cell:
     """What one run measured of one variant at one batch size."""
 
     result: Result  # without its durations
-    typical_s: (
-        tuple[float, float, float] | None
-    )  # center, low, high: Timing.typical_median_s; None where it is not known
+    typical_s: tuple[float, float, float] | None  # Timing.typical_median_s; None where it is not known
     median_s: float | None  # of all calls
     samples_per_s: float
     conditions: dict[str, str]  # what has to be equal for two to stand on one line, in words

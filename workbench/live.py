@@ -113,8 +113,8 @@ def identity(metric: Any) -> str:
     """Name of a metric's function and eight digits of a digest of its content: ``score 1a2b3c4d``; "" where none was given.
 
     The content is what cloudpickle packs, code and values, less the place at which the code stood, so that a cell that is run
-    again by another kernel makes the same function; and the file of a module that it comes from. What differs never has the
-    same digits, while what is the same may have others, such as code with a set in it. What cannot be packed has none.
+    again by another kernel makes the same function; and the file of the module that it is imported from, though not of those
+    that this one imports. What is the same may have other digits, such as code with a set in it; what cannot be packed has none.
     """
     if metric is None:
         return ""
