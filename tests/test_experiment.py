@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -204,3 +205,9 @@ def test_cores_are_part_of_how_to_measure(given, cores):
         plan = Experiment(cores=given, clocks="true", protocol=protocol).plan
         assert (plan.cores, plan.clocks) == (cores, True)
     assert Experiment(cores=Experiment(cores=given).cores).plan.cores == cores
+
+
+def test_a_path_is_as_good_as_its_text():
+    asked = Experiment(model=Path("nets/mine.onnx"), data=Path("mine.npz"))
+    assert asked == Experiment(model="nets/mine.onnx", data="mine.npz")
+    assert asked.changes() == {"model": "nets/mine.onnx", "data": "mine.npz"}

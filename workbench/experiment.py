@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -94,6 +95,8 @@ class Experiment:
     pixels: str = "0..1"
 
     def __post_init__(self) -> None:
+        for name in ("model", "data"):  # a Path is as good as its text
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
             object.__setattr__(self, name, _listed(name, getattr(self, name), kind))
         for name in ("build_options", "quantize", "keep"):
