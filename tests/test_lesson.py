@@ -49,11 +49,28 @@ def test_what_the_run_could_not_tell_makes_no_prediction_wrong():
     assert check("Is it faster?", "cannot tell", "cannot tell", settled=False).endswith("Your prediction held.")
 
 
+def test_a_number_that_could_not_be_settled_makes_no_prediction_wrong():
+    open_ = "your prediction is neither confirmed nor refuted."
+    assert check("How many?", 2, 4, settled=False).endswith(f"You predicted 2. This run says 4: {open_}")
+    assert check("How many?", 2, "none", settled=False).endswith(f"You predicted 2. This run says none: {open_}")
+    assert check("How many?", "4.0", 4, settled=False).endswith("Your prediction held.")
+    assert check("How many?", 4.2, 4, within=0.1, settled=False).endswith("Your prediction held.")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "ends"), [(0, "failed."), (1, "refuted."), (2, "refuted."), (3, "held."), (4, "failed.")]
+)
+def test_below_the_smallest_that_was_found_only_what_was_ruled_out_is_wrong(predicted, ends):
+    assert check("How many?", predicted, 3, open_from=1).endswith(ends)
+
+
 def test_a_word_where_a_number_was_asked_for_is_told():
     with pytest.raises(
         InputError, match=r"^This question asks for a number; found 'four'. Give for example 4 or 0\.5\.$"
     ):
         check("How many?", "four", 4)
+    with pytest.raises(InputError, match="This question asks for a number"):
+        check("How many?", "four", 4, settled=False)
 
 
 def test_large_numbers_can_be_read():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -134,6 +135,18 @@ def test_the_search_leaves_out_what_is_needed_and_no_more(study, found, monkeypa
     # what it names is what it takes: the same model again, by the names alone
     units = [unit for unit in study.quantizer.units if not set(unit.nodes) & set(repaired.keep)]
     assert study.unseen.tried(units).quality == best.confirmed
+
+
+def test_a_model_that_holds_on_seen_samples_alone_is_not_the_answer(study, found, monkeypatch):
+    """The best of all that were tried is told of, and how many there were."""
+    speeds = [Speed(1.5, 1.4, 1.6, 0.01), Speed(1.4, 1.3, 1.5, 0.01), Speed(1.3, 1.2, 1.4, 0.01)]
+    monkeypatch.setattr(repair_precision, "race", lambda _b, records, _f: (speeds * 9)[: len(records)])
+    lost = iter((0.75, 0.625, 0.875))
+    monkeypatch.setattr(Search, "_confirmed", lambda _, each: replace(each, confirmed=1 - next(lost, 1.0)))
+    repaired = Search(study, budget=0.5, min_size=1.0, say=lambda _: None).run(found)
+    assert repaired.found is None
+    assert repaired.why.endswith("unseen samples: the best of them lost 0.6250, where 0.5000 may be lost.")
+    assert re.match(r"Of [2-9] mixed models within the budget and not slower none kept it on 64", repaired.why)
 
 
 def test_nothing_that_is_slower_than_fp32_is_found(study, found, monkeypatch):

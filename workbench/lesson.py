@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,14 @@ UNDECIDED = "cannot tell"
 
 
 def check(
-    question: str, predicted: Any, measured: float | str, *, within: float = 0.0, told: str = "", settled: bool = True
+    question: str,
+    predicted: Any,
+    measured: float | str,
+    *,
+    within: float = 0.0,
+    told: str = "",
+    settled: bool = True,
+    open_from: float = math.inf,
 ) -> str:
     """Whether a prediction held, as text for ``print``.
 
@@ -27,29 +35,36 @@ def check(
         within: how far a number may be off, as a share of the measured one.
         told: the figures behind the answer, in a sentence.
         settled: False where the measurement could not tell: then no other prediction is called wrong.
+        open_from: the smallest number that this run has not ruled out, where ``measured`` is the smallest that it found: no
+            prediction from there to below ``measured`` is called wrong. By default there is none.
 
     Raises:
-        InputError: a number was asked for and the prediction is none.
+        InputError: the run came to a number and the prediction is none.
 
     """
     answer = f"{measured:,.4g}" if isinstance(measured, Real) else str(measured)
     given = "" if predicted is None else str(predicted).strip()
     if not given:
         said = f"No prediction was made. The answer of this run: {answer}."
-    elif not settled and given.lower() != answer.lower():
-        said = f"You predicted {given}. This run says {answer}: your prediction is neither confirmed nor refuted."
     else:
-        held = _near(given, float(measured), within) if isinstance(measured, Real) else given.lower() == answer.lower()
-        said = f"You predicted {given}; this run says {answer}. Your prediction {'held' if held else 'failed'}."
+        if isinstance(measured, Real):
+            number = _number(given)
+            held = abs(number - float(measured)) <= within * abs(float(measured))
+            settled = settled and not open_from <= number < float(measured)
+        else:
+            held = given.lower() == answer.lower()
+        if held or settled:
+            said = f"You predicted {given}; this run says {answer}. Your prediction {'held' if held else 'failed'}."
+        else:
+            said = f"You predicted {given}. This run says {answer}: your prediction is neither confirmed nor refuted."
     return "\n".join(textwrap.fill(part, 100) for part in (question, f"→ {said}", told) if part)
 
 
-def _near(given: str, measured: float, within: float) -> bool:
+def _number(given: str) -> float:
     try:
-        number = float(given)
+        return float(given)
     except ValueError as cause:
         raise InputError(f"This question asks for a number; found '{given}'. Give for example 4 or 0.5.") from cause
-    return abs(number - measured) <= within * abs(measured)
 
 
 def verdict(results: Results, variant: str, baseline: str, batch: int | None = None) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from workbench.describe import counted
 from workbench.errors import WorkbenchError
 from workbench.layer_records import LayerTime
 from workbench.mixed import Unit
@@ -103,7 +104,7 @@ class Search:
             self._thin_out(name, units, damage, floor)
         finalists = self._timed(self._ranked())
         finalists = self._timed(self._without_slow(finalists, floor) + finalists)
-        winner, why = None, self._nothing(floor)
+        winner, why, losses = None, self._nothing(floor), []
         for each in sorted(finalists, key=lambda one: -(one.speed.ratio if one.speed else 0)):
             if each.speed is None or each.speed.word == "slower":
                 continue
@@ -111,7 +112,12 @@ class Search:
             if confirmed.confirmed is not None and confirmed.confirmed >= fp32_confirmed - self._budget:
                 winner, why = confirmed, ""
                 break
-            why = f"The fastest within the budget lost {fp32_confirmed - (confirmed.confirmed or 0):.4f} on unseen samples."
+            losses.append(fp32_confirmed - (confirmed.confirmed or 0))
+            why = (
+                f"Of {counted(len(losses), 'mixed model')} within the budget and not slower none kept it on "
+                f"{self._unseen.samples.count} unseen samples: the best of them lost {min(losses):.4f}, where "
+                f"{self._budget:.4f} may be lost."
+            )
         return Repair(
             backend=self._bench.backend,
             metric=found.metric,
