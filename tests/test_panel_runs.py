@@ -115,7 +115,8 @@ def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
     assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
     assert "quarters 0.25" in panel._compare.table.value
     (job,) = jobs.all_jobs(store)
-    until(panel, lambda: not job.running)  # its process ends a moment after it has told the last; one that runs is watched
+    # its process ends a moment after it has told the last, and a job that runs is watched
+    until(panel, lambda: not job.running)
     plain = Panel(panel.ran, store=store)  # the cell was edited
     assert not plain._work.busy  # without the function it is another experiment
     again = Panel(panel.ran, store=store, metric=quarters)
