@@ -114,13 +114,15 @@ def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
     score = panel.results.rows[0].accuracy
     assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
     assert "quarters 0.25" in panel._compare.table.value
+    (job,) = jobs.all_jobs(store)
+    # its process ends a moment after it has told the last, and a job that runs is watched
+    until(panel, lambda: not job.running)
     plain = Panel(panel.ran, store=store)  # the cell was edited
     assert not plain._work.busy  # without the function it is another experiment
     again = Panel(panel.ran, store=store, metric=quarters)
     again.wait(30)
     assert again.results == panel.results
     assert again._out.outdated.value == ""
-    (job,) = jobs.all_jobs(store)
     assert archive.scored_by(store, job.run) == job.asked.metric  # the run's own process calls it the same
     right = 0.5  # the function of the edited cell has the same name
     assert not Panel(panel.ran, store=store, metric=quarters)._work.busy
