@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+from recorded import measured, results
 
 from workbench import panel_parts
 from workbench.experiment import Experiment
@@ -45,6 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "question_1": 6.0,
         "question_5": "none",
         "question_6": "second",
+        "question_7": 2,
     },
     "lessons/04_tensorrt.ipynb": {"batches": "1", "measure_s": 0.1},
 }
@@ -190,6 +192,15 @@ def test_predictions_are_asked_for_where_they_are_checked() -> None:
             f"prediction = {name}" for name in parameters
         ]
         assert all("print(check(" in code[number + 1].source for number in asked)
+
+
+def test_a_lesson_goes_on_where_no_engine_tells_its_layers(capsys) -> None:
+    code = [cell.source for cell in read("lessons/02_precision.ipynb").cells if cell.cell_type == "code"]
+    names = {"results": results([measured("litert fp32"), measured("litert int8")]), "measure_s": 0.1}
+    at = next(number for number, source in enumerate(code) if "can_profile" in source)
+    for source in code[at : at + 2]:
+        exec(source, names)
+    assert capsys.readouterr().out.startswith("None of these engines tells what its layers do.")
 
 
 def test_a_bad_parameter_ends_in_one_sentence(execute) -> None:
