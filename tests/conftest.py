@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -20,6 +21,9 @@ NO_GPU_TESTS = next((able.reason for able in (cuda.here(), backends.get("onnxrun
 # tests that run side by side, or beside a person's work, measure nothing that counts: they wait for nobody
 # one for each test process: they would wait for each other
 os.environ["WORKBENCH_TURNS"] = tempfile.mkdtemp(prefix="workbench-turns-")
+# a shell's background job has it ignored, and so would every process that a test starts and interrupts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = ["gpu"] if NO_GPU_TESTS else []
 
 

@@ -159,7 +159,7 @@ def test_the_range_by_distribution_reaches_as_far_below_zero_as_above(tmp_path, 
     found = {}
     for method in (Calibration.MINMAX, Calibration.DISTRIBUTION):
         into = tmp_path / f"{method}.onnx"
-        rewritten(demo_onnx, form, into, parts[1].take(slice(50)), method)
+        rewritten(demo_onnx, form, into, parts[1].take(slice(32)), method)
         table = scales(into)
         found[method] = table[table["what"] == "activation"].set_index("tensor")
     assert accuracy(demo_onnx, parts[2]) - accuracy(into, parts[2]) <= 0.03
@@ -172,7 +172,7 @@ def test_entropy_and_percentile_survive_an_outlier_that_ruins_minmax(tmp_path, d
     """One wrong pixel. Entropy as the library ships it would fall with min-max, because it is min-max."""
     calibration = spoiled(parts[1].take(slice(200)))
     scores = {}
-    for method in Calibration:
+    for method in (Calibration.MINMAX, Calibration.ENTROPY, Calibration.PERCENTILE):
         into = tmp_path / f"{method}.onnx"
         rewritten(demo_onnx, "int8-s8", into, calibration, method)
         scores[method] = accuracy(into, parts[2])
