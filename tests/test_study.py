@@ -28,8 +28,10 @@ def test_the_demos_layers_by_damage_from_the_store_the_second_time(store_root):
     again = workbench.layer_sensitivity(ASKED, store=store_root, samples=64, limit_s=30, say=said.append)
     assert again == found
     assert not any("unit" in text for text in said)
-    (folder,) = Store(store_root).path("sensitivity", "").iterdir()
-    assert [path.name for path in folder.iterdir()] == ["manifest.json"]  # no model that was tried is left
+    folders = [*Store(store_root).path("sensitivity", "").iterdir()]  # others may have asked before
+    assert folders
+    for folder in folders:
+        assert [path.name for path in folder.iterdir()] == ["manifest.json"]  # no model that was tried is left
 
 
 def test_the_values_inside_the_demo(store_root):
