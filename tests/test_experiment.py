@@ -211,3 +211,11 @@ def test_a_path_is_as_good_as_its_text():
     asked = Experiment(model=Path("nets/mine.onnx"), data=Path("mine.npz"))
     assert asked == Experiment(model="nets/mine.onnx", data="mine.npz")
     assert asked.changes() == {"model": "nets/mine.onnx", "data": "mine.npz"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", object()), ("data", (1, 2)), ("model", b"demo"), ("data", None)])
+def test_what_is_no_path_is_told_where_it_belongs(name, value):
+    with pytest.raises(
+        InputError, match=rf"'{name}' must be a path or a name; found a .*run\(experiment, {name}=\.\.\.\)"
+    ):
+        Experiment(**{name: value})

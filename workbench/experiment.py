@@ -95,8 +95,8 @@ class Experiment:
     pixels: str = "0..1"
 
     def __post_init__(self) -> None:
-        for name in ("model", "data"):  # a Path is as good as its text
-            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        for name in ("model", "data"):
+            object.__setattr__(self, name, _path(name, getattr(self, name)))
         for name, kind in (("backends", str), ("precisions", str), ("batches", int), ("concurrency", int)):
             object.__setattr__(self, name, _listed(name, getattr(self, name), kind))
         for name in ("build_options", "quantize", "keep"):
@@ -330,6 +330,16 @@ def choose(what: str, asked: Iterable[str], valid: Iterable[str]) -> None:
     for value in asked:
         if value not in choices:
             raise InputError(f"Unknown value '{value}' for '{what}'. Choose from: {', '.join(choices)}.")
+
+
+def _path(name: str, value: Any) -> str:
+    """A path as text. A live model or arrays do not fit into parameters, which are numbers and text."""
+    if isinstance(value, (str, os.PathLike)):
+        return str(os.fspath(value))
+    raise InputError(
+        f"'{name}' must be a path or a name; found a {type(value).__name__}. What lives in the notebook is given beside the "
+        f"experiment: workbench.run(experiment, {name}=...)."
+    )
 
 
 def _listed(name: str, value: Any, kind: type, *, empty: bool = False) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The controls of ipywidgets as the panel uses them: those that look alike share one layout and one style.
 
-A kernel announces every object with a message of its own, and each control brings a layout and a style. For a whole panel that
-was more than a thousand messages at once; a busy server may lose some of so many, and what refers to a lost one is never drawn.
+A kernel announces every object with a message of its own, and each control brings a layout and a style: for a whole panel more than
+a thousand messages at once. On a busy machine the browser once did not find an object that others referred to, and drew none of them.
 """
 
 from __future__ import annotations
@@ -88,9 +88,6 @@ class FloatText(_Lean, ipywidgets.FloatText): ...  # type: ignore[misc]
 
 
 class IntText(_Lean, ipywidgets.IntText): ...  # type: ignore[misc]
-
-
-class Select(_Lean, ipywidgets.Select): ...  # type: ignore[misc]
 
 
 class SelectMultiple(_Lean, ipywidgets.SelectMultiple): ...  # type: ignore[misc]

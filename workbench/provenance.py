@@ -46,6 +46,9 @@ FLOAT_MATH = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu", "PRel
 """Operators that are fused into what comes before them."""
 
 
+HDF5 = (".h5", ".hdf5")
+
+
 @dataclass(frozen=True)
 class SourceNode:
     """One node of the source graph; ``flops`` of one sample, None where they are not counted or not known."""
@@ -253,7 +256,7 @@ def layer_names(path: Path) -> tuple[str, ...]:
 
     A SavedModel has no such list: there a layer's name is what the names of its nodes hold.
     """
-    if not path.is_file():
+    if not path.is_file() or path.suffix.lower() not in (".keras", *HDF5):
         return ()
     try:
         config = json.loads(_keras_config(path))
@@ -263,7 +266,7 @@ def layer_names(path: Path) -> tuple[str, ...]:
 
 
 def _keras_config(path: Path) -> str | bytes:
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if path.suffix.lower() in HDF5:
         import h5py
 
         with h5py.File(path, "r") as file:
