@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import recorded
+from processes import running
 
 from workbench import bench, cohorts, history
 from workbench.board import Board
@@ -55,7 +56,9 @@ def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeyp
     monkeypatch.setattr(bench, "usable_cores", lambda: 2)
     asked, most = ask(folder, batches="1"), []
     results = run(
-        asked, store=store, on_event=lambda event: most.append(len(workers()) if "median" in event.text else 0)
+        asked,
+        store=store,
+        on_event=lambda event: most.append(len(running("workbench.child")) if "median" in event.text else 0),
     )
     assert max(most) == 2  # the baseline and one
     assert {row.spec.label: row.status for row in results.rows} == dict.fromkeys(VARIANTS, Status.DONE)
@@ -79,10 +82,6 @@ def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeyp
     assert (again.tally.measured, again.tally.reused_timings) == (0, 4)
     assert [row.timing for row in again.rows] == [row.timing for row in results.rows]
     assert {timing.group: timing for timing in again.rows[0].also} == {timing.group: timing for timing in base.also}
-
-
-def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "workbench.child" in child.cmdline()]
 
 
 def test_what_was_measured_before_a_stop_is_kept(folder, store, monkeypatch):
@@ -129,7 +128,7 @@ def test_many_engines_of_one_library_are_forked_from_one_import(folder, store):
         assert all(worker.receive("hello")["rss_bytes"] > 2**24 for _, worker in started)
     finally:
         open_workers.close()
-    assert not [child for child in psutil.Process().children(recursive=True) if "workbench.hatchery" in child.cmdline()]
+    assert not running("workbench.hatchery")
 
 
 class Sized(bench.Bench):

@@ -14,10 +14,10 @@ from typing import Any
 
 import model_zoo
 import numpy as np
-import psutil
 import pytest
 import recorded
 from onnx import helper
+from processes import running
 
 from workbench import pipeline
 from workbench.errors import InputError
@@ -55,10 +55,6 @@ def ask(folder: Path, model: str = "dense", **changes) -> Experiment:
         "rounds": ROUNDS,
     }
     return Experiment(**{**asked, **changes})
-
-
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "workbench.child" in child.cmdline()]
 
 
 def statuses(results: Results) -> dict[str, Status]:
@@ -105,7 +101,7 @@ def test_a_run_ends_with_timing_accuracy_and_the_precision_that_was_built(kit: K
         if row.spec.precision == "fp32":  # the labels are this model's own answers
             assert row.accuracy.value == 1
             assert row.accuracy.max_abs_diff < 1e-5
-    assert children() == []
+    assert running("workbench.child") == []
 
 
 def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:
@@ -207,7 +203,7 @@ def test_what_is_not_known_is_started_again_and_measured_on(
     first, second = results.rows
     assert len(first.timing.launches) == len(second.timing.launches)
     assert sum("worker processes again" in event.text for event in events) == len(first.timing.launches) - 1
-    assert children() == []
+    assert running("workbench.child") == []
     again = run(asked, store=store)
     assert [row.timing for row in again.rows] == [row.timing for row in results.rows]
 
@@ -229,7 +225,9 @@ def test_a_variant_that_cannot_be_built_costs_only_its_own_rows(kit: Kit, store:
 def test_a_worker_that_dies_while_measuring_costs_only_its_own_rows(kit: Kit, store: Store) -> None:
     def kill_openvino(event: Event) -> None:
         if event.text.startswith("batch 1: round 1 "):
-            (victim,) = [child for child in children() if any("openvino" in m.path for m in child.memory_maps())]
+            (victim,) = [
+                child for child in running("workbench.child") if any("openvino" in m.path for m in child.memory_maps())
+            ]
             os.kill(victim.pid, signal.SIGKILL)
 
     results = run(ask(kit.folder, precisions="fp32"), store=store, on_event=kill_openvino)
@@ -241,7 +239,7 @@ def test_a_worker_that_dies_while_measuring_costs_only_its_own_rows(kit: Kit, st
             assert row.status == Status.DONE
             assert len(row.timing.blocks) == ROUNDS
             assert row.accuracy.value == 1
-    assert children() == []
+    assert running("workbench.child") == []
 
 
 def test_what_is_not_possible_says_why_and_the_rest_is_done(kit: Kit, store: Store) -> None:
@@ -270,7 +268,7 @@ def test_stopped_while_building_the_rest_is_cancelled_and_a_rerun_resumes(kit: K
     stopped = run(asked, store=store, on_event=stop_at_the_first_engine, cancel=cancel)
     assert set(statuses(stopped).values()) == {Status.CANCELLED}
     assert stopped.tally.built == 1
-    assert children() == []
+    assert running("workbench.child") == []
     again = run(asked, store=store)
     assert set(statuses(again).values()) == {Status.DONE}
     assert counts(again) == (1, 4, 2, 1, 0, 0)
@@ -287,7 +285,7 @@ def test_stopped_while_measuring_whole_batches_are_kept(kit: Kit, store: Store) 
     stopped = run(asked, store=store, on_event=stop_in_the_second_batch, cancel=cancel)
     assert {row.batch: row.status for row in stopped.rows} == {1: Status.DONE, 2: Status.CANCELLED}
     assert [row.timing is not None for row in stopped.rows] == [row.batch == 1 for row in stopped.rows]
-    assert children() == []
+    assert running("workbench.child") == []
     again = run(asked, store=store)
     assert set(statuses(again).values()) == {Status.DONE}
     assert counts(again) == (0, 2, 2, 2, 2, 0)
@@ -317,7 +315,7 @@ def test_bad_input_is_found_before_anything_is_built(kit: Kit, store: Store, cha
     with pytest.raises(InputError, match=says):
         run(ask(kit.folder, **changes), store=store)
     assert not (store.root / "engine").exists()
-    assert children() == []
+    assert running("workbench.child") == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -57,8 +58,18 @@ def shot(panel: Locator, name: str) -> None:
 def jobs_alive(store_root: Path) -> list[psutil.Process]:
     """Processes of jobs in this store, and their workers."""
     here = [p for p in psutil.process_iter(["cmdline"]) if str(store_root) in " ".join(p.info["cmdline"] or [])]
-    found = [each for p in here if "workbench.job" in p.info["cmdline"] for each in (p, *p.children(recursive=True))]
-    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for job in (p for p in here if "workbench.job" in p.info["cmdline"]):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended has no children
+            found += [job, *job.children(recursive=True)]
+    return [p for p in found if is_alive(p)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page) -> None:
