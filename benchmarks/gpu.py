@@ -31,12 +31,12 @@ from models import resnet50, small_cnn
 from record import Section, parser, tell, verdict
 
 from workbench import Experiment, backends, run
-from workbench.cuda import IMPORTS
-from workbench.data import dataset
+from workbench.cuda.gpu import IMPORTS
+from workbench.data.dataset import dataset
+from workbench.data.samples import Samples, save_samples
 from workbench.records import DeviceFacts, EngineRecord, Region, from_json, to_json
-from workbench.samples import Samples, save_samples
 from workbench.store import Store
-from workbench.worker import QUIET_ENV, Worker, thread_env
+from workbench.workers.worker import QUIET_ENV, Worker, thread_env
 
 BATCHES = (1, 8, 64)
 REGIONS = (Region.DEVICE, Region.COMPUTE, Region.HOST_TO_HOST)
@@ -99,7 +99,7 @@ class Bare:
 
 
 def opened(case: Case, *, graph: bool = False, streams: int = 1) -> Worker:
-    """The workbench's worker with the engine open, told what ``workbench.measure`` tells it."""
+    """The workbench's worker with the engine open, told what ``workbench.runs.measure`` tells it."""
     worker = Worker(case.log, env=thread_env(1))
     worker.call("hello", modules=[*backends.modules(case.engine.spec), *IMPORTS])
     spec = replace(case.engine.spec, cuda_graph=graph, streams=streams)

@@ -19,8 +19,9 @@ import numpy as np
 from cuda.bindings import runtime as cu
 from gpu_bare import Loop, timed
 
-from workbench import backends, benchmark
+from workbench import backends
 from workbench.records import EngineRecord, Region, from_json
+from workbench.timing import benchmark
 
 
 def main() -> None:

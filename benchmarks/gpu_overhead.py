@@ -1,7 +1,7 @@
 """What the workbench adds to a launch on an NVIDIA GPU, against a bare loop: within one process, and between processes.
 
 Method. The engines of ``gpu.py`` at batch 1, inputs in place, enqueue and wait, with and without a CUDA graph. Everything is
-started anew several times; a start's figure is over its turns, and the 95 % interval (``workbench.stats.ratio_interval``, of
+started anew several times; a start's figure is over its turns, and the 95 % interval (``workbench.statistics.estimates.ratio_interval``, of
 differences) is over starts.
 
 * **Within one process** (``gpu_inside.py``): the workbench's block and a bare loop launch the same session on the same stream, in
@@ -38,9 +38,9 @@ import numpy as np
 from gpu import LIBRARIES, Bare, Case, block, cases, opened, ready
 from record import Section, parser, tell
 
-from workbench import stats
 from workbench.records import Region, to_json
-from workbench.worker import QUIET_ENV, Worker, thread_env
+from workbench.statistics import estimates
+from workbench.workers.worker import QUIET_ENV, Worker, thread_env
 
 LIMIT_US = 10.0
 SECONDS, WARM_UP_S = 0.03, 0.2
@@ -187,7 +187,7 @@ def row(case: Case, graph: bool, starts: list[Start]) -> tuple[str, ...]:
 
 
 def _over_starts(values: list[float]) -> tuple[float, float, float]:
-    interval = stats.ratio_interval(values)
+    interval = estimates.ratio_interval(values)
     if interval is None:
         raise SystemExit("Too few starts for an interval; give at least 6.")
     return interval

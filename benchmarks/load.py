@@ -3,7 +3,7 @@
 Method. Models become ONNX Runtime FP32 engines through ``workbench.run``. One worker opens an engine and in every round, in random
 order, times a block of the latency loop, a block of a closed loop with one caller, and one SingleStream run of MLPerf LoadGen,
 all at batch 1, with one thread, host to host. A ratio is taken within a round; its interval is
-``workbench.stats.ratio_interval`` over the rounds. ``calls/s × median`` is the closed loop's throughput times the latency loop's
+``workbench.statistics.estimates.ratio_interval`` over the rounds. ``calls/s × median`` is the closed loop's throughput times the latency loop's
 median: 1 where they agree and no call is held up. The same product of the latency loop with itself is the control: what it
 differs from 1 by is the skew of the durations, which every throughput has against a median. Rounds in which either of the two
 had less than 97 % of a core, because other programs took it, say nothing of a throughput: they are left out of these two
@@ -31,13 +31,14 @@ from models import chain, small_cnn
 from record import Section, parser, tell, verdict
 from turns import ENV, built
 
-from workbench import backends, load
+from workbench import backends
+from workbench.data.samples import Samples, save_samples
 from workbench.protocols import Caller
 from workbench.records import EngineRecord, Region, to_json
-from workbench.samples import Samples, save_samples
-from workbench.stats import ratio_interval
+from workbench.statistics.estimates import ratio_interval
 from workbench.store import Store
-from workbench.worker import Worker
+from workbench.timing import load
+from workbench.workers.worker import Worker
 
 BLOCK_S, LOADGEN_S = 0.1, 0.3
 UNDISTURBED = 0.97  # of a core

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from record import Section, parser, tell, verdict
 
-from workbench import formats
-from workbench.worker import Worker, thread_env
+from workbench.models import formats
+from workbench.workers.worker import Worker, thread_env
 
 LIMIT_S, LIMIT_TIMES = 20.0, 6.0
 REPEATS = 3

@@ -28,15 +28,15 @@ sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 
 import samples as made
 
-from workbench.data import dataset, digits
+from workbench.data.dataset import dataset, digits
+from workbench.data.samples import Samples
 from workbench.records import Precision, Verdict, from_json, to_json
-from workbench.repair_precision import Repair, Search
-from workbench.samples import Samples
-from workbench.sensitivity import Study, sensitivity, study_of
-from workbench.sources import Sources, demo_model, read_model
+from workbench.runs.sources import Sources, demo_model, read_model
+from workbench.search.repair import Repair, Search
+from workbench.search.sensitivity import Study, sensitivity, study_of
+from workbench.search.trial import Bench, Judge, Outputs, plain_judge, race
 from workbench.store import Store
-from workbench.trial import Bench, Judge, Outputs, plain_judge, race
-from workbench.worker import Pool
+from workbench.workers.worker import Pool
 
 if TYPE_CHECKING:
     from workbench.records import Model

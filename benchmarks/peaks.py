@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import record
 
-from workbench.machine import caches, usable_cores
-from workbench.peaks import LIBRARIES, machine_peaks
 from workbench.records import Peaks
+from workbench.runs.peaks import LIBRARIES, machine_peaks
 from workbench.store import Store
+from workbench.system.machine import caches, usable_cores
 
 REPETITIONS = 5
 

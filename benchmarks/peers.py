@@ -3,7 +3,7 @@
 Method. A model becomes one ONNX Runtime and one OpenVINO engine, FP32, one thread, batch 1, through ``workbench.run``. In every
 round each tool is started anew, in random order, one at a time, with the same engine file, the same input and the same
 environment; it warms up, measures for a while and gives the median of its own durations. A ratio is taken within a round, with
-the 95 % interval over the rounds (``workbench.stats.ratio_interval``). Two launches of the very same program differ by several
+the 95 % interval over the rounds (``workbench.statistics.estimates.ratio_interval``). Two launches of the very same program differ by several
 percent for as long as they live, by where their memory came to lie: the second C++ loop is there to show how much.
 
 The tools, each on what it calls its latency:
@@ -37,14 +37,14 @@ from models import MODELS, benchmark_store, model_file
 from record import Section, parser, tell, verdict
 
 from workbench import Experiment, backends, run
-from workbench.data import dataset
+from workbench.data.dataset import dataset
+from workbench.data.samples import Samples, save_samples
+from workbench.data.synthetic import generated
 from workbench.records import EngineRecord, Region, to_json
-from workbench.samples import Samples, save_samples
-from workbench.sources import Sources
-from workbench.stats import ratio_interval
+from workbench.runs.sources import Sources
+from workbench.statistics.estimates import ratio_interval
 from workbench.store import Store
-from workbench.synthetic import generated
-from workbench.worker import NO_GPU, QUIET_ENV, Pool, Worker, thread_env
+from workbench.workers.worker import NO_GPU, QUIET_ENV, Pool, Worker, thread_env
 
 HERE = Path(__file__).resolve().parent
 ENV = {**os.environ, **QUIET_ENV, **NO_GPU, **thread_env(1)}

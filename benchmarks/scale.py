@@ -1,7 +1,7 @@
 """Does the workbench hold up where there are many results?
 
 Method. *History*: a store with 100,000 results of 1,000 runs, written as a run writes them; queries in a process that has just
-started, the index being up to date; then the index is thrown away and made again. *Memory*: ``workbench.measure`` drives workers
+started, the index being up to date; then the index is thrown away and made again. *Memory*: ``workbench.runs.measure`` drives workers
 that are made up, a thousand rows of 100,000 calls each; what it measures, stores and shows is real, the calls are not. *Overhead*:
 the same with 200 rows and workers that sleep for as long as a block should take, so that everything beyond that is the
 workbench's own; what starting and opening real workers adds is measured by ``scale_sweep.py``.
@@ -27,14 +27,9 @@ from typing import Any
 import numpy as np
 from record import Section, parser, tell
 
-from workbench import Experiment, history, measure
-from workbench.archive import rebuild, remember
-from workbench.bench import Bench
-from workbench.benchmark import SETTLE_STEP_S, SETTLE_STEPS
-from workbench.board import Board
-from workbench.data import Dataset
-from workbench.machine import this_machine
-from workbench.memory import status
+from workbench import Experiment, history
+from workbench.data.dataset import Dataset
+from workbench.data.samples import Samples
 from workbench.records import (
     Block,
     EngineRecord,
@@ -49,8 +44,14 @@ from workbench.records import (
     TensorSpec,
     Timing,
 )
-from workbench.samples import Samples
+from workbench.runs import measure
+from workbench.runs.archive import rebuild, remember
+from workbench.runs.bench import Bench
+from workbench.runs.board import Board
 from workbench.store import Store
+from workbench.system.machine import this_machine
+from workbench.system.memory import status
+from workbench.timing.benchmark import SETTLE_STEP_S, SETTLE_STEPS
 
 SPEC = TensorSpec("x", "float32", (None, 4))
 BLOCK = Block(0, 0, tuple(range(1000, 1100)), 0.0, 1e-4, quiet=True)
@@ -239,7 +240,7 @@ def history_rows(results: int) -> list[tuple[str, ...]]:
 ASK = """
 import json, sys, time
 import pandas
-from workbench.archive import history
+from workbench.runs.archive import history
 asked = json.loads(sys.argv[2])
 began = time.perf_counter()
 found = len(history(sys.argv[1], **asked))

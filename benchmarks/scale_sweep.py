@@ -25,14 +25,14 @@ from models import benchmark_store, chain
 from record import Section, parser, tell
 
 from workbench import Experiment, backends, run
-from workbench.benchmark import REHEAT_S
-from workbench.data import dataset
-from workbench.nursery import Nursery
+from workbench.data.dataset import dataset
+from workbench.data.samples import save_samples
 from workbench.records import EngineRecord, Event, Results, Status, TimingPlan, to_json
-from workbench.samples import save_samples
-from workbench.stats import ratio_interval
+from workbench.statistics.estimates import ratio_interval
 from workbench.store import Store
-from workbench.worker import NO_GPU, QUIET_ENV, Worker, thread_env
+from workbench.timing.benchmark import REHEAT_S
+from workbench.workers.nursery import Nursery
+from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, thread_env
 
 TARGET = 1.3
 PLAN = TimingPlan()

@@ -19,8 +19,8 @@ from models import store_with_demo
 from record import Section, parser, tell, verdict
 
 from workbench import Experiment, run
-from workbench.machine import this_machine
 from workbench.records import Results, Status
+from workbench.system.machine import this_machine
 
 TARGET = 1.5
 

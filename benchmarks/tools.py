@@ -16,7 +16,7 @@ from models import KEPT, MODELS, benchmark_store, model_file
 from record import Section, parser, tell
 
 from workbench import Experiment, comparison, run
-from workbench.compare import digits, speedup_text
+from workbench.compare.comparison import digits, speedup_text
 from workbench.records import Results, Row
 
 TOOLS = {

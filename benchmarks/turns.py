@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from workbench import Experiment, backends, benchmark, run
-from workbench.data import dataset
+from workbench import Experiment, backends, run
+from workbench.data.dataset import dataset
+from workbench.data.samples import Samples, save_samples
 from workbench.records import EngineRecord, TimingPlan, to_json
-from workbench.samples import Samples, save_samples
 from workbench.store import Store
-from workbench.worker import QUIET_ENV, Worker, thread_env
+from workbench.timing import benchmark
+from workbench.workers.worker import QUIET_ENV, Worker, thread_env
 
 PLAN = TimingPlan()
 BATCH = 8

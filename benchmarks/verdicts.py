@@ -35,21 +35,23 @@ from models import chain, small_cnn
 from record import ROOT, Section, parser, tell
 
 from workbench import Experiment, backends, run
-from workbench.bench import Bench
-from workbench.board import Board
-from workbench.compare import comparison
-from workbench.data import dataset
-from workbench.machine import this_machine
+from workbench.compare.comparison import comparison
+from workbench.data.dataset import dataset
+from workbench.data.samples import save_samples
 from workbench.records import Ended, EngineRecord, Model, Result, Results, Status, Timing
-from workbench.rounds import measure_groups
-from workbench.samples import save_samples
-from workbench.stats import ratio_interval
+from workbench.runs.bench import Bench
+from workbench.runs.board import Board
+from workbench.runs.rounds import measure_groups
+from workbench.statistics.estimates import ratio_interval
 from workbench.store import Draft, Store
-from workbench.verdict import evidence
-from workbench.worker import QUIET_ENV
+from workbench.system.machine import this_machine
+from workbench.timing.verdict import evidence
+from workbench.workers.worker import QUIET_ENV
 
 BUDGET_S, MEASURE_S = 20.0, 1.0
-DECIDES = ("stats", "verdict", "rounds", "benchmark", "guards", "timing_records")
+DECIDES = (
+    "statistics/estimates", "timing/verdict", "runs/rounds", "timing/benchmark", "timing/guards", "records/timing"
+)  # fmt: skip
 SLOWED = "slowed"
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from workbench import backends, cuda
-from workbench.sources import demo_model
+from workbench import backends
+from workbench.cuda import gpu
+from workbench.runs.sources import demo_model
 from workbench.store import Store
-from workbench.worker import Pool
+from workbench.workers.worker import Pool
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-NO_GPU_TESTS = next((able.reason for able in (cuda.here(), backends.get("onnxruntime").status("cuda")) if not able), "")
+NO_GPU_TESTS = next((able.reason for able in (gpu.here(), backends.get("onnxruntime").status("cuda")) if not able), "")
 # tests that run side by side, or beside a person's work, measure nothing that counts: they wait for nobody
 # one for each test process: they would wait for each other
 os.environ["WORKBENCH_TURNS"] = tempfile.mkdtemp(prefix="workbench-turns-")

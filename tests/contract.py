@@ -1,6 +1,6 @@
 """The suite that every backend passes, for every mode and precision it says it supports.
 
-``tests/test_backends.py`` collects it. A new file in ``workbench/backends`` is found and tested by itself.
+``tests/backends/test_backends.py`` collects it. A new file in ``workbench/backends`` is found and tested by itself.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from workbench import backends
-from workbench.data import Dataset
+from workbench.choices.methods import METHODS
+from workbench.data.dataset import Dataset
+from workbench.data.samples import Samples
 from workbench.errors import RunError, WorkbenchError
 from workbench.experiment import Experiment
-from workbench.layer_pass import can_profile, profile
-from workbench.layer_records import WEIGHTS
-from workbench.methods import METHODS
 from workbench.pipeline import build, prepared
 from workbench.protocols import Backend
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, Result, to_json
-from workbench.samples import Samples
-from workbench.sources import Sources
+from workbench.records.layers import WEIGHTS
+from workbench.runs.layer_pass import can_profile, profile
+from workbench.runs.sources import Sources
 from workbench.store import Store
-from workbench.worker import Pool, Worker, thread_env
+from workbench.workers.worker import Pool, Worker, thread_env
 
 # the demo has five convolutions and one dense layer: what takes matrix products alone is tested in test_methods
 # and what differs in how ranges are chosen alone, in test_precision

@@ -23,10 +23,10 @@ from pathlib import Path
 import graph_mutants
 import model_zoo
 
-from workbench import sources
 from workbench.errors import InputError
+from workbench.runs import sources
 from workbench.store import Store
-from workbench.worker import Pool
+from workbench.workers.worker import Pool
 
 Draw = random.Random
 Mutate = Callable[[bytes, Draw], bytes]

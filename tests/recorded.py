@@ -28,7 +28,7 @@ from workbench.records import (
     TensorSpec,
     Timing,
 )
-from workbench.stats import flips_p_value, proportion_interval
+from workbench.statistics.estimates import flips_p_value, proportion_interval
 
 MACHINE = Machine("AMD EPYC 9B14", 2, ("avx2", "avx512_vnni"), 24 * 2**30, "Linux 6.1", "3.11.7")
 

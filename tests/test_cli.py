@@ -24,7 +24,7 @@ from processes import running
 from workbench import backends
 from workbench.cli import main
 from workbench.experiment import Experiment
-from workbench.models import digest_of
+from workbench.models.inspection import digest_of
 from workbench.pipeline import run
 from workbench.store import Store
 
@@ -122,7 +122,7 @@ def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo
                 break
         time.sleep(0.5)
         started = psutil.Process(process.pid).children(recursive=True)
-        assert running("workbench.child", below=process.pid)
+        assert running("workbench.workers.child", below=process.pid)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -308,7 +308,7 @@ def test_doctor_says_whether_the_machine_is_fit_and_what_it_can_do(kept, capsys,
         asked.append((store.root, threads, how["cores"], how["anew"]))
         return peaked.PEAKS
 
-    monkeypatch.setattr("workbench.peaks.machine_peaks", peaks)
+    monkeypatch.setattr("workbench.runs.peaks.machine_peaks", peaks)
     core = min(os.sched_getaffinity(0))
     assert main(["doctor", "--store", str(kept.root), "--peaks", "--cores", str(core)]) == 0
     out = capsys.readouterr().out

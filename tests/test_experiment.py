@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from workbench.choices.methods import METHODS
 from workbench.errors import InputError
 from workbench.experiment import PARAMETERS, PROTOCOLS, Experiment
-from workbench.methods import METHODS
 from workbench.records import Calibration, Region, Wait
 
 

@@ -63,7 +63,7 @@ def test_imports_go_one_way():
     tool = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([tool], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout
-    assert "1 kept, 0 broken" in done.stdout
+    assert ", 0 broken" in done.stdout
 
 
 def imported(path: Path) -> set[str]:
@@ -75,7 +75,7 @@ def imported(path: Path) -> set[str]:
 def test_only_the_panel_imports_ipywidgets_and_backends_never_each_other():
     for path in (ROOT / "workbench").rglob("*.py"):
         names = imported(path)
-        if not path.name.startswith("panel"):
+        if path.parent.name != "panel":
             assert not any(name.split(".")[0] == "ipywidgets" for name in names), path
         if path.parent.name == "backends":
             assert not any(name.startswith("workbench.backends") for name in names), path
@@ -143,7 +143,7 @@ def own_model(demo_folder, store_root, tmp_path, monkeypatch):
     """A folder with the files that the README's own-model example names."""
     import numpy as np
 
-    from workbench.data import digits
+    from workbench.data.dataset import digits
 
     test = digits()[2].take(slice(0, 400))
     shutil.copyfile(demo_folder / "demo.keras", tmp_path / "my_model.keras")

@@ -14,8 +14,8 @@ import papermill
 import pytest
 from recorded import measured, results
 
-from workbench import panel_parts
 from workbench.experiment import Experiment
+from workbench.panel import parts as panel_parts
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SMALL: dict[str, dict[str, Any]] = {

@@ -101,7 +101,7 @@ def test_a_run_ends_with_timing_accuracy_and_the_precision_that_was_built(kit: K
         if row.spec.precision == "fp32":  # the labels are this model's own answers
             assert row.accuracy.value == 1
             assert row.accuracy.max_abs_diff < 1e-5
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
 
 
 def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:
@@ -186,7 +186,7 @@ def test_building_only_leaves_rows_built_and_untimed(kit: Kit, store: Store) -> 
 def test_what_is_not_known_is_started_again_and_measured_on(
     kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.verdict.ALLOWANCE", 1e9)  # so that a single launch tells nothing
+    monkeypatch.setattr("workbench.timing.verdict.ALLOWANCE", 1e9)  # so that a single launch tells nothing
     events: list[Event] = []
     asked = ask(kit.folder, precisions="fp32", batches="1", max_measure_s=0.6)
     assert asked.plan.looks == (4, 8, 16, 17)
@@ -203,7 +203,7 @@ def test_what_is_not_known_is_started_again_and_measured_on(
     first, second = results.rows
     assert len(first.timing.launches) == len(second.timing.launches)
     assert sum("worker processes again" in event.text for event in events) == len(first.timing.launches) - 1
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
     again = run(asked, store=store)
     assert [row.timing for row in again.rows] == [row.timing for row in results.rows]
 
@@ -226,7 +226,9 @@ def test_a_worker_that_dies_while_measuring_costs_only_its_own_rows(kit: Kit, st
     def kill_openvino(event: Event) -> None:
         if event.text.startswith("batch 1: round 1 "):
             (victim,) = [
-                child for child in running("workbench.child") if any("openvino" in m.path for m in child.memory_maps())
+                child
+                for child in running("workbench.workers.child")
+                if any("openvino" in m.path for m in child.memory_maps())
             ]
             os.kill(victim.pid, signal.SIGKILL)
 
@@ -239,7 +241,7 @@ def test_a_worker_that_dies_while_measuring_costs_only_its_own_rows(kit: Kit, st
             assert row.status == Status.DONE
             assert len(row.timing.blocks) == ROUNDS
             assert row.accuracy.value == 1
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
 
 
 def test_what_is_not_possible_says_why_and_the_rest_is_done(kit: Kit, store: Store) -> None:
@@ -268,7 +270,7 @@ def test_stopped_while_building_the_rest_is_cancelled_and_a_rerun_resumes(kit: K
     stopped = run(asked, store=store, on_event=stop_at_the_first_engine, cancel=cancel)
     assert set(statuses(stopped).values()) == {Status.CANCELLED}
     assert stopped.tally.built == 1
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
     again = run(asked, store=store)
     assert set(statuses(again).values()) == {Status.DONE}
     assert counts(again) == (1, 4, 2, 1, 0, 0)
@@ -285,7 +287,7 @@ def test_stopped_while_measuring_whole_batches_are_kept(kit: Kit, store: Store) 
     stopped = run(asked, store=store, on_event=stop_in_the_second_batch, cancel=cancel)
     assert {row.batch: row.status for row in stopped.rows} == {1: Status.DONE, 2: Status.CANCELLED}
     assert [row.timing is not None for row in stopped.rows] == [row.batch == 1 for row in stopped.rows]
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
     again = run(asked, store=store)
     assert set(statuses(again).values()) == {Status.DONE}
     assert counts(again) == (0, 2, 2, 2, 2, 0)
@@ -315,7 +317,7 @@ def test_bad_input_is_found_before_anything_is_built(kit: Kit, store: Store, cha
     with pytest.raises(InputError, match=says):
         run(ask(kit.folder, **changes), store=store)
     assert not (store.root / "engine").exists()
-    assert running("workbench.child") == []
+    assert running("workbench.workers.child") == []
 
 
 @pytest.mark.slow

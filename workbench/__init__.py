@@ -8,50 +8,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from workbench.across import compare_runs as compare_runs
-    from workbench.archive import history as history
-    from workbench.compare import comparison as comparison
-    from workbench.compare import table as table
-    from workbench.cost_table import costs as costs
+    from workbench.choices.metrics import Metric as Metric
+    from workbench.compare.across import compare_runs as compare_runs
+    from workbench.compare.comparison import comparison as comparison
+    from workbench.compare.comparison import table as table
+    from workbench.compare.cost_table import costs as costs
+    from workbench.compare.fairness import settings as settings
+    from workbench.compare.layer_table import layers as layers
+    from workbench.compare.three_clocks import clocks as clocks
+    from workbench.compare.why import why_not_faster as why_not_faster
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.experiment import Experiment as Experiment
-    from workbench.fairness import settings as settings
-    from workbench.layer_table import layers as layers
-    from workbench.metrics import Metric as Metric
-    from workbench.panel import Panel as Panel
-    from workbench.panel_show import show as show
+    from workbench.panel.panel import Panel as Panel
+    from workbench.panel.show import show as show
     from workbench.pipeline import run as run
-    from workbench.plots import figures as figures
-    from workbench.sources import open_model as open_model
+    from workbench.plots.figures import figures as figures
+    from workbench.runs.archive import history as history
+    from workbench.runs.sources import open_model as open_model
     from workbench.study import layer_sensitivity as layer_sensitivity
     from workbench.study import mixed_precision as mixed_precision
     from workbench.study import rewritten as rewritten
     from workbench.study import value_ranges as value_ranges
-    from workbench.three_clocks import clocks as clocks
-    from workbench.why import why_not_faster as why_not_faster
 
 _HOMES = {
     "Experiment": "experiment",
-    "Metric": "metrics",
-    "Panel": "panel",
+    "Metric": "choices.metrics",
+    "Panel": "panel.panel",
     "WorkbenchError": "errors",
-    "clocks": "three_clocks",
-    "compare_runs": "across",
-    "comparison": "compare",
-    "costs": "cost_table",
-    "figures": "plots",
-    "history": "archive",
+    "clocks": "compare.three_clocks",
+    "compare_runs": "compare.across",
+    "comparison": "compare.comparison",
+    "costs": "compare.cost_table",
+    "figures": "plots.figures",
+    "history": "runs.archive",
     "layer_sensitivity": "study",
-    "layers": "layer_table",
+    "layers": "compare.layer_table",
     "mixed_precision": "study",
-    "open_model": "sources",
+    "open_model": "runs.sources",
     "rewritten": "study",
     "run": "pipeline",
-    "settings": "fairness",
-    "show": "panel_show",
-    "table": "compare",
+    "settings": "compare.fairness",
+    "show": "panel.show",
+    "table": "compare.comparison",
     "value_ranges": "study",
-    "why_not_faster": "why",
+    "why_not_faster": "compare.why",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

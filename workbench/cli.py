@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_precision
-from workbench.describe import batches_text, counted, export_notes, size
+from workbench.choices.methods import METHODS
+from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
-from workbench.formats import TITLES
-from workbench.methods import METHODS
-from workbench.metrics import METRICS
+from workbench.models.describe import batches_text, counted, export_notes, size
+from workbench.models.formats import TITLES
 from workbench.records import Model
 
 HELP = {
@@ -98,21 +98,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    report = commands.add_parser("report", help="run an experiment headlessly and write one HTML file")
-    report.add_argument("--output", type=Path, default=Path("reports/workbench.html"), help="the HTML file to write")
-    report.add_argument("--remeasure", action="store_true", help="time again what the store has timings for")
+    page = commands.add_parser("report", help="run an experiment headlessly and write one HTML file")
+    page.add_argument("--output", type=Path, default=Path("reports/workbench.html"), help="the HTML file to write")
+    page.add_argument("--remeasure", action="store_true", help="time again what the store has timings for")
     defaults = Experiment().parameters()
     for field in fields(Experiment):
         flag = f"--{field.name.replace('_', '-')}"
         default = defaults[field.name]
         # values stay text here: Experiment itself reads and checks them, with one message for every way in
-        report.add_argument(
+        page.add_argument(
             flag,
             dest=field.name,
             metavar="VALUE",
             help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})".replace("%", "%%"),
         )
-    report.set_defaults(command=_report)
+    page.set_defaults(command=_report)
 
     inspect = commands.add_parser("inspect", help="say what a model is, how it becomes ONNX, and who takes it")
     inspect.add_argument("model")
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
     doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
-    for command in (report, inspect, past, repair, doctor):
+    for command in (page, inspect, past, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )
@@ -155,15 +155,15 @@ def _report(options: argparse.Namespace) -> int:
     experiment = Experiment(**given)
     html: Path = options.output
     _check_early(experiment, options.store, html)
-    from workbench import report
-    from workbench.resources import notebook
+    from workbench.report import page
+    from workbench.system.resources import notebook
 
     executed = html.with_suffix(".ipynb")
     began = time.monotonic()
     parameters: dict[str, Any] = experiment.parameters() | {"store": options.store, "remeasure": options.remeasure}
-    report.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
-    report.html_from_notebook(executed, html)
-    summary = report.tagged_text(executed, "summary")
+    page.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
+    page.html_from_notebook(executed, html)
+    summary = page.tagged_text(executed, "summary")
     for text in summary:
         print(text)
     print(f"\nreport: {html}\nnotebook: {executed}\ntime: {time.monotonic() - began:.1f} s")
@@ -175,9 +175,9 @@ def _report(options: argparse.Namespace) -> int:
 
 def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     """Find bad input before a kernel is started for it."""
-    from workbench.models import recognize
+    from workbench.models.inspection import recognize
     from workbench.pipeline import check
-    from workbench.sources import DEMO
+    from workbench.runs.sources import DEMO
     from workbench.store import Store
 
     check(experiment)
@@ -202,7 +202,7 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
 def _inspect(options: argparse.Namespace) -> int:
     from workbench.examine import Examination, described
     from workbench.records import from_json
-    from workbench.sources import examine_model
+    from workbench.runs.sources import examine_model
     from workbench.store import Store
 
     asked = (options.model, options.signature, options.input_shapes, options.input_values)
@@ -250,7 +250,7 @@ SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s
 
 
 def _history(options: argparse.Namespace) -> int:
-    from workbench.archive import history
+    from workbench.runs.archive import history
 
     if options.compare or options.runs:
         return _runs(options)
@@ -274,8 +274,8 @@ def _history(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> int:
     """The runs themselves: their names, or some of them side by side."""
-    from workbench.across import compare_runs
-    from workbench.archive import runs
+    from workbench.compare.across import compare_runs
+    from workbench.runs.archive import runs
     from workbench.store import Store
 
     if options.compare:
@@ -301,9 +301,9 @@ PACKAGES = (
 
 def _doctor(options: argparse.Namespace) -> int:
     from workbench import backends
-    from workbench.machine import this_machine, version_of
-    from workbench.ort_session import GPU_PACKAGE, REPAIR, overwritten
+    from workbench.engines.ort_session import GPU_PACKAGE, REPAIR, overwritten
     from workbench.store import Store
+    from workbench.system.machine import this_machine, version_of
 
     machine = this_machine()
     print(
@@ -352,9 +352,9 @@ def _tell_readings() -> None:
 
 
 def _tell_peaks(options: argparse.Namespace) -> None:
-    from workbench.machine import check_cores
-    from workbench.peaks import machine_peaks
+    from workbench.runs.peaks import machine_peaks
     from workbench.store import Store
+    from workbench.system.machine import check_cores
 
     asked = Experiment(threads=options.threads, cores=options.cores)
     check_cores(asked.plan.cores)

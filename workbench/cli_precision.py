@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.experiment import Experiment
-from workbench.sensitivity import Sensitivity
+from workbench.search.sensitivity import Sensitivity
 
 FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "batches", "threads", "calibration",
           "calibration_samples", "seed")  # fmt: skip

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from workbench import energy, nvml
-from workbench.in_effect import ranges
-from workbench.machine import usable_cores
+from workbench.system import energy, nvml
+from workbench.system.in_effect import ranges
+from workbench.system.machine import usable_cores
 
 WATCH_S = 1.0
 """How long other programs are watched."""

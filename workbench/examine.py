@@ -7,8 +7,8 @@ from pathlib import Path
 
 from workbench import backends
 from workbench.errors import WorkbenchError, brief
-from workbench.graph_facts import GraphFacts, graph_facts
-from workbench.graph_picture import svg
+from workbench.graph.facts import GraphFacts, graph_facts
+from workbench.graph.picture import svg
 from workbench.protocols import Progress, Refusal
 from workbench.records import EngineSpec, Model, Precision
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from workbench.budget import budget_of
+from workbench.choices.budget import budget_of
+from workbench.choices.methods import METHODS, Method
+from workbench.choices.metrics import check_name
+from workbench.choices.pixels import scaling
+from workbench.choices.shapes import parse_shapes, parse_values
 from workbench.errors import InputError
-from workbench.in_effect import expanded, ranges
-from workbench.methods import METHODS, Method
-from workbench.metrics import check_name
-from workbench.pixels import scaling
 from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Wait
-from workbench.shapes import parse_shapes, parse_values
+from workbench.system.in_effect import expanded, ranges
 
 MAX_BATCH = 65536
 MAX_STREAMS = 64

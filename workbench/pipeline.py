@@ -11,25 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench import backends, carried
-from workbench.accuracy import doubts
-from workbench.archive import remember
-from workbench.board import Board, OnEvent
-from workbench.cohorts import cohorts_told, default_baseline
-from workbench.data import Dataset, dataset
-from workbench.describe import counted, export_notes, sizes_used
+from workbench import backends
+from workbench.accuracy.guard import advice
+from workbench.accuracy.score import doubts
+from workbench.choices.methods import method_of
+from workbench.data.dataset import Dataset, dataset
+from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
-from workbench.guard import advice
-from workbench.guard_files import score_files
-from workbench.layer_pass import profile_all
-from workbench.live import identity, kept_data, kept_model
-from workbench.machine import check_cores, this_machine, version_of
-from workbench.measure import measure_and_score, peaks_of
-from workbench.methods import method_of
-from workbench.precision import judge
+from workbench.models.describe import counted, export_notes, sizes_used
+from workbench.models.live import identity, kept_data, kept_model
+from workbench.precision.rewrite import judge
+from workbench.precision.selection import Selection, selectable
 from workbench.protocols import YES, Availability, Built, no
-from workbench.provenance import layer_names
 from workbench.records import (
     CPU,
     EngineRecord,
@@ -45,12 +39,19 @@ from workbench.records import (
     from_json,
     to_json,
 )
-from workbench.scoring import Way
-from workbench.selection import Selection, selectable
-from workbench.sources import DEMO, Form, Sources, demo_model, open_model, read_model
-from workbench.stop import Stop
+from workbench.runs import carried
+from workbench.runs.archive import remember
+from workbench.runs.board import Board, OnEvent
+from workbench.runs.cohorts import cohorts_told, default_baseline
+from workbench.runs.guard_files import score_files
+from workbench.runs.layer_pass import profile_all
+from workbench.runs.measure import measure_and_score, peaks_of
+from workbench.runs.scoring import Way
+from workbench.runs.sources import DEMO, Form, Sources, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
-from workbench.worker import GPU_BUILDER, Pool
+from workbench.system.machine import check_cores, this_machine, version_of
+from workbench.system.stop import Stop
+from workbench.workers.worker import GPU_BUILDER, Pool
 
 __all__ = ["open_model", "plan", "run"]
 
@@ -137,7 +138,7 @@ def run(
         store: where artefacts and results are kept; what is there already is used again.
         on_event: called for every step and every change of a row, from the calling thread.
         cancel: set it to stop; rows that had not come to an end are then marked as cancelled. A
-            :class:`workbench.stop.Stop` can stop single rows as well.
+            :class:`workbench.system.stop.Stop` can stop single rows as well.
         only: "all", or "build" to stop after building.
         remeasure: time again what the store already has timings for.
         metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
-from workbench.layer_records import LayerTime
 from workbench.records import (
     DeviceFacts,
     EngineRecord,
@@ -20,11 +19,12 @@ from workbench.records import (
     TensorSpec,
     Wait,
 )
+from workbench.records.layers import LayerTime
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.energy import Counter
+    from workbench.system.energy import Counter
 
 Progress = Callable[[str], None]
 """Called with the name of the phase that begins."""
@@ -226,7 +226,7 @@ class Backend(Protocol):
 
     def source(self, spec: EngineSpec, model: Model) -> str:
         """Which prepared form it is built from: ``keras``, ``saved_model``, ``saved_model+calibration`` or ``onnx:fp32+calibration`` (with
-        calibration samples beside it), ``tflite`` (the user's file), or ``onnx:`` and one of ``workbench.precision.FORMS``:
+        calibration samples beside it), ``tflite`` (the user's file), or ``onnx:`` and one of ``workbench.precision.rewrite.FORMS``:
         ``onnx:fp32``, ``onnx:int8-u8`` (asymmetric, for CPU kernels), ``onnx:int8-s8`` (symmetric, for TensorRT),
         ``onnx:int4-weights`` (MatMulNBits), ``onnx:int4-weights-dq`` (ONNX' own operations, for TensorRT). For a model that holds a lower precision already,
         ``onnx:fp32`` is that model as it is.
@@ -252,7 +252,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Carrier(Protocol):
-    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.carried``."""
+    """A backend some of whose engines are opened on other machines than those that built them; see ``workbench.runs.carried``."""
 
     def portable(self, spec: EngineSpec) -> EngineSpec | None:
         """The variant without what shapes no engine: two that are equal here have one engine, wherever it was built.

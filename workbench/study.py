@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import backends, turns
-from workbench.data import Dataset, dataset
+from workbench import backends
+from workbench.data.dataset import Dataset, dataset
+from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
 from workbench.experiment import Experiment, choose
-from workbench.machine import this_machine, version_of
-from workbench.precision import CALIBRATED_FORMS, FORMS
+from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
+from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
-from workbench.repair_precision import MIN_SIZE, Repair
-from workbench.samples import Samples
-from workbench.selection import Selection
-from workbench.sensitivity import ALONE, Range, Sensitivity
-from workbench.sources import DEMO, Form, Sources, demo_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, demo_model, read_model
+from workbench.search.repair import MIN_SIZE, Repair
+from workbench.search.sensitivity import ALONE, Range, Sensitivity
 from workbench.store import Draft, Store, key_of
-from workbench.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
+from workbench.system import turns
+from workbench.system.machine import this_machine, version_of
+from workbench.workers.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ def rewritten(
     say: Say = lambda _: None,
 ) -> Path:
     """The ONNX file that engines of a form are built from, to be looked at: "fp32", "fp16", "bf16", "int8-u8" (unsigned
-    activations, for CPUs), "int8-s8" (signed ones, for TensorRT), or another of ``workbench.precision.FORMS``.
+    activations, for CPUs), "int8-s8" (signed ones, for TensorRT), or another of ``workbench.precision.rewrite.FORMS``.
 
     Of the experiment its model, data, calibration, ``quantize`` and ``keep`` count. The file is kept in the store: read it, and do not
     write to it.

@@ -17,7 +17,7 @@ from lab import SPARE_CELL, Lab, idle, look, menu, open_panel, put_notebook, voi
 from playwright.sync_api import Locator, Page, expect
 
 from workbench.experiment import Experiment
-from workbench.panel_layout import STEPS
+from workbench.panel.layout import STEPS
 from workbench.pipeline import run
 from workbench.store import Store
 
@@ -59,7 +59,7 @@ def jobs_alive(store_root: Path) -> list[psutil.Process]:
     """Processes of jobs in this store, and their workers."""
     here = [p for p in psutil.process_iter(["cmdline"]) if str(store_root) in " ".join(p.info["cmdline"] or [])]
     found = []
-    for job in (p for p in here if "workbench.job" in p.info["cmdline"]):
+    for job in (p for p in here if "workbench.jobs.process" in p.info["cmdline"]):
         with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended has no children
             found += [job, *job.children(recursive=True)]
     return [p for p in found if is_alive(p)]
@@ -232,7 +232,7 @@ def test_a_run_outlives_reload_and_restart_and_is_cancelled_row_by_row(
     asked = time.monotonic()
     expect(run_cell(page, SPARE_CELL).locator(".jp-OutputArea")).to_contain_text("42", timeout=5_000)
     assert time.monotonic() - asked < 5  # the kernel is free
-    (job,) = [p for p in jobs_alive(store_root) if "workbench.job" in p.cmdline()]
+    (job,) = [p for p in jobs_alive(store_root) if "workbench.jobs.process" in p.cmdline()]
 
     page.reload()
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)

@@ -8,7 +8,7 @@ from helpers import written
 from onnx import helper, numpy_helper
 
 from workbench.store import Store
-from workbench.worker import Pool
+from workbench.workers.worker import Pool
 
 
 def pytest_collection_modifyitems(items):

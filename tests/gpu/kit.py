@@ -3,13 +3,13 @@
 import numpy as np
 
 from workbench import backends
-from workbench.cuda import IMPORTS
-from workbench.data import dataset
+from workbench.cuda.gpu import IMPORTS
+from workbench.data.dataset import dataset
 from workbench.experiment import Experiment
 from workbench.pipeline import build, prepared
 from workbench.records import to_json
-from workbench.sources import Sources
-from workbench.worker import Worker, thread_env
+from workbench.runs.sources import Sources
+from workbench.workers.worker import Worker, thread_env
 
 
 class Kit:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench import load
-from workbench.cuda import CudaSession
+from workbench.cuda.gpu import CudaSession
 from workbench.errors import RunError
 from workbench.protocols import GpuSession, LoadSession
 from workbench.records import Region, Wait
+from workbench.timing import load
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -246,7 +246,7 @@ def test_an_engine_that_cannot_be_made_leaves_no_context_behind():
 
 def test_autoinit_is_refused():
     code = (
-        "import pycuda.autoinit\nfrom workbench.cuda import CudaSession\nfrom workbench.errors import RunError\n"
+        "import pycuda.autoinit\nfrom workbench.cuda.gpu import CudaSession\nfrom workbench.errors import RunError\n"
         "try:\n    CudaSession(lambda stream: None)\nexcept RunError as error:\n    print(error.message)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

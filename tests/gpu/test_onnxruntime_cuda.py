@@ -10,12 +10,12 @@ from onnx import helper, numpy_helper
 
 import workbench
 from workbench import backends
-from workbench.compare import table
+from workbench.compare.comparison import table
 from workbench.errors import WorkbenchError
 from workbench.experiment import Experiment
 from workbench.records import DeviceFacts, Region, Status, from_json, to_json
-from workbench.sources import read_model
-from workbench.worker import Worker
+from workbench.runs.sources import read_model
+from workbench.workers.worker import Worker
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
 

@@ -15,10 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from workbench.choices.methods import method_of
 from workbench.errors import BuildError, brief
-from workbench.formats import tflite
-from workbench.machine import version_of
-from workbench.methods import method_of
+from workbench.models.formats import tflite
 from workbench.protocols import ON_CPU, YES, Availability, Built, Caller, Callers, Progress, Refusal, Source, no, on_cpu
 from workbench.records import (
     TEXT,
@@ -32,6 +31,7 @@ from workbench.records import (
     Region,
     TensorSpec,
 )
+from workbench.system.machine import version_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -306,7 +306,7 @@ def _sized(tensor: TensorSpec, batch: int) -> list[int | None]:
 
 def _feeds(source: Source, spec: EngineSpec, size: int) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
     """Calibration samples as the converter wants them: one feed at a time, in the batch that the model takes."""
-    from workbench.samples import load_samples
+    from workbench.data.samples import load_samples
 
     if source.samples is None:
         raise BuildError(

@@ -14,11 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench import cuda
-from workbench.methods import DYNAMIC, MODELOPT, WEIGHTS
-from workbench.onnx_file import graphs
-from workbench.ort_profile import ProfiledOrt
-from workbench.ort_session import (
+from workbench.choices.methods import DYNAMIC, MODELOPT, WEIGHTS
+from workbench.cuda import gpu
+from workbench.engines.ort_profile import ProfiledOrt
+from workbench.engines.ort_session import (
     CUDA,
     CUDA_LIBRARY,
     FILE,
@@ -34,6 +33,7 @@ from workbench.ort_session import (
     overwritten,
     placement,
 )
+from workbench.models.onnx_file import graphs
 from workbench.protocols import (
     YES,
     Availability,
@@ -74,7 +74,7 @@ class OnnxRuntime:
     name = "onnxruntime"
     title = "ONNX Runtime"
     modes = {"": "CPU execution provider", CUDA: "CUDA execution provider, on the first NVIDIA GPU"}
-    devices = {CUDA: cuda.DEVICE}
+    devices = {CUDA: gpu.DEVICE}
     distributions = ("onnxruntime", "onnxruntime-gpu")
     imports = ("onnxruntime", "numpy")
     mode_imports: dict[str, tuple[str, ...]] = {}
@@ -96,7 +96,7 @@ class OnnxRuntime:
             return no("the package 'onnxruntime' is not installed", "pip install onnxruntime")
         if mode != CUDA:
             return YES
-        able = cuda.here()
+        able = gpu.here()
         places = package.submodule_search_locations or ()
         if able and not any((Path(place) / "capi" / CUDA_LIBRARY).is_file() for place in places):
             return no(
@@ -127,7 +127,7 @@ class OnnxRuntime:
     def measures(self, spec: EngineSpec, region: Region) -> Availability:
         if spec.mode != CUDA:
             return on_cpu(region)
-        return cuda.measures(spec, region)
+        return gpu.measures(spec, region)
 
     def source(self, spec: EngineSpec, model: Model) -> str:  # noqa: ARG002 - the contract
         if spec.method in (DYNAMIC, WEIGHTS):
@@ -167,7 +167,7 @@ class OnnxRuntime:
 
         spec = record.spec
         if spec.mode == CUDA:
-            return cuda.CudaSession(
+            return gpu.CudaSession(
                 lambda stream: CudaEngine(engine, spec, stream), streams=spec.streams, graph=spec.cuda_graph
             )
         options = options_of(spec)

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from workbench.choices.methods import CONTROL, MODELOPT, NNCF, WEIGHTS
+from workbench.data.samples import load_samples
+from workbench.engines.openvino_profile import ProfiledOpenVino
 from workbench.errors import brief
-from workbench.machine import this_machine, version_of
-from workbench.methods import CONTROL, MODELOPT, NNCF, WEIGHTS
-from workbench.nncf_int8 import quantized
-from workbench.onnx_file import graphs
-from workbench.openvino_profile import ProfiledOpenVino
+from workbench.models.onnx_file import graphs
+from workbench.precision.nncf_int8 import quantized
 from workbench.protocols import (
     ON_CPU,
     YES,
@@ -30,7 +30,7 @@ from workbench.protocols import (
     on_cpu,
 )
 from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
-from workbench.samples import load_samples
+from workbench.system.machine import this_machine, version_of
 
 if TYPE_CHECKING:
     import numpy as np

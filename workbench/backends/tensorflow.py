@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from workbench.engines.tf_profile import ProfiledTensorFlow
 from workbench.protocols import (
     ON_CPU,
     YES,
@@ -24,7 +25,6 @@ from workbench.protocols import (
     on_cpu,
 )
 from workbench.records import EngineRecord, EngineSpec, InEffect, Model, Precision, RealizedPrecision, Region
-from workbench.tf_profile import ProfiledTensorFlow
 
 if TYPE_CHECKING:
     import numpy as np

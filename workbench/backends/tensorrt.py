@@ -11,16 +11,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workbench import cuda, modelopt, trt_build, trt_layers, trt_options, trt_refit
+from workbench.choices.methods import MODELOPT, WEIGHTS
+from workbench.cuda import gpu as cuda
 from workbench.errors import BuildError, WorkbenchError
-from workbench.inspector import Inspection, load, read, realized
-from workbench.machine import this_machine
-from workbench.methods import MODELOPT, WEIGHTS
+from workbench.precision import modelopt
 from workbench.protocols import YES, Availability, Built, ProfiledSession, Progress, Refusal, Session, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region
-from workbench.trt import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
-from workbench.trt_engine import Plan, inspection_json
-from workbench.trt_profile import ProfiledPlan
+from workbench.system.machine import this_machine
+from workbench.trt import build as trt_build
+from workbench.trt import layers
+from workbench.trt import options as trt_options
+from workbench.trt import refit as trt_refit
+from workbench.trt.engine import Plan, inspection_json
+from workbench.trt.flavours import FLAVOURS, FULL, LEAN, RTX, Flavour, numbers_of
+from workbench.trt.inspector import Inspection, load, read, realized
+from workbench.trt.profile import ProfiledPlan
 
 FILE = "engine.plan"
 MAX_LEVEL = 5
@@ -264,10 +269,10 @@ def _names_targets(spec: EngineSpec) -> bool:
 
 def _read_back(outcome: trt_build.Outcome, source: Source, spec: EngineSpec) -> tuple[Inspection, RealizedPrecision]:
     """The layers as the engine has them where a GPU lets it be opened, else as its network declared them."""
-    declared = trt_layers.declared(outcome.network)
+    declared = layers.declared(outcome.network)
     # the types of stored weights are the network's; the engine tells the format that is computed in
     if not this_machine().gpu or spec.method == WEIGHTS:
-        return declared, trt_layers.realized(declared)
+        return declared, layers.realized(declared)
     shapes = {one.name: one.sized(spec.batches[-1], "opt") for one in source.inputs}
     host_code = VERSION_COMPATIBLE in spec.build_options
     try:
@@ -275,12 +280,12 @@ def _read_back(outcome: trt_build.Outcome, source: Source, spec: EngineSpec) -> 
     except WorkbenchError as error:
         basis = f"types of the strongly typed network; the engine could not be read here ({error.message})"
         declared = replace(declared, basis=basis)
-        return declared, trt_layers.realized(declared)
-    nodes = [node for layer in trt_layers.weighted(declared) for node in layer.origin]
+        return declared, layers.realized(declared)
+    nodes = [node for layer in layers.weighted(declared) for node in layer.origin]
     counted = realized(found, nodes)
     if counted is None:
         basis = "types of the strongly typed network; the engine's layers do not name every node"
-        return found, trt_layers.realized(replace(declared, basis=basis))
+        return found, layers.realized(replace(declared, basis=basis))
     return found, counted
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import BuildError
-from workbench.machine import this_machine, version_of
 from workbench.protocols import YES, Availability, Built, Progress, Refusal, Source, no
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, RealizedPrecision, Region, TensorSpec
+from workbench.system.machine import this_machine, version_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +185,7 @@ def _inputs(specs: tuple[TensorSpec, ...], batches: tuple[int, ...]) -> Iterator
 
 
 def _calibration(source: Source, spec: EngineSpec) -> Callable[[], Iterator[dict[str, Any]]]:
-    from workbench.samples import load_samples
+    from workbench.data.samples import load_samples
 
     if source.samples is None:
         raise BuildError("INT8 needs real calibration samples, and the data has none. Give data as an .npz file.")

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from workbench.accuracy.score import doubts, score, told
+from workbench.errors import RunError
+
+
+def _logits(classes, n=3):
+    return {"output_0": np.eye(n, dtype="float32")[classes]}
+
+
+def test_flips_are_counted_in_pairs():
+    labels = np.array([0, 1, 2, 0, 1])
+    source = _logits([0, 1, 2, 1, 2])  # right, right, right, wrong, wrong
+    engine = _logits([0, 1, 0, 0, 0])  # right, right, broken, fixed, wrong another way
+    result = score("key", engine, source, labels)
+    assert (result.fixed, result.broken) == (1, 1)
+    assert result.value == pytest.approx(3 / 5)
+    assert result.agreement == pytest.approx(2 / 5)
+    assert result.low < result.value < result.high
+    assert result.p_value == 1.0
+    assert result.max_abs_diff == 1.0
+
+
+def test_without_labels_only_agreement_is_said():
+    result = score("key", _logits([0, 1]), _logits([0, 2]), None)
+    assert (result.value, result.low, result.p_value, result.labelled) == (None, None, None, False)
+    assert result.agreement == 0.5
+
+
+def test_a_single_probability_is_read_with_a_threshold():
+    labels = np.array([0, 1])
+    source = {"p": np.array([[0.2], [0.9]], dtype="float32")}
+    result = score("key", {"p": np.array([[0.6], [0.8]], dtype="float32")}, source, labels)
+    assert (result.value, result.broken) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ({"other": np.zeros((2, 3))}, "The engine's outputs are ['other']; the source model's are ['output_0']."),
+        (
+            {"output_0": np.zeros((2, 4))},
+            "Output 'output_0' has the shape (2, 4); the source model's has (2, 3).",
+        ),
+        (
+            {"output_0": np.full((2, 3), np.nan)},
+            "Output 'output_0' holds NaN or infinity where the source model's does not: the engine's range overflowed.",
+        ),
+    ],
+)
+def test_outputs_that_do_not_match_are_refused(outputs, sentence):
+    with pytest.raises(RunError) as caught:
+        score("key", outputs, _logits([0, 1]), None)
+    assert str(caught.value) == sentence
+
+
+def test_an_overflow_to_infinity_is_refused_and_the_sources_own_infinity_is_not():
+    source = {"output_0": np.array([[0.0, -np.inf], [1.0, 2.0]], "float32")}
+    result = score("key", {"output_0": np.array([[0.5, -np.inf], [1.0, 2.0]], "float32")}, source, None)
+    assert result.max_abs_diff == 0.5
+    with pytest.raises(RunError, match="holds NaN or infinity"):
+        score("key", {"output_0": np.array([[0.0, -np.inf], [1.0, np.inf]], "float32")}, source, None)
+
+
+def test_a_class_per_token_agrees_only_as_a_whole_and_has_no_metric():
+    source = np.eye(4, dtype="float32")[np.array([[0, 1, 2], [3, 3, 3]])]
+    engine = source.copy()
+    engine[0, 2] = np.eye(4, dtype="float32")[0]
+    result = score("key", {"t": engine}, {"t": source}, np.array([0, 3]))
+    assert result.agreement == 0.5
+    assert (result.value, result.labelled) == (None, False)
+
+
+def test_one_value_per_sample_has_a_metric_only_for_two_classes():
+    logits = {"z": np.array([[-3.0], [0.3], [4.0]], "float32")}
+    assert score("key", logits, logits, np.array([0, 1, 1])).value == 1.0  # 0.3 is a logit here: class 1
+    assert score("key", logits, logits, np.array([-3, 0, 4])).value is None
+
+
+def test_boxes_agree_by_their_values_and_not_by_their_largest_entry():
+    reference = np.zeros((4, 896, 16), np.float32)
+    reference[..., 3] = 100.0
+    reference[..., 4] = 100.0  # a tie: the largest entry is a matter of rounding
+    outputs = reference.copy()
+    outputs[..., 4] += 1e-4
+    assert score("key", {"boxes": outputs}, {"boxes": reference}, None).agreement == 1
+    outputs[0, 0, 4] += 1
+    assert score("key", {"boxes": outputs}, {"boxes": reference}, None).agreement == 0.75
+
+
+def test_the_answer_is_scored_and_not_the_state():
+    rng = np.random.default_rng(0)
+    answer = rng.random((6, 1)).astype(np.float32)
+    state = rng.random((6, 2, 128)).astype(np.float32)
+    labels = (answer[:, 0] > 0.5).astype(np.int64)
+    found = score("key", {"stateN": state, "output": answer}, {"stateN": state, "output": answer}, labels)
+    assert (found.labelled, found.value, found.agreement) == (True, 1.0, 1.0)
+
+
+def test_a_regression_agrees_by_its_size_and_not_by_its_sign():
+    reference = {"value": np.array([[-3.0], [1.0], [4.0], [2.0]], "float32")}
+    engine = {"value": reference["value"] + np.float32([[0.001], [0.5], [-0.003], [0.2]])}
+    result = score("key", engine, reference, None)
+    assert result.agreement == 0.5
+    assert result.apart == {"value": pytest.approx(0.125)}
+    assert told(result) == "50.0% agree of 4 samples; 'value' differs by up to 12.5% of its largest value"
+
+
+def test_labels_belong_to_the_output_that_the_source_model_is_right_with():
+    labels = np.array([0, 1, 2, 3, 3])
+    outputs = {
+        "aux": np.random.default_rng(0).standard_normal((5, 6)).astype("float32"),
+        "cls": np.eye(4, dtype="float32")[labels],
+    }
+    result = score("key", outputs, outputs, labels)
+    assert (result.output, result.value, result.chance) == ("cls", 1.0, 0.4)
+    wrong = outputs | {"aux": outputs["aux"] * 1.5}
+    found = score("key", wrong, outputs, labels)
+    assert told(found) == "100.0% right in 'cls' of 5 samples; 'aux' differs by up to 50.0% of its largest value"
+
+
+def test_scores_no_better_than_a_guess_are_doubted():
+    labels = np.array([0, 0, 1, 2])
+    right, wrong = _logits(labels), _logits([1, 1, 1, 1])
+    good, bad = (score("key", each, right, labels) for each in (right, wrong))
+    assert doubts([bad, good]) == ()
+    assert doubts([]) == ()
+    assert doubts([score("key", _logits([0, 0]), _logits([0, 0]), np.array([0, 0]))]) == ()  # nothing to guess
+    (doubt,) = doubts([bad])
+    assert doubt == (
+        "No variant is right more often (25.0%) than always answering the most frequent label would be (50.0%): do the "
+        "labels belong to the output 'output_0'?"
+    )
+
+
+def test_text_is_compared_as_text():
+    words = {"word": np.array([["a"], ["b"]])}
+    assert score("key", words, words, None).agreement == 1
+    assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).apart == {"word": 1.0}

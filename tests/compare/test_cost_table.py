@@ -1,0 +1,107 @@
+"""What a variant cost, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import peaked
+import pytest
+from recorded import measured, on_gpu, results
+
+from workbench.compare.cost_table import COLUMNS, calls_of, costs, cpu_s, joules
+from workbench.records import Energy
+
+RAPL = "RAPL package-0"
+BOARD = "NVML, the whole board"
+
+
+def metered(row, *energies: Energy):
+    """The row with these counters in each of its blocks."""
+    blocks = tuple(replace(block, energy=energies) for block in row.timing.blocks)
+    return replace(row, timing=replace(row.timing, blocks=blocks))
+
+
+def block_s(row) -> float:
+    return row.timing.blocks[0].wall_s
+
+
+def test_memory_and_cpu_time_are_of_one_call():
+    row = measured("onnxruntime fp32", 8, median_ms=2.0)
+    (line,) = costs(results([row])).to_dict("records")
+    assert (line["peak MiB"], line["engine MiB"]) == (310, 190)
+    assert line["CPU ms"] == pytest.approx(2.0, rel=0.1)
+    assert cpu_s(row.timing) * calls_of(row.timing) == pytest.approx(sum(b.cpu_s for b in row.timing.blocks))
+    assert line["cores used"] == pytest.approx(1.0)
+    assert tuple(line) == COLUMNS
+
+
+def test_energy_is_divided_among_the_calls_by_time():
+    row = measured("onnxruntime fp32", timing_rounds=1, timing_calls=100)
+    window_s = 2 * block_s(row)  # half of it went to the untimed calls
+    found = joules(metered(row, Energy(RAPL, 10.0, window_s, 0.001)).timing)
+    assert found == {RAPL: pytest.approx(0.05)}
+
+
+def test_packages_add_up_and_say_whose_they_are():
+    row = measured("onnxruntime fp32", timing_calls=100)
+    pair = [Energy(f"RAPL package-{number}", 1.0, block_s(row), 0.001) for number in (0, 1)]
+    table = costs(results([metered(row, *pair)]))
+    (line,) = table.to_dict("records")
+    assert line["energy of"] == "RAPL package-0 + RAPL package-1"
+    assert line["mJ"] == pytest.approx(20, rel=0.1)
+    assert "other programs and idle power are in it" in table.attrs["notes"][0]
+
+
+def test_a_window_too_short_for_its_counter_gives_no_energy_and_says_how_long_it_must_be():
+    row = on_gpu("onnxruntime:cuda fp32")
+    table = costs(results([metered(row, Energy(BOARD, 1.0, 1.999, 0.1))]))
+    assert table["mJ"].isna().all()
+    (note,) = [text for text in table.attrs["notes"] if "NVML" in text]
+    assert note == (
+        "No energy from NVML, the whole board: a block must last 2 s for its counter, and lasts 0.08 s. Measure 24 s per row."
+    )
+    enough = costs(results([metered(row, Energy(BOARD, 1.0, 2.0, 0.1))]))
+    assert enough["energy of"].tolist() == [BOARD]
+
+
+def test_a_block_without_a_reading_leaves_no_mean_of_the_others():
+    row = measured("onnxruntime fp32", timing_rounds=3)
+    full = metered(row, Energy(RAPL, 1.0, 1.0, 0.001))
+    holed = replace(full.timing, blocks=(*full.timing.blocks[:2], replace(full.timing.blocks[2], energy=())))
+    assert joules(full.timing)
+    assert joules(holed) == {}
+
+
+def test_a_board_and_a_package_are_not_one_number():
+    both = (Energy(RAPL, 1.0, 5.0, 0.001), Energy(BOARD, 9.0, 5.0, 0.1))
+    assert set(joules(metered(on_gpu("onnxruntime:cuda fp32"), *both).timing)) == {BOARD}
+    assert set(joules(metered(measured("onnxruntime fp32"), *both).timing)) == {RAPL}
+
+
+def test_why_there_is_no_energy_is_what_the_worker_said():
+    row = measured("onnxruntime fp32", timing_in_effect=peaked.told(energy="this machine offers no RAPL counters"))
+    assert costs(results([row])).attrs["notes"][0] == "No energy: this machine offers no RAPL counters."
+
+
+def test_the_share_of_the_limit_stands_in_the_table_and_too_much_is_said():
+    rows = [measured("onnxruntime fp32", 64, median_ms=1.28), measured("onnxruntime int8", 64, median_ms=0.05)]
+    table = costs(peaked.results(*rows))
+    assert table["limited by"].tolist() == ["fp32 compute", "int8 compute"]
+    assert table["% of limit"][0] == pytest.approx(50, rel=0.05)
+    assert table["limit GFLOP/s"].tolist() == pytest.approx([100, 400])
+    (over,) = [text for text in table.attrs["notes"] if text.startswith("Above 100 %")]
+    assert over.startswith("Above 100 %: onnxruntime int8 @64. The measured peak is too low")
+
+
+def test_a_thread_that_waited_for_its_core_is_named():
+    row = measured("onnxruntime fp32")
+    blocks = tuple(replace(block, cpu_s=0.5 * block.wall_s) for block in row.timing.blocks)
+    slow = replace(row, timing=replace(row.timing, blocks=blocks))
+    notes = costs(results([slow, measured("openvino fp32")])).attrs["notes"]
+    assert next(text for text in notes if "had to wait" in text).startswith("onnxruntime fp32 had to wait for a core")
+
+
+def test_gpu_memory_is_told_where_nvml_does():
+    table = costs(results([on_gpu("onnxruntime:cuda fp32"), measured("onnxruntime fp32")]))
+    assert table["GPU MiB"].tolist()[0] == 606
+    assert table["GPU MiB"].isna().tolist() == [False, True]

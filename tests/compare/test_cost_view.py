@@ -1,0 +1,62 @@
+"""Cost, clocks and settings as people read them."""
+
+from __future__ import annotations
+
+import peaked
+from recorded import measured, results
+
+from workbench.compare import cost_view
+from workbench.panel import parts
+
+ROW = measured(
+    "onnxruntime fp32", 64, median_ms=1.28, timing_clocks=peaked.CLOCKS, timing_in_effect=peaked.told(threads="1")
+)
+
+
+def test_cost_is_a_table_with_its_notes_below():
+    html, text = cost_view.costs(peaked.results(ROW))
+    assert '<th scope="col" class="wb-n" style="text-align:right">% of limit</th>' in html
+    assert '<th scope="col">limited by</th>' in html
+    assert "<li>No energy: no counter was read.</li>" in html
+    lines = text.splitlines()
+    assert lines[0].split()[:3] == ["variant", "batch", "peak"]
+    assert lines[1].startswith("onnxruntime fp32     64")
+    assert lines[1].endswith("fp32 compute")
+    assert "GPU MiB" not in text  # no row has any
+    assert all(len(line) <= 140 for line in lines)
+
+
+def test_what_came_from_outside_is_escaped():
+    row = measured("onnxruntime fp32", timing_in_effect=peaked.told(LD_PRELOAD="<script>x</script>"))
+    assert "<script>" not in cost_view.settings(results([row]))[0]
+
+
+def test_clocks_that_were_not_asked_for_say_how_to_ask():
+    assert cost_view.clocks(results([measured("onnxruntime fp32")]))[1] == cost_view.CLOCKS_OFF
+    html, text = cost_view.clocks(results([ROW]))
+    assert "<td>host-to-host</td>" in html
+    assert "<li>library of onnxruntime: its own call.</li>" in html
+    assert "<li>host-to-host: NumPy in, NumPy out.</li>" in html
+    assert all(len(line) <= 140 for line in text.splitlines())
+
+
+def test_differences_stand_beside_the_table_and_so_does_that_there_are_none():
+    other = measured("openvino fp32", 64, timing_in_effect=peaked.told(threads="2"))
+    (shown,) = parts.PARTS["table"](results([ROW, other], baseline="onnxruntime fp32"), None)
+    told = "Threads differ between engines: 1 (onnxruntime), 2 (openvino)."
+    assert told in repr(shown)
+    assert f"<li>{told}</li>" in shown._repr_html_()
+    (alone,) = parts.PARTS["table"](results([ROW], baseline="onnxruntime fp32"), None)
+    assert "No setting that is compared differed" in repr(alone)
+    assert cost_view.differences(results([measured("onnxruntime fp32")])) == ("", "")
+
+
+def test_each_part_of_the_notebook_shows_itself():
+    bare = results([measured("onnxruntime fp32")])
+    assert [repr(item) for item in parts.PARTS["roofline"](bare, None)] == [cost_view.ROOFLINE_OFF]
+    assert [repr(item) for item in parts.PARTS["clocks"](bare, None)] == [cost_view.CLOCKS_OFF]
+    full = peaked.results(ROW)
+    assert len(parts.PARTS["roofline"](full, None)) == 1
+    assert len(parts.PARTS["clocks"](full, None)) == 2
+    assert "What it cost" in parts.folded_cost(full)
+    assert parts.folded_cost(results([])) == ""

@@ -1,0 +1,33 @@
+"""How long builds took before, told by real engines in a store."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from recorded import engine, spec
+
+from workbench.panel.estimate import Estimate, History
+from workbench.records import Result, Status, to_json
+from workbench.store import Store
+
+
+def test_medians_by_kind_and_nothing_where_nothing_was_built(store: Store) -> None:
+    history = History(store)
+    rows = [Result(spec(label), 1) for label in ("onnxruntime fp32", "openvino fp32", "tensorflow:xla fp32")]
+    assert history.estimate(rows) == Estimate(0, 0, 3, 0)
+    for number, (label, seconds) in enumerate(
+        [("onnxruntime fp32", 1.0), ("onnxruntime fp32", 3.0), ("onnxruntime fp32", 11.0), ("tensorflow:xla fp32", 5.0)]
+    ):
+        store.put("engine", f"{number:040x}", to_json(engine(spec(label), build_s=seconds)))
+    assert history.estimate(rows) == Estimate(pytest.approx(8.0), 2, 3, 4)
+    done = Result(spec("onnxruntime fp32"), 1, status=Status.UNSUPPORTED)
+    assert history.estimate([done]) == Estimate(0, 0, 0, 0)
+
+
+def test_a_damaged_engine_tells_nothing(store: Store) -> None:
+    store.put("engine", "a" * 40, {"spec": 3})
+    (store.path("engine", "b" * 40)).mkdir(parents=True)
+    (store.path("engine", "c" * 40)).mkdir(parents=True)
+    (store.path("engine", "c" * 40) / "manifest.json").write_text(json.dumps([]))
+    assert History(store).durations() == {}

@@ -1,0 +1,289 @@
+"""Runs that outlive a panel: found again, ended row by row, tried again; and what the pages make of their results."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import small_onnx
+
+from workbench.experiment import Experiment
+from workbench.jobs import jobs
+from workbench.panel import history
+from workbench.panel.export import TABLES, copyable, table_as
+from workbench.panel.fields import Batches, Workspace
+from workbench.panel.figures import Mark, canvas
+from workbench.panel.panel import NOTEBOOK, Panel
+from workbench.panel.source import completions
+from workbench.records import Status
+from workbench.runs import archive
+from workbench.store import Store
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return small_onnx(tmp_path_factory.mktemp("model") / "small.onnx")
+
+
+@pytest.fixture
+def experiment(model: str) -> Experiment:
+    return Experiment(
+        model=model, data="random", backends="onnxruntime", precisions="fp32", batches=(1, 2), measure_s=0.06, rounds=6
+    )
+
+
+def states(panel: Panel) -> dict[str, Status]:
+    return {name: row.status for name, row in panel._lines.results.items()}
+
+
+def until(panel: Panel, true) -> None:
+    deadline = time.monotonic() + 60
+    while not true() and time.monotonic() < deadline:
+        panel.wait(0.05)
+    assert true()
+
+
+def test_another_panel_finds_the_run_that_goes_on_and_either_can_end_it(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NOTEBOOK, "work/a.ipynb")
+    first = Panel(experiment, store=store)
+    first._form.control["measure_s"].value = 60.0  # not what the notebook was made with
+    first.benchmark()
+    until(first, lambda: Status.MEASURING in states(first).values())
+    second = Panel(experiment, store=store)  # a restarted kernel
+    until(second, lambda: Status.MEASURING in states(second).values())
+    assert second.experiment.measure_s == 60.0
+    assert second._job.name == first._job.name
+    monkeypatch.setenv(NOTEBOOK, "work/b.ipynb")
+    assert not Panel(experiment, store=store)._work.busy  # another notebook with other settings
+    second._lines._lines["onnxruntime fp32 @1"].button.click()
+    second.cancel()
+    for panel in (first, second):
+        panel.wait(30)
+        assert set(states(panel).values()) == {Status.CANCELLED}
+        assert not panel._out.run.disabled
+
+
+def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Experiment, store: Store) -> None:
+    panel = Panel(experiment, store=store)
+    panel._form.control["measure_s"].value = 1.2
+    panel.benchmark()
+    until(panel, lambda: bool(panel._lines.results))
+    for name in ("onnxruntime fp32 @1", "onnxruntime fp32 @2"):
+        panel._lines._lines[name].button.click()
+    panel.wait(60)
+    assert set(states(panel).values()) == {Status.CANCELLED}
+    button = panel._lines._lines["onnxruntime fp32 @2"].button
+    assert (button.description, button.disabled) == ("Retry", False)
+    button.click()
+    panel.wait(60)
+    assert states(panel) == {"onnxruntime fp32 @1": Status.CANCELLED, "onnxruntime fp32 @2": Status.DONE}
+    again = Panel(panel.ran, store=store)  # the same settings, another day
+    again.wait(30)
+    assert again.results == panel.results
+    assert "1 done" in again._out.message.value
+    assert len(again._history.choice.options) == 2
+    again._history.filter.value = "no such run"
+    assert again._history.choice.options == ()
+
+
+def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NOTEBOOK, "work/a.ipynb")
+    right = 0.25  # goes along
+
+    def quarters(outputs, labels):
+        import numpy as np
+
+        return np.full(len(labels), right) if set(outputs) == {"y"} else np.zeros(len(labels))
+
+    samples = np.random.default_rng(0).random((64, 4), np.float32)
+    live = {"data": (samples, np.linspace(0, 1, 64)), "metric": quarters}  # labels that are no classes
+    panel = Panel(replace(experiment, batches=(1,)), store=store, **live)
+    assert panel._form.control["metric"].disabled
+    assert "the function &#x27;quarters&#x27; was given" in panel._form._hints["metric"].value
+    assert "batches=(1,)" in panel._export.commands.value
+    assert ", metric=quarters)" in panel._export.commands.value
+    panel.benchmark()
+    panel.wait(90)
+    score = panel.results.rows[0].accuracy
+    assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
+    assert "quarters 0.25" in panel._compare.table.value
+    (job,) = jobs.all_jobs(store)
+    # its process ends a moment after it has told the last, and a job that runs is watched
+    until(panel, lambda: not job.running)
+    plain = Panel(panel.ran, store=store)  # the cell was edited
+    assert not plain._work.busy  # without the function it is another experiment
+    again = Panel(panel.ran, store=store, metric=quarters)
+    again.wait(30)
+    assert again.results == panel.results
+    assert again._out.outdated.value == ""
+    assert archive.scored_by(store, job.run) == job.asked.metric  # the run's own process calls it the same
+    right = 0.5  # the function of the edited cell has the same name
+    assert not Panel(panel.ran, store=store, metric=quarters)._work.busy
+    plain._open(job)
+    plain.wait(30)
+    other = "These results were scored by a function &#x27;quarters&#x27;, and this panel was given none."
+    assert other in plain._out.outdated.value
+    (row,) = panel.results.rows
+    plain._lines.put(replace(row, status=Status.CANCELLED))
+    plain._on_row(row.row)  # Retry
+    assert not plain._work.busy
+    assert other in plain._out.message.value
+
+
+def test_a_function_that_cannot_leave_the_notebook_is_named(experiment: Experiment, store: Store) -> None:
+    lock = threading.Lock()
+
+    def guarded(outputs, labels):
+        with lock:
+            return labels
+
+    panel = Panel(experiment, store=store, metric=guarded)
+    panel.benchmark()
+    panel.wait(30)
+    assert "The metric &#x27;guarded&#x27; cannot be handed to the process that measures" in panel._out.message.value
+    assert jobs.all_jobs(store) == ()
+    assert Panel(experiment, store=store, metric="mae").experiment.metric == "mae"  # a name is a parameter
+
+
+def test_what_was_ended_from_outside_is_said_and_can_be_tried_again(experiment: Experiment, store: Store) -> None:
+    import psutil
+
+    panel = Panel(experiment, store=store)
+    panel._form.control["measure_s"].value = 60.0
+    panel.benchmark()
+    until(panel, lambda: Status.MEASURING in states(panel).values())
+    folder = str(panel._job.folder)
+    for process in psutil.process_iter(["cmdline"]):
+        if folder in (process.info["cmdline"] or []):
+            process.kill()
+    panel.wait(30)
+    assert "ended from outside" in panel._out.message.value
+    assert set(states(panel).values()) == {Status.CANCELLED}
+    assert "was ended before this row was done" in panel._lines._lines["onnxruntime fp32 @1"]._text.value
+
+
+def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store: Store) -> None:
+    panel = Panel(experiment, store=store)
+    panel.benchmark()
+    panel.wait(90)
+    page = panel._compare
+    assert "wb-winner" in page.table.value
+    page.latency.slider.value = page.latency.slider.min
+    page.latency.slider.value = 10**page.latency.slider.min
+    page.latency.on.value = True
+    assert "No row keeps these limits" in page.said.value
+    assert page.table.value.count("✕ out: p50 is") == 2
+    page.latency.on.value = False
+    page.table.heads["Median ms"].click()
+    fastest, other = sorted(panel.results.rows, key=lambda row: row.timing.median_s)
+    assert page.table.value.index(f"@{fastest.batch}") < page.table.value.index(f"@{other.batch}")
+    page.first.value, page.second.value = "onnxruntime fp32 @1", "onnxruntime fp32 @2"
+    page.differ()
+    page.side.wait(30)
+    assert "<b>0</b> of 256 samples get another class" in page.gallery.value
+    assert "fp32" in panel._layers.shown.value
+    tables = {kind: table_as(kind, panel.results) for kind in TABLES}
+    assert tables["csv"].splitlines()[0].startswith("variant,batch,device,status,p50 ms")
+    assert tables["markdown"].splitlines()[2].startswith("| onnxruntime fp32 | 1 | cpu | done |")
+    assert r"top-1 \%" in tables["latex"]
+    assert tables["latex"].count(r" \\") == 3
+    for what, kind, start in (
+        ("latency", "svg", b"<?xml"),
+        ("throughput", "pdf", b"%PDF"),
+        ("latency", "png", b"\x89PNG"),
+    ):
+        from workbench.panel.figures import saved
+
+        assert saved(what, kind, panel.results).startswith(start)
+    from workbench.plots.figures import figures
+
+    shown = canvas("throughput", figures(panel.results)["throughput"], panel.results)
+    (ax,) = shown.figure.axes
+    (line,) = (line for line in ax.lines if len(line.get_xdata()) == 2)
+    x, y = float(line.get_xdata()[1]), float(line.get_ydata()[1])
+    assert ax.format_coord(x, y).startswith("onnxruntime fp32: ")
+    assert ax.format_coord(x, y).endswith("at batch 2")
+    assert ax.format_coord(1.4, y / 3) == ""
+
+
+def test_workspace_is_automatic_or_a_power_of_two() -> None:
+    control = Workspace("Workspace (MiB)", "tip", 0)
+    assert control.slider.layout.display == "none"
+    control.automatic.value = False
+    assert control.value == 1024
+    control.slider.value = 64
+    assert control.value == 64
+    control.value = 100  # of a notebook: kept as it is
+    assert control.value == 100
+    control.value = 0
+    assert control.automatic.value
+    control.disabled = True
+    assert control.automatic.disabled
+
+
+def test_batches_are_chips_and_others_are_typed() -> None:
+    control = Batches("Batch sizes", "tip", (1, 24))
+    assert [size for size, chip in control.chips.items() if chip.value] == [1, 24]
+    control.chips[8].value = True
+    assert control.value == [1, 8, 24]
+    control.other.value = "4, 512"
+    assert control.value == [1, 4, 8, 24, 512]
+    assert control.other.value == ""
+    control.chips[24].value = False
+    control.other.value = "many"
+    assert control.value == [1, 4, 8, 512, "many"]
+    assert control.other.value == "many"
+    control.value = [2]
+    assert [size for size, chip in control.chips.items() if chip.value] == [2]
+    assert control.other.value == ""
+
+
+def test_paths_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets").mkdir()
+    for name in ("net.onnx", "net.txt", ".net.onnx", "other.onnx"):
+        (tmp_path / name).touch()
+    assert completions(f"{tmp_path}/ne", (".onnx",)) == (f"{tmp_path}/net.onnx", f"{tmp_path}/nets/")
+    assert completions(f"{tmp_path}/.n", (".onnx",)) == (f"{tmp_path}/.net.onnx",)
+    assert completions(f"{tmp_path}/none/x", (".onnx",)) == ()
+    monkeypatch.chdir(tmp_path)
+    assert completions("o", (".onnx",)) == ("other.onnx",)
+
+
+def test_what_is_copied_is_text() -> None:
+    html = copyable("In a terminal", "<img src=x onerror=alert(1)>")
+    assert "<img" not in html
+    assert "&lt;img" in html
+    assert Mark(1, 2, "x").text == "x"
+
+
+def test_a_saved_notebook_has_absolute_paths_and_shows_the_same_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = store.root / "jobs" / "20260101T000000.000000Z-abcdef"
+    folder.mkdir(parents=True)
+    asked = jobs.Asked(Experiment(model="net.onnx", threads=2).parameters())
+    (folder / jobs.ASKED).write_text(json.dumps(asdict(asked)))
+    (folder / jobs.RESULTS).write_text("{}")
+    saved = Experiment(model=str(tmp_path / "net.onnx"), threads=2)
+    assert history.to_show(store, saved, "").folder == folder
+    assert history.to_show(store, replace(saved, threads=1), "") is None
+    assert history.to_show(store, saved, "", metric="quarters") is None
+
+
+def test_a_run_of_another_version_is_left_out(store: Store) -> None:
+    folder = store.root / "jobs" / "20250101T000000.000000Z-abcdef"
+    folder.mkdir(parents=True)
+    (folder / jobs.ASKED).write_text('{"parameters": {"no_such_field": 1}}')
+    (job,) = jobs.all_jobs(store)
+    assert history.told(job) == ""
+    assert history.to_show(store, Experiment(), "") is None

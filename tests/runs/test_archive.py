@@ -1,0 +1,178 @@
+"""The history of all runs: what is kept, how it is asked, and that the index is only an index."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+
+import pytest
+import recorded
+
+import workbench
+from workbench import cli
+from workbench.errors import InputError, StoreError
+from workbench.records import Failure, Result, Status
+from workbench.runs.archive import FILE, NAMES, history, rebuild, remember
+
+
+def results(day: int = 1, **changes):
+    """Two rows that were measured on that day, one that failed, and one that was not possible."""
+    rows = []
+    for label, median_ms in (("tensorflow fp32", 2.0), ("onnxruntime int8", 0.5)):
+        timing = recorded.timing(median_ms, group=f"day {day}", measured_at=f"2026-11-{day:02}T10:00:00+00:00")
+        of = recorded.spec(label)
+        rows.append(Result(of, 1, Status.DONE, recorded.engine(of), timing, recorded.accuracy()))
+    failed = Failure("build", "The library crashed on this input.")
+    rows.append(Result(recorded.spec("openvino bf16"), 1, Status.FAILED, failure=failed))
+    rows.append(Result(recorded.spec("litert bf16"), 1, Status.UNSUPPORTED, failure=Failure("plan", "no")))
+    return replace(recorded.results([]), rows=tuple(rows), **changes)
+
+
+def test_a_run_is_found_again_with_its_numbers(store):
+    remember(store, "one", results())
+    found = history(store)
+    assert tuple(found.columns) == NAMES
+    assert sorted(found["variant"]) == ["onnxruntime int8", "openvino bf16", "tensorflow fp32"]
+    row = found.set_index("variant").loc["tensorflow fp32"]
+    timing = results().rows[0].timing
+    assert row["p50_ms"] == timing.percentile_s(50) * 1e3
+    assert row["samples_per_s"] == timing.samples_per_s
+    assert (row["accuracy"], row["built"], row["status"], row["run"]) == (0.96, "fp32", "done", "one")
+    assert row["time"].isoformat() == "2026-11-01T10:00:00+00:00"
+    failed = found.set_index("variant").loc["openvino bf16"]
+    assert (failed["status"], failed["failure"]) == ("failed", "The library crashed on this input.")
+    assert failed.isna()["p50_ms"]
+
+
+def test_what_is_asked_for_is_what_comes_newest_first(store):
+    for day in (3, 1, 2):
+        remember(store, f"run {day}", results(day))
+    measured = history(store, status="done")
+    assert list(measured["time"].dt.day) == [3, 3, 2, 2, 1, 1]
+    assert set(history(store, backend="onnx*")["variant"]) == {"onnxruntime int8"}
+    assert set(history(store, precision="int8", run="run 2")["time"].dt.day) == {2}
+    assert list(history(store, variant="tensorflow*", since="2026-11-02")["time"].dt.day) == [3, 2]
+    assert list(history(store, variant="tensorflow*", until=date(2026, 11, 2))["time"].dt.day) == [1]
+    assert (
+        list(history(store, status="done", since="2026-11-02T09:00:00+00:00", until="2026-11-02T11:30+02:00")["time"])
+        == []
+    )
+    assert len(history(store, limit=4)) == 4
+    assert history(store, batch=8).empty
+    assert history(store, model="nothing").empty
+    assert history(store, batch=8)["p50_ms"].dtype == float
+    record = json.loads(history(store, status="done", limit=1, records=True)["record"][0])
+    assert record["timing"]["group"] == "day 3"
+    assert record["timing"]["blocks"] == []
+
+
+def test_what_was_taken_from_the_store_is_no_new_result(store):
+    remember(store, "one", results())
+    remember(store, "two", results())
+    found = history(store)
+    assert list(found["variant"]).count("tensorflow fp32") == 1
+    assert list(found["variant"]).count("openvino bf16") == 2  # it failed twice
+
+
+def test_bad_times_are_refused(store):
+    with pytest.raises(InputError, match=r"'since' must be a date or a time, such as 2026-11-26 .*; found 'yesterday'"):
+        history(store, since="yesterday")
+    with pytest.raises(InputError, match="'limit' must be at least 1; found 0"):
+        history(store, limit=0)
+
+
+@pytest.mark.parametrize("damage", ["removed", "not a database", "cut", "overwritten", "older tables"])
+def test_a_damaged_index_is_made_again(store, damage):
+    for day in (1, 2, 3):
+        remember(store, f"run {day}", results(day))
+    before = history(store)
+    path = store.root / FILE
+    if damage == "removed":
+        path.unlink()
+    elif damage == "not a database":
+        path.write_bytes(b"nonsense" * 1000)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif damage == "overwritten":
+        content = bytearray(path.read_bytes())
+        content[4096:] = bytes(len(content) - 4096)
+        path.write_bytes(content)
+    else:
+        index = sqlite3.connect(path)
+        index.execute("PRAGMA user_version = 99")
+        index.execute("DELETE FROM results")
+        index.commit()
+        index.close()
+    assert history(store).equals(before)
+    assert rebuild(store) == 9
+
+
+def test_a_run_that_died_before_it_was_added_is_added_when_asked(store, monkeypatch):
+    remember(store, "one", results(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("workbench.runs.archive._ask", lambda *_: None)
+        remember(store, "two", results(2))
+    assert set(history(store, status="done")["run"]) == {"one", "two"}
+
+
+def test_a_damaged_artefact_costs_its_own_run_only(store):
+    remember(store, "one", results(1))
+    remember(store, "two", results(2))
+    (store.root / "results" / "two" / "manifest.json").write_text("{")
+    assert rebuild(store) == 3
+    assert set(history(store)["run"]) == {"one"}
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+import recorded
+from workbench.runs.archive import history, remember
+from workbench.records import Result, Status
+from workbench.store import Store
+store, who = Store(sys.argv[1]), sys.argv[2]
+of = recorded.spec("tensorflow fp32")
+for number in range(15):
+    timing = recorded.timing(1.0, group=f"{who} {number}", calls=3)
+    row = Result(of, 1, Status.DONE, recorded.engine(of), timing)
+    remember(store, f"{who}-{number}", replace(recorded.results([]), rows=(row,)))
+    assert f"{who}-{number}" in set(history(store)["run"])
+"""
+
+
+def test_several_processes_write_and_ask_at_once(store):
+    """Each finds what it has just written, while the others write."""
+    command = [sys.executable, "-c", WRITER, str(store.root)]
+    here = {"cwd": str(recorded.__file__).rpartition("/")[0]}
+    writers = [subprocess.Popen([*command, who], stderr=subprocess.PIPE, text=True, **here) for who in ("a", "b", "c")]
+    assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 3
+    assert len(history(store)) == 45
+
+
+def test_a_store_that_cannot_be_read_says_so(store):
+    (store.root / FILE).mkdir()
+    with pytest.raises(StoreError, match=r"Could not use .*results\.sqlite: .* it is made again from the results"):
+        history(store)
+
+
+def test_the_command_line_shows_and_writes_it(store, tmp_path, capsys):
+    assert cli.main(["history", "--store", str(store.root)]) == 0
+    assert capsys.readouterr().out == "No results.\n"
+    remember(store, "one", results(1))
+    remember(store, "two", results(2))
+    assert cli.main(["history", "--store", str(store.root), "--backend", "tensor*", "--limit", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "2026-11-02 10:00" in out
+    assert "2026-11-01" not in out
+    assert out.endswith("The newest 1; for more choose --limit.\n")
+    assert cli.main(["history", "--store", str(store.root), "--csv", str(tmp_path / "all.csv")]) == 0
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 7
+    assert cli.main(["history", "--store", str(store.root), "--since", "soon"]) == 2
+
+
+def test_it_is_a_public_name():
+    assert workbench.history is history

@@ -1,0 +1,187 @@
+"""When measuring ends: the real rounds, judged by the real rule, over workers whose times are drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import threading
+import weakref
+from typing import Any
+
+import pytest
+import recorded
+
+from workbench.errors import WorkerError
+from workbench.experiment import Experiment
+from workbench.records import Ended, Result, Status, Verdict
+from workbench.runs.board import Board
+from workbench.runs.rounds import measure_groups
+from workbench.store import Store
+from workbench.timing.verdict import evidence, judged
+
+BASE, PEER, OTHER = "tensorflow fp32", "onnxruntime fp32", "openvino fp32"
+
+
+class Synthetic:
+    """A worker: every block takes as long as was asked for, and a call its milliseconds times this launch's luck."""
+
+    def __init__(self, milliseconds: float, luck: float, fails: str = "") -> None:
+        self._ns = int(milliseconds * luck * 1e6)
+        self._fails = fails
+
+    def call(self, task: str, **arguments: Any) -> Any:
+        if task == self._fails:
+            raise WorkerError("It ended.")
+        if task == "prepare_timing":
+            return {"warm_up_ns": [3 * self._ns, self._ns]}
+        if task == "block":
+            seconds = max(arguments["seconds"], 5e-9 * self._ns)
+            return {"samples_ns": [self._ns] * 5, "cpu_s": seconds, "wall_s": seconds, "quiet": True, "gpu": None}
+        return {"peak_rss_bytes": 1} if task == "peak" else [] if task == "in_effect" else None
+
+
+class Bench:
+    """Stands for :class:`workbench.runs.bench.Bench`, whose workers start in no time."""
+
+    def __init__(self, rows: tuple[Result, ...], experiment: Experiment, times: dict[str, tuple[float, float]]) -> None:
+        self.experiment, self._times = experiment, times
+        self._draw = random.Random(experiment.seed)
+        folder = tempfile.mkdtemp(prefix="workbench-rounds-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.store = Store(folder).prepare()
+        self.cancel = threading.Event()
+        self.board = Board(rows, self.store.new_run(), lambda _: None, lambda _: "")
+        self.launched: list[list[str]] = []
+        self.fails: dict[str, str] = {}
+        self._workers: dict[str, Any] = {}
+        self.start([row.engine for row in rows])
+
+    def start(self, engines: list[Any]) -> None:
+        self.launched.append([engine.spec.label for engine in engines])
+        for engine in engines:
+            milliseconds, spread = self._times[engine.spec.label]
+            worker = Synthetic(
+                milliseconds, self._draw.lognormvariate(0, spread), self.fails.get(engine.spec.label, "")
+            )
+            self._workers[engine.key] = (worker, {"rss_bytes": 1, "import_s": 2.0, "load_s": 0.5})
+
+    relaunch = start
+
+    def get(self, key: str) -> Any:
+        return self._workers.get(key)
+
+    def drop(self, key: str, step: str, error: Exception) -> None:
+        del self._workers[key]
+
+    @property
+    def rows(self) -> dict[str, Result]:
+        return {row.row: row for row in self.board.rows}
+
+
+def measured(times: dict[str, tuple[float, float]], fails: dict[str, str] | None = None, **asked: Any) -> Bench:
+    """``times``: by variant, milliseconds and how much launches differ (standard deviation of the logarithm)."""
+    rows = tuple(Result(spec := recorded.spec(label), 1, Status.BUILT, recorded.engine(spec)) for label in times)
+    bench = Bench(rows, Experiment(batches=1, baseline=BASE, **asked), times)
+    bench.fails = fails or {}
+    measure_groups(bench, {1: "group"}, "samples", bench.experiment.plan.region)
+    return bench
+
+
+def timing(bench: Bench, label: str) -> Any:
+    return bench.rows[f"{label} @1"].timing
+
+
+def word(bench: Bench, label: str) -> Verdict:
+    return judged([evidence(timing(bench, label), timing(bench, BASE))])[0].verdict
+
+
+def test_a_large_difference_is_known_after_one_launch():
+    bench = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
+    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.KNOWN, Ended.KNOWN)
+    assert len(bench.launched) == len(timing(bench, PEER).launches) == 1
+    assert timing(bench, PEER).timed_s == pytest.approx(1.0)
+    assert word(bench, PEER) is Verdict.FASTER
+
+
+def test_only_what_is_not_known_is_started_again_and_the_baseline_with_it():
+    bench = measured({BASE: (1.0, 0.004), PEER: (0.2, 0.004), OTHER: (1.05, 0.004)})
+    assert bench.launched == [[BASE, PEER, OTHER], *[[BASE, OTHER]] * 3]
+    assert [len(timing(bench, name).launches) for name in (BASE, PEER, OTHER)] == [4, 1, 4]
+    assert timing(bench, OTHER).ended == Ended.KNOWN
+    assert word(bench, OTHER) is Verdict.SLOWER
+    blocks = timing(bench, OTHER).blocks
+    assert [block.round for block in blocks] == list(range(12 + 3 * 6))
+    assert [block.launch for block in blocks] == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 6
+    assert timing(bench, OTHER).launches[0].first_s == pytest.approx(
+        3 * timing(bench, OTHER).blocks[0].samples_ns[0] * 1e-9
+    )
+
+
+def test_two_copies_end_when_the_interval_is_narrow():
+    bench = measured({BASE: (1.0, 0.002), PEER: (1.0, 0.002)}, seed=1)
+    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.NARROW, Ended.NARROW)
+    assert len(timing(bench, PEER).launches) == 4
+    assert word(bench, PEER) is Verdict.CANNOT_TELL
+    finer = measured({BASE: (1.0, 0.002), PEER: (1.0, 0.002)}, seed=1, within=0.0001)
+    assert timing(finer, PEER).ended == Ended.BUDGET
+
+
+def test_two_copies_that_differ_from_launch_to_launch_end_with_the_budget():
+    bench = measured({BASE: (1.0, 0.06), PEER: (1.0, 0.06)}, max_measure_s=4)
+    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
+    assert timing(bench, PEER).timed_s == pytest.approx(4.0)
+    assert len(timing(bench, PEER).launches) == bench.experiment.plan.launches == 7
+    assert word(bench, PEER) is Verdict.CANNOT_TELL
+
+
+def test_between_the_looks_nobody_looks():
+    """For some of these seeds five or six launches would be enough."""
+    for seed in range(12):
+        bench = measured({BASE: (1.0, 0.01), PEER: (1.02, 0.01)}, max_measure_s=20, within=0.0001, seed=seed)
+        assert len(timing(bench, PEER).launches) in bench.experiment.plan.looks
+        assert timing(bench, PEER).looks == 5
+
+
+def test_a_small_budget_is_one_launch():
+    bench = measured({BASE: (1.0, 0.002), PEER: (1.05, 0.002)}, max_measure_s=1)
+    assert bench.launched == [[BASE, PEER]]
+    assert timing(bench, PEER).ended == Ended.FIXED
+    assert word(bench, PEER) is Verdict.CANNOT_TELL
+
+
+def test_calls_that_take_longer_than_their_block_spend_the_budget_all_the_same():
+    bench = measured({BASE: (500.0, 0.0), PEER: (500.0, 0.1)})  # 12 rounds of 2.5 s
+    assert bench.launched == [[BASE, PEER]]
+    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
+
+
+def test_a_variant_alone_has_nothing_to_be_compared_with():
+    bench = measured({BASE: (1.0, 0.1)})
+    assert timing(bench, BASE).ended == Ended.FIXED
+    assert len(bench.launched) == 1
+
+
+@pytest.mark.parametrize("task", ["prepare_timing", "block"])
+def test_one_that_fails_after_a_fresh_start_costs_only_its_own_row(task):
+    bench = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004), OTHER: (1.05, 0.004)}, {PEER: task})
+    assert timing(bench, PEER) is None
+    assert word(bench, OTHER) is Verdict.SLOWER
+
+
+def test_without_its_baseline_a_measurement_ends():
+    bench = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004)}, {BASE: "block"})
+    assert timing(bench, BASE) is None
+    assert timing(bench, PEER).ended == Ended.FIXED
+    assert len(timing(bench, PEER).launches) == 2
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.05])
+def test_by_the_whole_procedure_copies_are_equal_and_a_slower_one_is_slower(slower):
+    words = []
+    for seed in range(30):
+        times = {BASE: (1.0, 0.02), PEER: (slower, 0.02)}
+        words.append(word(measured(times, max_measure_s=20, measure_s=0.5, seed=seed), PEER))
+    right = Verdict.CANNOT_TELL if slower == 1 else Verdict.SLOWER
+    assert words.count(right) >= 28
+    assert words.count(Verdict.FASTER) <= (1 if slower == 1 else 0)

@@ -1,0 +1,1 @@
+"""How right an engine is, and whether a variant holds its budget."""

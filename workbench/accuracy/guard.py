@@ -1,0 +1,165 @@
+"""The guard of a rewritten model: whether it holds a budget, tested on pairs; which variant is the fastest that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
+from workbench.records import Accuracy, Precision, Result, Results
+
+
+class Guard(StrEnum):
+    """What the guard says of a variant."""
+
+    WITHIN = "within"
+    OVER = "over"
+    UNSURE = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the figures that it rests on: the loss and its 95 % interval, and what is allowed, in one unit."""
+
+    verdict: Guard
+    loss: float | None
+    low: float | None
+    high: float | None
+    allowed: float
+    percent: bool  # the figures are shares, shown as points or percent
+    why: str = ""
+
+    def __str__(self) -> str:
+        """``within: loses 0.13 points [−0.20, 0.47]``."""
+        if self.loss is None or self.low is None or self.high is None:
+            return f"{self.verdict}: {self.why}" if self.why else str(self.verdict)
+        scale, unit = (100, " points") if self.percent else (1, "")
+        digits = "{:.2f}" if self.percent else "{:.3g}"
+        loss, low, high = (digits.format(scale * each).replace("-", "−") for each in (self.loss, self.low, self.high))
+        return f"{self.verdict}: loses {loss}{unit} [{low}, {high}]{f'; {self.why}' if self.why else ''}"
+
+
+def judge(score: Accuracy, budget: Budget) -> Judgement:
+    """Whether a score holds the budget, by the 95 % interval of what is lost on the same samples.
+
+    A test of non-inferiority: within, if the whole interval lies at or below what is allowed; over, if the whole interval lies
+    above; else it cannot be told from so many samples. (The two-sided 95 % interval, as regulators ask: ICH E9, 3.3.2, and
+    CPMP/EWP/482/99, Points to consider on switching between superiority and non-inferiority.) Without labels the loss is the
+    share of answers that are others than the source's. A part of the source's own metric is taken of its measured value.
+    """
+    if budget.kind == FLIPS or score.value is None or score.loss is None:
+        loss, low, high = 1 - score.agreement, 1 - score.agreement_high, 1 - score.agreement_low
+        allowed = budget.amount if budget.kind == ABSOLUTE else budget.amount / 100
+        return _decided(loss, low, high, allowed, percent=True)
+    if budget.kind == POINTS and not score.share:
+        why = f"points are for shares, and {score.metric} is none; give 'budget' as '1 %' or in the metric's own unit"
+        return Judgement(Guard.UNSURE, score.loss, None, None, 0.0, percent=False, why=why)
+    allowed = {
+        POINTS: budget.amount / 100,
+        ABSOLUTE: budget.amount,
+        RELATIVE: budget.amount / 100 * abs(score.source_value or 0.0),
+    }[budget.kind]
+    if score.loss_low is None or score.loss_high is None:
+        why = f"{score.samples} samples are too few for an interval"
+        return Judgement(Guard.UNSURE, score.loss, None, None, allowed, percent=score.share, why=why)
+    return _decided(score.loss, score.loss_low, score.loss_high, allowed, percent=score.share)
+
+
+def _decided(loss: float, low: float, high: float, allowed: float, *, percent: bool) -> Judgement:
+    if high <= allowed:
+        return Judgement(Guard.WITHIN, loss, low, high, allowed, percent)
+    if low > allowed:
+        return Judgement(Guard.OVER, loss, low, high, allowed, percent)
+    return Judgement(Guard.UNSURE, loss, low, high, allowed, percent, why="the interval includes the budget")
+
+
+def judgement(result: Result, budget: str) -> Judgement | None:
+    """What the guard says of a row; ``None`` where it has no score, or nothing is judged."""
+    held = budget_of(budget)
+    return judge(result.accuracy, held) if held and result.accuracy else None
+
+
+def recommended(results: Results) -> dict[int, Result]:
+    """The fastest row of each batch size that may be recommended.
+
+    That is one within the budget, or one that was not rewritten at all and is not over it. Where nothing is judged, none is.
+    """
+    best: dict[int, Result] = {}
+    for row in results.measured:
+        found = judgement(row, results.budget)
+        if found is None or found.verdict == Guard.OVER or row.timing is None:
+            continue
+        as_it_was = row.spec.asked == Precision.FP32
+        best_yet = best.get(row.batch)
+        faster = best_yet is None or best_yet.timing is None or row.timing.median_s < best_yet.timing.median_s
+        if (found.verdict == Guard.WITHIN or as_it_was) and faster:
+            best[row.batch] = row
+    return best
+
+
+def advice(results: Results) -> tuple[str, ...]:
+    """In words: the fastest variant within the budget, those over it with figures, and those that cannot be told."""
+    budget = budget_of(results.budget)
+    if budget is None:
+        return ()
+    lines = []
+    for batch, row in sorted(recommended(results).items()):
+        assert row.timing is not None
+        lines.append(f"fastest within {budget} at batch {batch}: {row.spec.label}, {row.timing.median_s * 1e3:.3g} ms")
+    told = {Guard.OVER: f"over {budget}, not recommended", Guard.UNSURE: f"cannot be told from {budget}"}
+    for verdict, text in told.items():
+        lines += [f"{text}: {label}, {said}" for label, said in _told(results.rows, results.budget, verdict)]
+    return tuple(lines)
+
+
+def _told(rows: Iterable[Result], budget: str, verdict: Guard) -> list[tuple[str, str]]:
+    """The variants of one verdict, each once, and the figures behind it."""
+    found: dict[str, str] = {}
+    for row in rows:
+        said = judgement(row, budget)
+        if said is not None and said.verdict == verdict and (row.spec.asked != Precision.FP32 or verdict == Guard.OVER):
+            found.setdefault(row.spec.label, str(said).partition(": ")[2])
+    return list(found.items())
+
+
+def same_files(rows: Iterable[Result]) -> dict[str, str]:
+    """Variants of one backend that were built from the very same file, although they were asked for by other names: by label,
+    the name of the first of them.
+    """
+    first: dict[tuple[str, str, str], str] = {}
+    twins: dict[str, str] = {}
+    for row in rows:
+        made = row.engine.source_sha256 if row.engine else ""
+        if not made:
+            continue
+        name = first.setdefault((row.spec.backend_and_mode, made, str(row.spec.batch)), row.spec.asked)
+        if name != row.spec.asked:
+            twins[row.spec.label] = name
+    return twins
+
+
+def guarded(result: Result, budget: str) -> dict[str, Any]:
+    """The cells of the table that tell of a row's metric, its loss and the budget."""
+    cells: dict[str, Any] = {"metric": "", "budget": ""}
+    if score := result.accuracy:
+        scale = 100 if score.share else 1
+        figures = {"score": score.value, "score low": score.low, "score high": score.high}
+        figures |= {"loss": score.loss, "loss low": score.loss_low, "loss high": score.loss_high}
+        cells |= {name: None if value is None else scale * value for name, value in figures.items()}
+        cells["metric"] = score.metric if score.value is not None else ""
+        if found := judgement(result, budget):
+            cells["budget"] = str(found.verdict)
+    return cells
+
+
+def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
+    """What to say of a row beside its numbers; ``twin`` is what :func:`same_files` says of it."""
+    said = judgement(result, budget)
+    parts = [f"the same file as {twin}: the method changed nothing"] if twin else []
+    if said is not None and said.verdict == Guard.OVER:
+        parts.append(f"over the budget of {budget_of(budget)}, not recommended: {str(said).partition(': ')[2]}")
+    if result.accuracy and result.accuracy.basis:
+        parts.append(f"scored by {result.accuracy.basis}")
+    return parts

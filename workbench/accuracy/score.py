@@ -1,0 +1,333 @@
+"""How right an engine is: the task's metric with an interval, agreement with the source, and paired flips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.choices.metrics import Metric
+from workbench.errors import InputError, RunError, during
+from workbench.records import Accuracy
+from workbench.statistics import estimates, paired
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+
+
+CLOSE = 1e-3
+
+
+def score(
+    engine_key: str,
+    outputs: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    metric: Metric | None = None,
+    output: str = "",
+) -> Accuracy:
+    """Compare an engine's outputs with the source model's on the same samples.
+
+    Args:
+        engine_key: the engine that gave ``outputs``.
+        outputs: by name, shape (n, ...).
+        reference: the source model's outputs, same names and shapes.
+        labels: true classes, int, shape (n,), or what ``metric`` compares with; ``None`` where there are none.
+        metric: how right outputs are; ``None`` is top-1 where there are classes for labels.
+        output: the one to score; "" finds it.
+
+    One output is scored, and named in the result. With labels it is the one that the source model is most often right
+    with, among those that tell enough classes apart; without, the first of two axes, or else the first of fewer.
+
+    The predicted class is the arg-max over the last axis, where that has at least two entries. Where the output has more
+    axes (a class per pixel or token), samples agree if all of their classes do, and there is no metric. Samples agree as well
+    where all values of that output are the source's within 0.1 % of its largest: boxes, maps and landmarks have no class. One
+    value per sample stands for two classes where there are labels 0 and 1 or the source model's values are probabilities:
+    above 0.5 for probabilities, else above 0. Any other single value, such as a regression's, agrees by its size alone.
+
+    ``apart`` compares every output, whatever it means: the largest difference divided by the source's largest value.
+
+    ``loss`` is the source's metric less the engine's, turned so that more is worse, with an interval from the pairs:
+    :mod:`workbench.statistics.paired`.
+
+    Raises:
+        RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
+        InputError: the metric does not suit the outputs or labels, or there is no such output.
+    """
+    import numpy as np
+
+    _check_outputs(outputs, reference)
+    if output and output not in reference:
+        raise InputError(f"'score_output' names '{output}'. The model's outputs are: {', '.join(reference)}.")
+    if metric is not None:
+        return _score_by(metric, engine_key, outputs, reference, labels, output)
+    name = output or _scored_output(reference, labels)
+    if labels is not None and not _fits(reference[name], labels):
+        labels = None
+    same = _close(outputs[name], reference[name])
+    count = len(same)
+    if _tells_classes(reference[name], labels):
+        threshold = _threshold(reference[name])
+        ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
+        same |= (ours == theirs).reshape(count, -1).all(axis=1)
+    agree = int(same.sum())
+    agreement_low, agreement_high = estimates.proportion_interval(agree, count)
+    value = low = high = p_value = source_value = loss = None
+    span: tuple[float | None, float | None] = (None, None)
+    fixed = broken = 0
+    if labels is not None:
+        if len(labels) != count:
+            raise RunError(f"There are {len(labels)} labels for {count} samples.")
+        right, source_right = ours == labels, theirs == labels
+        value = float(right.mean())
+        low, high = estimates.proportion_interval(int(right.sum()), count)
+        fixed, broken = int((right & ~source_right).sum()), int((~right & source_right).sum())
+        p_value = estimates.flips_p_value(fixed, broken)
+        source_value = float(source_right.mean())
+        loss, *ends = paired.difference_of_shares(source_right, right)
+        span = (ends[0], ends[1])
+    return Accuracy(
+        engine_key=engine_key,
+        samples=count,
+        labelled=labels is not None,
+        value=value,
+        low=low,
+        high=high,
+        agreement=agree / count,
+        agreement_low=agreement_low,
+        agreement_high=agreement_high,
+        fixed=fixed,
+        broken=broken,
+        p_value=p_value,
+        max_abs_diff=max(_max_abs_diff(outputs[key], reference[key]) for key in outputs),
+        output=name,
+        apart={key: _relative(outputs[key], reference[key]) for key in reference},
+        chance=None if labels is None else float(np.bincount(labels).max() / count),
+        source_value=source_value,
+        loss=loss,
+        loss_low=span[0],
+        loss_high=span[1],
+    )
+
+
+def _check_outputs(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> None:
+    import numpy as np
+
+    if set(outputs) != set(reference):
+        raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
+    for name, array in outputs.items():
+        if array.shape != reference[name].shape:
+            raise RunError(
+                f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
+            )
+        if array.dtype.kind == "f" and (~np.isfinite(array) & np.isfinite(reference[name])).any():
+            raise RunError(
+                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
+            )
+
+
+def _score_by(
+    metric: Metric,
+    engine_key: str,
+    outputs: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    output: str,
+) -> Accuracy:
+    """The score by a metric of its own; how many samples agree is told all the same."""
+    plain = score(engine_key, outputs, reference, None, output=output)
+    if labels is None and not metric.against_source:
+        return replace(plain, metric=metric.name)
+    name, theirs = _best_output(metric, reference, labels, output)
+    if name != plain.output:
+        plain = score(engine_key, outputs, reference, None, output=name)
+    truth = reference[name] if labels is None else labels
+    ours = metric_parts(metric, outputs, name, truth)
+    value, source_value = metric.value(ours), metric.value(theirs)
+    sign = 1.0 if metric.higher_is_better else -1.0
+    if metric.binary:
+        span: tuple[float, float] | None = estimates.proportion_interval(int(ours.sum()), len(ours))
+        _, *ends = paired.difference_of_shares(theirs, ours)
+        lost: tuple[float, float] | None = (ends[0], ends[1])
+    else:
+        span = paired.bootstrap(ours, metric.value, resamples=metric.resamples)
+        lost = paired.bootstrap_difference(theirs, ours, metric.value, resamples=metric.resamples)
+    low, high = span or (None, None)
+    loss_low, loss_high = sorted(sign * end for end in lost) if lost else (None, None)
+    fixed, broken = (int((ours & ~theirs).sum()), int((theirs & ~ours).sum())) if metric.binary else (0, 0)
+    return replace(
+        plain,
+        labelled=labels is not None,
+        value=value,
+        low=low,
+        high=high,
+        fixed=fixed,
+        broken=broken,
+        p_value=estimates.flips_p_value(fixed, broken) if metric.binary else None,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        share=metric.share,
+        unit=metric.unit,
+        source_value=source_value,
+        loss=sign * (source_value - value),
+        loss_low=loss_low,
+        loss_high=loss_high,
+    )
+
+
+def metric_parts(metric: Metric, outputs: Mapping[str, np.ndarray], name: str, truth: np.ndarray) -> np.ndarray:
+    """The metric's parts of one output, checked.
+
+    Raises:
+        InputError: the metric does not suit them, or gave something other than an entry per sample.
+    """
+    import numpy as np
+
+    count = len(outputs[name])
+    if len(truth) != count:
+        raise InputError(f"There are {len(truth)} labels for {count} samples. Save one label per sample.")
+    with during("score by", metric.name, InputError):
+        parts = np.asarray(metric.parts(outputs if metric.whole else outputs[name], truth))
+    if parts.ndim == 0 or len(parts) != count or parts.dtype.kind not in "fiub" or (metric.whole and parts.ndim != 1):
+        raise InputError(
+            f"The metric '{metric.name}' gave {parts.dtype} {list(parts.shape)} for {count} samples. It has to return an array "
+            "with one number per sample."
+        )
+    return parts
+
+
+def _best_output(
+    metric: Metric, reference: Mapping[str, np.ndarray], labels: np.ndarray | None, output: str
+) -> tuple[str, np.ndarray]:
+    """The output to score, and the source's parts of it: of those that the metric suits the one that it is best in."""
+    found: dict[str, np.ndarray] = {}
+    problem: InputError | None = None
+    names = [output] if output else list(reference)[:1] if metric.whole else list(reference)
+    for name in names:
+        try:
+            found[name] = metric_parts(metric, reference, name, reference[name] if labels is None else labels)
+        except InputError as error:
+            problem = error
+    if not found:
+        assert problem is not None
+        raise problem
+    if labels is None:
+        best = next(iter(found))  # every output is its own truth
+    else:
+        best = (max if metric.higher_is_better else min)(found, key=lambda name: metric.value(found[name]))
+    return best, found[best]
+
+
+def told(accuracy: Accuracy) -> str:
+    """The score in words: what was right or agreed, of which output, and how far the outputs lie apart."""
+    share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
+    if accuracy.value is not None and accuracy.metric != "top-1":
+        shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
+        share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
+    which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
+    text = f"{share}{which} of {accuracy.samples:,} samples"
+    worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")
+    if worst and accuracy.apart[worst] > CLOSE:
+        text += f"; '{worst}' differs by up to {accuracy.apart[worst]:.1%} of its largest value"
+    return text
+
+
+def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
+    """What makes the scores of one experiment worth little, in words."""
+    known = [
+        (score.value, score.chance, score) for score in scores if score.value is not None and score.chance is not None
+    ]
+    # labels that are all the same say nothing about guessing
+    if not known or any(value > chance or chance == 1 for value, chance, _ in known):
+        return ()
+    best, first = max(value for value, _, _ in known), known[0][2]
+    text = (
+        f"No variant is right more often ({best:.1%}) than always answering the most frequent label would be "
+        f"({first.chance:.1%}): do the labels belong to the output '{first.output}'?"
+    )
+    return (text,)
+
+
+def _scored_output(reference: Mapping[str, np.ndarray], labels: np.ndarray | None) -> str:
+    """The output that the labels belong to, or the one that most looks like an answer; states are often maps."""
+
+    def rank(array: np.ndarray) -> int:
+        return (0 if array.shape[-1] > 1 else 1) if array.ndim == 2 else 1 if array.ndim < 2 else 2
+
+    best = min(reference, key=lambda name: rank(reference[name]))  # the first of the best
+    if labels is None:
+        return best
+    right = {
+        name: float((_classes(array, _threshold(array)) == labels).mean())
+        for name, array in reference.items()
+        if _fits(array, labels)
+    }
+    return max(right, key=lambda name: right[name]) if right else best
+
+
+def _fits(output: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether these may be the classes that this output tells apart: one class per sample, enough of them."""
+    if len(output) != len(labels) or labels.ndim != 1 or output.ndim > 2:
+        return False
+    classes = output.shape[-1] if output.ndim == 2 else 1
+    return bool(labels.max(initial=0) < classes if classes > 1 else ((labels == 0) | (labels == 1)).all())
+
+
+def _tells_classes(reference: np.ndarray, labels: np.ndarray | None) -> bool:
+    single = reference.ndim < 2 or reference.shape[-1] == 1
+    return not single or labels is not None or reference.dtype.kind != "f" or _threshold(reference) > 0
+
+
+def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Which samples have the source's values within :data:`CLOSE` of the largest, shape (n,), bool."""
+    import numpy as np
+
+    if reference.dtype.kind != "f":
+        return np.zeros(len(reference), bool)
+    ours, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, reference))
+    finite = np.isfinite(theirs)
+    largest = float(np.abs(theirs[finite]).max()) if finite.any() else 0.0
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(ours - theirs) <= CLOSE * largest) | (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    return np.asarray(near.all(axis=1))
+
+
+def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
+    """Predicted class of each sample, shape (n,), or of each of its positions, shape (n, ...)."""
+    if array.ndim >= 2 and array.shape[-1] > 1:
+        classes: np.ndarray = array.argmax(axis=-1)
+        return classes
+    single: np.ndarray = array.reshape(len(array), -1)
+    single = single[:, 0] if single.shape[1] == 1 else single
+    return single > threshold if single.dtype.kind == "f" else single
+
+
+def _threshold(reference: np.ndarray) -> float:
+    """Where one value per sample turns from class 0 to class 1."""
+    if reference.dtype.kind != "f":
+        return 0.0
+    return 0.5 if reference.size == 0 or (reference.min() >= 0 and reference.max() <= 1) else 0.0
+
+
+def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
+    """Over the values that are finite in both; text is 1 apart or not at all."""
+    import numpy as np
+
+    if other.dtype.kind in "OUS":
+        return float((one.astype(str) != other.astype(str)).any())
+    ours, theirs = one.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
+
+
+def _relative(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference as a share of the largest finite value of ``other``."""
+    import numpy as np
+
+    apart = _max_abs_diff(one, other)
+    if other.dtype.kind in "OUS":
+        return apart
+    theirs = other.astype(np.float64)
+    largest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
+    return apart / largest if largest else apart

@@ -1,0 +1,1 @@
+"""What a person chooses by name: methods, metrics, budgets, image values, shapes of inputs."""

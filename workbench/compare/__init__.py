@@ -1,0 +1,1 @@
+"""Tables of what was found: verdicts, layers, costs, limits, noise, and why something is not faster."""

@@ -1,0 +1,119 @@
+"""The very samples to which two engines give different answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.data.dataset import dataset
+from workbench.errors import InputError
+from workbench.records import Precision, Result, Results
+from workbench.runs.scoring import outputs_of
+from workbench.runs.sources import DEMO
+from workbench.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.experiment import Experiment
+
+SHOWN = 24
+
+
+class Flip(NamedTuple):
+    """One sample: its place among the test samples, the class that is right (``None`` without labels), the classes that the
+    two engines say, and how sure each is of its own (its largest output).
+    """
+
+    place: int
+    label: int | None
+    first: int
+    second: int
+    first_value: float
+    second_value: float
+    inputs: dict[str, np.ndarray]  # by name, without the axis of the samples
+
+
+class Flips(NamedTuple):
+    """How many samples were compared and how many differ; the first of these, ``first_right`` and ``second_right`` counted."""
+
+    samples: int
+    output: str
+    changed: int
+    first_right: int | None  # among those that differ; None without labels
+    second_right: int | None
+    shown: tuple[Flip, ...]
+
+
+def flips(results: Results, experiment: Experiment, first: Result, second: Result, store: Store) -> Flips:
+    """Compare the predicted classes of two rows' engines, from their outputs in the store.
+
+    Raises:
+        InputError: outputs are missing, or hold no class per sample; the text says which.
+    """
+    import numpy as np
+
+    int8 = Precision.INT8 in experiment.precisions
+    samples = experiment.calibration_samples if int8 else 0
+    data = dataset(experiment.data, results.model, samples, experiment.seed, demo=experiment.model == DEMO)
+    name = _output(first, second)
+    outputs = []
+    for row in (first, second):
+        path = outputs_of(store, row.engine, data) if row.engine else None
+        if path is None:
+            raise InputError(
+                f"The answers of '{row.row}' are not in the store. Run the experiment with this row again."
+            )
+        with np.load(path, allow_pickle=False) as file:
+            outputs.append(file[name])
+    if any(array.ndim != 2 or array.shape[1] < 2 for array in outputs):
+        shape = " × ".join(map(str, outputs[0].shape[1:])) or "one number"
+        raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")
+    ours, theirs = (array.argmax(axis=1) for array in outputs)
+    differs = np.flatnonzero(ours != theirs)
+    labels = data.test.labels
+    right: list[int | None] = [None, None]
+    if labels is not None:
+        right = [int((classes[differs] == labels[differs]).sum()) for classes in (ours, theirs)]
+    shown = tuple(
+        Flip(
+            place=int(place),
+            label=None if labels is None else int(labels[place]),
+            first=int(ours[place]),
+            second=int(theirs[place]),
+            first_value=float(outputs[0][place].max()),
+            second_value=float(outputs[1][place].max()),
+            inputs={key: array[place] for key, array in data.test.inputs.items()},
+        )
+        for place in differs[:SHOWN]
+    )
+    return Flips(len(ours), name, len(differs), right[0], right[1], shown)
+
+
+def _output(first: Result, second: Result) -> str:
+    for row in (first, second):
+        if row.accuracy is None:
+            raise InputError(
+                f"'{row.row}' was not scored, so its answers are not known. Choose a row with an accuracy."
+            )
+    assert first.accuracy is not None
+    return first.accuracy.output
+
+
+def picture(array: Any) -> Any:
+    """One input as an 8-bit image, shape (height, width) or (height, width, 3); ``None`` where it is no picture.
+
+    Values are stretched from the sample's smallest to its largest, so that any scaling of inputs can be looked at.
+    """
+    import numpy as np
+
+    image = np.asarray(array)
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
+        image = np.moveaxis(image, 0, -1)  # channels first
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    flat = image.ndim == 2 and min(image.shape) >= 8
+    if not (flat or (image.ndim == 3 and image.shape[2] == 3)) or image.dtype.kind not in "fiu":
+        return None
+    values = image.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    return ((values - low) / ((high - low) or 1) * 255).astype(np.uint8)

@@ -1,0 +1,82 @@
+"""The clocks of one engine beside each other, so that nobody wonders why a tool is faster than a loop of one's own.
+
+* **compute**: the engine's inputs lie where it reads them and its outputs where it writes them, before the clock starts; what is
+  timed is the engine and one call into its library. Tools such as ``benchmark_app`` and ``trtexec`` time about this.
+* **library**: the library's own call with its own kind of inputs (a ``tf.Tensor``, an ``OrtValue``) made before, and results
+  left as the library gives them. Examples in a library's documentation time this. It need not lie between the two others: a
+  ``tf.function`` looks up its trace in every call, and ONNX Runtime's Python layer wraps every ``OrtValue`` anew, which for
+  small models takes longer than converting from and to NumPy by a shorter way.
+* **host-to-host**: NumPy arrays in, NumPy arrays out. A user's own loop times this.
+* **device**: on a GPU, its own time between two CUDA events.
+
+An engine may lack one: a library without objects of its own has no call between the two others, and ``model.predict`` has only
+the outermost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.compare.comparison import variant_name
+from workbench.records import Region
+from workbench.statistics import estimates
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.records import Clock, Results
+
+COLUMNS = ("variant", "batch", "clock", "p50 ms", "times compute", "low", "high", "encloses")
+
+
+class Read(NamedTuple):
+    """One clock of one row, in milliseconds; the ratio is to the clock "compute" of the same rounds, ``None`` without one."""
+
+    variant: str
+    batch: int
+    clock: str
+    median_ms: float
+    ratio: tuple[float, float, float] | None  # median over rounds, and its 95 % interval
+    encloses: str
+
+
+def reads(results: Results) -> tuple[Read, ...]:
+    """Every clock that was measured, in the order of the results, from the most to the least that is enclosed."""
+    found = []
+    for row in results.measured:
+        clocks = row.timing.clocks if row.timing else ()
+        inner = next((clock for clock in clocks if clock.name == str(Region.COMPUTE)), None)
+        for clock in clocks:
+            ratio = None if inner is None or inner is clock else estimates.ratio_interval(_ratios(clock, inner))
+            found.append(Read(variant_name(row.spec), row.batch, clock.name, _median_ms(clock), ratio, clock.encloses))
+    return tuple(found)
+
+
+def clocks(results: Results) -> pd.DataFrame:
+    """One row per clock of every variant and batch; empty where they were not asked for (``Experiment.clocks``).
+
+    ``times compute`` is this clock's time divided by that of "compute" in the same round: the median over rounds, with the 95 %
+    interval of the sign test (missing under 6 rounds). See :mod:`workbench.compare.three_clocks` for what each clock is.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for read in reads(results):
+        ratio, low, high = read.ratio or (None, None, None)
+        cells = (read.variant, read.batch, read.clock, read.median_ms, ratio, low, high, read.encloses)
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(("p50 ms", "times compute", "low", "high"), "float64"))
+
+
+def _ratios(clock: Clock, inner: Clock) -> list[float]:
+    import numpy as np
+
+    pairs = zip(clock.rounds_ns, inner.rounds_ns, strict=True)
+    return [float(np.median(outer) / np.median(within)) for outer, within in pairs if outer and within]
+
+
+def _median_ms(clock: Clock) -> float:
+    import numpy as np
+
+    return float(np.median(np.concatenate([np.asarray(part) for part in clock.rounds_ns]))) * 1e-6

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs through PyCUDA: context, streams, buffers, events, graphs."""

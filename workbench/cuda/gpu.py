@@ -1,0 +1,236 @@
+"""NVIDIA GPUs through PyCUDA: one primary context, streams, buffers, events, graphs. Nothing else imports PyCUDA.
+
+The libraries that build engines use CUDA's runtime API, which lives in the device's primary context. So that context is
+retained here and made current, and ``pycuda.autoinit``, which makes another one, is refused. PyCUDA has no CUDA graphs:
+those come from ``cuda.bindings``, which works in the same context on the same stream.
+
+A backend gives :class:`CudaSession` a function that makes an :class:`Engine` on a stream; everything between NumPy arrays and
+the launch is done here and in ``cuda_lane``, so all GPU backends are timed over the same boundaries.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.cuda.crew import Crew
+from workbench.cuda.lane import Engine, Lane
+from workbench.errors import RunError
+from workbench.protocols import YES, Availability, Caller, Callers, no
+from workbench.records import DeviceFacts, EngineSpec, GpuState, Region, Wait
+from workbench.system import nvml
+from workbench.system.machine import this_machine
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.system.energy import Counter
+
+__all__ = ["DEVICE", "CudaSession", "Engine", "here", "measures"]
+
+DEVICE = "cuda:0"
+IMPORTS = ("pycuda.driver",)
+"""To have in memory before an engine's opening is timed."""
+
+SPLIT_CALLS = 20
+SPLIT_WARM_UP = 2
+
+
+def here() -> Availability:
+    """Can an engine run on an NVIDIA GPU in this process? Makes no context and imports nothing heavy."""
+    if not this_machine().gpu:
+        return no("no NVIDIA GPU with a driver was found on this machine", "use a machine that has one")
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return no("the variable CUDA_VISIBLE_DEVICES hides the GPU", "unset it")
+    if find_spec("pycuda") is None:
+        return no("the package 'pycuda' is not installed", 'pip install "inference-workbench[gpu]"')
+    return YES
+
+
+def measures(spec: EngineSpec, region: Region) -> Availability:
+    """Whether a session of this variant can be timed over the region."""
+    if region == Region.DEVICE and spec.streams > 1:
+        return no("the GPU's time of one call means nothing while others are in flight", "use one stream")
+    return YES
+
+
+class CudaSession:
+    """An open engine on the GPU: a :class:`workbench.protocols.GpuSession`.
+
+    ``make`` gets the handle of a stream and returns the engine that launches on it; it is called once per stream, with the
+    primary context current. Use and leave the session in the thread that made it.
+
+    Raises:
+        RunError: there is no usable GPU, PyCUDA is not installed, or ``pycuda.autoinit`` was imported.
+    """
+
+    def __init__(self, make: Callable[[int], Engine], *, streams: int = 1, graph: bool = False) -> None:
+        self._driver = _driver()
+        self._device = self._driver.Device(0)
+        self._context: Any = _primary_context()
+        self._context.push()
+        self._lanes: list[Lane] = []
+        self._crew: Crew | None = None
+        self._feeds: Mapping[str, np.ndarray] = {}
+        self._gpu = nvml.gpu(self._device.pci_bus_id())
+        self._free_before = self._driver.mem_get_info()[0]
+        self._memory: tuple[int, str] = (0, "")
+        try:
+            for _ in range(streams):
+                self._lanes.append(Lane(self._driver, make, graph))
+            if streams > 1:
+                self._crew = Crew(streams, self._context.push, self._context.pop)
+        except BaseException:
+            self._leave()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close everything in the context it was made in, then leave that."""
+        if self._context is None:
+            return
+        try:
+            if self._crew:
+                self._crew.close()
+            for lane in self._lanes:
+                lane.close()
+        finally:
+            self._lanes.clear()
+            context, self._context = self._context, None
+            context.pop()
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Copy in through pinned memory, launch, copy out, wait."""
+        lane = self._lanes[0]
+        lane.prepare(feeds)
+        return lane.round_trip(feeds)
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        return self.timed(feeds, Region.COMPUTE)
+
+    def timed(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        region: Region,
+        *,
+        wait: Wait = Wait.SPIN,
+        copies: bool = False,
+        together: bool = True,
+    ) -> Callable[[], int | None]:
+        """See :meth:`workbench.protocols.GpuSession.timed`.
+
+        Raises:
+            RunError: the engine does not take these inputs, or the device's time is asked for with several streams.
+        """
+        if region == Region.DEVICE and len(self._lanes) > 1:
+            raise RunError("The GPU's time of one call means nothing while others are in flight. Choose one stream.")
+        self.drain()
+        for lane in self._lanes:
+            lane.prepare(feeds)
+            lane.wait = lane.waits[wait]
+            lane.put(feeds)
+            lane.copy_in()
+            lane.wait()
+        self._feeds = feeds
+        self._note_memory()
+        if self._crew:
+            whole = region == Region.HOST_TO_HOST
+            self._crew.calls = [lane.round_trips(feeds) if whole else lane.launch_and_wait for lane in self._lanes]
+            return self._crew
+        lane = self._lanes[0]
+        if region == Region.DEVICE:
+            return (lambda: sum(lane.parts(feeds))) if copies else lane.device_call(together=together)
+        return lane.launch_and_wait if region == Region.COMPUTE else lane.round_trips(feeds)
+
+    def callers(self, count: int) -> Callers:
+        """A stream with an engine and buffers of its own for each; a caller's thread works in the primary context."""
+        if count > len(self._lanes):
+            raise RunError(
+                f"{count} callers at once were asked for, and the engine was opened with {len(self._lanes)} streams. "
+                "Open it with as many."
+            )
+        self.drain()
+        push, pop = self._context.push, self._context.pop
+        each = (Caller(lane.answer, lane.staged, push, pop) for lane in self._lanes[:count])
+        return Callers(tuple(each), "a stream for each")
+
+    def drain(self) -> None:
+        if self._crew:
+            self._crew.rest()
+        for lane in self._lanes:
+            lane.drain()
+
+    def state(self) -> GpuState | None:
+        """Clocks, power and heat at this moment; ``None`` where NVML is not there."""
+        return self._gpu.state() if self._gpu else None
+
+    def energy_counters(self) -> list[Counter]:
+        """The whole board's counter; empty where NVML is not there or the board has none."""
+        counter = self._gpu.energy() if self._gpu else None
+        return [counter] if counter else []
+
+    def facts(self) -> DeviceFacts:
+        self.drain()
+        lane = self._lanes[0]
+        parts = [lane.parts(self._feeds) for _ in range(SPLIT_WARM_UP + SPLIT_CALLS)][SPLIT_WARM_UP:]
+        self._note_memory()
+        copy_in, compute, copy_out = zip(*parts, strict=True)
+        return DeviceFacts(
+            device=f"{DEVICE}, {self._device.name()}",
+            copy_in_ns=copy_in,
+            compute_ns=compute,
+            copy_out_ns=copy_out,
+            memory_bytes=self._memory[0],
+            memory_basis=self._memory[1],
+            graph=all(each.graph for each in self._lanes),
+            runs=lane.runs,
+            graph_note=next((each.graph_note for each in self._lanes if each.graph_note), ""),
+        )
+
+    def _note_memory(self) -> None:
+        """Keep the largest amount of device memory that was seen; libraries keep what they took."""
+        told = self._gpu.memory_of(os.getpid()) if self._gpu else None
+        if told is not None:
+            found = told, "NVML, this process with its CUDA context"
+        else:
+            taken = self._free_before - self._driver.mem_get_info()[0]
+            found = max(0, taken), "fall of the device's free memory since the engine was opened"
+        self._memory = max(self._memory, found)
+
+
+@cache
+def _primary_context() -> Any:
+    """Kept for as long as the process lives: PyCUDA leaves a context current when it releases its last reference."""
+    return _driver().Device(0).retain_primary_context()
+
+
+def _driver() -> Any:
+    """PyCUDA's driver API, ready for use."""
+    if "pycuda.autoinit" in sys.modules:
+        raise RunError(
+            "'pycuda.autoinit' was imported in this process. It makes a CUDA context of its own, which engine libraries do "
+            "not use. Remove that import; the workbench takes the device's primary context."
+        )
+    try:
+        from pycuda import driver
+    except ImportError as cause:
+        raise RunError(
+            f'PyCUDA cannot be imported ({cause}). Install it: pip install "inference-workbench[gpu]".'
+        ) from cause
+    try:
+        driver.init()
+        found = driver.Device.count()
+    except driver.Error as cause:
+        raise RunError(f"CUDA found no usable GPU ({cause}). Check the driver and CUDA_VISIBLE_DEVICES.") from cause
+    if not found:
+        raise RunError("CUDA found no GPU. Check the driver and CUDA_VISIBLE_DEVICES.")
+    return driver

@@ -1,0 +1,1 @@
+"""What backends share of ONNX Runtime, OpenVINO and TensorFlow: sessions, profilers, and whose node a layer was."""

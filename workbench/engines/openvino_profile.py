@@ -1,0 +1,69 @@
+"""What OpenVINO's performance counters tell: the time of every primitive of the last call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.engines.provenance import kind_of
+from workbench.protocols import Told
+from workbench.records.layers import CallTimes, LayerTime
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BASIS = "OpenVINO's performance counters: wall time of each primitive, in whole microseconds"
+FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "I8": "int8", "U8": "int8"}
+
+
+class ProfiledOpenVino:
+    """A request of a model that was compiled with ``PERF_COUNT``; the counters are read after each call."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self._request = compiled, compiled.create_infer_request()
+        self._times = CallTimes()
+        self._types: dict[str, tuple[str, str]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._request, self._compiled
+
+    def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        request, given = self._request, dict(feeds)
+        return lambda: request.infer(given)
+
+    def begin(self) -> None:
+        self._times.clear()
+        self._types = {}
+
+    def collect(self) -> None:
+        for each in self._request.get_profiling_info():
+            if each.status.name != "EXECUTED":
+                continue  # melted into another primitive, or not needed
+            self._times.add(each.node_name, round(each.real_time.total_seconds() * 1e9))
+            self._types.setdefault(each.node_name, (each.node_type, each.exec_type))
+        self._times.next_call()
+
+    def end(self) -> Told:
+        known = {node.get_friendly_name(): node.get_rt_info() for node in self._compiled.get_runtime_model().get_ops()}
+        words = {
+            name: tuple(filter(None, known[name]["originalLayersNames"].value.split(",")))
+            for name in self._times.names
+            if name in known
+        }
+        layers = tuple(self._layer(name, known.get(name)) for name in self._times.names)
+        return Told(layers, words, BASIS)
+
+    def _layer(self, name: str, facts: Any) -> LayerTime:
+        op, primitive = self._types[name]
+        precision = facts["runtimePrecision"].value if facts else primitive.rpartition("_")[2]
+        return LayerTime(
+            name=name,
+            op=op,
+            kind=kind_of(op),
+            precision=FORMATS.get(precision, precision),
+            times_ns=self._times.of(name),
+            outputs=facts["outputPrecisions"].value if facts else "",
+        )

@@ -1,0 +1,1 @@
+"""To ONNX: the ways there, and the comparison that every conversion must pass."""

@@ -1,0 +1,330 @@
+"""Conversion to ONNX, checked: routes are tried in order until one computes what the source computes.
+
+Every hop of a route is compared on real samples where there are some, on random ones, and on structured ones, at two
+batch sizes and two lengths where axes are dynamic. A conversion that runs but disagrees is refused, and the first node
+that diverges is named. Runs in a child process, because TensorFlow is loaded here.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.data.synthetic import STRUCTURED, generated
+from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
+from workbench.export.agreement import ROUNDING, Agreement, Span, compare
+from workbench.export.routes import Origin, Route, otherwise, routes
+from workbench.models import formats
+from workbench.models.formats import Runner
+from workbench.models.onnx_signature import normalize
+from workbench.records import Attempt, ExportCheck, Hop
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.data.samples import Samples
+    from workbench.records import Model
+
+TOLERANCE = 1e-3
+QUANTIZED_TOLERANCE = 0.1
+QUANTIZED_ROUNDING = 0.02
+"""8-bit layers round, and two libraries round differently: a model that is quantized already agrees less closely, and a few
+of its 255 steps are no error."""
+
+NUDGE = 5e-7  # relative: a few units in the last place of a 32-bit float
+OWN_CHANGES = 4.0
+ILL_CONDITIONED_LIMIT = 0.05
+"""A difference above the tolerance, up to this, passes where nudging the source's inputs by a few units in the last place
+changes its own outputs a quarter as much; other inputs must then agree strictly."""
+
+COMPARED_BATCHES = (1, 7)
+
+
+def saved_model_of(model: Model, into: Path) -> None:
+    """Write the SavedModel form of a TensorFlow model into the folder ``into``; nothing is left there if it fails."""
+    from workbench.models.formats import frozen_graph, keras, saved_model
+
+    try:
+        with writing(into):
+            if model.format == "keras":
+                keras.write_saved_model(keras.load(Path(model.path)), into)
+            elif model.format == "frozen_graph":
+                graph_def = frozen_graph.load(Path(model.path))
+                tensors = frozen_graph.tensors_of(graph_def, model.signature, model.name)
+                frozen_graph.write_saved_model(graph_def, *tensors, into)
+            else:
+                frozen_graph.write_saved_model(*saved_model.legacy_graph(Path(model.path), model.signature), into)
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+
+
+def export(
+    model: Model, saved_model: Path | None, samples: Samples | None, into: Path, progress: Callable[[str], None]
+) -> ExportCheck:
+    """Convert ``model`` into the ONNX file ``into`` by the first route whose result agrees with the source.
+
+    Args:
+        model: what to convert.
+        saved_model: its SavedModel form, for TensorFlow formats.
+        samples: real samples, where there are some.
+        into: the file to write; not written where every route fails.
+        progress: told of every step.
+
+    Raises:
+        ExportError: no route gives a file that computes what the source does; the text says why each did not.
+    """
+    if model.exportable:
+        raise ExportError(f"'{model.name}' cannot become ONNX: {model.exportable}. {otherwise(model)}")
+    attempts: list[Attempt] = []
+    log = ""
+    with writing(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=".onnx-") as scratch:
+        trial = _Trial(model, saved_model, samples, Path(scratch), progress)
+        for route in routes(model):
+            try:
+                check = trial.run(route, tuple(attempts))
+            except WorkbenchError as error:
+                attempts.append(Attempt(route.title, error.message))
+                log += error.log
+            else:
+                trial.draft.replace(into)
+                return check
+    first = attempts[0].reason
+    others = "".join(
+        f" {each.route}: {brief(ValueError(each.reason), 160)}" for each in attempts[1:] if each.reason != first
+    )
+    raise ExportError(first + (f" Other routes failed too.{others}" if others else ""), log=log)
+
+
+@dataclass
+class _Trial:
+    """What the routes of one model share."""
+
+    model: Model
+    saved_model: Path | None
+    samples: Samples | None
+    scratch: Path
+    progress: Callable[[str], None]
+    source: Runner | None = None
+
+    @property
+    def draft(self) -> Path:
+        return self.scratch / "model.onnx"
+
+    def run(self, route: Route, attempts: tuple[Attempt, ...]) -> ExportCheck:
+        """Convert by one route and compare every hop."""
+        import onnx
+
+        model = self.model
+        self.draft.unlink(missing_ok=True)
+        self.progress(f"converting: {route.title}")
+        known = route.convert(Origin(model, self.saved_model, self.scratch), self.draft)
+        if not self.draft.is_file():
+            raise ExportError(f"The route {route.title} wrote no file for '{model.name}'.")
+        gc.collect()  # converters leave gigabytes of graphs that refer to each other
+        with during("read back the conversion of", f"'{model.name}'", ExportError):
+            proto = onnx.load(self.draft)
+        repairs = normalize(proto, model, known)
+        _check(proto, model.name)
+        onnx.save(proto, self.draft)
+        self.progress("comparing the ONNX file with its source")
+        hops = tuple(self._hops(route))
+        opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        return ExportCheck(
+            route=" → ".join(_places(hops)) or route.title,
+            opset=int(opset),
+            hops=hops,
+            tolerance=self.tolerance,
+            attempts=attempts,
+            repairs=repairs,
+            real_samples=self.samples is not None,
+        )
+
+    @property
+    def tolerance(self) -> float:
+        return QUANTIZED_TOLERANCE if self.model.quantized == "int8" else TOLERANCE
+
+    @property
+    def rounding(self) -> float:
+        return QUANTIZED_ROUNDING if self.model.quantized == "int8" else ROUNDING
+
+    def _hops(self, route: Route) -> Iterator[Hop]:
+        """Compare form after form: the source, what lies between, the ONNX file."""
+        model = self.model
+        if self.source is None:
+            self.source = formats.get(model.format).open(Path(model.path), model)
+        forms: list[tuple[str, Runner]] = [("", self.source)]
+        if route.between == "saved_model":
+            from workbench.models.formats import saved_model
+
+            assert self.saved_model is not None
+            loaded = saved_model.load(self.saved_model)
+            forms.append(("Keras → SavedModel", saved_model.run_function(loaded, saved_model.DEFAULT, model.name)))
+        elif route.between == "tflite":
+            from workbench.models.formats import tflite
+
+            middle = tflite.runner(self.scratch / "model.tflite", "serving_default", model.name)
+            forms.append((f"{formats.TITLES[model.format]} → TFLite", middle))
+        from workbench.models.formats.onnx import session_runner
+
+        forms.append((route.title, session_runner(self.draft, model.name)))
+        for before, after in itertools.pairwise(forms):
+            last = after is forms[-1]
+            yield self._hop(after[0], before[1], after[1], last=last)
+
+    def _hop(self, step: str, source: Runner, result: Runner, *, last: bool) -> Hop:
+        kinds, batches, lengths = [], set(), set()
+        worst_abs = worst_rel = 0.0
+        refused, strict = "", 0
+        shaky: list[str] = []
+        spans: dict[str, Span] = {}
+        axes = {spec.name: spec.batch_axis for spec in self.model.outputs}
+        for kind, length, feeds, batch in self._inputs():
+            try:
+                wanted = source(feeds)
+            except InputError as error:
+                refused = refused or error.message
+                continue
+            _check_rows(self.model, wanted, batch)
+            for name, array in wanted.items():
+                spans.setdefault(name, Span(axes.get(name, 0))).add(array)
+            found = result(feeds)
+            agreement = compare(wanted, {name: found[name] for name in wanted}, self.rounding)
+            worst_abs, worst_rel = max(worst_abs, agreement.max_abs), max(worst_rel, agreement.max_rel)
+            kinds.append(kind)
+            batches.add(batch)
+            lengths |= {length} if length else set()
+            if agreement.largest <= self.tolerance:
+                strict += 1
+            elif self._ill_conditioned(source, feeds, wanted, agreement):
+                shaky.append(kind)
+            else:
+                self._refuse(step, kind, agreement, feeds, last=last)
+        if not kinds:
+            raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {refused}")
+        if not strict:
+            raise ExportError(
+                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. Give "
+                "real data, as an .npz file."
+            )
+        return Hop(
+            step=step,
+            inputs=tuple(dict.fromkeys(kinds)),
+            batches=tuple(sorted(batches)),
+            lengths=tuple(sorted(lengths)),
+            max_abs_diff=worst_abs,
+            max_rel_diff=worst_rel,
+            ill_conditioned=tuple(dict.fromkeys(shaky)),
+            constant=tuple(name for name, span in spans.items() if span.constant),
+        )
+
+    def _ill_conditioned(
+        self, source: Runner, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray], agreement: Agreement
+    ) -> bool:
+        """Whether the source itself changes as much when its inputs change in their last digits.
+
+        A logarithm of nearly nothing, say, makes rounding visible: no two libraries agree there, and neither is wrong.
+        """
+        import numpy as np
+
+        found = agreement.largest
+        if not found <= ILL_CONDITIONED_LIMIT:
+            return False
+        draw = np.random.default_rng(0)
+        nudged = {
+            name: (array * (1 + NUDGE * draw.standard_normal(array.shape))).astype(array.dtype)
+            if array.dtype.kind == "f"
+            else array
+            for name, array in feeds.items()
+        }
+        return found <= OWN_CHANGES * compare(wanted, source(nudged), self.rounding).largest
+
+    def _inputs(self) -> Iterator[tuple[str, str, dict[str, np.ndarray], int]]:
+        """Kind, length, feeds and batch size of every comparison."""
+        model = self.model
+        worked = model.probe.worked if model.probe else ()
+        batches = COMPARED_BATCHES if model.dynamic_batch else (model.fixed_batch or 1,)
+        if model.dynamic_batch and model.probe and model.probe.failed and worked:
+            batches = (worked[0], worked[-1])
+        free = any(spec.free_axes for spec in model.inputs)
+        for batch in dict.fromkeys(batches):
+            if self.samples is not None:
+                yield "real", "", self.samples.feeds(0, batch), batch
+            for kind in ("random", *STRUCTURED):
+                for length in ("opt", "max") if free else ("opt",):
+                    yield (
+                        kind,
+                        length if free else "",
+                        generated(model.inputs, kind, batch, which=length).feeds(0, batch),
+                        batch,
+                    )
+
+    def _refuse(self, step: str, kind: str, agreement: Agreement, feeds: dict[str, np.ndarray], *, last: bool) -> None:
+        where = self._first_divergence(feeds) if last else ""
+        raise ExportError(
+            f"The ONNX form of '{self.model.name}' does not compute what the model computes ({step}, {kind} inputs): the "
+            f"output '{agreement.worst}' differs by {agreement.largest:.2g} of its range, allowed "
+            f"is {self.tolerance:g}.{where} {otherwise(self.model)}"
+        )
+
+    def _first_divergence(self, feeds: dict[str, np.ndarray]) -> str:
+        from workbench.export import divergence
+
+        model = self.model
+        try:
+            if model.format == "onnx":
+                values, known = divergence.onnx_values(Path(model.path))
+            elif model.format == "tflite":
+                values, known = divergence.tflite_values(Path(model.path))
+            else:
+                from workbench.models.formats import saved_model
+
+                assert self.saved_model is not None
+                loaded = saved_model.load(self.saved_model)
+                name = Origin(model, self.saved_model, self.scratch).signature
+                values, known = divergence.tensorflow_values(loaded.signatures[name])
+            found = divergence.first_divergence(values, known, self.draft, feeds, self.tolerance)
+        except Exception as cause:  # the refusal stands; where it begins is a help only
+            return f" Where it begins could not be found ({brief(cause, 100)})."
+        return f" {found.sentence}" if found else ""
+
+
+def _places(hops: tuple[Hop, ...]) -> list[str]:
+    """``Keras → SavedModel`` and ``SavedModel → ONNX`` as one chain."""
+    places: list[str] = []
+    for hop in hops:
+        for place in hop.step.split(" → "):
+            if not places or places[-1] != place:
+                places.append(place)
+    return places
+
+
+def _check(proto: Any, name: str) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto)
+    except Exception as cause:
+        raise ExportError(
+            f"The ONNX form of '{name}' is not valid: {brief(cause, 300)} Choose the backend 'tensorflow', or export the "
+            "model to ONNX with another tool and open that file."
+        ) from cause
+
+
+def _check_rows(model: Model, outputs: dict[str, np.ndarray], batch: int) -> None:
+    """Outputs must have their batch where opening the model saw it."""
+    for spec in model.outputs:
+        shape = outputs[spec.name].shape
+        if spec.batch_axis is not None and (
+            len(shape) <= spec.batch_axis or shape[spec.batch_axis] != batch * spec.rows
+        ):
+            raise ExportError(
+                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {batch * spec.rows} "
+                f"entries were expected along axis {spec.batch_axis}. Export the model with rows that follow the batch."
+            )

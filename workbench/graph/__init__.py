@@ -1,0 +1,1 @@
+"""What an ONNX graph holds: its facts, sizes, constants and picture."""

@@ -1,0 +1,245 @@
+"""What an ONNX graph is made of: operators, parameters, floating-point operations, memory.
+
+The operations are counted here, node by node, from the shapes of the tensors. The package onnx-tool was tried for it and
+left out: it gives up on If, Loop and some ordinary operators, and adds elementwise operators to its multiply-adds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workbench.errors import InputError, brief
+from workbench.graph import shapes as graph_shapes
+from workbench.graph.shapes import Seen, Shape, Shapes, UnknownShapeError, branches, reads, title
+from workbench.models.onnx_file import graphs, tensors, weight_tensors
+from workbench.records import Model
+
+T = TypeVar("T")
+
+MOVES = frozenset({
+    "Cast", "CastLike", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Dropout", "Expand",
+    "EyeLike", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "If", "Loop", "NonZero", "OneHot", "Pad",
+    "Range", "Reshape", "Scan", "ScatterElements", "ScatterND", "SequenceAt", "SequenceConstruct", "SequenceEmpty",
+    "SequenceInsert", "SequenceLength", "Shape", "Size", "Slice", "SpaceToDepth", "Split", "SplitToSequence", "Squeeze",
+    "Tile", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Operators that only make, move or choose data, or that hold other graphs: there is nothing to count in them."""
+
+VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
+"""Operators whose result shares the memory of their first input."""
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What an ONNX graph holds and costs for one sample. ``None`` is unknown, and the text beside it says why."""
+
+    opset: int
+    nodes: int  # those of branches and loop bodies included, constants left out
+    ops: dict[str, int] = field(default_factory=dict)  # operator -> nodes of it, the most frequent first
+    parameters: int = 0  # elements of the tensors that hold weights
+    weight_bytes: int = 0  # as stored, every constant included
+    flops: int | None = None  # of one sample; a multiply-add counts as two
+    flops_source: str = ""  # how they were counted, or why not
+    uncounted: tuple[str, ...] = ()  # operators that do arithmetic and are not in ``flops``
+    activation_bytes: int | None = None  # most that is alive at once for one sample, in the order of the file
+    activation_source: str = ""
+    dynamic_axes: tuple[str, ...] = ()  # in words, inputs then outputs
+
+
+def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
+    """The facts of the graph in ``onnx_path``, for one sample of ``model`` with its free axes at their usual size.
+
+    FLOPs are those of convolutions, matrix products and recurrent layers, 2 for each multiply-add, without biases, as
+    papers count them: ``Conv`` 2 · outputs · kernel elements · input channels / groups; ``ConvTranspose`` the same by
+    inputs; ``MatMul`` and ``Gemm`` 2 · outputs · inner size; ``LSTM``, ``GRU`` and ``RNN`` 2 · steps · batch · elements
+    of W and R; ``Einsum`` of two operands 2 · the product of all index sizes. Shapes come from ONNX shape inference.
+    Where that leaves one open, and for loops, from one run of ONNX Runtime on made-up inputs.
+
+    Raises:
+        InputError: the file cannot be read as ONNX.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load(onnx_path, load_external_data=False)
+    except Exception as cause:
+        raise InputError(
+            f"'{onnx_path.name}' cannot be read as ONNX ({brief(cause, 120)}). Export it again."
+        ) from cause
+    proto = graph_shapes.prepared(proto, model)
+    nodes = [node for part in graphs(proto.graph) for node in part.node if node.op_type != "Constant"]
+    names = Counter(title(node) for node in nodes)
+    flops, flops_source, memory, memory_source = _costs(proto, onnx_path, model)
+    return GraphFacts(
+        opset=max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0),
+        nodes=len(nodes),
+        ops=dict(sorted(names.items(), key=lambda item: (-item[1], item[0]))),
+        parameters=sum(math.prod(tensor.dims) for tensor in weight_tensors(proto.graph)),
+        weight_bytes=sum(graph_shapes.size_bytes(tensor.dims, tensor.data_type) for tensor in tensors(proto.graph)),
+        flops=flops,
+        flops_source=flops_source,
+        uncounted=tuple(sorted({title(n) for n in nodes if n.op_type not in COUNTED and n.op_type not in MOVES})),
+        activation_bytes=memory,
+        activation_source=memory_source,
+        dynamic_axes=tuple(_dynamic(model)),
+    )
+
+
+def _dynamic(model: Model) -> Iterator[str]:
+    for kind, specs in (("input", model.inputs), ("output", model.outputs)):
+        for spec in specs:
+            for axis in spec.dynamic_axes:
+                known = next((each for each in spec.ranges if each.axis == axis), None)
+                used = f", used at {known.min} to {known.max}" if known else ""
+                role = "the batch" if axis == spec.batch_axis else f"free{used}"
+                yield f"{kind} '{spec.name}' axis {axis} ({role})"
+
+
+def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int | None, str]:
+    """FLOPs and peak of activations with their sources: by shape inference, and what that leaves open by a run."""
+    note = "; of each If, the costlier branch" if any(n.op_type == "If" for n in proto.graph.node) else ""
+    source = f"shapes by ONNX shape inference{note}"
+    inferred, why = _attempt(lambda: graph_shapes.inferred(proto))
+    graph = inferred.graph if inferred is not None else proto.graph
+    flops, no_flops = _attempt(lambda: _flops(graph, Shapes(graph)))
+    memory, no_memory = _attempt(lambda: _peak(graph, Shapes(graph)))
+    if flops is not None and memory is not None:
+        return flops, source, memory, source
+    seen, not_run = _attempt(lambda: graph_shapes.observed(proto, path, model))
+    by_run = "shapes seen while ONNX Runtime ran one sample of made-up inputs"
+    flops_source = memory_source = source
+    if flops is None and seen:
+        flops, again = _attempt(lambda: _flops_seen(proto.graph, seen))
+        flops_source, not_run = by_run, not_run or again
+    if memory is None and seen:
+        memory, again = _attempt(lambda: _peak(graph, Shapes(graph, seen=seen)))
+        memory_source, not_run = by_run, not_run or again
+    if flops is None:
+        flops_source = f"not counted: {why or no_flops}, and a run did not show it: {not_run}"
+    if memory is None:
+        memory_source = f"unknown: {why or no_memory}, and a run did not show it: {not_run}"
+    return flops, flops_source, memory, memory_source
+
+
+def _attempt(call: Callable[[], T]) -> tuple[T | None, str]:
+    """The result, or why there is none."""
+    try:
+        return call(), ""
+    except Exception as cause:
+        return None, brief(cause, 200).rstrip(".")
+
+
+def _flops(graph: Any, shapes: Shapes) -> int:
+    total = 0
+    for node in graph.node:
+        inner = branches(node)
+        if node.op_type in COUNTED:
+            outputs = [shapes.of(node.output[0])] if node.op_type in BY_OUTPUT else []
+            total += COUNTED[node.op_type](node, [shapes.of(name) for name in node.input[: _needed(node)]], outputs)
+        elif node.op_type == "If":
+            total += max(_flops(part, shapes.inside(part)) for part in inner)
+        elif any(each.op_type in COUNTED for part in inner for deep in graphs(part) for each in deep.node):
+            raise UnknownShapeError(f"a {node.op_type} runs its layers an unknown number of times")
+    return total
+
+
+def _flops_seen(graph: Any, seen: Mapping[str, Seen]) -> int:
+    """FLOPs of what a run executed, each node as often as it ran."""
+    nodes = {node.name: node for part in graphs(graph) for node in part.node}
+    total = 0
+    for name, facts in seen.items():
+        node = nodes.get(name)
+        if node is not None and node.op_type in COUNTED:
+            total += facts.times * COUNTED[node.op_type](node, facts.inputs, facts.outputs)
+    return total
+
+
+def _peak(graph: Any, shapes: Shapes) -> int:
+    """Most bytes alive at once: inputs and results from when they are made until their last use, weights left out."""
+    roots: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        return root(roots[name]) if name in roots else name
+
+    for node in graph.node:
+        if node.op_type in VIEWS and node.output and node.input and node.input[0] not in shapes.constants:
+            roots[node.output[0]] = node.input[0]
+    last = {root(name): place for place, node in enumerate(graph.node) for name in reads(node)}
+    last |= {root(value.name): len(graph.node) for value in graph.output}
+    stored = {tensor.name for tensor in graph.initializer}
+    live = {value.name: shapes.bytes_of(value.name) for value in graph.input if value.name not in stored}
+    peak = sum(live.values())
+    for place, node in enumerate(graph.node):
+        inner = 0
+        for part in filter(shapes.ran, branches(node)):
+            within = shapes.inside(part)
+            inner = max(inner, _peak(part, within))
+            if node.op_type == "If":
+                shapes.adopt(node, part, within)
+        for name in node.output:
+            if name and name not in roots and name not in shapes.constants:
+                live[name] = shapes.bytes_of(name)
+        peak = max(peak, sum(live.values()) + inner)
+        live = {name: size for name, size in live.items() if last.get(name, -1) > place}
+    return peak
+
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    import onnx
+
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _conv(weight: int) -> Callable[..., int]:
+    def count(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001 - one signature for all
+        return 2 * math.prod(outputs[0]) * math.prod(inputs[weight][1:])
+
+    return count
+
+
+def _conv_transpose(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
+    return 2 * math.prod(inputs[0]) * math.prod(inputs[1][1:])
+
+
+def _matmul(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
+    return 2 * math.prod(outputs[0]) * inputs[0][-1]
+
+
+def _gemm(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+    return 2 * math.prod(outputs[0]) * inputs[0][0 if _attribute(node, "transA", 0) else -1]
+
+
+def _recurrent(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
+    steps, batch = inputs[0][:2]  # or the other way round, by the attribute layout: the product is the same
+    return 2 * steps * batch * (math.prod(inputs[1]) + math.prod(inputs[2]))
+
+
+def _einsum(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
+    terms = _attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
+    if len(terms) != 2 or any("." in term for term in terms):
+        raise UnknownShapeError("an Einsum is not that of two operands with every index named")
+    sizes = {
+        letter: size
+        for term, shape in zip(terms, inputs, strict=False)
+        for letter, size in zip(term, shape, strict=True)
+    }
+    return 2 * math.prod(sizes.values())
+
+
+COUNTED: dict[str, Callable[..., int]] = {
+    "Conv": _conv(1), "FusedConv": _conv(1), "ConvInteger": _conv(1), "DeformConv": _conv(1), "QLinearConv": _conv(3),
+    "ConvTranspose": _conv_transpose, "MatMul": _matmul, "MatMulInteger": _matmul, "QLinearMatMul": _matmul,
+    "Gemm": _gemm, "FusedGemm": _gemm, "QGemm": _gemm, "LSTM": _recurrent, "GRU": _recurrent, "RNN": _recurrent,
+    "Einsum": _einsum,
+}  # fmt: skip
+BY_OUTPUT = frozenset(COUNTED) - {"ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"}
+
+
+def _needed(node: Any) -> int:
+    """How many of the first inputs a formula looks at."""
+    return {"QLinearConv": 4, "LSTM": 3, "GRU": 3, "RNN": 3, "DeformConv": 2}.get(node.op_type, 2)

@@ -1,0 +1,227 @@
+"""TensorFlow frozen graphs (``.pb``): a GraphDef with its weights as constants, and tensors named by the user.
+
+``signature`` names the tensors: ``x:0, mask:0 -> y:0``. Left empty, the placeholders are the inputs and what nothing
+else reads are the outputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief
+from workbench.models import safety_tensorflow as safety
+from workbench.models.formats import Runner, check_dtype, natural, quiet
+from workbench.records import Model, TensorSpec
+
+PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault", "PlaceholderV2")
+NOT_OUTPUTS = {"Const", "NoOp", "Assert", "PrintV2", "Print", *PLACEHOLDERS}
+WEIGHT_SIZE = 32
+"""Constants of fewer elements are taken for settings, not weights."""
+
+LIFTED_BYTES = 1 << 16
+"""Constants from this size on are fed to a graph rather than kept in it; smaller ones may decide shapes."""
+
+
+def read(path: Path, signature: str) -> dict[str, Any]:
+    graph_def = load(path)
+    inputs, outputs = tensors_of(graph_def, signature, path.name)
+    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
+    parameters = weights_in(graph_def)
+    graph, _ = _imported(graph_def, inputs, outputs)
+    return {
+        "inputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in inputs.items()}, "input"),
+        "outputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in outputs.items()}, "output"),
+        "parameters": parameters,
+        "signature": f"{', '.join(inputs.values())} -> {', '.join(outputs.values())}",
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    graph_def = load(path)
+    inputs, outputs = tensors_of(graph_def, model.signature, path.name)
+    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
+    return runner(graph_def, inputs, outputs)
+
+
+def load(path: Path) -> Any:
+    """The ``GraphDef`` in ``path``.
+
+    Raises:
+        InputError: not a frozen graph, or one whose weights are not frozen.
+    """
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' is not a frozen TensorFlow graph ({brief(cause, 120)}). If it is a SavedModel, give its folder."
+        ) from cause
+    if not graph_def.node:
+        raise InputError(f"'{path}' holds no graph. Freeze the model again, or open its SavedModel folder.")
+    safety.check_graph_def(graph_def, f"'{path}'")
+    unfrozen = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "VariableV2", "Variable")]
+    if unfrozen:
+        raise InputError(
+            f"'{path.name}' is not frozen: the variable '{unfrozen[0]}' has its values elsewhere. Freeze it, or open the "
+            "SavedModel folder."
+        )
+    return graph_def
+
+
+def tensors_of(graph_def: Any, signature: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Input and output tensors by the name they get here: the tensor's without ``:0``, with ``_`` for ``/``."""
+    nodes = {node.name: node for node in graph_def.node}
+    if signature:
+        left, arrow, right = signature.partition("->")
+        inputs, outputs = ([part.strip() for part in side.split(",") if part.strip()] for side in (left, right))
+        if not arrow or not inputs or not outputs:
+            raise InputError(f"'signature' is '{signature}'; for a frozen graph it names tensors: x:0 -> y:0.")
+    else:
+        read_by = {source.lstrip("^").partition(":")[0] for node in graph_def.node for source in node.input}
+        inputs = [node.name for node in graph_def.node if node.op in PLACEHOLDERS]
+        outputs = [n.name for n in graph_def.node if n.name not in read_by and n.op not in NOT_OUTPUTS]
+    for tensor in (*inputs, *outputs):
+        if tensor.partition(":")[0] not in nodes:
+            known = ", ".join([n.name for n in graph_def.node if n.op in PLACEHOLDERS][:5]) or "none"
+            raise InputError(
+                f"'{name}' has no tensor '{tensor}'. Its placeholders are: {known}; its last node is "
+                f"'{graph_def.node[-1].name}'. Set 'signature' to x:0 -> y:0 with names of this graph."
+            )
+    if not inputs or not outputs:
+        missing = "placeholder" if not inputs else "output"
+        raise InputError(f"'{name}' has no {missing} to be found. Set 'signature' to its tensors: x:0 -> y:0.")
+    return _named(inputs), _named(outputs)
+
+
+def specs_of(found: dict[str, Any], role: str) -> tuple[TensorSpec, ...]:
+    """TensorFlow's descriptions of tensors as records, sorted by name."""
+    specs = []
+    for name in sorted(found, key=natural):
+        tensor = found[name]
+        if tensor.shape.rank is None:
+            raise InputError(
+                f"The {role} '{name}' has no known number of axes. Export the model with a fixed input shape."
+            )
+        dtype = check_dtype(name, str(tensor.dtype.name), role)
+        specs.append(TensorSpec(name, dtype, tuple(tensor.shape.as_list())))
+    return tuple(specs)
+
+
+def _named(tensors: list[str]) -> dict[str, str]:
+    full = [tensor if ":" in tensor else f"{tensor}:0" for tensor in tensors]
+    return {tensor.removesuffix(":0").replace("/", "_").replace(":", "_").replace(".", "_"): tensor for tensor in full}
+
+
+def prune(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
+    """The part of the graph from ``inputs`` to ``outputs`` as a concrete function."""
+    import tensorflow as tf
+
+    def imported() -> None:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+
+    try:
+        with quiet():
+            return tf.compat.v1.wrap_function(imported, []).prune(inputs, outputs)
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow could not import the graph between {', '.join(inputs)} and {', '.join(outputs)}: "
+            f"{brief(cause, 250)} Name other tensors as 'signature'."
+        ) from cause
+
+
+def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The graph without its large constants, with the named tensors in it; and those constants, by the tensor to feed.
+
+    TensorFlow copies a constant into every form that a graph takes on its way to a session, and what is fed into none:
+    15 times the file's size in memory become 4. ``graph_def`` loses the constants.
+
+    Raises:
+        InputError: TensorFlow does not take the graph, or a tensor is not in it.
+    """
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    try:
+        lifted = _lift(graph_def, {tensor.partition(":")[0] for tensor in (*inputs.values(), *outputs.values())})
+        with quiet(), graph.as_default():
+            tf.compat.v1.import_graph_def(graph_def, name="")
+        for tensor in (*inputs.values(), *outputs.values()):
+            graph.get_tensor_by_name(tensor)
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow could not import the graph between {', '.join(inputs.values())} and {', '.join(outputs.values())}: "
+            f"{brief(cause, 250)} Name other tensors as 'signature'."
+        ) from cause
+    return graph, lifted
+
+
+def _lift(graph_def: Any, named: set[str]) -> dict[str, Any]:
+    """Turn large constants into placeholders; their values by tensor."""
+    import tensorflow as tf
+
+    lifted = {}
+    for node in graph_def.node:
+        if node.op != "Const" or node.name in named or node.ByteSize() < LIFTED_BYTES:
+            continue
+        kind = tf.as_dtype(node.attr["dtype"].type)
+        if not (kind.is_floating or kind.is_integer):
+            continue
+        value = tf.make_ndarray(node.attr["value"].tensor)
+        node.op = "Placeholder"
+        del node.attr["value"]
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+        lifted[f"{node.name}:0"] = value
+    return lifted
+
+
+def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
+    """The graph in a session of TensorFlow 1: as a function of TensorFlow 2 it takes several times the memory."""
+    import tensorflow as tf
+
+    graph, lifted = _imported(graph_def, inputs, outputs)
+    session = tf.compat.v1.Session(graph=graph)
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            found = session.run(list(outputs.values()), lifted | {inputs[name]: feeds[name] for name in inputs})
+        except Exception as cause:
+            raise InputError(f"TensorFlow could not run the graph: {brief(cause, 200)}") from cause
+        return dict(zip(outputs, found, strict=True))
+
+    return run
+
+
+def write_saved_model(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], into: Path) -> None:
+    """The graph as a SavedModel with one signature, ``serving_default``, so that TensorFlow's own tools take it."""
+    import tensorflow as tf
+
+    function = prune(graph_def, list(inputs.values()), list(outputs.values()))
+    module = tf.Module()
+    specs = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in zip(inputs, function.inputs, strict=True)
+    }
+
+    def call(**feeds: Any) -> Any:
+        return dict(zip(outputs, function(*(feeds[name] for name in inputs)), strict=True))
+
+    module.call = tf.function(call, autograph=False)
+    with quiet():
+        concrete = module.call.get_concrete_function(**specs)
+        tf.saved_model.save(module, str(into), signatures={"serving_default": concrete})
+
+
+def weights_in(graph_def: Any) -> int:
+    """Elements of the floating-point constants large enough to be weights."""
+    import numpy as np
+    import tensorflow as tf
+
+    total = 0
+    for node in (*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)):
+        if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating:
+            size = int(np.prod([dim.size for dim in node.attr["value"].tensor.tensor_shape.dim], dtype=np.int64))
+            total += size if size >= WEIGHT_SIZE else 0
+    return total

@@ -1,0 +1,243 @@
+"""Keras files: ``.keras`` of Keras 3, and full models in HDF5 (``.h5``, ``.hdf5``) of Keras 2 and earlier.
+
+No code from the file runs: Keras loads in safe mode, and what would need code is refused before Keras sees it.
+
+**Names.** A Keras file has no signature of its own: the names are those that its export as a SavedModel gives (``output_0`` for
+a plain output, the dictionary's keys for named ones). They are told from the model's structure where that is flat, which saves
+the export; else the model is exported once and read from there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief, during
+from workbench.models import safety
+from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model
+from workbench.records import Model, TensorSpec
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+HDF5_ENDINGS = (".h5", ".hdf5")
+
+
+def read(path: Path, _signature: str) -> dict[str, Any]:
+    model = load(path)
+    facts = described(model) or exported(model)
+    rows = _tables(model)
+    facts["inputs"] = tuple(
+        replace(spec, low=0.0, high=float(rows[spec.name] - 1)) if spec.name in rows else spec
+        for spec in facts["inputs"]
+    )
+    return {**facts, "parameters": int(model.count_params()), "signature": saved_model.DEFAULT, "signatures": ()}
+
+
+def _tables(model: Any) -> dict[str, int]:
+    """Inputs that an Embedding looks up, and how many rows it has: what lies beyond would be no index."""
+    import keras
+
+    found: dict[str, int] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            name = _identifier(str(getattr(getattr(layer, "input", None), "name", "")))
+            found[name] = min(found.get(name, 2**31), int(layer.input_dim))
+    return found
+
+
+def exported(model: Any) -> dict[str, Any]:
+    """Inputs and outputs as the model's export names them."""
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
+        write_saved_model(model, Path(scratch) / "model")
+        facts = saved_model.read(Path(scratch) / "model", saved_model.DEFAULT)
+    return {"inputs": facts["inputs"], "outputs": facts["outputs"]}
+
+
+def described(model: Any) -> dict[str, Any] | None:
+    """Inputs and outputs under the names that an export would give, or ``None`` where only an export can tell."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        output = model.outputs[0]
+    elif isinstance(model, keras.Model) and hasattr(model, "output"):
+        output = model.output
+    else:
+        return None
+    parts = output if isinstance(output, dict) else output if isinstance(output, list | tuple) else [output]
+    named = parts if isinstance(parts, dict) else {f"output_{number}": each for number, each in enumerate(parts)}
+    inputs = {_identifier(tensor.name): tensor for tensor in model.inputs}
+    flat = all(isinstance(each, keras.KerasTensor) for each in named.values())
+    if not flat or len(inputs) < len(model.inputs):
+        return None
+    return {"inputs": _specs(inputs, "input"), "outputs": _specs(named, "output")}
+
+
+def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, check_dtype(name, str(tensors[name].dtype), role), tuple(tensors[name].shape))
+        for name in sorted(tensors, key=natural)
+    )
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    import keras
+    import tensorflow as tf
+
+    loaded = load(path)
+    names = [_identifier(tensor.name) for tensor in loaded.inputs]
+    outputs = [spec.name for spec in model.outputs]
+    structure = structure_of(loaded)
+
+    # as a graph: run step by step, Keras keeps several times the memory and is slower
+    @tf.function(input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in loaded.inputs], autograph=False)  # type: ignore[untyped-decorator]
+    def call(*given: Any) -> Any:
+        # Keras lists the inputs of a dictionary by sorted key, whatever order they were given in
+        return loaded(keras.tree.pack_sequence_as(structure, given), training=False)
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            with quiet():  # Keras warns where a single input is not in a list
+                found = call(*(tf.constant(feeds[name]) for name in names))
+        except Exception as cause:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
+            raise InputError(
+                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
+            ) from cause
+        if isinstance(found, dict):
+            return {name: tensor.numpy() for name, tensor in found.items()}
+        values = found if isinstance(found, list | tuple) else [found]
+        return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
+
+    return run
+
+
+def load(path: Path) -> Any:
+    """The Keras model in ``path``, loaded without running code from it and without compiling.
+
+    Raises:
+        InputError: damaged, not a whole model, or in need of code that is not in the file.
+    """
+    state = path.stat()
+    key = (str(path), state.st_mtime_ns, state.st_size)
+    if key not in _LATEST:
+        _LATEST.clear()
+        _LATEST[key] = _load(path)
+    return _LATEST[key]
+
+
+_LATEST: dict[tuple[str, int, int], Any] = {}
+"""The model loaded last: opening, running and exporting it follow each other in one process."""
+
+
+def _load(path: Path) -> Any:
+    check(path)
+    import keras
+
+    try:
+        with quiet():
+            model = keras.models.load_model(path, safe_mode=True, compile=False)
+            _ = model.inputs
+    except Exception as cause:
+        custom = re.search(r"Could not locate (?:class|function) '([^']+)'", str(cause)) or re.search(
+            r"Unknown (?:layer|object): '?([\w>]+)'?", str(cause)
+        )
+        if custom:
+            raise InputError(
+                f"'{path}' uses '{custom[1]}', which is not part of Keras and cannot be rebuilt from the file. "
+                "In the program that knows it, run model.export('folder') and open that folder."
+            ) from cause
+        raise InputError(
+            f"Keras could not load '{path}': {brief(cause, 300)} Save the model again, or open its export: "
+            "model.export('folder')."
+        ) from cause
+    if not model.inputs:
+        raise InputError(f"The model in '{path}' was never built: it has no inputs. Call it once and save it again.")
+    return model
+
+
+def check(path: Path) -> None:
+    """Refuse what is no whole model, or would run code, before Keras sees it."""
+    with path.open("rb") as file:
+        is_hdf5 = file.read(8) == HDF5
+    if path.suffix.lower() in HDF5_ENDINGS:
+        _check_hdf5(path, is_hdf5)
+        return
+    if is_hdf5:
+        raise InputError(
+            f"'{path}' is an HDF5 file: weights only, or a model of an older Keras. Give a whole model the ending .h5, or "
+            "save it with model.save('model.keras')."
+        )
+    safety.check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            config = json.loads(archive.read("config.json")) if "config.json" in names else None
+    except Exception as cause:  # zipfile, zlib and json all have kinds of their own
+        raise InputError(
+            f"'{path}' is not a whole .keras file ({brief(cause, 120)}). It may be cut short; save or copy it again."
+        ) from cause
+    if config is None or "model.weights.h5" not in names:
+        missing = "config.json" if config is None else "model.weights.h5"
+        raise InputError(
+            f"'{path}' has no {missing} inside, so it holds no whole model. Save it with model.save('model.keras')."
+        )
+    safety.check_keras_config(config, f"'{path}'")
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch, zipfile.ZipFile(path) as archive:
+        safety.check_hdf5(Path(archive.extract("model.weights.h5", scratch)), f"'{path}'")
+
+
+def _check_hdf5(path: Path, is_hdf5: bool) -> None:
+    if not is_hdf5:
+        raise InputError(f"'{path}' is not an HDF5 file, whatever its ending says. Save the model again.")
+    safety.check_hdf5(path, f"'{path}'")
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+            config = json.loads(text) if text is not None else None
+    except Exception as cause:
+        raise InputError(f"'{path}' is damaged ({brief(cause, 120)}). Copy or save it again.") from cause
+    if config is None:
+        raise InputError(
+            f"'{path}' holds weights only, without the model's layers. Save the whole model: model.save('model.keras')."
+        )
+    safety.check_keras_config(config, f"'{path}'")
+
+
+def structure_of(model: Any) -> Any:
+    """The tensors that the model takes, in the structure that its call takes them in."""
+    import keras
+
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def write_saved_model(model: Any, into: Path) -> None:
+    """Export a loaded Keras model into the folder ``into``.
+
+    Left to itself Keras makes a fixed batch dynamic, and hands on names such as "my image", which TensorFlow refuses.
+    Here a fixed batch stays fixed, and such names get underscores.
+    """
+    import keras
+    import tensorflow as tf
+
+    tensors = list(getattr(model, "inputs", None) or [])
+    signature = None
+    if any(t.shape[0] is not None or not _IDENTIFIER.fullmatch(t.name) for t in tensors):
+        structure = structure_of(model)
+        signature = [
+            keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)), structure)
+        ]
+    with quiet(), during("export", "the Keras model to a SavedModel", InputError):
+        model.export(into, verbose=False, input_signature=signature)
+
+
+def _identifier(name: str) -> str:
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return name if not name[:1].isdigit() else f"x{name}"

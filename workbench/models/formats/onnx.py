@@ -1,0 +1,174 @@
+"""ONNX files: opsets from 7 on, weights inside or in files beside them, functions of their own or none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ExportError, InputError, brief
+from workbench.models.formats import Runner, check_dtype
+from workbench.models.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
+from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
+from workbench.records import Model, TensorSpec
+
+OLDEST_OPSET = 7
+STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
+                    "com.microsoft.nchwc")  # fmt: skip
+
+
+def read(path: Path, _signature: str) -> dict[str, Any]:
+    model = load_onnx(path)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    if opset < OLDEST_OPSET:
+        raise InputError(
+            f"'{path.name}' uses ONNX opset {opset}; engines begin at {OLDEST_OPSET}. Convert it with onnx.version_converter."
+        )
+    try:
+        inline_functions(model)
+    except ExportError as error:
+        raise InputError(f"'{path.name}' could not be read. {error.message}") from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [v for v in model.graph.input if v.name not in weights]
+    quantized, how = already_quantized(model)
+    tables = _tables(model.graph)
+    return {
+        "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name)) for v in inputs),
+        "outputs": tuple(_value_spec(v, "output") for v in model.graph.output),
+        "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
+        "quantized": quantized,
+        "quantized_how": how,
+        "exportable": _custom_op(model),
+        "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    """The file as it stands; with the sizes of ``model`` in place of its own where these differ, which ONNX Runtime holds
+    its inputs to.
+
+    Raises:
+        InputError: ONNX Runtime does not take it, or not with these sizes.
+    """
+    if not _other_sizes(path, model):
+        try:
+            return session_runner(path, model.name)
+        except InputError as error:
+            proto = load_onnx(path)
+            inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
+            if custom := _custom_op(proto):
+                raise InputError(
+                    f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
+                ) from error
+            raise
+    proto = load_onnx(path)
+    override_shapes(proto, overridden(proto.graph, model.inputs))
+    try:
+        content = proto.SerializeToString()
+    except Exception as cause:  # one protobuf message ends at 2 GiB
+        raise InputError(
+            f"'{model.name}' is too large to get other sizes ({brief(cause, 100)}). Leave 'input_shapes' empty, or export it "
+            "with those sizes."
+        ) from cause
+    return session_runner(content, model.name, "Give other sizes as 'input_shapes', or none.")
+
+
+def _other_sizes(path: Path, model: Model) -> bool:
+    import onnx
+
+    return bool(overridden(onnx.load(path, load_external_data=False).graph, model.inputs))
+
+
+def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it again.") -> Runner:
+    """A file, or its content, in ONNX Runtime with one thread, its graph as it stands."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as cause:
+        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            return dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+        except Exception as cause:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
+            raise InputError(
+                f"ONNX Runtime could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                "Give data that the model accepts, as an .npz file."
+            ) from cause
+
+    return run
+
+
+def already_quantized(model: Any) -> tuple[str, str]:
+    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
+
+    "int8" stands for integers of 8 bits and of fewer.
+    """
+    import onnx
+
+    found = quantized_ops(model.graph)
+    halves = sum(
+        tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer
+    )
+    if found:
+        return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    if halves:
+        return "fp16", f"{halves} of its weights are 16-bit floats"
+    return "", ""
+
+
+def _tables(graph: Any) -> dict[str, int]:
+    """Inputs that look rows up in a stored table, and how many rows it has: what lies beyond would be no index."""
+    rows = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    origin = {value.name: value.name for value in graph.input}
+    found: dict[str, int] = {}
+    for node in graph.node:
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        elif node.op_type == "Gather" and node.input[1] in origin and rows.get(node.input[0]):
+            name = origin[node.input[1]]
+            found[name] = min(found.get(name, 2**31), rows[node.input[0]][axis])
+    return found
+
+
+def _with_range(spec: TensorSpec, rows: int | None) -> TensorSpec:
+    return replace(spec, low=0.0, high=float(rows - 1)) if rows and "int" in spec.dtype else spec
+
+
+def _custom_op(model: Any) -> str:
+    for part in graphs(model.graph):
+        for number, node in enumerate(part.node):
+            if node.domain not in STANDARD_DOMAINS:
+                return (
+                    f"the node '{node.name or number}' is the custom operation {node.domain}.{node.op_type}, which no "
+                    "engine here knows"
+                )
+    return ""
+
+
+def _value_spec(value: Any, role: str) -> TensorSpec:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise InputError(
+            f"The {role} '{value.name}' is a {str(kind).removesuffix('_type')}, not a tensor. Export the model with plain "
+            "tensors (with skl2onnx: the option zipmap=False)."
+        )
+    tensor = value.type.tensor_type
+    dtype = check_dtype(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, role)
+    if not tensor.HasField("shape"):
+        raise InputError(
+            f"The {role} '{value.name}' has no known number of axes. Export the model with shapes "
+            "(onnx.shape_inference.infer_shapes may find them)."
+        )
+    # Some exporters write -1 for a dynamic axis.
+    return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim))

@@ -1,0 +1,163 @@
+"""TensorFlow SavedModels, of TensorFlow 2 and of TensorFlow 1, any signature.
+
+Some folders that TensorFlow 2 can no longer restore (an optimizer's state that its classes do not know any more) still open
+with TensorFlow 1's loader. They are used through the frozen graph of the signature.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief
+from workbench.models import safety_tensorflow as safety
+from workbench.models.formats import Runner, natural, quiet
+from workbench.models.formats.frozen_graph import runner, specs_of, weights_in
+from workbench.records import Model
+
+DEFAULT = "serving_default"
+
+
+def read(path: Path, signature: str) -> dict[str, Any]:
+    check_graphs(path)  # before the loaders: the second would take up what the first refuses
+    try:
+        loaded = load(path)
+    except InputError as cause:
+        return _read_legacy(path, signature, cause)
+    names = tuple(sorted(loaded.signatures))
+    chosen = choose(path, names, signature)
+    function = loaded.signatures[chosen]
+    return {
+        "inputs": specs_of(function.structured_input_signature[1], "input"),
+        "outputs": specs_of(function.structured_outputs, "output"),
+        "parameters": count_parameters(function),
+        "signature": chosen,
+        "signatures": names,
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    if model.legacy:
+        return runner(*legacy_graph(path, model.signature))
+    return run_function(load(path), model.signature, model.name)
+
+
+def run_function(loaded: Any, signature: str, name: str) -> Runner:
+    """A signature of a loaded SavedModel as a runner. ``loaded`` stays alive with it, or its variables would be freed."""
+    import tensorflow as tf
+
+    function = loaded.signatures[signature]
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            found = function(**{key: tf.constant(array) for key, array in feeds.items()})
+        except Exception as cause:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
+            raise InputError(
+                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                "Give data that the model accepts, as an .npz file."
+            ) from cause
+        return {key: tensor.numpy() for key, tensor in found.items()}
+
+    run.loaded = loaded  # type: ignore[attr-defined]
+    return run
+
+
+def load(path: Path) -> Any:
+    """The SavedModel as TensorFlow 2 restores it.
+
+    Raises:
+        InputError: it cannot be restored, or its graph reaches files, the network or Python.
+    """
+    import tensorflow as tf
+
+    check_graphs(path)
+    try:
+        with quiet():
+            return tf.saved_model.load(str(path))
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow {tf.__version__} could not load the SavedModel '{path}': {brief(cause, 300)} "
+            "It may be incomplete or older than this TensorFlow; export it again with model.export('folder')."
+        ) from cause
+
+
+def check_graphs(path: Path) -> None:
+    """Read the graphs without restoring anything, and refuse those that do more than compute."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    found = saved_model_pb2.SavedModel()
+    try:
+        found.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as cause:
+        raise InputError(
+            f"'{path}/saved_model.pb' is damaged ({brief(cause, 120)}). Copy the folder again, or export the model again."
+        ) from cause
+    for meta in found.meta_graphs:
+        safety.check_meta_graph(meta, f"'{path}'")
+
+
+def choose(path: Path, names: tuple[str, ...], signature: str) -> str:
+    """The signature asked for, or ``serving_default``, or the only one there is."""
+    chosen = signature or (DEFAULT if DEFAULT in names else names[0] if len(names) == 1 else "")
+    if chosen in names:
+        return chosen
+    listed = ", ".join(names) or "none at all"
+    asked = f"no signature '{signature}'" if signature else f"several signatures and no {DEFAULT}"
+    if not names:
+        asked = "no signature to call"
+    raise InputError(f"'{path.name}' has {asked}; it has: {listed}. Set 'signature' to one of those.")
+
+
+def count_parameters(function: Any) -> int:
+    """Elements of the floating-point variables that a function uses, and of its own large constants."""
+    import numpy as np
+
+    weights = [v for v in {id(v): v for v in function.variables}.values() if v.dtype.is_floating]
+    return int(sum(np.prod(v.shape.as_list(), dtype=np.int64) for v in weights))
+
+
+def _read_legacy(path: Path, signature: str, cause: InputError) -> dict[str, Any]:
+    import tensorflow as tf
+
+    try:
+        with quiet(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
+    except Exception as error:
+        raise cause from error  # neither loader can: the newer one's words say more
+    names = tuple(sorted(name for name in signatures if not name.startswith("__")))
+    chosen = choose(path, names, signature)
+    graph_def, _, _ = legacy_graph(path, chosen)
+    return {
+        "inputs": specs_of(_described(signatures[chosen].inputs), "input"),
+        "outputs": specs_of(_described(signatures[chosen].outputs), "output"),
+        "parameters": weights_in(graph_def),
+        "signature": chosen,
+        "signatures": names,
+        "legacy": True,
+        "notes": (
+            "TensorFlow 2 cannot restore this SavedModel; TensorFlow 1's loader can. It is used as a frozen graph.",
+        ),
+    }
+
+
+def _described(tensors: Any) -> dict[str, Any]:
+    """Shape and type of a signature's tensors, as it declares them."""
+    import tensorflow as tf
+
+    return {name: tf.TensorSpec(info.tensor_shape, tf.as_dtype(info.dtype)) for name, info in tensors.items()}
+
+
+def legacy_graph(path: Path, signature: str) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """A signature frozen by TensorFlow 1's loader: its GraphDef, and the tensor of each input and output."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with quiet(), tf.Graph().as_default(), v1.Session() as session:
+        meta = v1.saved_model.load(session, ["serve"], str(path))
+        found = meta.signature_def[signature]
+        inputs = {name: info.name for name, info in sorted(found.inputs.items(), key=lambda item: natural(item[0]))}
+        outputs = {name: info.name for name, info in sorted(found.outputs.items(), key=lambda item: natural(item[0]))}
+        nodes = [tensor.rpartition(":")[0] for tensor in outputs.values()]
+        frozen = v1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
+    return frozen, inputs, outputs

@@ -1,0 +1,286 @@
+"""TensorFlow Lite files: float, float16 weights, dynamic-range, full int8, and int8 with 16-bit activations.
+
+The interpreter runs them; what a file holds is read from its flatbuffer by the schema that the interpreter comes with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, brief
+from workbench.models.formats import Runner, check_dtype
+from workbench.records import Model, TensorSpec
+
+IDENTIFIER = b"TFL3"
+# where a layer with weights has its data and its weights, among its inputs (TensorFlow Lite's schema, builtin operators)
+WEIGHTED = {
+    "CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "CONV_3D": (0, 1), "FULLY_CONNECTED": (0, 1), "BATCH_MATMUL": (0, 1),
+    "TRANSPOSE_CONV": (2, 1), "CONV_3D_TRANSPOSE": (2, 1), "LSTM": (0, 2), "UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 2),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (0, 2), "RNN": (0, 1), "UNIDIRECTIONAL_SEQUENCE_RNN": (0, 1),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (0, 1), "SVDF": (0, 1),
+}  # fmt: skip
+FLOATS = {"FLOAT32", "FLOAT16"}  # 16-bit weights too: the kernels turn them into 32 bits before they compute
+BYTES = {"INT8", "UINT8"}
+INT16X8 = "int16x8"
+NO_WEIGHTS = {"INT32", "INT64", "BOOL"}  # biases of integer layers, shapes and indices
+STATEFUL = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+            "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"}  # fmt: skip
+
+
+def read(path: Path, signature: str) -> dict[str, Any]:
+    interpreter = interpreter_of(path)
+    names = tuple(sorted(interpreter.get_signature_list()))
+    if signature and signature not in names:
+        raise InputError(
+            f"'{path.name}' has no signature '{signature}'; it has: {', '.join(names) or 'none at all'}. "
+            "Leave 'signature' empty, or set it to one of those."
+        )
+    graph = graph_of(path)
+    main = main_signature(graph)
+    chosen = signature or ("serving_default" if "serving_default" in names else main or next(iter(names), ""))
+    part = graph.Subgraphs(subgraph_of(graph, chosen))
+    inputs, outputs = tensors_of(interpreter, chosen)
+    quantized, how = _quantized(graph)
+    return {
+        "inputs": tuple(_spec(name, tensor, "input") for name, tensor in inputs.items()),
+        "outputs": tuple(_spec(name, tensor, "output") for name, tensor in outputs.items()),
+        "parameters": _parameters(part),
+        "signature": chosen,
+        "signatures": names,
+        "quantized": quantized,
+        "quantized_how": how,
+        "exportable": _no_main(graph, chosen, main) or _obstacle(ops_of(interpreter), how),
+    }
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    return runner(path, model.signature, model.name)
+
+
+def runner(path: Path, signature: str, name: str) -> Runner:
+    """The file in the interpreter; tensors are allocated again for every new shape.
+
+    A signature runs the graph of its own that it stands for; the only one of a file is meant whatever name is asked for,
+    and where there is none the main graph runs.
+    """
+    interpreter = interpreter_of(path)
+    names = list(interpreter.get_signature_list())
+    signature = signature if signature in names else names[0] if len(names) == 1 else ""
+    called = interpreter.get_signature_runner(signature) if signature else None
+    inputs, outputs = tensors_of(interpreter, signature)
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            if called is not None:
+                found = called(**{known: feeds[known] for known in inputs})
+                return {known: found[known] for known in outputs}
+            for known, tensor in inputs.items():
+                interpreter.resize_tensor_input(tensor["index"], list(feeds[known].shape))
+            interpreter.allocate_tensors()
+            for known, tensor in inputs.items():
+                interpreter.set_tensor(tensor["index"], feeds[known])
+            interpreter.invoke()
+            return {known: interpreter.get_tensor(tensor["index"]) for known, tensor in outputs.items()}
+        except Exception as cause:
+            raise InputError(f"TensorFlow Lite could not run '{name}': {brief(cause, 250)}") from cause
+
+    return run
+
+
+def interpreter_of(path: Path, *, keep: bool = False) -> Any:
+    """An interpreter on the file, tensors not yet allocated; with ``keep`` it keeps inner values after a run.
+
+    Raises:
+        InputError: not a TensorFlow Lite file, damaged, or with operations that the interpreter does not have.
+        MissingPackageError: neither LiteRT nor TensorFlow is installed.
+    """
+    with path.open("rb") as file:
+        if file.read(8)[4:] != IDENTIFIER:
+            raise InputError(
+                f"'{path}' is not a TensorFlow Lite file, whatever its ending says. Convert the model again."
+            )
+    kind = _interpreter_class()
+    try:
+        return kind(model_path=str(path), num_threads=1, experimental_preserve_all_tensors=keep)
+    except Exception as cause:
+        raise InputError(
+            f"TensorFlow Lite could not open '{path}': {brief(cause, 250)} Convert the model again."
+        ) from cause
+
+
+def _interpreter_class() -> Any:
+    from importlib.util import find_spec
+
+    from workbench.errors import optional
+
+    if find_spec("ai_edge_litert") is not None:
+        return optional("ai_edge_litert.interpreter", "pip install ai-edge-litert").Interpreter
+    return optional("tensorflow", "pip install ai-edge-litert").lite.Interpreter
+
+
+def tensors_of(interpreter: Any, signature: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Details of input and output tensors by name: the signature's names, or the tensors' own where there is none.
+
+    Their numbers count within the signature's graph, which :func:`subgraph_of` tells.
+    """
+    inputs = {detail["index"]: detail for detail in interpreter.get_input_details()}
+    outputs = {detail["index"]: detail for detail in interpreter.get_output_details()}
+    if not signature:
+        return {d["name"]: d for d in inputs.values()}, {d["name"]: d for d in outputs.values()}
+    # the runner knows which tensor each name of the signature stands for
+    runner = interpreter.get_signature_runner(signature)
+    return dict(sorted(runner.get_input_details().items())), dict(sorted(runner.get_output_details().items()))
+
+
+def ops_of(interpreter: Any) -> Counter[str]:
+    """How many operations of each kind the main graph has."""
+    return Counter(op["op_name"] for op in interpreter._get_ops_details())  # noqa: SLF001 - the only list of operations
+
+
+def _spec(name: str, detail: Any, role: str) -> TensorSpec:
+    import numpy as np
+
+    signature = list(detail["shape_signature"]) if len(detail["shape_signature"]) else list(detail["shape"])
+    dtype = check_dtype(name, np.dtype(detail["dtype"]).name if detail["dtype"] is not np.bytes_ else "string", role)
+    low = high = None
+    if role == "input" and dtype in ("int8", "uint8"):
+        info = np.iinfo(dtype)
+        low, high = float(info.min), float(info.max)
+    scale, zero = detail.get("quantization") or (0.0, 0)
+    return TensorSpec(
+        name,
+        dtype,
+        tuple(int(s) if s > 0 else None for s in signature),
+        low=low,
+        high=high,
+        scale=float(scale),
+        zero_point=int(zero),
+    )
+
+
+def _schema() -> Any:
+    """Readers of the format, as the interpreter's package has them."""
+    from importlib.util import find_spec
+
+    if find_spec("ai_edge_litert") is not None:
+        from ai_edge_litert import schema_py_generated
+    else:
+        from tensorflow.lite.python import schema_py_generated
+    return schema_py_generated
+
+
+def graph_of(path: Path) -> Any:
+    """The file as its schema's ``Model``, unchecked: let :func:`interpreter_of` open it first."""
+    return _schema().Model.GetRootAs(path.read_bytes(), 0)
+
+
+def signatures_of(graph: Any) -> dict[str, Any]:
+    """The schema's ``SignatureDef`` of every signature, by name, in the file's order."""
+    listed = [graph.SignatureDefs(number) for number in range(graph.SignatureDefsLength())]
+    return {one.SignatureKey().decode(): one for one in listed}
+
+
+def subgraph_of(graph: Any, signature: str) -> int:
+    """The number of the graph that a signature stands for; 0, the main graph, where there is no such signature."""
+    found = signatures_of(graph).get(signature)
+    return int(found.SubgraphIndex()) if found is not None else 0
+
+
+def main_signature(graph: Any) -> str:
+    """The first signature of the main graph, which is all that ``invoke`` runs and tf2onnx converts; "" for none."""
+    return next((name for name, one in signatures_of(graph).items() if one.SubgraphIndex() == 0), "")
+
+
+def layers(graph: Any) -> Iterator[tuple[str, str, str]]:
+    """Of each layer with weights, bodies of loops included: the types of its data, of its weights, and of the weights as
+    they are stored; names of the schema's ``TensorType``.
+    """
+    schema = _schema()
+    operators = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    types = _types()
+    for part in _parts(graph):
+        dequantized: dict[int, int] = {}
+        for operator in _operators(part):
+            code = graph.OperatorCodes(operator.OpcodeIndex())
+            # numbers below 127 are in the older field, for readers that know no other
+            name = operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
+            if name == "DEQUANTIZE":
+                dequantized[int(operator.Outputs(0))] = int(operator.Inputs(0))
+            # an input that is left out has the number -1
+            if name in WEIGHTED and all(
+                place < operator.InputsLength() and operator.Inputs(place) >= 0 for place in WEIGHTED[name]
+            ):
+                data, weights = (int(operator.Inputs(place)) for place in WEIGHTED[name])
+                stored = dequantized.get(weights, weights)
+                data_type, weight_type, stored_type = (
+                    types[part.Tensors(number).Type()] for number in (data, weights, stored)
+                )
+                yield data_type, weight_type, stored_type
+
+
+def _types() -> dict[int, str]:
+    return {code: name for name, code in vars(_schema().TensorType).items() if isinstance(code, int)}
+
+
+def _parts(graph: Any) -> Iterator[Any]:
+    yield from (graph.Subgraphs(number) for number in range(graph.SubgraphsLength()))
+
+
+def _operators(part: Any) -> Iterator[Any]:
+    yield from (part.Operators(number) for number in range(part.OperatorsLength()))
+
+
+def _parameters(part: Any) -> int:
+    """Elements of the constant tensors that an operation of this graph reads, without those that hold no weights."""
+    types = _types()
+    made = {operator.Outputs(i) for operator in _operators(part) for i in range(operator.OutputsLength())}
+    fed = {part.Inputs(number) for number in range(part.InputsLength())}
+    read = {operator.Inputs(i) for operator in _operators(part) for i in range(operator.InputsLength())}
+    tensors = [part.Tensors(number) for number in read - made - fed if number >= 0]  # -1: an input left out
+    return sum(
+        math.prod(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
+        for tensor in tensors
+        if types[tensor.Type()] not in NO_WEIGHTS
+    )
+
+
+def _quantized(graph: Any) -> tuple[str, str]:
+    found = [(data, weights) for data, weights, _ in layers(graph) if weights in BYTES]
+    full = sum(data in BYTES for data, _ in found)
+    wide = sum(data == "INT16" for data, _ in found)
+    hybrid = sum(data in FLOATS for data, _ in found)
+    half = _schema().TensorType.FLOAT16
+    halves = sum(part.Tensors(i).Type() == half for part in _parts(graph) for i in range(part.TensorsLength()))
+    if full:
+        return "int8", f"{full} of its layers take 8-bit weights and activations"
+    if wide:
+        return "int8", f"{wide} of its layers have 8-bit weights and 16-bit activations ({INT16X8})"
+    if hybrid:
+        return "int8", f"{hybrid} of its layers have 8-bit weights and float activations (dynamic range)"
+    # float16 weights are turned back into 32 bits before they are used: it computes in FP32
+    return "", f"{halves} of its weights are stored as 16-bit floats and computed with in FP32" if halves else ""
+
+
+def _no_main(graph: Any, signature: str, main: str) -> str:
+    if subgraph_of(graph, signature) == 0:
+        return ""
+    which = f"which is '{main}' here" if main else "and here the main graph has none"
+    return f"only the main signature of a TensorFlow Lite file can be converted, {which}"
+
+
+def _obstacle(operations: Counter[str], how: str) -> str:
+    if INT16X8 in how:  # QuantizeLinear takes int16 from opset 21 on, later than tf2onnx writes
+        return f"{how}, which ONNX cannot hold in the opsets that the converter writes"
+    stateful = sorted(STATEFUL & set(operations))
+    if stateful:
+        return f"it keeps state between calls ({', '.join(stateful)}), which an ONNX graph cannot"
+    if "DENSIFY" in operations:
+        return f"its weights are stored sparsely ({operations['DENSIFY']} DENSIFY operations), which the converter cannot read"
+    custom = sorted(name for name in operations if name.startswith(("CUSTOM", "Flex")) or not name.isupper())
+    if custom:
+        return f"it has the custom operation {', '.join(custom)}, which has no ONNX form"
+    return ""

@@ -1,0 +1,289 @@
+"""A model comes in: what it is, what goes in and out, how large it is, and a digest of its bytes.
+
+:func:`recognize` and :func:`digest_of` are light. :func:`inspect_model` loads TensorFlow, LiteRT or ONNX and runs in a child
+process: it reads the file (``formats/``), works out which axis counts samples, and runs the model at a few batch sizes to
+see which of them really work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.choices import shapes
+from workbench.data.synthetic import generated
+from workbench.errors import InputError, WorkbenchError, brief
+from workbench.models import formats, safety
+from workbench.models.formats import size_of
+from workbench.models.onnx_file import external_files
+from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ACCEPTED = (
+    "a .keras or .h5 file, a SavedModel folder (one that holds saved_model.pb), a frozen graph (.pb), a .tflite file, or "
+    "an .onnx file"
+)
+LONGEST = 600
+"""Characters of a message about a file."""
+
+PROBED = (1, 2, 3)
+USUAL_SIZES = (16, 32, 48, 64, 128, 224, 320)
+"""Sizes tried in free axes that nobody has given a size."""
+
+PROBED_FURTHER = (4, 8, 16, 32)
+"""Tried as well where one of the first sizes fails: perhaps only multiples of some number work."""
+
+_TORCH = "Export it with torch.onnx.export and open the .onnx file."
+_WAYS_OUT = {
+    ".pt": _TORCH,
+    ".pth": _TORCH,
+    ".safetensors": "It holds weights only. Export the model to ONNX in the program that knows its layers.",
+    ".ckpt": "It holds weights only. Save the whole model: model.save('model.keras').",
+    ".pkl": "Opening it would run code. Save the model in its library's own format.",
+    ".zip": "Unpack it and open the model inside.",
+    ".engine": "An engine runs only where it was built; open the model it was built from.",
+    ".plan": "An engine runs only where it was built; open the model it was built from.",
+}
+
+
+def recognize(path: str | Path) -> str:
+    """The format of what lies at ``path``: a file in ``workbench/models/formats``.
+
+    Raises:
+        InputError: nothing there, not readable, empty, a pipe or a device, or of a kind that is not accepted.
+    """
+    place = Path(path).expanduser()
+    try:
+        if not str(path).strip() or not place.exists():
+            raise InputError(f"There is no model at '{path}'. Check the path; accepted are {ACCEPTED}.")
+        if place.is_dir():
+            return _recognize_folder(place)
+        _check_regular(place)
+        with place.open("rb") as file:
+            start = file.read(8)
+    except OSError as cause:
+        raise InputError(
+            f"The model at '{path}' cannot be read ({cause.strerror or cause}). "
+            "Check its path and its permissions, or copy it to a folder of yours."
+        ) from cause
+    ending = place.suffix.lower()
+    if not start:
+        raise InputError(f"The file '{path}' is empty. Save or copy the model again.")
+    if place.name == "saved_model.pb":
+        raise InputError(f"'{path}' is the inside of a SavedModel. Give the folder that holds it: '{place.parent}'.")
+    if ending in _WAYS_OUT:
+        raise InputError(f"Files ending in {ending} are not accepted ('{path}'). {_WAYS_OUT[ending]}")
+    if ending not in formats.ENDINGS:
+        raise InputError(f"'{path}' has the ending '{ending}', which says nothing known. Accepted are {ACCEPTED}.")
+    return formats.ENDINGS[ending]
+
+
+def _recognize_folder(place: Path) -> str:
+    names = sorted(entry.name for entry in place.iterdir())
+    if "saved_model.pb" in names:
+        for entry in place.rglob("*"):
+            _check_regular(entry)
+        if (place / "saved_model.pb").stat().st_size == 0:
+            raise InputError(f"'{place}/saved_model.pb' is empty. Export the model again: model.export('folder').")
+        (place / "saved_model.pb").open("rb").close()
+        return "saved_model"
+    found = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") or "nothing"
+    raise InputError(
+        f"The folder '{place}' is not a SavedModel: it has no saved_model.pb (it holds {found}). Accepted are {ACCEPTED}."
+    )
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is neither file nor folder: reading a pipe waits for ever, and some devices have no end.
+
+    A link to nothing passes; whoever needs it will say that it is missing.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"'{path}' is a pipe, a socket or a device, not a file. Save or copy the model as ordinary files."
+        )
+
+
+def digest_of(path: str | Path) -> str:
+    """SHA-256 of a file, or of every file of a folder with its relative name, in sorted order.
+
+    An ``.onnx`` file whose weights lie in files beside it is digested together with those.
+
+    Raises:
+        InputError: it cannot be read, or is a pipe or a device.
+    """
+    place = Path(path).expanduser()
+    total = hashlib.sha256()
+    try:
+        if place.is_dir():
+            files = sorted(
+                (p.relative_to(place).as_posix(), p) for p in place.rglob("*") if p.exists() and not p.is_dir()
+            )
+        else:
+            total.update(_file_digest(place))
+            files = [(p.name, p) for p in external_files(place)] if place.suffix.lower() == ".onnx" else []
+            if not files:
+                return total.hexdigest()
+        for name, file in files:
+            total.update(json.dumps(name).encode() + _file_digest(file))
+    except OSError as cause:
+        raise InputError(
+            f"The model at '{path}' cannot be read ({cause.strerror or cause}). Check the path."
+        ) from cause
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    _check_regular(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "", input_values: str = "") -> Model:
+    """Load the model at ``path`` and say what it is.
+
+    ``signature`` names the SavedModel or TensorFlow Lite signature to use ("" means ``serving_default``, or the only one
+    there is), or the tensors of a frozen graph (``x:0 -> y:0``). ``input_shapes`` and ``input_values`` are those of
+    :mod:`workbench.choices.shapes`. No code from the model's file runs.
+
+    Raises:
+        InputError: the model cannot be loaded; one sentence says why.
+    """
+    kind = recognize(path)
+    place = Path(path).expanduser().resolve()
+    try:
+        return _inspect(kind, place, signature, input_shapes, input_values)
+    except WorkbenchError as error:
+        if len(error.message) <= LONGEST:
+            raise
+        # names in a damaged file may be of any length; the end says what to do
+        half = LONGEST // 2 - 1
+        raise type(error)(f"{error.message[:half]}…{error.message[-half:]}", log=error.log) from error
+    except Exception as cause:  # libraries raise whatever they like on a damaged file
+        raise InputError(
+            f"'{path}' could not be read ({type(cause).__name__}: {brief(cause, 200)}). It may be damaged; copy or export it "
+            "again."
+        ) from cause
+
+
+def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_values: str) -> Model:
+    if signature and kind in ("keras", "onnx"):
+        raise InputError(
+            f"'signature' is '{signature}', but this {formats.TITLES[kind]} has no signatures. Leave 'signature' empty."
+        )
+    if kind == "saved_model":
+        safety.check_folder(place)
+    module = formats.get(kind)
+    facts = module.read(place, signature)
+    inputs = shapes.with_batch_axes(facts.pop("inputs"), facts.pop("axis_names", None))
+    facts["inputs"] = shapes.with_user(inputs, input_shapes, input_values)
+    model = Model(
+        path=str(place),
+        name=place.name if place.is_dir() else place.stem,
+        format=kind,
+        size_bytes=size_of(place)
+        + sum(file.stat().st_size for file in (external_files(place) if kind == "onnx" else ())),
+        digest=digest_of(place),
+        **facts,
+    )
+    text = [spec.name for spec in (*model.inputs, *model.outputs) if spec.dtype == TEXT]
+    if text:
+        model = replace(model, exportable=model.exportable or f"'{text[0]}' holds text, and engines take numbers")
+    return probed(model, module.open(place, model))
+
+
+def probed(model: Model, run: formats.Runner) -> Model:
+    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and where its outputs have the batch.
+
+    An output's batch axis is the one whose size follows the batch; its ``rows`` are the entries there per sample. A
+    model that runs at no size is not refused: it may want other values than made-up ones. Free axes for which the user
+    gave no sizes get the first of a few usual ones at which the model runs.
+    """
+    fixed = model.fixed_batch
+    worked: dict[int, Mapping[str, np.ndarray]] = {}
+    failed: dict[int, str] = {}
+    for candidate in _sized(model):
+        worked, failed = {}, {}
+        _try(candidate, run, (fixed or PROBED[0],), worked, failed)
+        if worked:
+            model = candidate
+            break
+    if fixed is None:
+        _try(model, run, PROBED[1:], worked, failed)
+        if failed and worked:
+            _try(model, run, PROBED_FURTHER, worked, failed)
+    found = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
+    outputs = tuple(_with_layout(spec, found) for spec in model.outputs)
+    notes = model.notes
+    if not worked:
+        notes = (*notes, f"It did not run on made-up inputs ({brief(ValueError(next(iter(failed.values()))), 200)})")
+    return replace(model, outputs=outputs, probe=Probe(tuple(worked), tuple(failed.items())), notes=notes)
+
+
+def _sized(model: Model) -> Iterator[Model]:
+    """The model with each of the usual sizes in its free axes; only once where it has none without sizes."""
+    asked = any(set(spec.free_axes) - {each.axis for each in spec.ranges} for spec in model.inputs)
+    if not asked:
+        yield model
+        return
+    for size in USUAL_SIZES:
+        inputs = []
+        for spec in model.inputs:
+            given = {each.axis: each for each in spec.ranges}
+            ranges = tuple(given.get(axis, AxisRange(axis, size, size, 2 * size)) for axis in spec.free_axes)
+            inputs.append(replace(spec, ranges=ranges))
+        yield replace(model, inputs=tuple(inputs))
+
+
+def _try(
+    model: Model,
+    run: formats.Runner,
+    sizes: tuple[int, ...],
+    worked: dict[int, Mapping[str, np.ndarray]],
+    failed: dict[int, str],
+) -> None:
+    for size in sizes:
+        try:
+            worked[size] = run(generated(model.inputs, "random", size).feeds(0, size))
+        except InputError as error:
+            failed[size] = error.message
+
+
+def _with_layout(spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]]) -> TensorSpec:
+    seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
+    if not seen:
+        return shapes.with_batch_axes([spec])[0]
+    batch, shape = next(iter(seen.items()))
+    if len(shape) == len(
+        spec.shape
+    ):  # where the user changed sizes, those that the file declares may no longer be true
+        spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
+    if len(seen) == 1:  # one size tells little about axes: the first of that size is the batch, or the first of all
+        if batch in shape:
+            return replace(spec, batch_axis=shape.index(batch))
+        rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
+        return replace(spec, batch_axis=0 if rows else None, rows=max(1, rows))
+    for axis, size in enumerate(shape):
+        others = {count: other[axis] for count, other in seen.items() if len(other) == len(shape)}
+        if len(set(others.values())) > 1 and all(other * batch == size * count for count, other in others.items()):
+            return replace(spec, batch_axis=axis, rows=size // batch)
+    return replace(spec, batch_axis=None)
+
+
+def _without_disproved(declared: tuple[int | None, ...], seen: Collection[tuple[int, ...]]) -> tuple[int | None, ...]:
+    """The declared sizes, without those that a run did not have."""
+    return tuple(
+        size if all(len(shape) == len(declared) and shape[axis] == size for shape in seen) else None
+        for axis, size in enumerate(declared)
+    )

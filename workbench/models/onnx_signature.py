@@ -1,0 +1,90 @@
+"""The signature of a converted ONNX file: repaired, with the model's own names of inputs and outputs, and named axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ExportError
+from workbench.models.onnx_file import graphs
+from workbench.models.onnx_repair import overridden, override_shapes, repair
+
+if TYPE_CHECKING:
+    from workbench.records import Model, TensorSpec
+
+BATCH = "batch"
+"""The name of the dynamic batch axis in every ONNX file that the workbench writes."""
+
+
+def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...]:
+    """Bring a converted ``ModelProto`` into the workbench's normal form; what was changed, in words.
+
+    ``known`` gives the model's names for those that the converter invented.
+
+    Raises:
+        ExportError: inputs or outputs cannot be matched with the model's.
+    """
+    done = list(repair(proto))
+    sizes = overridden(proto.graph, model.inputs) if model.format == "onnx" else {}
+    if sizes:
+        done.append(override_shapes(proto, sizes))
+    graph = proto.graph  # only now: repairs put another graph into its place
+    _use_names(graph, model, known)
+    _name_axes(graph, model.inputs, model.outputs, probed=bool(sizes))
+    return tuple(filter(None, done))
+
+
+def _use_names(graph: Any, model: Model, known: dict[str, str]) -> None:
+    """Give the graph's inputs and outputs the model's names; tf2onnx keeps them unless it had to invent one."""
+    for role, values, specs in (("input", graph.input, model.inputs), ("output", graph.output, model.outputs)):
+        found, wanted = [v.name for v in values], [s.name for s in specs]
+        if sorted(found) == sorted(wanted):
+            continue
+        if len(found) != len(wanted):
+            raise ExportError(
+                f"The ONNX form of '{model.name}' has the {role}s {', '.join(found)}, but the model has "
+                f"{', '.join(wanted)}. Rewrite the layer that '{(set(found) ^ set(wanted)).pop()}' comes from."
+            )
+        if all(known.get(name) in wanted for name in found):
+            for name in found:
+                _rename(graph, name, known[name])
+        elif len(found) > 1:
+            raise ExportError(
+                f"The ONNX form of '{model.name}' names its {role}s {', '.join(found)} instead of {', '.join(wanted)}. "
+                f"Name the {role}s in the model (a dictionary of outputs keeps its keys)."
+            )
+        else:
+            _rename(graph, found[0], wanted[0])
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    for part in graphs(graph):
+        for node in part.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+        for value in (*part.input, *part.output, *part.value_info):
+            if value.name == old:
+                value.name = new
+
+
+def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, probed: bool) -> None:
+    """Call the batch axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
+
+    Shapes inside the graph are dropped: they hold the old names, and every reader infers them again. With ``probed`` the
+    outputs' sizes are dropped too, because the inputs' were changed.
+    """
+    specs = {spec.name: spec for spec in (*inputs, *outputs)}
+    given = {spec.name for spec in inputs}
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        shape = value.type.tensor_type.shape
+        spec = specs[value.name]
+        if not shape.dim:  # tf2onnx may leave an output's shape out
+            shape.dim.extend([type(shape).Dimension() for _ in spec.shape])
+        for axis, size in enumerate(spec.shape):
+            dim = shape.dim[axis]
+            if size is not None and not (probed and value.name not in given):
+                dim.dim_value = size
+            elif axis == spec.batch_axis and spec.rows == 1 and (size is None or probed):
+                dim.dim_param = BATCH
+            elif not dim.dim_param or dim.dim_param == BATCH or dim.HasField("dim_value"):
+                dim.dim_param = f"{value.name}_{axis}"

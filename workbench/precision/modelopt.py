@@ -1,0 +1,119 @@
+"""NVIDIA ModelOpt in an environment of its own: AutoCast for 16-bit floats, and quantization of ONNX files for TensorRT.
+
+It brings PyTorch and pins other versions of ONNX and ONNX Runtime, so it cannot share an environment with the workbench. It is
+driven by its own command lines (read from the source of version 0.47), with files in and files out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ExportError, InputError
+from workbench.models.onnx_file import graphs
+from workbench.precision.selection import Selection
+from workbench.protocols import YES, Availability, no
+
+if TYPE_CHECKING:
+    from workbench.data.samples import Samples
+
+SETTING = "WORKBENCH_MODELOPT_PYTHON"
+FIX = (
+    "python3 -m venv modelopt && modelopt/bin/pip install 'nvidia-modelopt[onnx]' && "
+    f'export {SETTING}="$PWD/modelopt/bin/python" (several GB, with PyTorch)'
+)
+LIMIT_S = 3600.0
+TOLD_LINES = 3
+
+
+def available() -> Availability:
+    """Whether its environment is named and there; nothing is started."""
+    python = os.environ.get(SETTING, "")
+    if not python:
+        return no(f"ModelOpt runs in an environment of its own, and {SETTING} does not name its python", FIX)
+    if not os.access(python, os.X_OK):
+        return no(f"{SETTING} names '{python}', which is no program", FIX)
+    return YES
+
+
+def rewrite(source: Path, form: str, into: Path, samples: Samples | None, selection: Selection) -> dict[str, Any]:
+    """Write ``source`` as ModelOpt makes it: ``fp16-modelopt``, ``bf16-modelopt``, ``int8-modelopt`` or ``fp8-modelopt``.
+
+    Raises:
+        InputError: its environment is not named, or the selection names nothing.
+        ExportError: it failed, took over an hour, or wrote nothing; the text ends with what it said last.
+    """
+    able = available()
+    if not able:
+        raise InputError(f"{able.reason}. To change that: {able.fix}")
+    data = into.with_name("calibration.npz")
+    if samples is not None:
+        _save(samples, data)
+    command = command_line(source, form, into, data if samples is not None else None, selection)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=into.parent
+        )
+    except (OSError, subprocess.TimeoutExpired) as cause:
+        raise ExportError(f"ModelOpt did not come to an end: {cause}") from cause
+    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    print(*said, sep="\n")
+    if done.returncode != 0 or not into.is_file():
+        how = f"ended with status {done.returncode}" if done.returncode else "wrote no file"
+        raise ExportError(f"ModelOpt {how}: {' '.join(said[-TOLD_LINES:])[:500]}")
+    return {"by": "ModelOpt", "samples": samples.count if samples is not None else 0}
+
+
+def command_line(source: Path, form: str, into: Path, data: Path | None, selection: Selection) -> list[str]:
+    """The command that rewrites, without a shell."""
+    precision = form.partition("-")[0]
+    python = os.environ[SETTING]
+    if precision in ("fp16", "bf16"):
+        words = [python, "-m", "modelopt.onnx.autocast", "--low_precision_type", precision, "--keep_io_types"]
+        words += ["--calibration_data", str(data)] if data else []
+        only = ("--op_types_to_include", "--nodes_to_include")
+    else:
+        words = [
+            python,
+            "-m",
+            "modelopt.onnx.quantization",
+            "--quantize_mode",
+            precision,
+            "--high_precision_dtype",
+            "fp32",
+        ]
+        words += ["--calibration_data_path", str(data)] if data else []
+        only = ("--op_types_to_quantize", "--nodes_to_quantize")
+    words += ["--onnx_path", str(source), "--output_path", str(into)]
+    return words + _listed(source, selection, only)
+
+
+def _listed(source: Path, selection: Selection, only: tuple[str, str]) -> list[str]:
+    """The selection as options, operations and nodes apart."""
+    import onnx
+
+    if not selection:
+        return []
+    nodes = [node for part in graphs(onnx.load(source, load_external_data=False).graph) for node in part.node]
+    selection.check(nodes)
+    kinds = {node.op_type for node in nodes}
+    words: list[str] = []
+    for entries, (of_kinds, of_nodes) in (
+        (selection.quantize, only),
+        (selection.keep, ("--op_types_to_exclude", "--nodes_to_exclude")),
+    ):
+        for option, chosen in (
+            (of_kinds, [entry for entry in entries if entry in kinds]),
+            (of_nodes, [entry for entry in entries if entry not in kinds]),
+        ):
+            words += [option, *chosen] if chosen else []
+    return words
+
+
+def _save(samples: Samples, path: Path) -> None:
+    """All samples by input name, as both command lines read them."""
+    import numpy as np
+
+    np.savez(path, allow_pickle=False, **samples.feeds(0, samples.count))  # type: ignore[arg-type]

@@ -1,0 +1,315 @@
+"""Records of measuring: the plan, every raw duration, and what was around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.records.cost import Clock, Energy, InEffect
+from workbench.records.terms import Ended, Region, Wait
+from workbench.statistics import estimates
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+RELAUNCH_ROUNDS = 4
+BUSY_CORES, BUSY_SHARE = 0.5, 0.25
+LOST_SHARE = 0.05
+TICK_S = 0.01
+"""When a block is spoiled: other programs used more than half a core and a quarter of all, and a tick of every core on top,
+because the kernel counts whole ticks; or the calls had to wait for a core, or the hypervisor withheld one, for more
+than a twentieth of the block."""
+
+
+@dataclass(frozen=True)
+class TimingPlan:
+    """How long and in how many interleaved rounds every variant is measured."""
+
+    region: Region = Region.HOST_TO_HOST
+    rounds: int = 12
+    block_s: float = 0.08
+    warm_up_s: float = 0.2
+    seed: int = 0
+    protocol: str = ""  # whose settings these are, such as "trtexec-10"; "": the workbench's own
+    copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
+    wait: Wait = Wait.SPIN
+    min_calls: int = 1  # timed calls in a block, at least
+    cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
+    clocks: bool = False  # measure the clocks of each engine too
+    within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
+    max_measure_s: float = 4.0  # timed seconds of one variant at one batch size, at most
+
+    @property
+    def relaunch_rounds(self) -> int:
+        """Rounds after every launch but the first. Half as many: a further launch tells more than further rounds do."""
+        return max(RELAUNCH_ROUNDS, self.rounds // 2)
+
+    @property
+    def launches(self) -> int:
+        """Times that the processes are started, at most: as often as the budget allows, or once.
+
+        Once under a protocol, whose time is fixed, and where the budget is too small for the four launches from which
+        on their spread can be known.
+        """
+        spare = self.max_measure_s - self.rounds * self.block_s
+        found = 1 + int(spare / (self.relaunch_rounds * self.block_s) + 1e-9) if spare > 0 else 1
+        return 1 if self.protocol or found < estimates.LAUNCHES else found
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many launches a verdict is asked for: 4, 8, 16 and so on, and the last; none for a single launch."""
+        if self.launches == 1:
+            return ()
+        found, at = [], estimates.LAUNCHES
+        while at < self.launches:
+            found.append(at)
+            at *= 2
+        return (*found, self.launches)
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What NVML read right after the last timed call of a block."""
+
+    sm_mhz: int
+    memory_mhz: int
+    power_w: float
+    temperature_c: int
+    throttled: tuple[str, ...] = ()  # what held the clocks down, such as "power cap"; an idle GPU is not throttled
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a GPU session told of one engine at one batch size, outside the timed calls.
+
+    The three parts of a call come from CUDA events around a few calls that copy in, launch and copy out, made one after
+    another once the timed calls were over; one entry per call in each.
+    """
+
+    device: str  # "cuda:0, NVIDIA H100 80GB HBM3"
+    copy_in_ns: tuple[int, ...]  # pinned memory to device
+    compute_ns: tuple[int, ...]
+    copy_out_ns: tuple[int, ...]  # device to pinned memory
+    memory_bytes: int  # of the device, taken by this process when it was largest
+    memory_basis: str  # how that was found
+    graph: bool = False  # the launches of a captured run were replayed
+    graph_note: str = ""  # why not, where a graph was asked for
+    runs: int = 1  # region DEVICE: a sample is the mean over so many captured runs, because one was too short
+
+    @property
+    def split_s(self) -> tuple[float, float, float]:
+        """Median seconds of copying in, computing and copying out."""
+        import numpy as np
+
+        parts = (self.copy_in_ns, self.compute_ns, self.copy_out_ns)
+        copy_in, compute, copy_out = (float(np.median(part)) * 1e-9 if part else 0.0 for part in parts)
+        return copy_in, compute, copy_out
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the system counted between the first and the last timed call of a block. ``None``: it does not tell.
+
+    CPU seconds come in the kernel's ticks, usually of 10 ms.
+    """
+
+    cores: int  # that the machine has
+    others_cpu_s: float | None = None  # CPU seconds of everybody but this process
+    stolen_s: float | None = None  # CPU seconds that a hypervisor gave to others
+    waited_s: float | None = None  # the calling thread could have run, and another one had its core
+    minor_faults: int | None = None  # pages that were mapped without reading a disk
+    major_faults: int | None = None  # pages that were read from a disk
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+    mhz: float | None = None  # of the core that the last call ran on
+    throttles: int | None = None  # times that heat slowed a core or the package down
+    worked_s: float | None = None  # CPU seconds of the calling thread
+
+
+@dataclass(frozen=True)
+class Block:
+    """One uninterrupted run of timed calls of one variant inside one round."""
+
+    round: int
+    position: int  # place in the round's random order
+    samples_ns: Sequence[int]  # duration of every call; with several streams, between two that came to their end
+    cpu_s: float  # CPU time of the worker's process over the block, all threads
+    wall_s: float
+    quiet: bool  # the worker's own threads were asleep again before the next variant began
+    gpu: GpuState | None = None
+    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
+    launch: int = 0  # which start of the process; rounds are numbered on
+    began_s: float = 0.0  # since the measuring of this batch size began
+    around: Surroundings | None = None
+
+    @property
+    def spoiled(self) -> str:
+        """What outside the worker spoiled this block, in a word or two; "" where nothing did."""
+        around = self.around
+        if around is None:
+            return ""
+        if around.throttles:
+            return "heat"
+        if around.major_faults:
+            return "reading from a disk"
+        if (around.stolen_s or 0) > LOST_SHARE * self.wall_s:
+            return "the hypervisor"
+        if (around.waited_s or 0) > LOST_SHARE * self.wall_s:
+            return "waiting for a core"
+        usual_s = self.wall_s * max(BUSY_CORES, BUSY_SHARE * around.cores) + TICK_S * around.cores
+        if (around.others_cpu_s or 0) > usual_s:
+            return "other programs"
+        return ""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of an engine's process, and what was cold in it."""
+
+    import_s: float  # importing the library; the processes of a launch do this side by side
+    load_s: float  # opening the engine, library already imported
+    warm_up_ns: Sequence[int]  # the first is the first call of this engine at this batch size in this process
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds of the first call."""
+        return self.warm_up_ns[0] * 1e-9 if self.warm_up_ns else None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Every raw duration of one engine at one batch size, and what was around it."""
+
+    engine_key: str
+    batch: int
+    region: Region
+    group: str  # variants of one group were interleaved with each other; only those may be compared
+    blocks: tuple[Block, ...]
+    warm_up_ns: Sequence[int]
+    load_s: float  # opening the engine, library already imported
+    peak_rss_bytes: int  # high-water mark of the worker's resident memory, library included
+    base_rss_bytes: int  # the same process after importing the library, before opening the engine
+    measured_at: str  # UTC, ISO 8601
+    device: DeviceFacts | None = None  # of engines that ran on a GPU
+    streams: int = 1  # calls in flight at once
+    protocol: str = ""  # that of the plan; it decides how percentiles are taken
+    launches: tuple[Launch, ...] = ()  # every start of its process
+    looks: int = 0  # how often a verdict was to be asked for, at most
+    ended: Ended = Ended.FIXED
+    in_effect: tuple[InEffect, ...] = ()  # settings as they were found in the worker
+    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were asked for
+
+    @property
+    def samples_s(self) -> np.ndarray:
+        """All timed calls in seconds, in the order they were made, shape (n,), float64."""
+        import numpy as np
+
+        return np.concatenate([np.asarray(b.samples_ns, dtype=np.float64) for b in self.blocks]) * 1e-9
+
+    @property
+    def block_medians_s(self) -> dict[int, float]:
+        """Median seconds of one call, by round."""
+        import numpy as np
+
+        return {b.round: float(np.median(b.samples_ns)) * 1e-9 for b in self.blocks}
+
+    def percentile_s(self, percent: float) -> float | None:
+        """Latency percentile in seconds, or ``None`` where the sample is too small to support it.
+
+        Under a protocol of trtexec its own rule is used, which asks for no size of the sample.
+        """
+        if self.protocol.startswith("trtexec"):
+            return estimates.trtexec_percentile(self.samples_s, percent)
+        return estimates.percentile(self.samples_s, percent)
+
+    @property
+    def median_s(self) -> float:
+        import numpy as np
+
+        return float(np.median(self.samples_s))
+
+    @property
+    def queries_per_s(self) -> float:
+        """Calls per second, one after another. Over the region device by the host's time, as ``trtexec`` counts them: the
+        GPU's own time leaves out what the host does between two calls.
+        """
+        samples = self.samples_s
+        if self.region == Region.DEVICE:
+            runs = self.device.runs if self.device else 1
+            return float(len(samples) * runs / sum(block.wall_s for block in self.blocks))
+        return float(len(samples) / samples.sum())
+
+    @property
+    def samples_per_s(self) -> float:
+        return self.queries_per_s * self.batch
+
+    @property
+    def cores_used(self) -> float:
+        """CPU seconds per wall second inside the timed blocks: 1.0 is one core kept busy."""
+        wall = sum(b.wall_s for b in self.blocks)
+        return sum(b.cpu_s for b in self.blocks) / wall if wall else 0.0
+
+    @property
+    def noisy_blocks(self) -> int:
+        return sum(not b.quiet for b in self.blocks)
+
+    @property
+    def spoiled_blocks(self) -> dict[str, int]:
+        """What outside the worker spoiled blocks, and how many."""
+        found: dict[str, int] = {}
+        for reason in filter(None, (block.spoiled for block in self.blocks)):
+            found[reason] = found.get(reason, 0) + 1
+        return found
+
+    @property
+    def outliers(self) -> int:
+        """Calls beyond the outer fence of their own block: :func:`workbench.statistics.estimates.outliers`. They count in every figure."""
+        import numpy as np
+
+        return sum(
+            int(estimates.outliers(np.asarray(block.samples_ns, dtype=np.float64)).sum()) for block in self.blocks
+        )
+
+    @property
+    def timed_s(self) -> float:
+        return sum(block.wall_s for block in self.blocks)
+
+    @property
+    def sm_mhz(self) -> tuple[int, int] | None:
+        """Lowest and highest clock of the GPU's multiprocessors after a block; ``None`` where nobody told."""
+        clocks = [block.gpu.sm_mhz for block in self.blocks if block.gpu]
+        return (min(clocks), max(clocks)) if clocks else None
+
+    @property
+    def throttled_blocks(self) -> dict[str, int]:
+        """What held the GPU's clocks down, and after how many blocks it did."""
+        found: dict[str, int] = {}
+        for reason in (reason for block in self.blocks if block.gpu for reason in block.gpu.throttled):
+            found[reason] = found.get(reason, 0) + 1
+        return found
+
+    @property
+    def typical_median_s(self) -> tuple[float, float, float] | None:
+        """Median call of a typical launch in seconds, and its 95 % interval: (center, low, high); ``None`` where there were too few
+        launches and rounds for one.
+
+        Over the medians of launches where there are enough of them to know their spread, by a trimmed mean of their logarithms
+        (:func:`workbench.statistics.estimates.trimmed_center`). Else over the medians of rounds, distribution-free
+        (:func:`workbench.statistics.estimates.ratio_interval`): that of a single launch, which does not know how far another would lie off.
+
+        The interval is of this center, and never to be shown beside :attr:`median_s`: where launches have two levels the median
+        of all calls is one of the two, and the typical launch lies between them.
+        """
+        import numpy as np
+
+        of_launches: dict[int, list[float]] = {}
+        for block in self.blocks:
+            of_launches.setdefault(block.launch, []).append(float(np.median(block.samples_ns)) * 1e-9)
+        if len(of_launches) >= estimates.LAUNCHES:
+            center = estimates.trimmed_center([float(np.log(np.median(medians))) for medians in of_launches.values()])
+            half = center.half_width(1 - estimates.CONFIDENCE)
+            low, middle, high = np.exp([center.mean - half, center.mean, center.mean + half])
+            return float(middle), float(low), float(high)
+        return estimates.ratio_interval([median for medians in of_launches.values() for median in medians])

@@ -1,0 +1,1 @@
+"""A notebook run without a person, and one HTML file of it."""

@@ -1,0 +1,107 @@
+"""Engines that another machine built, carried over in the store: for a library that opens engines and builds none.
+
+Where such an engine is built, a note is kept under what it was made from: the content of the prepared file and the settings
+that shaped it, but no machine and no version. Copy the folders ``engine`` and ``portable`` of that store into the store of
+another machine, and the engine is found there. It is taken only with the digests that the store wrote when it was built: a
+file that is not as it was built makes the engine count as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench import backends
+from workbench.errors import BuildError, writing
+from workbench.protocols import Carrier
+from workbench.records import EngineRecord, EngineSpec, Region, from_json, to_json
+from workbench.store import MANIFEST, Store, file_digest, key_of
+from workbench.system.machine import this_machine
+
+KIND = "portable"
+
+
+def must_be(spec: EngineSpec) -> bool:
+    """Whether an engine of this variant can only come from elsewhere: what builds it is not here."""
+    carrier = _carrier(spec)
+    return carrier is not None and not carrier.builds(spec)
+
+
+def noted(engine: EngineRecord, source: Path, store: Store) -> None:
+    """Keep a note of an engine that was built here from ``source``, where others can open it."""
+    carrier = _carrier(engine.spec)
+    if carrier is None or not carrier.builds(engine.spec):
+        return
+    key, facts = _key(carrier, engine.spec, source), {"engine": engine.key, "gpu": this_machine().gpu}
+    if store.facts(KIND, key) != facts:
+        store.put(KIND, key, facts)
+
+
+def adopted(spec: EngineSpec, key: str, source: Path, store: Store, into: Path) -> EngineRecord:
+    """Copy the carried engine that was built from ``source`` with these settings into the folder ``into``; its new record.
+
+    Raises:
+        BuildError: there is none, or not one that this machine's library opens; the text says what to build where.
+    """
+    carrier = _carrier(spec)
+    assert carrier is not None
+    told = store.facts(KIND, _key(carrier, spec, source))
+    folder = store.find("engine", told["engine"]) if _is_note(told) else None
+    if folder is None:
+        raise BuildError(
+            f"{carrier.builds(spec).reason}, and no engine from this very model is in the store {store.root}. Build one "
+            f"elsewhere ({carrier.builds(spec).fix}), and copy the folders 'engine' and '{KIND}' of its store into this one."
+        )
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    built = from_json(EngineRecord, manifest["facts"])
+    able = carrier.opens(spec, built)
+    if not able:
+        raise BuildError(f"The engine that was carried over cannot be opened here: {able.reason}; {able.fix}.")
+    with writing(into):
+        for name, digest in manifest["files"].items():
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise BuildError(f"The engine that was carried over names a file outside its folder ({name!r}).")
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, into / name)
+            if file_digest(into / name) != digest:
+                raise BuildError("The engine that was carried over changed while it was read. Copy it again.")
+    here = this_machine().gpu
+    origin = f"built by {built.library} {built.library_version} on {told['gpu']}, and carried over"
+    if _model(told["gpu"]) != _model(here):
+        origin += f"; this GPU is another one ({here or 'none'}), and an engine is tuned for the one it was built on"
+    runnable = backends.get(spec.backend).measures(spec, Region.HOST_TO_HOST)
+    note = "; ".join(filter(None, ["" if runnable else runnable.reason, origin, built.note]))
+    return replace(built, spec=spec, key=key, runnable=bool(runnable), note=note)
+
+
+def _carrier(spec: EngineSpec) -> Carrier | None:
+    backend = backends.get(spec.backend)
+    return backend if isinstance(backend, Carrier) and backend.portable(spec) is not None else None
+
+
+def _key(carrier: Carrier, spec: EngineSpec, source: Path) -> str:
+    """By content, so that a machine with other versions of the packages that export finds it too, if they made the same."""
+    shaping = carrier.portable(spec)
+    assert shaping is not None
+    try:  # a prepared file lies in the store, and may have weights beside it
+        content = json.loads((source.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except OSError:
+        content = {source.name: file_digest(source)}
+    return key_of(content=content, spec=to_json(shaping))
+
+
+def _is_note(told: Any) -> bool:
+    return (
+        isinstance(told, dict)
+        and re.fullmatch(r"[0-9a-f]{40}", str(told.get("engine"))) is not None
+        and isinstance(told.get("gpu"), str)
+    )
+
+
+def _model(gpu: str) -> str:
+    """The GPU's name without the driver's version."""
+    return gpu.partition(", driver")[0]

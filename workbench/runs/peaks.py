@@ -1,0 +1,45 @@
+"""The peaks of this machine: measured once in a worker of their own, and kept in the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from workbench.records import Peaks, from_json, to_json
+from workbench.store import Store, key_of
+from workbench.system.machine import this_machine, version_of
+from workbench.workers.worker import NO_GPU, Worker, held_to, thread_env
+
+LIBRARIES = ("numpy", "onnxruntime", "openvino")
+
+
+def machine_peaks(
+    store: Store,
+    threads: int,
+    *,
+    cores: Sequence[int] = (),
+    cancel: threading.Event | None = None,
+    anew: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Peaks:
+    """What the CPU can do at most with ``threads`` threads on these cores; about five seconds the first time. What was
+    measured beside another program is measured again; with ``anew`` everything is.
+
+    Raises:
+        WorkerError, RunError: the loops could not be run.
+        Cancelled: ``cancel`` was set.
+    """
+    key = key_of(
+        machine=to_json(this_machine()),
+        threads=threads,
+        cores=sorted(cores),
+        versions=[version_of(name) for name in LIBRARIES],
+    )
+    known: Any = None if anew else store.facts("peaks", key)
+    if known is None or from_json(Peaks, known).disturbed:
+        env = NO_GPU | thread_env(threads) | held_to(cores)
+        with Worker(store.log_path("peaks"), env=env, cancel=cancel) as worker:
+            known = worker.call("peaks", threads=threads, progress=lambda phase: say(f"peaks of the machine: {phase}"))
+        store.put("peaks", key, known)
+    return from_json(Peaks, known)

@@ -1,0 +1,166 @@
+"""Scoring: every test sample through every engine, compared with the source model's answers."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.accuracy.score import score, told
+from workbench.choices.metrics import AUTO, Metric, metric_of
+from workbench.data.dataset import Dataset
+from workbench.errors import Cancelled, InputError, WorkbenchError
+from workbench.experiment import Experiment
+from workbench.records import Accuracy, EngineRecord, Status, from_json, to_json
+from workbench.runs.bench import Bench
+from workbench.runs.board import Board
+from workbench.store import Draft, Store, key_of
+
+
+def runnable_engines(board: Board) -> dict[str, EngineRecord]:
+    """Engines that can run here, by key."""
+    return {
+        row.engine.key: row.engine
+        for row in board.rows
+        if row.engine and row.engine.runnable and row.status in (Status.BUILT, Status.DONE)
+    }
+
+
+def _output_key(engine: EngineRecord, data: Dataset) -> str:
+    return key_of(engine=engine.key, samples=data.test.digest)
+
+
+def outputs_of(store: Store, engine: EngineRecord, data: Dataset) -> Path | None:
+    folder = store.find("outputs", _output_key(engine, data))
+    return folder / "outputs.npz" if folder else None
+
+
+@dataclass(frozen=True)
+class Way:
+    """How engines are scored: by which metric, on which output; both found where nothing is said."""
+
+    metric: Metric | None = None
+    output: str = ""
+    key: str = AUTO  # of scores in the store; a function's is new each time, because it cannot be told what it reads
+
+    @classmethod
+    def of(cls, experiment: Experiment, given: Any = None) -> Way:
+        """That of an experiment, or by the metric that is given: a name, a function or a :class:`Metric`.
+
+        Raises:
+            InputError: no metric.
+        """
+        chosen = experiment.metric if given is None else given
+        key = chosen if isinstance(chosen, str) else uuid.uuid4().hex
+        return cls(metric_of(chosen), experiment.score_output, key)
+
+    @property
+    def free_labels(self) -> bool:
+        """Whether labels may be other than one class number per sample."""
+        return self.metric is not None and not self.metric.binary
+
+
+PLAIN = Way()
+
+
+def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, way: Way) -> str:
+    return key_of(
+        engine=engine.key, reference=reference.key, samples=data.test.digest, metric=way.key, output=way.output, pairs=1
+    )
+
+
+def unscored_engines(
+    board: Board, store: Store, data: Dataset, reference: EngineRecord | None, way: Way = PLAIN
+) -> list[EngineRecord]:
+    """Engines without a score; scores that the store has are put into their rows."""
+    if reference is None:
+        return []
+    missing = []
+    for engine in runnable_engines(board).values():
+        facts = store.facts("accuracy", _accuracy_key(engine, reference, data, way))
+        if facts is None:
+            missing.append(engine)
+        else:
+            _show(board, engine, from_json(Accuracy, facts))
+            board.count(reused_scores=1)
+    return missing
+
+
+def _show(board: Board, engine: EngineRecord, accuracy: Accuracy) -> None:
+    text = f"{engine.spec.label}: {told(accuracy)}"
+    for row in board.rows:
+        if row.engine and row.engine.key == engine.key:
+            status = Status.DONE if row.status == Status.SCORING else row.status
+            board.update(row, text, status=status, accuracy=accuracy)
+
+
+def score_all(
+    bench: Bench,
+    data: Dataset,
+    samples: str,
+    reference: EngineRecord | None,
+    unscored: list[EngineRecord],
+    way: Way = PLAIN,
+) -> None:
+    if reference is None or not unscored:
+        return
+    try:
+        expected = _evaluate(bench, reference, data, samples)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        bench.board.say(f"no accuracy: the source model could not be run ({error.message})")
+        return
+    try:
+        score(reference.key, expected, expected, data.test.labels, way.metric, way.output)
+    except InputError as error:  # what does not suit the source model's own outputs suits nobody's
+        bench.board.note(f"No accuracy: {error.message}")
+        return
+    for engine in unscored:
+        if bench.get(engine.key) is None:
+            continue
+        try:
+            _score_one(bench, engine, reference, expected, data, samples, way)
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            bench.drop(engine.key, "score", error)
+
+
+def _score_one(
+    bench: Bench,
+    engine: EngineRecord,
+    reference: EngineRecord,
+    expected: dict[str, Any],
+    data: Dataset,
+    samples: str,
+    way: Way,
+) -> None:
+    for row in bench.board.rows:
+        if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
+            text = f"{row.spec.label}: scoring {data.test.count} samples"
+            bench.board.update(row, text, status=Status.SCORING)
+    outputs = _evaluate(bench, engine, data, samples)
+    accuracy = score(engine.key, outputs, expected, data.test.labels, way.metric, way.output)
+    bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
+    bench.board.count(scored=1)
+    _show(bench.board, engine, accuracy)
+
+
+def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -> dict[str, Any]:
+    """Outputs of an engine on every test sample, by name; from the store if they are there."""
+    import numpy as np
+
+    def fill(draft: Draft) -> None:
+        opened = bench.get(engine.key)
+        if opened is None:
+            raise WorkbenchError("its worker has ended")
+        batch = engine.spec.batch or max(bench.experiment.batches)
+        outputs = to_json(bench.outputs)
+        into = str(draft.folder / "outputs.npz")
+        opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=into)
+
+    folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
+    with np.load(folder / "outputs.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

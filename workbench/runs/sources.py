@@ -1,0 +1,355 @@
+"""From the user's model to what backends build from: opening, exporting and rewriting, each step kept in the store."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.choices.methods import MODELOPT
+from workbench.data.dataset import Dataset, dataset
+from workbench.data.samples import Samples, save_samples
+from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
+from workbench.models import formats
+from workbench.models.inspection import digest_of, recognize
+from workbench.models.live import kept_model
+from workbench.precision import modelopt
+from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
+from workbench.precision.selection import Selection
+from workbench.protocols import Source
+from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.store import Draft, Made, Store, file_digest, key_of
+from workbench.system.machine import version_of
+from workbench.workers.worker import Pool
+
+DEMO = "demo"
+KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
+CALIBRATED = "+calibration"
+CHECK_SAMPLES = 16
+READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
+"""Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
+READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
+"""Memory that reading it may take, library included, and more by its size."""
+
+Say = Callable[[str], None]
+
+
+def tensorflow_version() -> str:
+    return version_of("tensorflow-cpu", "tensorflow")
+
+
+def demo_model(store: Store, pool: Pool, say: Say) -> Path:
+    """Path of the demo's ``.keras`` file, trained on first use (about a minute)."""
+    from workbench.models.demo import recipe_digest
+
+    def fill(draft: Draft) -> None:
+        say("training the demo model on 3,200 digits (once, about a minute)")
+        draft.facts = pool.call("tensorflow", "train_demo", progress=say, into=str(draft.folder))
+
+    key = key_of(recipe=recipe_digest(), tensorflow=tensorflow_version())
+    return store.make("demo", key, fill).folder / "demo.keras"
+
+
+def read_model(
+    store: Store, pool: Pool, path: str, signature: str = "", input_shapes: str = "", input_values: str = ""
+) -> Model:
+    """Open a model: its signature, size and digest, and the batch sizes at which it runs.
+
+    Raises:
+        InputError: it is missing, damaged, of an unknown format, or cannot be used; the text says what to do.
+    """
+    kind = recognize(path)
+    key = key_of(
+        digest=digest_of(path),
+        kind=kind,
+        signature=signature,
+        inputs=[input_shapes, input_values],
+        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
+    )
+
+    def fill(draft: Draft) -> None:
+        size = formats.size_of(Path(path).expanduser())
+        try:
+            draft.facts = pool.call(
+                formats.WORKERS.get(kind, "onnx"),
+                "inspect",
+                limit_s=READING_LIMIT_S + size / READING_BYTES_PER_S,
+                memory_bytes=READING_MEMORY_BYTES + READING_MEMORY_TIMES * size,
+                path=str(Path(path).expanduser().absolute()),
+                signature=signature,
+                input_shapes=input_shapes,
+                input_values=input_values,
+            )
+        except WorkerError as error:
+            raise InputError(
+                f"'{path}' ended or held up the process that read it; it is damaged, or its library cannot bear it. Export "
+                f"it again. ({error.message.partition('. ')[0]}.)",
+                log=error.log,
+            ) from error
+        except RunError as error:  # memory ran out within the limit, or a library failed as nobody foresaw
+            raise InputError(
+                f"'{path}' could not be read; it is damaged, or its library cannot bear it. Export it again. "
+                f"({brief(error, 200)})",
+                log=error.log,
+            ) from error
+
+    facts = store.make("model", key, fill).facts
+    where = Path(path).absolute()
+    # the facts are those of the content; another copy of it may have another name
+    return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
+
+
+def open_model(
+    model: Any, signature: str = "", input_shapes: str = "", input_values: str = "", *, store: Store | None = None
+) -> Model:
+    """Open a model file and say what it is; ``"demo"`` is the built-in one, and a live ``keras.Model`` is saved first.
+
+    The file is read in a child process, so a damaged one cannot harm the caller. Takes seconds for TensorFlow models.
+    ``signature``, ``input_shapes`` and ``input_values`` are those of :class:`workbench.Experiment`.
+
+    Raises:
+        InputError: the model cannot be used; the text says why and what to do.
+    """
+    store = (store or Store()).prepare()
+    path = model if isinstance(model, str | Path) else kept_model(model, store)
+    with Pool(store.log_path, threading.Event()) as pool:
+        if path == DEMO:
+            path = demo_model(store, pool, lambda _: None)
+        return read_model(store, pool, str(path), signature, input_shapes, input_values)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model looked at: what it is, how it became ONNX and what its graph holds, or why it could not become ONNX."""
+
+    model: Model
+    check: ExportCheck | None = None
+    examination: Any = None  # of workbench.examine, as JSON
+    problem: str = ""
+
+
+def examine_model(
+    path: str,
+    signature: str = "",
+    input_shapes: str = "",
+    input_values: str = "",
+    *,
+    store: Store,
+    say: Say,
+    cancel: threading.Event | None = None,
+) -> Opened:
+    """Open a model, bring it to ONNX and look at its graph. Takes as long as the export.
+
+    Raises:
+        InputError: the model cannot be opened.
+    """
+    store.prepare()
+    with Pool(store.log_path, cancel or threading.Event()) as pool:
+        pool.waiting = say
+        place = str(demo_model(store, pool, say)) if path == DEMO else path
+        model = read_model(store, pool, place, signature, input_shapes, input_values)
+        sources = Sources(store, pool, model, dataset("random", model, 0, 0, demo=False), say)
+        try:
+            found = sources.examination()
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            return Opened(model, problem=error.message)
+        return Opened(model, sources.check, found)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One prepared form of the model: its key in the store and where it lies."""
+
+    key: str
+    source: Source
+    reused: bool
+    as_it_is: bool = False  # quantized by the user: what an engine makes of it is told, not judged
+    made: Any = None  # what a rewrite said it did, as JSON, with the SHA-256 of its file
+
+
+class Sources:
+    """The prepared forms of one model, each made at first use."""
+
+    def __init__(self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say) -> None:
+        self._store, self._pool, self._data, self._say = store, pool, data, say
+        self.model = model
+        self._forms: dict[str, Form] = {}
+        self.check: ExportCheck | None = None
+
+    def get(
+        self,
+        form: str,
+        *,
+        batch: int | None = None,
+        method: Calibration | None = None,
+        samples: int = 0,
+        selection: Selection = ALL,
+    ) -> Form:
+        """The form that a backend named in ``Backend.source``, with its batch fixed if one is given.
+
+        ``method``, ``samples`` and ``selection`` are for forms that are rewritten.
+
+        Raises:
+            ExportError, InputError: it cannot be made; the text says why.
+        """
+        if form.endswith(CALIBRATED):
+            found = self._calibrated(form.removesuffix(CALIBRATED), samples)
+        elif form.startswith("onnx:"):
+            found = self._onnx(form[5:], method, samples, selection)
+        else:
+            found = self._tensorflow(form)
+        if batch is not None and form.startswith("onnx:"):
+            found = self._fixed(found, batch)
+        return found
+
+    def examination(self) -> Any:
+        """What the ONNX form is made of and which backends refuse which of its nodes: ``Examination`` as JSON.
+
+        Raises:
+            ExportError, InputError: there is no ONNX form.
+        """
+        form = self._exported()
+        libraries = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13", "tensorrt")
+
+        def fill(draft: Draft) -> None:
+            self._say("examining the graph")
+            draft.facts = self._pool.call(
+                "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
+            )
+
+        key = key_of(origin=form.key, versions=[version_of(name) for name in libraries])
+        return self._store.make("examination", key, fill).facts
+
+    def samples_file(self, samples: Samples) -> Path:
+        """Where the samples lie as a file that workers can read."""
+
+        def fill(draft: Draft) -> None:
+            save_samples(samples, draft.folder / "samples.npz")
+
+        return self._store.make("samples", key_of(samples=samples.digest), fill).folder / "samples.npz"
+
+    def _made(self, kind: str, key: str, fill: Callable[[Draft], None], file: str, signature: str = "") -> Form:
+        if key in self._forms:
+            return self._forms[key]
+        made: Made = self._store.make(kind, key, fill)
+        source = Source(made.folder / file, self.model.inputs, self.model.outputs, signature)
+        form = Form(key, source, made.reused, made=made.facts)
+        self._forms[key] = form
+        if isinstance(made.facts, dict) and "check" in made.facts:
+            self.check = from_json(ExportCheck, made.facts["check"])
+        return form
+
+    def _tensorflow(self, form: str) -> Form:
+        model = self.model
+        if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
+            key = key_of(digest=model.digest, form=form, signature=model.signature)
+            source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
+            return Form(key, source, reused=True)
+
+        def fill(draft: Draft) -> None:
+            self._say(f"exporting the {formats.TITLES[model.format]} as a SavedModel")
+            into = str(draft.folder / "saved_model")
+            self._pool.call("tensorflow", "export_saved_model", progress=self._say, model=to_json(model), into=into)
+            draft.facts = {}
+
+        key = key_of(
+            digest=model.digest, form="saved_model", signature=model.signature, tensorflow=tensorflow_version()
+        )
+        return self._made("saved_model", key, fill, "saved_model", KERAS_SIGNATURE)
+
+    def _calibrated(self, form: str, count: int) -> Form:
+        """A form with calibration samples beside it, for a backend that quantizes by itself."""
+        found = self.get(form)
+        samples = self._calibration(count)
+        source = replace(found.source, samples=self.samples_file(samples))
+        return Form(key_of(form=found.key, samples=samples.digest), source, found.reused)
+
+    def _calibration(self, count: int) -> Samples:
+        calibration = self._data.calibration
+        if calibration is None:
+            raise InputError(
+                "INT8 needs real calibration samples, and none were given. Give data as an .npz file with "
+                "the model's inputs (option --data)."
+            )
+        return calibration.take(slice(0, count))
+
+    def _onnx(self, form: str, method: Calibration | None, count: int, selection: Selection) -> Form:
+        origin = self._exported()
+        if form == "fp32":
+            return origin
+        calibration = self._calibration(count) if form in CALIBRATED_FORMS else None
+        if form in (
+            "fp16",
+            "fp16-modelopt",
+            "bf16-modelopt",
+        ):  # where there are real samples, they show which results go beyond its range
+            calibration = self._data.calibration
+
+        outside = [os.environ.get(modelopt.SETTING, "")] if form.endswith(MODELOPT) else []
+
+        def fill(draft: Draft) -> None:
+            self._say(f"rewriting to {form}" + (f" ({method} calibration)" if calibration and method else ""))
+            draft.facts = self._pool.call(
+                "onnx",
+                "rewrite",
+                progress=self._say,
+                source=str(origin.source.path),
+                form=form,
+                into=str(draft.folder / "model.onnx"),
+                samples=str(self.samples_file(calibration)) if calibration else None,
+                method=method,
+                quantize=list(selection.quantize),
+                keep=list(selection.keep),
+            )
+            draft.facts |= {"sha256": file_digest(draft.folder / "model.onnx")}
+
+        key = key_of(
+            origin=origin.key,
+            form=form,
+            method=method if calibration else None,
+            samples=calibration.digest if calibration else None,
+            selection=[sorted(selection.quantize), sorted(selection.keep)],
+            versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
+        )
+        return self._made("onnx", key, fill, "model.onnx")
+
+    def _exported(self) -> Form:
+        """The model as ONNX in FP32, compared with its source before anyone uses it."""
+        model, data = self.model, self._data
+
+        def fill(draft: Draft) -> None:
+            self._say("exporting to ONNX and comparing with the source")
+            saved_model = str(self._tensorflow("saved_model").source.path) if model.is_tensorflow else None
+            real = data.test.take(slice(0, CHECK_SAMPLES)) if data.real else None
+            check = self._pool.call(
+                formats.WORKERS.get(model.format, "tensorflow" if model.format == "tflite" else "onnx"),
+                "export_onnx",
+                progress=self._say,
+                model=to_json(model),
+                saved_model=saved_model,
+                samples=str(self.samples_file(real)) if real else None,
+                into=str(draft.folder / "model.onnx"),
+            )
+            draft.facts = {"check": check}
+
+        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
+        signature = [model.signature, to_json(model.inputs)]
+        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
+        return self._made("onnx", key, fill, "model.onnx")
+
+    def _fixed(self, origin: Form, batch: int) -> Form:
+        """All axes known: the batch as given, free ones at their usual size."""
+        sizes = {spec.name: list(spec.sized(batch)) for spec in self.model.inputs if spec.free_axes}
+
+        def fill(draft: Draft) -> None:
+            into = str(draft.folder / "model.onnx")
+            self._pool.call("onnx", "fix_batch", source=str(origin.source.path), batch=batch, sizes=sizes, into=into)
+            draft.facts = {}
+
+        fixed = self._made("onnx", key_of(origin=origin.key, batch=batch, sizes=sizes), fill, "model.onnx")
+        return replace(fixed, made=origin.made, source=replace(fixed.source, samples=origin.source.samples))

@@ -1,0 +1,59 @@
+"""Timings in the store: the record as JSON, and every duration in one file beside it that is read when it is asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import writing
+from workbench.records import Timing, from_json, to_json
+from workbench.statistics.durations import Durations
+from workbench.store import Store
+
+KIND = "timing"
+SAMPLES = "samples.npy"
+"""Shape (n,), int64, nanoseconds: the warm-up's, those of each block, and the warm-up's of each launch; how many of each is
+``lengths`` in the facts."""
+
+
+def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
+    """Store a timing. What is returned is equal to it, and takes next to no memory.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    import numpy as np
+
+    parts = [timing.warm_up_ns, *(b.samples_ns for b in timing.blocks), *(one.warm_up_ns for one in timing.launches)]
+    lengths = [len(part) for part in parts]
+    bare = _filled(timing, [()] * len(parts))
+    with store.create(KIND, key) as draft:
+        content = io.BytesIO()  # written by Python, whose errors say why: NumPy's own do not know that a disk is full
+        np.save(content, np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]))
+        with writing(draft.folder):
+            (draft.folder / SAMPLES).write_bytes(content.getbuffer())
+        draft.facts = {"timing": to_json(bare), "lengths": lengths}
+    return _read(store.path(KIND, key), draft.facts)
+
+
+def recall_timing(store: Store, key: str) -> Timing | None:
+    """The timing that was stored under this key, or ``None`` where there is no sound one."""
+    folder = store.find(KIND, key)
+    if folder is None or not (folder / SAMPLES).exists():
+        return None
+    return _read(folder, store.manifest(folder)["facts"])
+
+
+def _read(folder: Path, facts: dict[str, Any]) -> Timing:
+    return _filled(from_json(Timing, facts["timing"]), Durations.on_disk(folder / SAMPLES, facts["lengths"]))
+
+
+def _filled(timing: Timing, parts: Sequence[Sequence[int]]) -> Timing:
+    """The timing with these durations: the warm-up's first, then each block's, then each launch's warm-up's."""
+    of_blocks, of_launches = parts[1 : len(timing.blocks) + 1], parts[len(timing.blocks) + 1 :]
+    blocks = tuple(replace(one, samples_ns=part) for one, part in zip(timing.blocks, of_blocks, strict=True))
+    launches = tuple(replace(one, warm_up_ns=part) for one, part in zip(timing.launches, of_launches, strict=True))
+    return replace(timing, warm_up_ns=parts[0], blocks=blocks, launches=launches)

@@ -1,0 +1,1 @@
+"""Percentiles, intervals and tests: pure functions on numbers, each rule with its source."""

@@ -1,0 +1,148 @@
+"""The only clock: warm-up, blocks of timed calls, and the random order in which variants take turns.
+
+``warm_up`` and ``timed_block`` run in the worker that holds the engine; ``order`` is drawn by the parent, which
+drives the workers of all variants in turn, one at a time, so that a drift of the machine touches all of them alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from workbench.records import Surroundings
+from workbench.timing import guards
+
+SETTLE_LIMIT_S = 0.5
+SETTLE_STEP_S = 0.003
+SETTLE_STEPS = 3
+WINDOW_CALLS = 5
+WINDOW_S = 0.05
+FASTER_SHARE = 0.05
+WARM_UP_LIMIT_S = 5.0
+SLOW_S = 1.0
+REHEAT_S = 0.01
+MIN_CALLS = 1
+
+
+class BlockTimes(NamedTuple):
+    """What one block gave."""
+
+    samples_ns: list[int]
+    cpu_s: float
+    wall_s: float
+    quiet: bool
+    after: Any  # what ``after`` returned
+    around: Surroundings
+
+
+def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
+    """Call until ``at_least_s`` seconds have passed and calls no longer get faster; all durations in ns.
+
+    The calls are looked at in windows of at least 50 ms and five calls. They no longer get faster once the median of a window
+    is above 95 % of that of the window before: only that, because on a busy machine they may never be steady. It ends
+    after 5 s at the latest. At least two calls are made, however slow.
+    """
+    durations: list[int] = []
+    clock = time.perf_counter_ns
+    began = clock()
+    before = math.inf
+    while True:
+        first, opened = len(durations), clock()
+        while True:
+            start = clock()
+            call()
+            end = clock()
+            durations.append(end - start)
+            spent = (end - began) * 1e-9
+            if spent > SLOW_S and _few_and_alike(durations):
+                return durations  # a slow model need not make ten calls once two in a row agree
+            if len(durations) >= first + WINDOW_CALLS and end - opened >= WINDOW_S * 1e9:
+                break
+            if spent > WARM_UP_LIMIT_S and len(durations) > 1:
+                return durations
+        last = statistics.median(durations[first:])
+        if spent >= at_least_s and last >= (1 - FASTER_SHARE) * before:
+            return durations
+        before = last
+
+
+def timed_block(
+    call: Callable[[], Any],
+    seconds: float,
+    *,
+    min_calls: int = MIN_CALLS,
+    device: bool = False,
+    after: Callable[[], Any] = lambda: None,
+) -> BlockTimes:
+    """Time call after call for ``seconds``, at least ``min_calls``; then wait until the library's own threads sleep.
+
+    With ``device`` a call returns the nanoseconds that a GPU counted, and those are kept instead of this clock's.
+    ``after`` is called as soon as the last call was timed.
+
+    A few untimed calls come first, because another variant has just used the caches. The garbage collector is off
+    while the clock runs. CPU time is the whole process's, so it shows how many threads were really at work.
+    """
+    reheat_until = time.perf_counter() + min(REHEAT_S, seconds)
+    while True:
+        call()
+        if time.perf_counter() >= reheat_until:
+            break
+    samples: list[int] = []
+    keep = samples.append
+    clock = time.perf_counter_ns
+    collecting = gc.isenabled()
+    gc.disable()
+    before = guards.counters()
+    try:
+        cpu = time.process_time()
+        began = end = clock()
+        until = began + int(seconds * 1e9)
+        while end < until or len(samples) < min_calls:
+            start = clock()
+            told = call()
+            end = clock()
+            keep(told if device else end - start)
+        wall_s = (end - began) * 1e-9
+        cpu_s = time.process_time() - cpu
+        around = guards.between(before, guards.counters())
+    finally:
+        if collecting:
+            gc.enable()
+    found = after()
+    return BlockTimes(samples, cpu_s, wall_s, settle(), found, around)
+
+
+def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:
+    """Wait until this process uses no CPU, so that no spinning thread pool robs the next variant; False if it never rests."""
+    deadline = time.perf_counter() + limit_s
+    used = time.process_time()
+    rests = 0
+    while time.perf_counter() < deadline:
+        time.sleep(SETTLE_STEP_S)
+        now = time.process_time()
+        # one quiet step may only mean that a spinning thread had no core to spin on
+        rests = rests + 1 if now - used < 0.1 * SETTLE_STEP_S else 0
+        if rests == SETTLE_STEPS:
+            return True
+        used = now
+    return False
+
+
+def order(variants: int, rounds: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+    """For every round, the variants in a fresh random order: (round, [variant, ...])."""
+    draw = random.Random(seed)  # noqa: S311 - an order of measuring, not a secret
+    for number in range(rounds):
+        yield number, draw.sample(range(variants), variants)
+
+
+def _few_and_alike(durations: list[int]) -> bool:
+    """Whether there are two calls or a few more, and the last two took the same time within 5 %."""
+    if not 2 <= len(durations) < 2 * WINDOW_CALLS:
+        return False
+    one, other = durations[-2:]
+    return abs(one - other) <= FASTER_SHARE * max(one, other)

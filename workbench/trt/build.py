@@ -1,0 +1,212 @@
+"""From an ONNX file to a TensorRT engine's plan, by one code path for every flavour.
+
+Networks are strongly typed: the precision is in the ONNX file (casts or Q/DQ), and there are no precision flags.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workbench.errors import BuildError
+from workbench.models.onnx_file import graphs
+from workbench.protocols import Progress, Refusal, Source
+from workbench.records import EngineSpec, TensorSpec
+from workbench.trt import options, timing_cache
+from workbench.trt.flavours import FULL, Flavour, checked, library, made, network_flags, why
+
+STEP_S = 0.1  # least time between two reports of steps within one phase
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
+          "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}  # fmt: skip
+"""NumPy's names (bfloat16: ml_dtypes') of TensorRT's types that arrays can have."""
+
+
+class Outcome(NamedTuple):
+    """A plan, the network it was built from, and what a reader should know."""
+
+    plan: bytes
+    network: Any
+    version: str
+    notes: tuple[str, ...]
+
+
+def build_plan(
+    flavour: Flavour,
+    source: Source,
+    spec: EngineSpec,
+    progress: Progress,
+    instead: Callable[[str], bytes | None] = lambda _: None,
+) -> Outcome:
+    """Parse, configure and build. ``instead`` gets the library's version and may give a plan for this network that need not be
+    built.
+
+    Raises:
+        BuildError: what was refused, and the plain cause.
+        MissingPackageError: the library is absent or broken.
+    """
+    trt, log = library(flavour)
+    builder = made(lambda: trt.Builder(log), f"{flavour.title} could not start", log)
+    progress("parse ONNX")
+    network = _parsed(trt, builder, source.path, log)
+    there = instead(str(trt.__version__))
+    if there is not None:
+        return Outcome(there, network, str(trt.__version__), tuple(_notes(source.path, source.inputs)))
+    config = _config(trt, builder, spec, log)
+    profile = _profile(builder, network, source.inputs, spec)
+    number = config.add_optimization_profile(profile)
+    checked(number, f"The batch range {spec.batches[0]} to {spec.batches[-1]} was refused", log)
+    monitor = _monitor(trt, progress)
+    config.progress_monitor = monitor
+    cache = timing_cache.path(flavour, trt.__version__) if flavour == FULL else None
+    notes = list(_notes(source.path, source.inputs))
+    if cache and not timing_cache.give(config, cache):
+        notes.append("the timing cache did not fit and was begun anew")
+    progress("build engine")
+    plan = builder.build_serialized_network(network, config)
+    if monitor.stopped_by:
+        raise monitor.stopped_by
+    checked(plan, f"{flavour.title} could not build '{spec.label}'", log)
+    if cache:
+        timing_cache.keep(config, cache)
+    return Outcome(bytes(plan), network, str(trt.__version__), tuple(notes))
+
+
+def refused_nodes(flavour: Flavour, onnx: Path) -> tuple[Refusal, ...]:
+    """The nodes that the parser does not take; one without a node stands for the whole file."""
+    trt, log = library(flavour)
+    builder = made(lambda: trt.Builder(log), f"{flavour.title} could not start", log)
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if parser.supports_model_v2(onnx.read_bytes(), str(onnx)):
+        return ()
+    problems = [parser.get_error(number) for number in range(parser.num_errors)]
+    found = {(p.node_name(), p.node_operator()): _said(p) for p in problems}
+    refused = tuple(Refusal(node, op, said) for (node, op), said in found.items())
+    return refused or (Refusal("", "", f"{flavour.title}'s parser refuses the file: {why(log)}"),)
+
+
+def _said(problem: Any) -> str:
+    """A parser's error in words. Its text is often the bare condition that failed, such as ``false``."""
+    said = re.search(r'&& "(.+)"$', problem.desc())
+    text = said[1] if said else problem.desc()
+    if " " not in text.strip():
+        return f"TensorRT does not support it here ({problem.func()})"
+    return f"TensorRT does not take it: {' '.join(text.split())[:300]}"
+
+
+def _parsed(trt: Any, builder: Any, path: Path, log: Any) -> Any:
+    """The network, which keeps its parser and with it the weights. Junk parses too, and gives one without outputs."""
+    network = checked(builder.create_network(network_flags(trt)), "The builder made no network", log)
+    parser = trt.OnnxParser(network, log)
+    taken = parser.parse_from_file(str(path))
+    problems = [parser.get_error(number) for number in range(parser.num_errors)]
+    if not taken:
+        nodes = [f"{p.node_operator()} '{p.node_name()}'" for p in problems if p.node_operator() or p.node_name()]
+        at = f": {'; '.join(dict.fromkeys(nodes[:3]))}" if nodes else ""
+        cause = why(log, *(p.desc() for p in problems if " " in p.desc().strip()))
+        raise BuildError(f"TensorRT's parser refused the ONNX file{at}: {cause}.", log=log.text())
+    if network.num_outputs == 0:
+        raise BuildError(
+            "TensorRT's parser refused the ONNX file: it has no outputs, or is no ONNX model at all. Export it again.",
+            log=log.text(),
+        )
+    return network
+
+
+def _config(trt: Any, builder: Any, spec: EngineSpec, log: Any) -> Any:
+    config = checked(builder.create_builder_config(), "The builder gave no configuration", log)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector tells names only
+    options.apply(trt, config, spec.build_options)
+    if not spec.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if spec.optimization_level is not None:
+        config.builder_optimization_level = spec.optimization_level
+    if spec.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_bytes)
+    return config
+
+
+def _profile(builder: Any, network: Any, inputs: tuple[TensorSpec, ...], spec: EngineSpec) -> Any:
+    """The range of sizes: smallest batch, and the largest as the usual one too. A wrong name is taken in silence."""
+    profile = builder.create_optimization_profile()
+    known = {one.name: one for one in inputs}
+    first, last = spec.batches[0], spec.batches[-1]
+    for tensor in map(network.get_input, range(network.num_inputs)):
+        one = known.get(tensor.name)
+        if one is None:
+            raise BuildError(
+                f"The ONNX file has an input '{tensor.name}' that the model does not list ({', '.join(known)}). "
+                "Open the model again."
+            )
+        if tensor.is_shape_tensor:
+            raise BuildError(
+                f"The input '{tensor.name}' decides the shape of something inside the model, and this version builds "
+                "no range for such inputs. Make it a constant of the model."
+            )
+        found = DTYPES.get(tensor.dtype.name, tensor.dtype.name)
+        if found != one.dtype:
+            raise BuildError(
+                f"The input '{tensor.name}' is {one.dtype} in the model and {found} in TensorRT, which would read its "
+                f"bytes as something else. Cast it to {found} in the model."
+            )
+        profile.set_shape(tensor.name, one.sized(first, "min"), one.sized(last, "opt"), one.sized(last, "max"))
+    return profile
+
+
+def _notes(path: Path, inputs: tuple[TensorSpec, ...]) -> list[str]:
+    """What TensorRT does without a word: it computes FP64 in FP32, and wants 64-bit integers as they are."""
+    import onnx
+
+    proto = onnx.load(path, load_external_data=False)
+    double = onnx.TensorProto.DOUBLE
+    count = 0
+    for part in graphs(proto.graph):
+        count += sum(tensor.data_type == double for tensor in part.initializer)
+        count += sum(value.type.tensor_type.elem_type == double for value in (*part.value_info, *part.output))
+        for attribute in (one for node in part.node if node.op_type in ("Cast", "Constant") for one in node.attribute):
+            count += (attribute.name == "to" and attribute.i == double) or attribute.t.data_type == double
+    wide = [one.name for one in inputs if one.dtype == "int64"]
+    notes = [f"{count} tensors of the model are FP64, which TensorRT computes in FP32"] if count else []
+    return notes + ([f"takes 64-bit integers: {', '.join(wide)}"] if wide else [])
+
+
+def _monitor(trt: Any, progress: Progress) -> Any:
+    """Reports phases and steps, "Optimizing graph 12/30"; ends the build where ``progress`` raises."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.stopped_by: Exception | None = None
+            self._steps: dict[str, int] = {}
+            self._told = 0.0
+            self._lock = threading.Lock()  # TensorRT calls from threads of its own, several at once
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            with self._lock:
+                self._steps[phase_name] = num_steps
+                self._tell(phase_name)
+
+        def phase_finish(self, phase_name: str) -> None:
+            with self._lock:
+                self._steps.pop(phase_name, None)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """Whether to go on. ``step`` counts from 0."""
+            with self._lock:
+                steps = self._steps.get(phase_name, 0)
+                if steps > 1 and time.monotonic() - self._told >= STEP_S:
+                    self._tell(f"{phase_name} {step + 1}/{steps}")
+                return self.stopped_by is None
+
+        def _tell(self, text: str) -> None:
+            self._told = time.monotonic()
+            try:
+                progress(text)
+            except Exception as cause:  # an exception must not reach the library's threads
+                self.stopped_by = cause
+
+    return Monitor()
