@@ -19,22 +19,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from record import ROOT, Section, parser, tell
 
 sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 
 import samples as made
 
+from workbench.choices.budget import ABSOLUTE, Budget
+from workbench.choices.metrics import Metric
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
+from workbench.errors import InputError
 from workbench.records import Precision, Verdict, from_json, to_json
 from workbench.runs.sources import Sources, demo_model, read_model
-from workbench.search.repair import Repair, Search
+from workbench.search.found import Repair
+from workbench.search.repair import Search
 from workbench.search.sensitivity import Study, sensitivity, study_of
-from workbench.search.trial import Bench, Judge, Outputs, plain_judge, race
+from workbench.search.trial import Bench, judge_by, race
 from workbench.store import Store
 from workbench.workers.worker import Pool
 
@@ -57,9 +63,9 @@ class Case:
     path: str  # below .zoo; "": the demo
     samples: Callable[[int], Samples]
     calibration: int
-    count: int  # samples of the search, and of the confirmation as many others
-    metric: str
-    judge: Judge
+    count: int  # samples of the search
+    unseen: int  # others, for the guard's word
+    metric: Metric | None = None
     batch: int = 1
     shapes: str = ""
     values: str = ""
@@ -79,8 +85,6 @@ def kinds(count: int) -> Samples:
 
 def digit_images(count: int) -> Samples:
     _, calibration, test = digits()
-    import numpy as np
-
     images = np.concatenate([calibration.inputs["image"], test.inputs["image"]])
     labels = np.concatenate([calibration.labels, test.labels])  # type: ignore[list-item]
     return Samples("digits", {"image": images[:count]}, labels[:count])
@@ -104,36 +108,36 @@ def text_lines(count: int) -> Samples:
     return Samples("lines", {"x": rows}, codes)
 
 
-def characters(found: Outputs, _reference: Outputs, asked: Samples) -> float:
-    """Share of characters read right: 1 - edit distance / length, over all lines; the best path, blanks and repeats out."""
+@lru_cache
+def signs() -> list[str]:
+    """What each class of the recognizer stands for; class 0 is none."""
     import onnx
 
     meta = onnx.load(ZOO / OCR, load_external_data=False).metadata_props
-    signs = ["", *next(p.value for p in meta if p.key == "character").split("\n"), " "]
-    wrong = total = 0
-    for row, codes in zip(next(iter(found.values())).argmax(-1), asked.labels, strict=True):  # type: ignore[arg-type]
-        text = "".join(map(chr, codes[codes > 0]))
-        read = "".join(signs[min(b, len(signs) - 1)] for a, b in zip([0, *row[:-1]], row, strict=True) if b and a != b)
-        wrong += edits(read, text)
-        total += len(text)
-    return 1 - wrong / total
+    return ["", *next(p.value for p in meta if p.key == "character").split("\n"), " "]
 
 
-def edits(one: str, other: str) -> int:
-    """Levenshtein distance."""
-    before = list(range(len(other) + 1))
-    for row, a in enumerate(one, 1):
-        now = [row]
-        for column, b in enumerate(other, 1):
-            now.append(min(before[column] + 1, now[-1] + 1, before[column - 1] + (a != b)))
-        before = now
-    return before[-1]
+def misread(outputs: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Edits from the best path, blanks and repeats out, to the text, and the text's length; (n, 2)."""
+    from rapidfuzz.distance import Levenshtein
+
+    parts = []
+    for row, code in zip(outputs.argmax(-1), codes, strict=True):
+        text = "".join(map(chr, code[code > 0]))
+        pairs = zip([0, *row[:-1]], row, strict=True)
+        read = "".join(signs()[min(b, len(signs()) - 1)] for a, b in pairs if b and a != b)
+        parts.append((Levenshtein.distance(read, text), len(text)))
+    return np.array(parts, np.float64)
+
+
+def read_right(parts: np.ndarray) -> float:
+    """Share of characters: 1 - edits / length, over all lines."""
+    edits, lengths = parts.sum(axis=0)
+    return float(1 - edits / lengths)
 
 
 def chords(count: int) -> Samples:
     """Chords as :func:`samples.chords` makes them, with their notes as 88 zeros and ones in place of a class."""
-    import numpy as np
-
     rng = np.random.default_rng(1)
     t = np.arange(made.AUDIO_LENGTH) / made.AUDIO_RATE
     rows = np.zeros((count, made.AUDIO_LENGTH), np.float32)
@@ -151,33 +155,36 @@ def chords(count: int) -> Samples:
     return Samples("chords", {"x": rows[:, :, None]}, notes)
 
 
-def note_f1(found: Outputs, reference: Outputs, asked: Samples) -> float:
-    """F1 of the notes heard: those whose output is above 0.5 for ten frames (0.1 s), over all clips together."""
-    import numpy as np
+def heard(outputs: np.ndarray, notes: np.ndarray) -> np.ndarray:
+    """Notes played and notes heard, which is above 0.5 for ten frames (0.1 s); (n, 2, 88). Two outputs have 88 keys, onsets and
+    notes: that which FP32 is better in is scored.
+    """
+    if outputs.shape[-1] != notes.shape[-1]:
+        raise InputError("not an output of keys")
+    return np.stack([notes > 0, (outputs > 0.5).sum(axis=1) >= 10], axis=1)
 
-    def score(outputs: Outputs, name: str) -> float:
-        heard = (outputs[name] > 0.5).sum(axis=1) >= 10
-        played = np.asarray(asked.labels) > 0
-        right = (heard & played).sum()
-        return float(2 * right / max(1, heard.sum() + played.sum()))
 
-    # two outputs have 88 keys, onsets and notes: the notes are those that FP32 hears better
-    names = [name for name, array in reference.items() if array.shape[-1] == 88]
-    best = max(names, key=lambda name: score(reference, name))
-    return score(found, best)
+def note_f1(parts: np.ndarray) -> float:
+    """Over all clips together."""
+    played, found = parts.swapaxes(0, 1)
+    return float(2 * (played & found).sum() / max(1, played.sum() + found.sum()))
 
 
 CASES = {
-    "mnist (demo)": Case("", digit_images, 200, 600, "accuracy", plain_judge, batch=8),
-    "magika": Case(
-        "magika/magika/models/standard_v3_3/model.onnx", kinds, 48, 200, "accuracy", plain_judge, values="bytes=0..256"
+    "mnist (demo)": Case("", digit_images, 200, 400, 1100, batch=8),
+    "magika": Case("magika/magika/models/standard_v3_3/model.onnx", kinds, 48, 200, 600, values="bytes=0..256"),
+    "EfficientNet-Lite0": Case("efficientnet/efficientnet_lite0.keras", photos, 32, 100, 400, limit_s=120),
+    "PP-OCRv4 rec": Case(
+        OCR, text_lines, 24, 48, 192, Metric("characters", misread, read_right), shapes="x:?x3x48x32..320..640"
     ),
-    "EfficientNet-Lite0": Case(
-        "efficientnet/efficientnet_lite0.keras", photos, 32, 64, "agreement with FP32", plain_judge, limit_s=80
-    ),
-    "PP-OCRv4 rec": Case(OCR, text_lines, 24, 48, "characters", characters, shapes="x:?x3x48x32..320..640"),
     "basic-pitch": Case(
-        "basic_pitch/basic_pitch/saved_models/icassp_2022/nmp", chords, 16, 40, "note F1", note_f1, limit_s=80
+        "basic_pitch/basic_pitch/saved_models/icassp_2022/nmp",
+        chords,
+        16,
+        40,
+        160,
+        Metric("note F1", heard, note_f1),
+        limit_s=120,
     ),
 }
 
@@ -194,17 +201,15 @@ def opened(case: Case, store: Store) -> tuple[Model, Path]:
 def study(case: Case, backend: str, folder: Path, store: Store, *, quick: bool = False) -> Study:
     """The model with its samples: a part to calibrate, a part to search with, and a part that the search does not see."""
     model, onnx = opened(case, store)
-    count = 8 if quick else case.count
-    every = case.samples(case.calibration + 2 * count)
+    count, unseen = (8, 8) if quick else (case.count, case.unseen)
+    every = case.samples(case.calibration + count + unseen)
     (spec,) = model.inputs
     named = Samples(every.name, {spec.name: next(iter(every.inputs.values()))}, every.labels)
-    first, middle, last = case.calibration, case.calibration + count, case.calibration + 2 * count
+    first, middle, last = case.calibration, case.calibration + count, case.calibration + count + unseen
     parts = (slice(first), slice(first, middle), slice(middle, last))
     calibration, seen, unseen = (named.take(part) for part in parts)
     bench = Bench(backend, model.inputs, model.outputs, folder, batch=case.batch)
-    return study_of(
-        bench, onnx, calibration, seen, unseen, method="minmax", say=say, judge=case.judge, metric=case.metric
-    )
+    return study_of(bench, onnx, calibration, seen, unseen, method="minmax", say=say, judge=judge_by(case.metric))
 
 
 def say(text: str) -> None:
@@ -215,7 +220,7 @@ def search(case: Case, name: str, backend: str, into: Path, store: Store) -> Non
     with tempfile.TemporaryDirectory() as folder:
         about = study(case, backend, Path(folder), store)
         found = sensitivity(about, limit_s=case.limit_s, say=say)
-        budget = max(BUDGET, RELATIVE * found.fp32_quality)
+        budget = Budget(max(BUDGET, RELATIVE * found.fp32_quality), ABSOLUTE)
         repaired = Search(about, budget=budget, limit_s=case.limit_s, say=say).run(found)
     content = {"sensitivity": to_json(found), "repair": to_json(repaired)}
     into.write_text(json.dumps(content), encoding="utf-8")
@@ -275,7 +280,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(CASES)} (default: all)")
     options.add_argument("--search", action="store_true", help="search, and keep what is found in --folder")
-    options.add_argument("--samples", type=int, default=0, help="samples of the search, and as many to confirm")
+    options.add_argument("--samples", type=int, default=0, help="samples of the search")
     options.add_argument("--limit-s", type=float, default=0.0, help="seconds for each half of a search, about")
     options.add_argument("--backend", default=",".join(BACKENDS))
     options.add_argument("--folder", type=Path, default=ROOT / ".workbench" / "mixed")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
+from PIL import Image
 
 import workbench
+from workbench.choices.nodes import names_in
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.store import Store
-from workbench.study import load_keep
 
 ASKED = workbench.Experiment(calibration="minmax", calibration_samples=16, batches=16)
 
@@ -68,7 +72,7 @@ def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp
     assert "tried on onnxruntime, against FP32 in turns:" in shown
     assert "everything: quality " in shown
     if status == 0:
-        names = load_keep(tmp_path / "keep.json")
+        names = names_in(tmp_path / "keep.json")
         assert f"{len(names)} nodes stay in FP32; their names are in keep.json" in shown
         # the list alone makes the same model again, through the ordinary way
         again = workbench.Experiment(backends="onnxruntime", precisions="int8", calibration="minmax", keep=names)
@@ -78,7 +82,9 @@ def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp
         assert row.engine.realized.layers["int8"] == 6 - weighted
     else:
         assert status == 1
-        assert "No answer: Within the budget and the size every model is slower than FP32 here" in shown
+        assert re.search(
+            "No answer: None of .* is within the budget, small enough and not slower than FP32 here", shown
+        )
     assert main(["repair", "--store", str(store_root), "--backend", "tensorflow"]) == 2
     assert "found 'tensorflow'. Choose from: onnxruntime, openvino" in capsys.readouterr().err
 
@@ -92,3 +98,74 @@ def test_the_file_that_engines_are_built_from(store_root):
     assert store_root / row.engine.origin == int8
     with pytest.raises(InputError, match=r"Unknown value 'int3' for 'form'\. Choose from: fp32, fp16, bf16, int8-u8"):
         workbench.rewritten(ASKED, "int3", store=store_root)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Bright and dark images in a folder for each, and a network that takes pixels from 0 to 255 and knows which is which."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, low, high in (("0", 0, 120), ("1", 136, 256)):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = rng.integers(low, high, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels, "L").save(folder / "images" / name / f"{number}.png")
+    weights = np.stack([np.full(64, -1 / 64), np.full(64, 1 / 64)], axis=1).astype(np.float32)
+    arrays = {"w": weights, "b": np.array([128, -128], np.float32), "shape": np.array([-1, 64], np.int64)}
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["y"], "dense"),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, ["b", 8, 8, 1])], [value("y", TensorProto.FLOAT, ["b", 2])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "bright.onnx"
+    )
+    return workbench.Experiment(
+        model=folder / "bright.onnx", data=folder / "images", pixels="0..255", backends="onnxruntime", precisions="fp32,int8",
+        batches=8, calibration="minmax", calibration_samples=16, measure_s=0.05, max_measure_s=0.05, rounds=6,
+    )  # fmt: skip
+
+
+def test_a_question_is_about_the_very_data_and_metric_of_a_run(pictures, store):
+    """Pixels from 0 to 1 would all be dark."""
+    rows = workbench.run(pictures, store=store).rows
+    assert [row.accuracy.value for row in rows] == [1.0, 1.0]
+    found = workbench.layer_sensitivity(pictures, store=store, samples=30, limit_s=5)
+    assert (found.metric, found.fp32_quality, found.int8_quality) == ("accuracy", 1.0, 1.0)
+    by_f1 = workbench.layer_sensitivity(replace(pictures, metric="f1"), store=store, samples=30, limit_s=5)
+    assert (by_f1.metric, by_f1.fp32_quality) == ("f1", 1.0)
+    with pytest.raises(InputError, match=r"'score_output' names 'z'\. The model's outputs are: y"):
+        workbench.layer_sensitivity(replace(pictures, score_output="z"), store=store, samples=30, limit_s=5)
+
+
+def test_where_less_is_better_a_loss_is_a_rise(pictures, store, tmp_path):
+    """Numbers for labels: the network's own outputs, so that FP32 has no error and INT8 some."""
+    images = np.random.default_rng(1).uniform(0, 255, (60, 8, 8, 1)).astype(np.float32)
+    mean = images.reshape(60, -1).mean(1)
+    np.savez(tmp_path / "numbers.npz", x=images, y=np.stack([128 - mean, mean - 128], axis=1).astype(np.float32))
+    asked = replace(pictures, data=tmp_path / "numbers.npz", metric="rmse", score_output="y")
+    found = workbench.layer_sensitivity(asked, store=store, samples=20, limit_s=5)
+    assert found.metric == "rmse"
+    assert found.fp32_quality == pytest.approx(0, abs=1e-3)
+    (dense,) = found.ranked()
+    assert dense.quality > 0.01
+    assert dense.lost == pytest.approx(dense.quality - found.fp32_quality)
+    with pytest.raises(
+        InputError, match=r"The budget is '0.5 points', and rmse is no share. Give it as '1 %' or in the met"
+    ):
+        workbench.mixed_precision(asked, store=store, samples=20, limit_s=5)
+    with pytest.raises(InputError, match="A repair needs a budget, and 'budget' is none"):
+        workbench.mixed_precision(asked, budget="none", store=store)
+
+
+def test_a_file_of_names_is_what_keep_takes(tmp_path):
+    (tmp_path / "keep.json").write_text('{"keep": ["conv1", "relu1"]}', encoding="utf-8")
+    asked = workbench.Experiment(precisions="fp32,int8", keep=f"Gemm,{tmp_path / 'keep.json'}")
+    assert [spec.keep for spec in asked.variants()[:2]] == [(), ("Gemm", "conv1", "relu1")]
+    assert asked.changes()["keep"].endswith("keep.json")  # the commands name the file
+    with pytest.raises(InputError, match=r"The list of nodes 'gone\.json' could not be read"):
+        workbench.Experiment(keep="gone.json")

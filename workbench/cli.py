@@ -60,7 +60,7 @@ HELP = {
     "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
     "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
     "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
-    "keep": "operation types or node names to leave in FP32, comma-separated; empty: none",
+    "keep": "operation types or node names to leave in FP32, comma-separated, or a file of them (keep.json); empty: none",
     "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",

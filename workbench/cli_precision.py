@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.experiment import Experiment
+from workbench.models.describe import counted
 from workbench.search.sensitivity import Sensitivity
 
-FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "batches", "threads", "calibration",
-          "calibration_samples", "seed")  # fmt: skip
+FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "pixels", "batches", "threads", "calibration",
+          "calibration_samples", "budget", "metric", "score_output", "seed")  # fmt: skip
 """Fields of an experiment that a repair goes by."""
 WORST = 8
 
@@ -25,8 +26,9 @@ def add_to(commands: Any, help_of: Mapping[str, str]) -> argparse.ArgumentParser
     for name in FIELDS:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=help_of[name])
     parser.add_argument("--backend", default="onnxruntime", help="onnxruntime or openvino (default: onnxruntime)")
-    parser.add_argument("--budget", type=float, default=0.005, help="how far quality may fall, 0.005 is half a point")
-    parser.add_argument("--samples", type=int, default=256, help="samples to search with; as many others confirm")
+    parser.add_argument(
+        "--samples", type=int, default=256, help="samples to search with; up to 8 times as many others confirm"
+    )
     parser.add_argument("--limit-s", type=float, default=300.0, help="seconds for each half of the search, about")
     parser.add_argument("--output", type=Path, default=Path("keep.json"), help="the list of nodes, as JSON")
     parser.set_defaults(command=run)
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     experiment = Experiment(**given)
     common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}
     common |= {"limit_s": options.limit_s, "say": lambda text: print(f"… {text}", file=sys.stderr)}
-    repaired = study.mixed_precision(experiment, budget=options.budget, **common)
+    repaired = study.mixed_precision(experiment, **common)
     if repaired.sensitivity is not None:
         _tell(repaired.sensitivity)
     print(f"\ntried on {repaired.backend}, against FP32 in turns:")
@@ -52,7 +54,15 @@ def run(options: argparse.Namespace) -> int:
         return 1
     study.save_keep(repaired, options.output)
     print(f"\nfound: {repaired.found.told}")
+    if not repaired.found.shown:
+        print(
+            f"That it holds {repaired.budget} is not shown: {counted(repaired.unseen, 'unseen sample')} are too few for that. "
+            "Give more data, or a larger budget."
+        )
     print(f"{len(repaired.keep)} nodes stay in FP32; their names are in {options.output}")
+    print(
+        f"To build and measure it: report --precisions fp32,int8 --keep {options.output}, with the same model and data"
+    )
     return 0
 
 

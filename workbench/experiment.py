@@ -13,6 +13,7 @@ from typing import Any
 from workbench.choices.budget import budget_of
 from workbench.choices.methods import METHODS, Method
 from workbench.choices.metrics import check_name
+from workbench.choices.nodes import expanded as expanded_names
 from workbench.choices.pixels import scaling
 from workbench.choices.shapes import parse_shapes, parse_values
 from workbench.errors import InputError
@@ -122,6 +123,7 @@ class Experiment:
         check_name(self.metric)
         scaling(self.pixels)
         budget_of(self.budget)
+        expanded_names(self.keep)
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])
         choose("region", [self.region], list(Region))
@@ -196,6 +198,11 @@ class Experiment:
                 f"The protocol mlperf-server needs one 'rate' in queries per second; found {json.dumps(self.rate)}. "
                 "Choose for example 100, or auto."
             )
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """``keep`` with the names in files."""
+        return expanded_names(self.keep)
 
     @property
     def plan(self) -> TimingPlan:
@@ -291,7 +298,7 @@ class Experiment:
             streams=self.streams,
             build_options=self.build_options,
             quantize=self.quantize if rewritten else (),
-            keep=self.keep if rewritten else (),
+            keep=self.kept if rewritten else (),
         )
 
     def parameters(self) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import backends
+from workbench.choices.budget import budget_of
+from workbench.choices.metrics import AUTO
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
@@ -22,7 +24,8 @@ from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
 from workbench.runs.sources import DEMO, Form, Sources, demo_model, read_model
-from workbench.search.repair import MIN_SIZE, Repair
+from workbench.search.found import Repair
+from workbench.search.repair import MIN_SIZE
 from workbench.search.sensitivity import ALONE, Range, Sensitivity
 from workbench.store import Draft, Store, key_of
 from workbench.system import turns
@@ -32,8 +35,9 @@ from workbench.workers.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thre
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 2
+VERSION = 3
 """Of how these questions are answered: raise it when answers of before would differ."""
+UNSEEN = 8
 Say = Callable[[str], None]
 
 
@@ -58,8 +62,9 @@ def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Po
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
         model = read_model(store, pool, path, *asked)
         data = dataset(
-            experiment.data, model, experiment.calibration_samples, experiment.seed, demo=experiment.model == DEMO
-        )
+            experiment.data, model, experiment.calibration_samples, experiment.seed, demo=experiment.model == DEMO,
+            pixels=experiment.pixels, free_labels=experiment.metric != AUTO,
+        )  # fmt: skip
         yield pool, data, Sources(store, pool, model, data, say)
 
 
@@ -78,6 +83,7 @@ def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iter
             samples=[calibration.digest, seen.digest, unseen.digest],
             calibration=experiment.calibration,
             threads=experiment.threads,
+            metric=[experiment.metric, experiment.score_output],
             versions=[version_of(name) for name in ("onnxruntime", "onnx", "openvino")],
             machine=to_json(this_machine()),
             version=VERSION,
@@ -110,13 +116,15 @@ def rewritten(
             f"onnx:{form}",
             method=Calibration(asked.calibration) if form in CALIBRATED_FORMS else None,
             samples=asked.calibration_samples,
-            selection=Selection(asked.quantize, asked.keep),
+            selection=Selection(asked.quantize, asked.kept),
         )
         return found.source.path
 
 
 def _halves(data: Dataset, count: int, seed: int) -> tuple[Samples, Samples]:
-    """Two parts of the test samples without a common one, at most ``count`` each, drawn at random: files are often sorted."""
+    """Two parts of the test samples without a common one, drawn at random, because files are often sorted: at most ``count`` for
+    the search, and up to :data:`UNSEEN` times as many for its last word, which takes more to be shown than to be found.
+    """
     import numpy as np
 
     total = data.test.count
@@ -124,7 +132,7 @@ def _halves(data: Dataset, count: int, seed: int) -> tuple[Samples, Samples]:
         raise InputError(f"At least 4 test samples are needed to search and to confirm; found {total}. Give more data.")
     drawn = np.random.default_rng(seed).permutation(total)
     half = min(count, total // 2)
-    return data.test.take(drawn[:half]), data.test.take(drawn[half : 2 * half])
+    return data.test.take(drawn[:half]), data.test.take(drawn[half : (1 + UNSEEN) * half])
 
 
 def layer_sensitivity(
@@ -139,11 +147,13 @@ def layer_sensitivity(
 ) -> Sensitivity:
     """How much INT8 harms, by kind of operation and by layer: each alone, and with ``ways`` also each left out alone.
 
-    Of the experiment its model, data and calibration count. ``samples`` of the test data are used, and ``limit_s`` seconds
-    for single layers: what was not tried by then is told. The answer is kept in the store.
+    Of the experiment its model, data (with ``pixels``), calibration, ``metric`` and ``score_output`` count. ``samples`` of the
+    test data are used, and ``limit_s`` seconds for single layers: what was not tried by then is told. The answer is kept in
+    the store.
 
     Raises:
-        InputError: the data have no calibration samples, or the backend does not build INT8 from ONNX.
+        InputError: the data have no calibration samples, the metric does not suit them, or the backend does not build INT8 from
+            ONNX.
     """
     asked, place = experiment or Experiment(), _store(store)
     _check_backend(backend)
@@ -158,7 +168,7 @@ def layer_sensitivity(
 def mixed_precision(
     experiment: Experiment | None = None,
     *,
-    budget: float = 0.005,
+    budget: str | float | None = None,
     store: Store | str | Path | None = None,
     backend: str = "onnxruntime",
     samples: int = 256,
@@ -166,19 +176,24 @@ def mixed_precision(
     limit_s: float = 300.0,
     say: Say = lambda _: None,
 ) -> Repair:
-    """The fastest model of INT8 and FP32 whose quality is at most ``budget`` below FP32's: which nodes stay in FP32.
+    """The fastest model of INT8 and FP32 that loses no more than ``budget``: which nodes stay in FP32.
 
-    Quality is accuracy where the data have labels, else agreement with FP32. The search looks at ``samples`` test samples and
-    confirms on as many others. It is limited to about ``limit_s`` seconds for each of its two parts, and keeps its answer in
-    the store. Speed is measured in turns against FP32 on the same backend.
+    The budget is spelled as in an experiment (``0.5 points``, ``1 %``, or a number in the metric's own unit); left out, it is
+    the experiment's. Quality is the experiment's metric where the data have labels, else agreement with FP32. The search looks
+    at ``samples`` test samples; the guard judges what it found on others, up to eight times as many (``found.judged``). It is
+    limited to about ``limit_s`` seconds for each of its two parts, and keeps its answer in the store. Speed is measured in turns
+    against FP32 on the same backend.
 
     Raises:
-        InputError: as :func:`layer_sensitivity`.
+        InputError: as :func:`layer_sensitivity`, or the budget is none.
     """
     asked, place = experiment or Experiment(), _store(store)
+    allowed = budget_of(asked.budget if budget is None else str(budget))
+    if allowed is None:
+        raise InputError("A repair needs a budget, and 'budget' is none. Give for example '0.5 points'.")
     _check_backend(backend)
     with _subject(asked, place, samples, say) as about:
-        limits = {"budget": budget, "min_size": min_size}
+        limits = {"budget": asdict(allowed), "min_size": min_size}
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, limits=limits, what="repair")
         found = about.store.make("repair", key, _asked("repair", about, asked, backend, say, limit_s, **limits))
         return from_json(Repair, found.facts)
@@ -248,6 +263,8 @@ def _asked(
                 backend=backend,
                 threads=asked.threads,
                 batch=about.model.fixed_batch or asked.batches[0],
+                metric=asked.metric,
+                output=asked.score_output,
                 folder=str(work),
                 seconds=limit_s,
                 **more,
@@ -265,7 +282,7 @@ def _empty(folder: Path) -> None:
 
 
 def save_keep(found: Repair, path: Path) -> None:
-    """Write a repair as JSON that people can read and :func:`load_keep` reads back: nodes that stay in FP32, and why."""
+    """Write a repair as JSON that people can read, and that ``Experiment.keep`` takes by its name: nodes that stay in FP32."""
     text = {
         "keep": list(found.keep),
         "found": found.found.told if found.found else found.why,
@@ -279,28 +296,6 @@ def save_keep(found: Repair, path: Path) -> None:
         path.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_keep(path: Path) -> tuple[str, ...]:
-    """The node names in a file of :func:`save_keep`, or in a text file with one name on each line.
-
-    Raises:
-        InputError: there is no such file, or it is neither.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise InputError(
-            f"The list of nodes '{path}' could not be read. Give a JSON file of a repair, or one name a line."
-        ) from cause
-    if not text.lstrip().startswith("{"):
-        return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    try:
-        return tuple(str(name) for name in json.loads(text)["keep"])
-    except (ValueError, KeyError, TypeError) as cause:
-        raise InputError(
-            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
-        ) from cause
-
-
 def table(found: Sensitivity, way: str = ALONE) -> pd.DataFrame:
     """Layers by damage, the worst first: SQNR of the outputs in dB (empty where nothing changed), quality and what it lost."""
     import pandas as pd
@@ -312,7 +307,7 @@ def table(found: Sensitivity, way: str = ALONE) -> pd.DataFrame:
             "depth": each.depth,
             "SQNR dB": each.sqnr_db,
             found.metric: each.quality,
-            "lost": found.fp32_quality - each.quality,
+            "lost": each.lost,
             "weights": each.weight_elements,
         }
         for each in found.ranked(way)

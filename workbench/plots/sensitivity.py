@@ -40,9 +40,7 @@ def sensitivity_data(found: Sensitivity) -> SensitivityData:
     """Every layer that was quantized alone and changed an output; inner values that differ at all."""
     alone = [each for each in found.units if each.way == ALONE]
     points = [
-        Point(each.what, each.op, each.depth, each.sqnr_db, found.fp32_quality - each.quality)
-        for each in alone
-        if each.sqnr_db is not None
+        Point(each.what, each.op, each.depth, each.sqnr_db, each.lost) for each in alone if each.sqnr_db is not None
     ]
     last = max((each.place for each in found.inner), default=1) or 1
     inner = tuple((each.place / last, each.sqnr_db) for each in found.inner if each.sqnr_db is not None)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.export.divergence import onnx_values
 from workbench.precision.mixed import Quantizer, Unit
-from workbench.records import Calibration, EngineRecord, Precision
-from workbench.search.trial import Bench, Judge, plain_judge, plain_metric, run_all, sqnr_db
+from workbench.records import Accuracy, Calibration, EngineRecord, Precision
+from workbench.search.trial import Bench, Judge, judge_by, lost, named, quality, run_all, sqnr_db
 from workbench.system.turns import turn
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Damage:
     sqnr_db: float | None  # of the outputs against FP32's: higher is better; None: they are equal
     quality: float  # the task's metric, or the share that agrees with FP32
     weight_elements: int
+    lost: float = 0.0  # how much worse than FP32's that is, whichever way is better
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,19 @@ class Sensitivity:
 
 
 def _worst_first(damage: Damage) -> tuple[float, float]:
-    return (float("inf") if damage.sqnr_db is None else damage.sqnr_db, damage.quality)
+    return (float("inf") if damage.sqnr_db is None else damage.sqnr_db, -damage.lost)
 
 
 class Outcome(NamedTuple):
     """What one choice of units came to."""
 
     sqnr_db: float  # of the outputs against FP32's
-    quality: float
+    scored: Accuracy
     size_bytes: int  # of the file
+
+    @property
+    def quality(self) -> float:
+        return quality(self.scored)
 
 
 class Prober:
@@ -100,7 +105,8 @@ class Prober:
         self.samples = samples
         with bench.open(fp32) as session:
             self.reference = run_all(session, samples, bench.batch, bench.outputs)
-        self.fp32_quality = judge(self.reference, self.reference, samples)
+        self.fp32 = judge(self.reference, self.reference, samples)
+        self.fp32_quality = quality(self.fp32)
         self._known: dict[frozenset[str], Outcome] = {}
 
     def tried(self, units: Iterable[Unit]) -> Outcome:
@@ -121,8 +127,8 @@ class Prober:
         record = self._bench.built(path, Precision.INT8, "probe")
         with self._bench.open(record) as session:
             outputs = run_all(session, self.samples, self._bench.batch, self._bench.outputs)
-        quality = self._judge(outputs, self.reference, self.samples)
-        return Outcome(sqnr_db(outputs, self.reference), quality, path.stat().st_size)
+        scored = self._judge(outputs, self.reference, self.samples)
+        return Outcome(sqnr_db(outputs, self.reference), scored, path.stat().st_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,21 +152,20 @@ def study_of(
     *,
     method: str,
     say: Callable[[str], None],
-    judge: Judge = plain_judge,
-    metric: str = "",
+    judge: Judge | None = None,
 ) -> Study:
     """Prepare and calibrate the FP32 ONNX file ``source`` and run FP32 over both sets of samples.
 
     Raises:
-        InputError, ExportError: it cannot be quantized.
+        InputError, ExportError: it cannot be quantized, or the metric does not suit it.
     """
+    judge = judge or judge_by()
     with turn("preparing a model for INT8", alone=False):
         say("FP32")
         fp32 = bench.built(source, Precision.FP32, "fp32")
         quantizer = Quantizer(source, calibration, Calibration(method), bench.folder, say)
         probers = [Prober(quantizer, bench, fp32, samples, judge) for samples in (seen, unseen)]
-    named = metric or plain_metric(probers[0].reference, seen)
-    return Study(quantizer, bench, fp32, probers[0], probers[1], named)
+    return Study(quantizer, bench, fp32, probers[0], probers[1], named(probers[0].fp32))
 
 
 def sensitivity(
@@ -239,7 +244,18 @@ def sensitivity(
 def _damage(what: str, op: str, way: str, units: Sequence[Unit], found: Outcome, total: int) -> Damage:
     place = min(unit.place for unit in units)
     elements = sum(unit.weight_elements for unit in units)
-    return Damage(what, op, way, len(units), place, place / total, _finite(found.sqnr_db), found.quality, elements)
+    return Damage(
+        what,
+        op,
+        way,
+        len(units),
+        place,
+        place / total,
+        _finite(found.sqnr_db),
+        found.quality,
+        elements,
+        lost(found.scored),
+    )
 
 
 def _finite(decibels: float) -> float | None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy.score import score
 from workbench.backends import get
+from workbench.choices.metrics import Metric
 from workbench.protocols import Session, Source
-from workbench.records import EngineRecord, EngineSpec, Precision, TensorSpec
+from workbench.records import Accuracy, EngineRecord, EngineSpec, Precision, TensorSpec
 from workbench.statistics import estimates
 from workbench.system.turns import turn
 from workbench.timing import benchmark
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from workbench.data.samples import Samples
 
 Outputs = Mapping[str, "np.ndarray"]
-Judge = Callable[[Outputs, Outputs, "Samples"], float]
-"""A quality of outputs, given FP32's and the samples, in this order; more is better."""
+Judge = Callable[[Outputs, Outputs, "Samples"], Accuracy]
+"""How right outputs are, given FP32's and the samples, in this order."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,30 @@ def sqnr_db(found: Outputs, reference: Outputs) -> float:
     return 10 * float(np.log10(signal / noise)) if noise and signal else float("inf")
 
 
-def plain_judge(found: Outputs, reference: Outputs, samples: Samples) -> float:
-    """Accuracy where the samples have labels that fit, else agreement with FP32: what :func:`workbench.accuracy.score.score` says."""
-    scored = score("", found, reference, samples.labels)
+def judge_by(metric: Metric | None = None, output: str = "") -> Judge:
+    """Scores as every run gives them (:func:`workbench.accuracy.score.score`), FP32's outputs being the source's."""
+
+    def judge(found: Outputs, reference: Outputs, samples: Samples) -> Accuracy:
+        return score("", found, reference, samples.labels, metric, output)
+
+    return judge
+
+
+def quality(scored: Accuracy) -> float:
+    """The metric where the samples have labels that fit, else the share that agrees with FP32."""
     return scored.agreement if scored.value is None else scored.value
 
 
-def plain_metric(reference: Outputs, samples: Samples) -> str:
-    """What :func:`plain_judge` measures, in words."""
-    return "agreement with FP32" if score("", reference, reference, samples.labels).value is None else "accuracy"
+def lost(scored: Accuracy) -> float:
+    """How much worse than FP32's the quality is, whichever way is better: above 0 is worse."""
+    return 1 - scored.agreement if scored.value is None or scored.loss is None else scored.loss
+
+
+def named(scored: Accuracy) -> str:
+    """What :func:`quality` measures, in words."""
+    if scored.value is None:
+        return "agreement with FP32"
+    return "accuracy" if scored.metric == "top-1" else scored.metric
 
 
 @dataclass(frozen=True)

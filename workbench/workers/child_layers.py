@@ -113,13 +113,14 @@ def sensitivity(progress: Progress, *, seconds: float, ways: Sequence[str], **as
     return to_json(_probed(_study(progress, **asked), seconds, progress, ways))
 
 
-def repair(progress: Progress, *, budget: float, min_size: float, seconds: float, **asked: Any) -> Any:
-    """The fastest mixed model within a budget: :class:`workbench.search.repair.Repair` as JSON."""
+def repair(progress: Progress, *, budget: dict[str, Any], min_size: float, seconds: float, **asked: Any) -> Any:
+    """The fastest mixed model within a budget: :class:`workbench.search.found.Repair` as JSON."""
+    from workbench.choices.budget import Budget
     from workbench.search.repair import Search
 
     study = _study(progress, **asked)
     found = _probed(study, seconds, progress)
-    search = Search(study, budget=budget, min_size=min_size, limit_s=seconds, say=progress)
+    search = Search(study, budget=Budget(**budget), min_size=min_size, limit_s=seconds, say=progress)
     return to_json(search.run(found))
 
 
@@ -137,16 +138,20 @@ def _study(
     threads: int,
     batch: int,
     folder: str,
+    metric: str,
+    output: str,
 ) -> Study:
+    from workbench.choices.metrics import metric_of
     from workbench.data.samples import load_samples
     from workbench.records import TensorSpec
     from workbench.search.sensitivity import study_of
-    from workbench.search.trial import Bench
+    from workbench.search.trial import Bench, judge_by
 
     specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
     bench = Bench(backend, specs[0], specs[1], Path(folder), batch=batch, threads=threads)
     samples = [load_samples(Path(each)) for each in (calibration, seen, unseen)]
-    return study_of(bench, Path(source), *samples, method=method, say=progress)
+    judge = judge_by(metric_of(metric), output)
+    return study_of(bench, Path(source), *samples, method=method, say=progress, judge=judge)
 
 
 def _probed(study: Study, seconds: float, progress: Progress, ways: Sequence[str] = ("alone",)) -> Sensitivity:

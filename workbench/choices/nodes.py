@@ -1,0 +1,45 @@
+"""Names of nodes, as a person gives them: one by one, or as a file that a search has written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from workbench.errors import InputError
+
+ENDINGS = (".json", ".txt")
+
+
+def expanded(entries: Iterable[str]) -> tuple[str, ...]:
+    """The entries, those that are files (``keep.json``, ``names.txt``) replaced by the names in them.
+
+    Raises:
+        InputError: there is no such file, or it is no list of nodes.
+    """
+    names: list[str] = []
+    for entry in entries:
+        names += names_in(Path(entry).expanduser()) if entry.lower().endswith(ENDINGS) else [entry]
+    return tuple(dict.fromkeys(names))
+
+
+def names_in(path: Path) -> tuple[str, ...]:
+    """The node names in a file of :func:`workbench.study.save_keep`, or in a text file with one name on each line.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise InputError(
+            f"The list of nodes '{path}' could not be read. Give a JSON file of a repair, or one name a line."
+        ) from cause
+    if not text.lstrip().startswith("{"):
+        return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    try:
+        return tuple(str(name) for name in json.loads(text)["keep"])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise InputError(
+            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
+        ) from cause
