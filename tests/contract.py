@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from workbench.records.layers import WEIGHTS
 from workbench.runs.layer_pass import can_profile, profile
 from workbench.runs.sources import Sources
 from workbench.store import Store
-from workbench.workers.worker import Pool, Worker, thread_env
+from workbench.workers.nursery import Nursery
+from workbench.workers.worker import NO_GPU, QUIET_ENV, Pool, Worker, thread_env
 
 # the demo has five convolutions and one dense layer: what takes matrix products alone is tested in test_methods
 # and what differs in how ranges are chosen alone, in test_precision
@@ -48,6 +49,8 @@ class Kit:
     model: Model
     data: Dataset
     sources: Sources
+    nurseries: dict[str, Nursery] = field(default_factory=dict)
+    """A library that is imported once for many workers, as in a run with many engines of it."""
 
     def spec(self, address: str, precision: str, **changes) -> EngineSpec:
         # FP32 is held to the source model's own digits, which TF32 cuts off
@@ -71,9 +74,20 @@ class Kit:
             pytest.skip(f"{spec.label}: {able.reason}")
         return self.engine(spec)
 
+    def worker(self, spec: EngineSpec) -> Worker:
+        """A process that has imported what engines like this need."""
+        modules, env = backends.modules(spec), thread_env(spec.threads)
+        nursery = self.nurseries.get(spec.backend)
+        if nursery is None:
+            nursery = Nursery(self.store.log_path("nursery"), modules, QUIET_ENV | NO_GPU | env)
+            self.nurseries[spec.backend] = nursery
+            nursery.wait()
+        worker = Worker(self.store.log_path(spec.label), env=env, nursery=nursery)
+        worker.call("hello", modules=modules)
+        return worker
+
     def open(self, engine: EngineRecord, streams: int = 1) -> Worker:
-        worker = Worker(self.store.log_path(engine.spec.label), env=thread_env(engine.spec.threads))
-        worker.call("hello", modules=backends.modules(engine.spec))
+        worker = self.worker(engine.spec)
         engine = replace(engine, spec=replace(engine.spec, streams=max(streams, engine.spec.streams)))
         worker.call("open_engine", engine=str(self.store.path("engine", engine.key)), record=to_json(engine))
         return worker
@@ -239,7 +253,7 @@ def test_a_damaged_engine_is_one_sentence(kit, tmp_path, address):
             target = tmp_path / source.relative_to(kit.store.path("engine", engine.key))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes()[:100])
-    with Worker(kit.store.log_path("damaged")) as worker, pytest.raises(WorkbenchError) as caught:
+    with kit.worker(engine.spec) as worker, pytest.raises(WorkbenchError) as caught:
         worker.call("open_engine", engine=str(tmp_path), record=to_json(engine))
     assert "Traceback" not in str(caught.value)
     assert "\n" not in str(caught.value)

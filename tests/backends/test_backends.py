@@ -30,7 +30,10 @@ def kit(store_root, demo_folder):
     with Pool(store.log_path, threading.Event()) as pool:
         model = read_model(store, pool, str(demo_folder / "demo.keras"))
         data = dataset("digits", model, 64, 0, demo=True)
-        yield Kit(store, pool, model, data, Sources(store, pool, model, data, lambda _: None))
+        made = Kit(store, pool, model, data, Sources(store, pool, model, data, lambda _: None))
+        yield made
+        for nursery in made.nurseries.values():
+            nursery.close()
 
 
 @dataclass

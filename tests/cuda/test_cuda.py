@@ -71,4 +71,4 @@ def test_without_cuda_python_there_is_no_graph_and_the_reason_says_so(monkeypatc
 
 def test_only_one_file_imports_pycuda():
     found = [path.name for path in (ROOT / "workbench").rglob("*.py") if "pycuda import" in path.read_text("utf-8")]
-    assert found == ["cuda.py"]
+    assert found == ["gpu.py"]

@@ -52,7 +52,7 @@ def test_the_backend_names_the_line_that_repairs_it(monkeypatch, tmp_path):
     (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").touch()
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
     monkeypatch.setattr(backend, "find_spec", lambda _: spec)
-    monkeypatch.setattr(backend.cuda, "here", lambda: YES)
+    monkeypatch.setattr(backend.gpu, "here", lambda: YES)
     monkeypatch.setattr(backend, "overwritten", lambda: True)
     able = backends.get("onnxruntime").status("cuda")
     assert able.reason == "the package 'onnxruntime' was installed over 'onnxruntime-gpu' and replaced its files"

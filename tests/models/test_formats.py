@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_export import convert_model
+from converting import convert_model
 
 from workbench.errors import ExportError, InputError
 from workbench.models import formats
