@@ -319,3 +319,8 @@ def metric_of(chosen: Any) -> Metric | None:
     if callable(chosen):
         return Metric(getattr(chosen, "__name__", "metric").strip("<>"), chosen, _mean, share=False, whole=True)
     raise InputError(f"A metric is a name, a function or a workbench.Metric; found {type(chosen).__name__}.")
+
+
+def takes_free_labels(metric: Metric | None) -> bool:
+    """Whether labels may be other than one class number per sample: where a metric was chosen that counts no right answers."""
+    return metric is not None and not metric.binary

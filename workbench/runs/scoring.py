@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.accuracy.score import score, told
-from workbench.choices.metrics import AUTO, Metric, metric_of
+from workbench.choices.metrics import AUTO, Metric, metric_of, takes_free_labels
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, InputError, WorkbenchError
 from workbench.experiment import Experiment
@@ -58,7 +58,7 @@ class Way:
     @property
     def free_labels(self) -> bool:
         """Whether labels may be other than one class number per sample."""
-        return self.metric is not None and not self.metric.binary
+        return takes_free_labels(self.metric)
 
 
 PLAIN = Way()
