@@ -62,11 +62,18 @@ class Way:
 
 
 PLAIN = Way()
+RULES = 2
+"""Of how scores are made: raise it when earlier ones would differ."""
 
 
 def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, way: Way) -> str:
     return key_of(
-        engine=engine.key, reference=reference.key, samples=data.test.digest, metric=way.key, output=way.output, pairs=1
+        engine=engine.key,
+        reference=reference.key,
+        samples=data.test.digest,
+        metric=way.key,
+        output=way.output,
+        rules=RULES,
     )
 
 
