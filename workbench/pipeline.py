@@ -15,7 +15,7 @@ from workbench import backends
 from workbench.accuracy.guard import advice
 from workbench.accuracy.score import doubts
 from workbench.choices.methods import method_of
-from workbench.data.dataset import Dataset, dataset
+from workbench.data.dataset import Dataset
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment, choose
@@ -47,7 +47,7 @@ from workbench.runs.guard_files import score_files
 from workbench.runs.layer_pass import profile_all
 from workbench.runs.measure import measure_and_score, peaks_of
 from workbench.runs.scoring import Way
-from workbench.runs.sources import DEMO, Form, Sources, demo_model, open_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, open_model, read_model
 from workbench.store import Draft, Store, key_of
 from workbench.system.machine import check_cores, this_machine, version_of
 from workbench.system.stop import Stop
@@ -207,16 +207,10 @@ def _begin(
         on_event_only(on_event, text)
 
     check(experiment)
-    is_demo = experiment.model == DEMO
-    path = str(demo_model(store, pool, say)) if is_demo else experiment.model
+    path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
-    calibrating = any(method_of(name).calibrated for name in experiment.precisions)
-    calibration_samples = experiment.calibration_samples if calibrating else 0
-    data = dataset(
-        experiment.data, model, calibration_samples, experiment.seed, demo=is_demo, pixels=experiment.pixels,
-        free_labels=free_labels,
-    )  # fmt: skip
+    data = data_of(experiment, model, free_labels=free_labels)
     fixed = model.fixed_batch
     if fixed is not None and fixed not in experiment.batches:
         raise InputError(

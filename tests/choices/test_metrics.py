@@ -21,7 +21,7 @@ TRUTH = WIDE + GENERATOR.normal(0, 0.1, (50, 4)).astype(np.float32)
 
 def value(name, outputs, labels):
     metric = metric_of(name)
-    return metric.value(metric.parts(outputs, labels))
+    return metric.value(metric.measured(outputs, labels, outputs))
 
 
 def test_metrics_of_classes_are_scikit_learns():
@@ -42,6 +42,34 @@ def test_yes_or_no_per_entry_is_told_by_the_labels_shape():
     wanted = (TRUTH > 0.5).astype(np.int64)
     expected = sklearn_metrics.f1_score(wanted.ravel(), (WIDE > 0.5).ravel())
     assert value("f1-positive", WIDE, wanted) == pytest.approx(expected)
+
+
+def test_one_logit_is_cut_at_zero_whatever_the_shape_of_its_labels():
+    labels = GENERATOR.integers(0, 2, 300)
+    logits = (2 * labels - 1 + GENERATOR.normal(0, 0.8, 300)).astype(np.float32)
+    expected = sklearn_metrics.f1_score(labels, logits > 0, average="macro")
+    for outputs, truth in (
+        (logits, labels),
+        (logits[:, None], labels),
+        (logits[:, None], labels[:, None]),
+    ):
+        assert value("f1", outputs, truth) == pytest.approx(expected)
+    overlap = sklearn_metrics.jaccard_score(labels, logits > 0, average="macro")
+    for axes in ((300, 1, 1), (300, 1, 1, 1)):
+        assert value("iou", logits.reshape(300, 1, 1, 1), labels.reshape(axes)) == pytest.approx(overlap)
+
+
+def test_the_source_says_where_every_engine_is_cut():
+    labels = GENERATOR.integers(0, 2, (300, 1))
+    source = np.where(labels, 0.97, 0.03).astype(np.float32)
+    engine = np.where(labels, 1.0079, 0.04).astype(np.float32)  # quantized values may end a step beyond 1
+    for name in ("f1", "f1-positive", "iou"):
+        scored = score("k", {"y": engine}, {"y": source}, labels, METRICS[name])
+        assert (scored.source_value, scored.value) == (1, 1)
+
+
+def test_classes_that_a_model_names_itself_are_taken_as_they_are():
+    assert value("f1", LABELS.copy(), LABELS) == 1
 
 
 def test_metrics_of_numbers_are_their_arithmetic():

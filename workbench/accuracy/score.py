@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.choices.metrics import Metric
+from workbench.choices.metrics import Metric, threshold_of
 from workbench.errors import InputError, RunError, during
 from workbench.records import Accuracy
 from workbench.statistics import estimates, paired
@@ -68,7 +68,7 @@ def score(
     same = _close(outputs[name], reference[name])
     count = len(same)
     if _tells_classes(reference[name], labels):
-        threshold = _threshold(reference[name])
+        threshold = threshold_of(reference[name])
         ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
         same |= (ours == theirs).reshape(count, -1).all(axis=1)
     agree = int(same.sum())
@@ -143,7 +143,7 @@ def _score_by(
     if name != plain.output:
         plain = score(engine_key, outputs, reference, None, output=name)
     truth = reference[name] if labels is None else labels
-    ours = metric_parts(metric, outputs, name, truth)
+    ours = metric_parts(metric, outputs, name, truth, reference)
     value, source_value = metric.value(ours), metric.value(theirs)
     sign = 1.0 if metric.higher_is_better else -1.0
     if metric.binary:
@@ -176,7 +176,13 @@ def _score_by(
     )
 
 
-def metric_parts(metric: Metric, outputs: Mapping[str, np.ndarray], name: str, truth: np.ndarray) -> np.ndarray:
+def metric_parts(
+    metric: Metric,
+    outputs: Mapping[str, np.ndarray],
+    name: str,
+    truth: np.ndarray,
+    reference: Mapping[str, np.ndarray],
+) -> np.ndarray:
     """The metric's parts of one output, checked.
 
     Raises:
@@ -188,7 +194,7 @@ def metric_parts(metric: Metric, outputs: Mapping[str, np.ndarray], name: str, t
     if len(truth) != count:
         raise InputError(f"There are {len(truth)} labels for {count} samples. Save one label per sample.")
     with during("score by", metric.name, InputError):
-        parts = np.asarray(metric.parts(outputs if metric.whole else outputs[name], truth))
+        parts = np.asarray(metric.measured(outputs if metric.whole else outputs[name], truth, reference[name]))
     if parts.ndim == 0 or len(parts) != count or parts.dtype.kind not in "fiub" or (metric.whole and parts.ndim != 1):
         raise InputError(
             f"The metric '{metric.name}' gave {parts.dtype} {list(parts.shape)} for {count} samples. It has to return an array "
@@ -206,7 +212,9 @@ def _best_output(
     names = [output] if output else list(reference)[:1] if metric.whole else list(reference)
     for name in names:
         try:
-            found[name] = metric_parts(metric, reference, name, reference[name] if labels is None else labels)
+            found[name] = metric_parts(
+                metric, reference, name, reference[name] if labels is None else labels, reference
+            )
         except InputError as error:
             problem = error
     if not found:
@@ -259,7 +267,7 @@ def _scored_output(reference: Mapping[str, np.ndarray], labels: np.ndarray | Non
     if labels is None:
         return best
     right = {
-        name: float((_classes(array, _threshold(array)) == labels).mean())
+        name: float((_classes(array, threshold_of(array)) == labels).mean())
         for name, array in reference.items()
         if _fits(array, labels)
     }
@@ -276,7 +284,7 @@ def _fits(output: np.ndarray, labels: np.ndarray) -> bool:
 
 def _tells_classes(reference: np.ndarray, labels: np.ndarray | None) -> bool:
     single = reference.ndim < 2 or reference.shape[-1] == 1
-    return not single or labels is not None or reference.dtype.kind != "f" or _threshold(reference) > 0
+    return not single or labels is not None or reference.dtype.kind != "f" or threshold_of(reference) > 0
 
 
 def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -301,13 +309,6 @@ def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
     single: np.ndarray = array.reshape(len(array), -1)
     single = single[:, 0] if single.shape[1] == 1 else single
     return single > threshold if single.dtype.kind == "f" else single
-
-
-def _threshold(reference: np.ndarray) -> float:
-    """Where one value per sample turns from class 0 to class 1."""
-    if reference.dtype.kind != "f":
-        return 0.0
-    return 0.5 if reference.size == 0 or (reference.min() >= 0 and reference.max() <= 1) else 0.0
 
 
 def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:

@@ -22,7 +22,7 @@ BLANK = 0
 CEILING_DB = 100.0
 """PSNR of what has no error at all, which would be infinite: beyond rounding of 32-bit floats."""
 
-Parts = Callable[[Any, Any], "np.ndarray"]
+Parts = Callable[..., "np.ndarray"]
 Value = Callable[["np.ndarray"], float]
 
 
@@ -31,7 +31,8 @@ class Metric:
     """One way to say how right outputs are.
 
     ``parts(outputs, truth)`` takes the scored output, shape (n, ...), and the labels, shape (n, ...), and gives an array whose
-    first axis is the sample. ``value(parts)`` is the metric of those samples.
+    first axis is the sample. ``value(parts)`` is the metric of those samples. With ``cut`` parts takes a third argument, the
+    value above which a single one means yes: it comes from the source model's outputs and is the same for every engine.
     """
 
     name: str
@@ -44,9 +45,14 @@ class Metric:
     against_source: bool = False  # without labels, the source model's outputs stand for the truth
     whole: bool = False  # parts takes all outputs, by name, instead of the scored one
     resamples: int = 999  # of the bootstrap: fewer where the value takes long
+    cut: bool = False  # parts takes the threshold of single values as well
 
     def __str__(self) -> str:
         return self.name
+
+    def measured(self, outputs: Any, truth: Any, source: np.ndarray) -> np.ndarray:
+        """The parts of one engine's outputs; ``source`` is the source model's output that is scored."""
+        return self.parts(outputs, truth, threshold_of(source)) if self.cut else self.parts(outputs, truth)
 
     def text(self, value: float) -> str:
         """A value for people: ``97.1 %`` for shares, ``0.0312`` or ``38.2 dB`` for others."""
@@ -102,32 +108,40 @@ def _positive_f1(parts: np.ndarray) -> float:
     return float(scores[1]) if len(scores) > 1 else 0.0
 
 
-def _decisions(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Label and decision of each sample, or of each of its entries where labels are yes or no per entry; (n, 2, ...).
+def threshold_of(source: np.ndarray) -> float:
+    """Where a single value turns from no to yes: 0.5 where all of the source model's values are from 0 to 1, as probabilities
+    are, else 0, as of logits.
+    """
+    if source.dtype.kind != "f":
+        return 0.0
+    return 0.5 if source.size == 0 or (source.min() >= 0 and source.max() <= 1) else 0.0
 
-    Labels of classes stand against the largest entry of the last axis. Yes or no per entry (several classes at a time, or notes
-    over time) stand against 0.5 where the output is of probabilities, else against 0.
+
+def _found(name: str, outputs: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+    """The class of each label. Where outputs have the labels' shape, each entry is a yes or no of its own (several classes at a
+    time, or notes over time); else the class is the largest entry of the last axis, or a single one's yes or no.
     """
     import numpy as np
 
-    if labels.shape == outputs.shape:
-        threshold = 0.5 if outputs.min() >= 0 and outputs.max() <= 1 else 0.0
-        return np.stack([labels.astype(np.int64), (outputs > threshold).astype(np.int64)], axis=1)
-    found = classes_of(outputs)
-    _wants("f1", found.shape == labels.shape, f"one class per label {list(labels.shape)}", outputs)
-    return np.stack([labels.astype(np.int64), found], axis=1)
+    if outputs.dtype.kind in "iub":
+        found = outputs.astype(np.int64)
+    elif outputs.shape == labels.shape or outputs.ndim == 1:
+        found = (outputs > threshold).astype(np.int64)
+    elif outputs.shape[-1] > 1:
+        found = outputs.argmax(axis=-1)
+    else:
+        found = (outputs[..., 0] > threshold).astype(np.int64)
+    wanted = f"a class or a probability per label {list(labels.shape)}"
+    _wants(name, found.shape == labels.shape, wanted, outputs)
+    return found
 
 
-def classes_of(outputs: np.ndarray) -> np.ndarray:
-    """The class of each sample or position: the largest entry of the last axis, or above 0.5 of one probability."""
+def _decisions(outputs: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+    """Label and decision of each sample, or of each of its entries; (n, 2, ...)."""
     import numpy as np
 
-    if outputs.dtype.kind in "iub":
-        return outputs.astype(np.int64)
-    if outputs.ndim > 1 and outputs.shape[-1] > 1:
-        found: np.ndarray = outputs.argmax(axis=-1)
-        return found
-    return (outputs.reshape(len(outputs), *outputs.shape[1:-1]) > 0.5).astype(np.int64)
+    found = _found("f1", outputs, labels, threshold)
+    return np.stack([labels.astype(np.int64), found], axis=1)
 
 
 def _ranked(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -148,12 +162,11 @@ def _mean_average_precision(parts: np.ndarray) -> float:
     return float(average_precision_score(truth[:, known], scores[:, known], average="macro")) if known.any() else 0.0
 
 
-def _overlap(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _overlap(outputs: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
     """Pixels in common and pixels in either, by sample and class; (n, 2, classes)."""
     import numpy as np
 
-    found = classes_of(outputs)
-    _wants("iou", found.shape == labels.shape, f"a class or a probability per label {list(labels.shape)}", outputs)
+    found = _found("iou", outputs, labels, threshold)
     classes = int(max(outputs.shape[-1] if outputs.shape != labels.shape else 2, labels.max() + 1, found.max() + 1))
     found, truth = found.reshape(len(found), -1), labels.reshape(len(labels), -1)
     parts = np.empty((len(found), 2, classes))
@@ -268,10 +281,10 @@ METRICS: dict[str, Metric] = {
     for metric in (
         top_k(1),
         top_k(5),
-        Metric("f1", _decisions, _macro_f1),
-        Metric("f1-positive", _decisions, _positive_f1),
+        Metric("f1", _decisions, _macro_f1, cut=True),
+        Metric("f1-positive", _decisions, _positive_f1, cut=True),
         Metric("map", _ranked, _mean_average_precision, resamples=199),
-        Metric("iou", _overlap, _mean_iou),
+        Metric("iou", _overlap, _mean_iou, cut=True),
         Metric(
             "rmse",
             _errors(2, "rmse"),
@@ -319,3 +332,8 @@ def metric_of(chosen: Any) -> Metric | None:
     if callable(chosen):
         return Metric(getattr(chosen, "__name__", "metric").strip("<>"), chosen, _mean, share=False, whole=True)
     raise InputError(f"A metric is a name, a function or a workbench.Metric; found {type(chosen).__name__}.")
+
+
+def takes_free_labels(metric: Metric | None) -> bool:
+    """Whether labels may be other than one class number per sample: where a metric was chosen that counts no right answers."""
+    return metric is not None and not metric.binary

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.data.dataset import dataset
+from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.errors import InputError
-from workbench.records import Precision, Result, Results
+from workbench.records import Accuracy, Result, Results
 from workbench.runs.scoring import outputs_of
-from workbench.runs.sources import DEMO
+from workbench.runs.sources import data_of
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -52,10 +52,9 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     """
     import numpy as np
 
-    int8 = Precision.INT8 in experiment.precisions
-    samples = experiment.calibration_samples if int8 else 0
-    data = dataset(experiment.data, results.model, samples, experiment.seed, demo=experiment.model == DEMO)
-    name = _output(first, second)
+    score = _score(first, second)
+    data = data_of(experiment, results.model, free_labels=_free_labels(score))
+    name = score.output
     outputs = []
     for row in (first, second):
         path = outputs_of(store, row.engine, data) if row.engine else None
@@ -71,6 +70,8 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     ours, theirs = (array.argmax(axis=1) for array in outputs)
     differs = np.flatnonzero(ours != theirs)
     labels = data.test.labels
+    if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+        labels = None  # of a metric that does not compare classes
     right: list[int | None] = [None, None]
     if labels is not None:
         right = [int((classes[differs] == labels[differs]).sum()) for classes in (ours, theirs)]
@@ -89,14 +90,22 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     return Flips(len(ours), name, len(differs), right[0], right[1], shown)
 
 
-def _output(first: Result, second: Result) -> str:
+def _score(first: Result, second: Result) -> Accuracy:
     for row in (first, second):
         if row.accuracy is None:
             raise InputError(
                 f"'{row.row}' was not scored, so its answers are not known. Choose a row with an accuracy."
             )
     assert first.accuracy is not None
-    return first.accuracy.output
+    return first.accuracy
+
+
+def _free_labels(score: Accuracy) -> bool:
+    """Whether the run took labels as they were, which goes by its metric; a function's is known by its name only."""
+    try:
+        return takes_free_labels(metric_of(score.metric))
+    except InputError:
+        return score.p_value is None  # right and wrong answers are tested where there are such
 
 
 def picture(array: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.accuracy.score import score, told
-from workbench.choices.metrics import AUTO, Metric, metric_of
+from workbench.choices.metrics import AUTO, Metric, metric_of, takes_free_labels
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, InputError, WorkbenchError
 from workbench.experiment import Experiment
@@ -58,15 +58,22 @@ class Way:
     @property
     def free_labels(self) -> bool:
         """Whether labels may be other than one class number per sample."""
-        return self.metric is not None and not self.metric.binary
+        return takes_free_labels(self.metric)
 
 
 PLAIN = Way()
+RULES = 2
+"""Of how scores are made: raise it when earlier ones would differ."""
 
 
 def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, way: Way) -> str:
     return key_of(
-        engine=engine.key, reference=reference.key, samples=data.test.digest, metric=way.key, output=way.output, pairs=1
+        engine=engine.key,
+        reference=reference.key,
+        samples=data.test.digest,
+        metric=way.key,
+        output=way.output,
+        rules=RULES,
     )
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.choices.methods import MODELOPT
+from workbench.choices.methods import MODELOPT, method_of
+from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
+from workbench.experiment import Experiment
 from workbench.models import formats
 from workbench.models.inspection import digest_of, recognize
 from workbench.models.live import kept_model
@@ -100,6 +102,35 @@ def read_model(
     where = Path(path).absolute()
     # the facts are those of the content; another copy of it may have another name
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
+
+
+def data_of(
+    experiment: Experiment, model: Model, *, calibrating: bool | None = None, free_labels: bool | None = None
+) -> Dataset:
+    """The samples of an experiment, opened in one way by all who need them: other samples have other keys in the store.
+
+    Args:
+        experiment: its data, seed, pixels, precisions and metric count.
+        model: the experiment's model, opened.
+        calibrating: whether samples are set aside for calibration; ``None``: if one of its precisions is calibrated.
+        free_labels: whether labels may be other than class numbers; ``None``: if the experiment's own metric takes such.
+
+    Raises:
+        InputError: as :func:`workbench.data.dataset.dataset`.
+    """
+    if calibrating is None:
+        calibrating = any(method_of(name).calibrated for name in experiment.precisions)
+    if free_labels is None:
+        free_labels = takes_free_labels(metric_of(experiment.metric))
+    return dataset(
+        experiment.data,
+        model,
+        experiment.calibration_samples if calibrating else 0,
+        experiment.seed,
+        demo=experiment.model == DEMO,
+        pixels=experiment.pixels,
+        free_labels=free_labels,
+    )
 
 
 def open_model(
