@@ -305,7 +305,9 @@ def ways_of(results: Results, name: str, backend: str) -> list[list[str]]:
         )
         ratio = "–" if speed.speedup is None else f"×{speed.speedup:.2f} [{speed.low:.2f}, {speed.high:.2f}]"
         holds = (
-            judged.loss <= judged.allowed and smaller >= MIN_SIZE and speed.verdict in (Verdict.FASTER, Verdict.CANNOT_TELL)
+            judged.loss <= judged.allowed
+            and smaller >= MIN_SIZE
+            and speed.verdict in (Verdict.FASTER, Verdict.CANNOT_TELL)
         )
         outcome = f"within target: {'yes' if holds else 'no'}"
         found.append([name, backend, way, named(row.accuracy), str(judged), f"{smaller:.2f}", ratio, outcome])

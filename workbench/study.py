@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import backends
 from workbench.choices.budget import budget_of
-from workbench.choices.metrics import AUTO
-from workbench.data.dataset import Dataset, dataset
+from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
 from workbench.experiment import Experiment, choose
 from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
-from workbench.runs.sources import DEMO, Form, Sources, demo_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, read_model
 from workbench.search.found import Repair
 from workbench.search.repair import MIN_SIZE
 from workbench.search.sensitivity import ALONE, Range, Sensitivity
@@ -61,10 +60,7 @@ def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Po
         path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
         model = read_model(store, pool, path, *asked)
-        data = dataset(
-            experiment.data, model, experiment.calibration_samples, experiment.seed, demo=experiment.model == DEMO,
-            pixels=experiment.pixels, free_labels=experiment.metric != AUTO,
-        )  # fmt: skip
+        data = data_of(experiment, model, calibrating=True)
         yield pool, data, Sources(store, pool, model, data, say)
 
 
