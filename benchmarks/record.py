@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 HEADING = """# Results of the benchmarks
 
-Every section was written by its script with `--record`; nothing here is typed by hand.
+Every table was written by its script with `--record`. What was added by hand says so.
 """
 
 
