@@ -39,7 +39,7 @@ from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
 from workbench.errors import InputError
 from workbench.experiment import Experiment
-from workbench.records import Precision, Results, Status, Verdict, from_json, to_json
+from workbench.records import Precision, Result, Results, Status, Verdict, from_json, to_json
 from workbench.runs.sources import Sources, demo_model, read_model
 from workbench.search.found import Repair
 from workbench.search.repair import MIN_SIZE, Search
@@ -285,10 +285,16 @@ def other_ways(case: Case, name: str, store: Store, *, measure_s: float) -> list
             calibration="minmax", calibration_samples=case.calibration, measure_s=measure_s, max_measure_s=8 * measure_s,
         )  # fmt: skip
         results = workbench.run(asked, store=store, on_event=lambda event: say(event.text), **({"metric": case.metric} if case.metric else {}))  # fmt: skip
-    return [line for backend in asked.backends for line in ways_of(results, name, backend)]
+    return [line for backend in asked.backends for line in ways_of(results, name, backend, store)]
 
 
-def ways_of(results: Results, name: str, backend: str) -> list[list[str]]:
+def size_of(row: Result, store: Store) -> int:
+    """Bytes of the file that is built from where that is ONNX, of the engine elsewhere: OpenVINO's holds what it compiled as well."""
+    origin = store.root / row.engine.origin
+    return origin.stat().st_size if origin.suffix == ".onnx" else row.engine.size_bytes
+
+
+def ways_of(results: Results, name: str, backend: str, store: Store) -> list[list[str]]:
     """One line for each method that was built on a backend, against FP32 there."""
     rows = {row.spec.asked: row for row in results.rows if row.spec.backend == backend and row.status == Status.DONE}
     if Precision.FP32 not in rows:
@@ -300,7 +306,7 @@ def ways_of(results: Results, name: str, backend: str) -> list[list[str]]:
     for way, row in rows.items():
         judged, smaller, speed = (
             judge(row.accuracy, allowed),
-            base.engine.size_bytes / row.engine.size_bytes,
+            size_of(base, store) / size_of(row, store),
             compared[row.row],
         )
         ratio = "–" if speed.speedup is None else f"×{speed.speedup:.2f} [{speed.low:.2f}, {speed.high:.2f}]"
@@ -344,7 +350,7 @@ def main() -> None:
                 method=(
                     "The same models, unseen samples and target as above, by every method that a backend has, against FP32 on the same "
                     "backend: run as any experiment, one thread, with launches until the verdict is known. What was lost has its 95 % "
-                    "interval over the samples."
+                    "interval over the samples. Sizes are those of the ONNX files, or of LiteRT's."
                 ),
                 columns=WAY_COLUMNS,
                 rows=ways,
