@@ -9,6 +9,7 @@ import model_zoo
 import numpy as np
 import onnx
 import pytest
+from converting import convert_model
 
 from workbench.data.dataset import digits
 from workbench.data.samples import Samples
@@ -21,16 +22,6 @@ from workbench.records import ExportCheck, Model
 
 def convert(path: Path, into: Path, signature: str = "", samples: Samples | None = None, **options: str) -> ExportCheck:
     return convert_model(inspect_model(path, signature, **options), into, samples)
-
-
-def convert_model(model: Model, into: Path, samples: Samples | None = None) -> ExportCheck:
-    source = None
-    if model.is_tensorflow:
-        source = Path(model.path)
-        if model.format != "saved_model" or model.legacy:
-            source = into.with_name("as_saved_model")
-            saved_model_of(model, source)
-    return export(model, source, samples, into, lambda _: None)
 
 
 def shapes(path: Path) -> dict[str, list[str | int]]:
