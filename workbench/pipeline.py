@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from workbench import backends
-from workbench.accuracy.guard import advice
 from workbench.accuracy.score import doubts
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
@@ -400,7 +399,7 @@ def build(
             note=built.note,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             device=device,
-            source_sha256=(form.made or {}).get("sha256", ""),
+            source_sha256=(form.made or {}).get("sha256", "") or built.file_sha256,
         )
         draft.facts = to_json(record)
 
@@ -423,7 +422,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     notes += board.notes
-    results = Results(
+    return Results(
         model=model,
         machine=this_machine(),
         rows=board.rows,
@@ -435,8 +434,8 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         tally=board.tally,
         export=sources.check,
         budget=experiment.budget if data.real else "",
+        notes=tuple(notes),
     )
-    return replace(results, notes=(*notes, *advice(results)))
 
 
 def _examination(sources: Sources) -> Any:

@@ -81,6 +81,7 @@ class Built:
     realized: RealizedPrecision
     runnable: bool = True
     note: str = ""
+    file_sha256: str = ""  # of what the library made of the model, where it does the rewriting itself
 
 
 class Session(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recorded
 
-from workbench.accuracy.guard import Guard, advice, judge, judgement, recommended, same_files
+from workbench.accuracy.guard import Guard, judge, judgement, same_files
 from workbench.accuracy.score import score
 from workbench.choices.budget import budget_of
 from workbench.choices.metrics import METRICS
@@ -85,34 +85,14 @@ def results(*accuracies, budget="0.5 points"):
     return replace(recorded.results(rows, baseline="onnxruntime fp32"), budget=budget)
 
 
-def test_the_fastest_is_recommended_only_within_the_budget():
-    good, bad, unsure = scored(), scored(broken=200), scored(n=100)
-    assert recommended(results(good, good, bad))[1].spec.label == "onnxruntime int8"
-    assert recommended(results(good, good, good))[1].spec.label == "onnxruntime int8-dynamic"
-    assert recommended(results(good, unsure, bad))[1].spec.label == "onnxruntime fp32"
-    assert recommended(results(unsure, unsure, bad))[1].spec.label == "onnxruntime fp32"  # it was not rewritten
-    assert recommended(results(bad, bad, bad)) == {}
-    assert recommended(results(good, good, good, budget="")) == {}
-
-
-def test_advice_names_the_fastest_and_those_over_with_their_figures():
-    lines = advice(results(scored(), scored(n=100), scored(broken=200)))
-    assert lines[0] == "fastest within 0.5 points at batch 1: onnxruntime fp32, 8.02 ms"
-    assert lines[1].startswith("over 0.5 points, not recommended: onnxruntime int8-dynamic, loses 10.00 points [")
-    assert lines[2].startswith("cannot be told from 0.5 points: onnxruntime int8, loses 0.00 points [−")
-    assert advice(results(scored(), budget="none")) == ()
-
-
 def test_the_table_marks_who_is_over():
-    from workbench.compare.comparison import table, text_table
+    from workbench.compare.comparison import table
 
     made = results(scored(), scored(), scored(broken=200))
     frame = table(made, "onnxruntime fp32")
     assert list(frame["budget"]) == ["within", "within", "over"]
     assert frame["loss"].tolist() == pytest.approx([0, 0, 10])
     assert "over the budget of 0.5 points, not recommended: loses 10.00 points" in frame["note"].iloc[2]
-    text = text_table(made, "onnxruntime fp32")
-    assert "fastest within 0.5 points at batch 1: onnxruntime int8, 3.99 ms" in text
 
 
 def test_the_figure_keeps_who_is_over_out_of_the_front():

@@ -147,9 +147,11 @@ def test_a_fixed_batch_is_in_the_file(wide, tmp_path):
 
 
 def test_a_file_of_the_users_runs_as_it_is(engines, tmp_path):
-    (origin, _, _), spec = engines[METHODS[3]], asked(precision="int8")
+    (origin, made, _), spec = engines[METHODS[3]], asked(precision="int8")
     built = build(origin / FILE, WIDE, tmp_path, spec)
     assert (tmp_path / FILE).read_bytes() == (origin / FILE).read_bytes()
+    assert built.file_sha256 == made.file_sha256
+    assert len({each.file_sha256 for _, each, _ in engines.values()}) == len(METHODS)
     assert built.realized.layers == {"int8": 3}
     assert built.note == ""
 

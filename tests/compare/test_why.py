@@ -136,6 +136,50 @@ def test_without_times_per_layer_it_says_what_is_missing():
     assert "Times per layer would tell more" in why.text((card,))
 
 
+def named(label, *, mine=None, layers=(), **changes):
+    """The one card of a variant that is slower than FP32 of its backend; ``layers``: of the FP32 engine."""
+    backend = label.split()[0]
+    rows = [recorded.measured(f"{backend} fp32", median_ms=1.0), recorded.measured(label, median_ms=1.6)]
+    rows[1] = replace(rows[1], spec=replace(rows[1].spec, **changes))
+    profiles = (profile(f"{backend} fp32", *layers), *([mine] if mine else [])) if layers else ()
+    found = replace(recorded.results(rows, baseline=f"{backend} fp32"), layer_profiles=profiles)
+    (card,) = workbench.why_not_faster(found)
+    return card
+
+
+def test_where_times_per_layer_cannot_be_had_nobody_is_sent_for_them():
+    card = named("litert fp16", method="weights")
+    assert card.missing == (
+        "Times per layer would tell more, and litert fp16-weights tells no layers: LiteRT has no profiler that Python can ask."
+    )
+    card = named("tensorflow:xla int8")
+    assert "its profiler does not see layers inside tensorflow:xla" in card.missing
+    card = named(INT8, layers=(conv(100),))
+    assert card.missing == "The layers of onnxruntime int8 could not be timed; the run's log says why."
+
+
+@pytest.mark.parametrize(
+    ("label", "method", "says"),
+    [
+        (INT8, "", "workbench.mixed_precision(backend='onnxruntime') searches for the best such list"),
+        ("openvino int8", "entropy", "workbench.mixed_precision(backend='openvino') searches for the best such list"),
+        (INT8, "dynamic", " in 'keep', which leaves them in FP32, and measure again."),
+        ("openvino int8", "nncf", "OpenVINO chooses by itself what it computes in int8-nncf: measure another backend"),
+        ("openvino bf16", "", "OpenVINO chooses by itself what it computes in bf16: measure another backend"),
+    ],
+)
+def test_what_is_to_be_tried_can_be_done_with_the_variants_method(label, method, says):
+    kept = layer("q", "QuantizeLinear", "convert", "fp32", 100)
+    mine = profile(label, conv(300, "int8"), kept)
+    card = named(label, mine=mine, layers=(conv(100),), method=method)
+    found = {each.cause: each.experiment for each in card.evidence}
+    assert says in found["conversions between number formats"]
+    slower = found["layers that are slower than in FP32"]
+    assert ("Name exactly these (conv) in 'keep', which leaves them in FP32" in slower) == ("chooses" not in says)
+    assert says in slower
+    assert ("mixed_precision" in slower) == ("mixed_precision" in says)
+
+
 def test_cards_as_text_and_as_html_without_scripts():
     mine = profile(INT8, conv(50, "int8"), conv(50, "fp32", name="<script>"))
     cards = workbench.why_not_faster(results(mine, profile(FP32, conv(100))))

@@ -14,6 +14,7 @@ from workbench.errors import ExportError, InputError
 from workbench.models import formats
 from workbench.models.inspection import inspect_model
 from workbench.records import Model
+from workbench.store import file_digest
 
 
 def runs_alike(model: Model, tmp_path: Path) -> None:
@@ -475,6 +476,7 @@ def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store
     )  # fmt: skip
     (row,) = run(asked, store=store).rows
     assert row.accuracy.value > 0.95
+    assert row.engine.source_sha256 == file_digest(tmp_path / "net.tflite")
     np.savez(tmp_path / "data.npz", x=np.where(x == x[3, 0], np.nan, x))
     with pytest.raises(InputError, match="A value that is not a number or is infinite is in row 3"):
         run(asked, store=store)

@@ -1,4 +1,4 @@
-"""The guard of a rewritten model: whether it holds a budget, tested on pairs; which variant is the fastest that does."""
+"""The guard of a rewritten model: whether it holds a budget, tested on pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
-from workbench.records import Accuracy, Precision, Result, Results
+from workbench.records import Accuracy, Result
 
 
 class Guard(StrEnum):
@@ -79,49 +79,6 @@ def judgement(result: Result, budget: str) -> Judgement | None:
     """What the guard says of a row; ``None`` where it has no score, or nothing is judged."""
     held = budget_of(budget)
     return judge(result.accuracy, held) if held and result.accuracy else None
-
-
-def recommended(results: Results) -> dict[int, Result]:
-    """The fastest row of each batch size that may be recommended.
-
-    That is one within the budget, or one that was not rewritten at all and is not over it. Where nothing is judged, none is.
-    """
-    best: dict[int, Result] = {}
-    for row in results.measured:
-        found = judgement(row, results.budget)
-        if found is None or found.verdict == Guard.OVER or row.timing is None:
-            continue
-        as_it_was = row.spec.asked == Precision.FP32
-        best_yet = best.get(row.batch)
-        faster = best_yet is None or best_yet.timing is None or row.timing.median_s < best_yet.timing.median_s
-        if (found.verdict == Guard.WITHIN or as_it_was) and faster:
-            best[row.batch] = row
-    return best
-
-
-def advice(results: Results) -> tuple[str, ...]:
-    """In words: the fastest variant within the budget, those over it with figures, and those that cannot be told."""
-    budget = budget_of(results.budget)
-    if budget is None:
-        return ()
-    lines = []
-    for batch, row in sorted(recommended(results).items()):
-        assert row.timing is not None
-        lines.append(f"fastest within {budget} at batch {batch}: {row.spec.label}, {row.timing.median_s * 1e3:.3g} ms")
-    told = {Guard.OVER: f"over {budget}, not recommended", Guard.UNSURE: f"cannot be told from {budget}"}
-    for verdict, text in told.items():
-        lines += [f"{text}: {label}, {said}" for label, said in _told(results.rows, results.budget, verdict)]
-    return tuple(lines)
-
-
-def _told(rows: Iterable[Result], budget: str, verdict: Guard) -> list[tuple[str, str]]:
-    """The variants of one verdict, each once, and the figures behind it."""
-    found: dict[str, str] = {}
-    for row in rows:
-        said = judgement(row, budget)
-        if said is not None and said.verdict == verdict and (row.spec.asked != Precision.FP32 or verdict == Guard.OVER):
-            found.setdefault(row.spec.label, str(said).partition(": ")[2])
-    return list(found.items())
 
 
 def same_files(rows: Iterable[Result]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from workbench.records import (
     Region,
     TensorSpec,
 )
+from workbench.store import file_digest
 from workbench.system.machine import version_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,11 @@ class LiteRt:
         names["outputs"] = {name: names["outputs"][name] for name in order} | names["outputs"]
         (into / NAMES).write_text(json.dumps(names), encoding="utf-8")
         return Built(
-            library="LiteRT", library_version=version_of("ai-edge-litert"), realized=_realized(graph, spec), note=note
+            library="LiteRT",
+            library_version=version_of("ai-edge-litert"),
+            realized=_realized(graph, spec),
+            note=note,
+            file_sha256=file_digest(into / FILE),
         )
 
     def preflight(self, onnx: Path) -> tuple[Refusal, ...]:  # noqa: ARG002 - the contract

@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.accuracy.guard import advice, guarded, same_files
+from workbench.accuracy.guard import guarded, same_files
 from workbench.accuracy.guard import remarks as guard_remarks
 from workbench.choices.methods import method_of
 from workbench.compare.remarks import remark
@@ -298,11 +298,15 @@ def text_table(results: Results, baseline: str = "") -> str:
             if note:
                 remarks.setdefault((variant, note), []).append(f"@{batch}")
     notes = [f"{variant} {' '.join(batches)}: {note}" for (variant, note), batches in remarks.items()]
-    notes += advice(results)
     notes += [f"not possible here: {', '.join(labels)}: {why}" for why, labels in not_possible(results.rows).items()]
     for note in notes:
-        lines += textwrap.wrap(note, TERMINAL_WIDTH, subsequent_indent="    ")
+        lines += wrapped(note)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def wrapped(text: str) -> list[str]:
+    """The lines of a remark below a table in a terminal."""
+    return textwrap.wrap(text, TERMINAL_WIDTH, subsequent_indent="    ")
 
 
 def not_possible(rows: Iterable[Result]) -> dict[str, list[str]]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, judgement
-from workbench.compare.comparison import comparison, variant_name
-from workbench.records import Accuracy, Result, Results, Verdict
+from workbench.compare.advice import fastest, judged_by, may_be_taken, within
+from workbench.records import Accuracy, Result, Results
 
 PERCENTS = (50, 90, 95, 99)
 
@@ -20,13 +20,23 @@ class Limits:
     percent: int = 50  # which percentile of the latency
     loss: float | None = None  # share of the test samples, 0 to 1; see :func:`loss`
 
+    @property
+    def any(self) -> bool:
+        """Whether one is set."""
+        return self.latency_s is not None or self.loss is not None
+
 
 class Choice(NamedTuple):
-    """The row to take, the rows that cannot be told from it, and why the others are out, by row."""
+    """The row to take, the rows that cannot be told from it, and why others are out, by row; the budget of the guard that decided,
+    "" where none did, and the rows that did not take turns with the winner.
+    """
 
     winner: Result | None
     ties: tuple[Result, ...]
     out: dict[str, str]
+    budget: str = ""
+    apart: tuple[Result, ...] = ()
+    within: bool = False  # the winner is within that budget; else it stands there as the baseline
 
 
 def loss(score: Accuracy) -> float:
@@ -44,10 +54,10 @@ def loss(score: Accuracy) -> float:
 
 
 def choose_row(results: Results, limits: Limits) -> Choice:
-    """The row with the most samples per second among those that keep the limits, and the budget of the results' own guard.
+    """The row to take among those that keep the limits: of the fastest of each batch size the one with the most samples per second.
 
-    Ties are rows of the winner's batch that keep the limits too, and whose comparison with the winner says "cannot tell".
-    Rows without a timing are neither in nor out.
+    Who may be taken at all is :func:`workbench.compare.advice.may_be_taken`, unless a limit of loss is set: a person's own limit
+    then decides of those that the guard cannot tell of. Rows without a timing are neither in nor out.
     """
     out = {}
     kept = []
@@ -57,29 +67,19 @@ def choose_row(results: Results, limits: Limits) -> Choice:
             out[row.row] = why
         else:
             kept.append(row)
-    if not kept:
-        return Choice(None, (), out)
-    # a person's own limit decides; without one a row that the guard cannot tell of does not win over one that is within
-    sure = [row for row in kept if limits.loss is None and _guarded(row, results.budget) in (None, Guard.WITHIN)]
-    winner = max(sure or kept, key=lambda row: row.timing.samples_per_s if row.timing else 0.0)
-    names = {row.row for row in kept}
-    compared = comparison(results, variant_name(winner.spec)).rows
-    ties = tuple(
-        row.result
-        for row in compared
-        if row.verdict == Verdict.CANNOT_TELL and row.result.batch == winner.batch and row.result.row in names
-    )
-    return Choice(winner, tuple(row for row in ties if row.row != winner.row), out)
+    held = judged_by(results) if limits.loss is None else None
+    budget = str(held) if held else ""
+    best = fastest(results, (row for row in kept if not budget or may_be_taken(row, results))).values()
+    if not best:
+        return Choice(None, (), out, "" if limits.any and not kept else budget)
+    winner, ties, apart = max(best, key=lambda each: each.row.timing.samples_per_s if each.row.timing else 0.0)
+    return Choice(winner, ties, out, budget, apart, within(winner, results))
 
 
 def _over(row: Result, budget: str) -> str:
     """Why the guard never recommends the row; empty where it may."""
-    return f"over the budget of {budget}" if _guarded(row, budget) == Guard.OVER else ""
-
-
-def _guarded(row: Result, budget: str) -> Guard | None:
     found = judgement(row, budget)
-    return None if found is None else found.verdict
+    return f"over the budget of {budget}" if found is not None and found.verdict == Guard.OVER else ""
 
 
 def _too_slow(row: Result, limits: Limits) -> str:

@@ -7,17 +7,20 @@ first line is the first thing to try.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from workbench import backends
 from workbench.choices import methods
+from workbench.choices.methods import method_of
 from workbench.compare.comparison import comparison, variant_name
 from workbench.compare.layer_view import aligned, transitions
 from workbench.errors import InputError
 from workbench.records import CPU, Precision, Result, Results, Row, Verdict
 from workbench.records.layers import CONVERT, LAYOUT, OTHER, WEIGHTS, LayerProfile, LayerTime
+from workbench.runs.layer_pass import can_profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +31,8 @@ SLOWER = 1.1
 TINY_FLOPS = 2e6
 """At the 100 to 120 GFLOP/s that the demo's convolutions reach in FP32 on one core of an AMD EPYC, such a layer is over in 20 µs:
 calling a kernel and preparing its data then weigh as much as the arithmetic."""
+SEARCHED = ("onnxruntime", "openvino")
+"""Backends with which ``workbench.mixed_precision`` tries static INT8, the only method that it tries."""
 FEW_PER_BYTE = 8.0
 """Operations for each byte of weights. A dense layer does 2 for each weight and sample: 0.5 a byte in FP32 at batch 1, 2 in INT8.
 Below 8 (batch 16 in FP32, 4 in INT8) it is nearer to a matrix times a vector than to a product of matrices."""
@@ -92,6 +97,9 @@ def why_not_faster(results: Results) -> tuple[Card, ...]:
         found = [*_general(results, result)]
         if mine is not None:
             floats = result.spec.method == methods.WEIGHTS  # as it was asked for: no evidence of anything
+            leaving = _leaving(result, results)
+            for change in CHANGES:
+                found += change(mine, other, leaving)
             for rule in RULES:
                 found += [] if floats and rule is _left_in_float else rule(mine, other)
         ranked = sorted(found, key=lambda each: -1.0 if each.share is None else -each.share)
@@ -105,13 +113,41 @@ def why_not_faster(results: Results) -> tuple[Card, ...]:
                 low=row.low,
                 high=row.high,
                 evidence=tuple(ranked),
-                missing="" if mine is not None and other is not None else MISSING,
+                missing=_missing(results, ((result, mine), (sibling, other))),
             )
         )
     return tuple(cards)
 
 
 MISSING = "Times per layer would tell more: run again with 'layers' set to true."
+
+
+def _missing(results: Results, profiles: Iterable[tuple[Result, LayerProfile | None]]) -> str:
+    """What to do for times per layer, or why there are none; "" where both rows have them."""
+    without = [row for row, profile in profiles if profile is None]
+    for row in without:
+        able = can_profile(row)
+        if not able:
+            return f"Times per layer would tell more, and {row.spec.label} {able.reason}."
+    if without and results.layer_profiles:  # it was set, and one went wrong
+        return f"The layers of {without[0].spec.label} could not be timed; the run's log says why."
+    return MISSING if without else ""
+
+
+def _leaving(result: Result, results: Results) -> str:
+    """How ``{which}`` layers of this variant are left in FP32, in a sentence; what can be done goes by what rewrote the model."""
+    spec = result.spec
+    form = backends.get(spec.backend).source(spec, results.model)
+    if not form.startswith("onnx:") or form.startswith("onnx:fp32"):
+        return (
+            f"{backends.get(spec.backend).title} chooses by itself what it computes in {spec.asked}: measure another backend, "
+            "or another method."
+        )
+    again = "Name {which} in 'keep', which leaves them in FP32, and measure again"
+    static = method_of(spec.asked).calibrated and spec.precision == Precision.INT8
+    if static and spec.backend in SEARCHED and not spec.mode:
+        return f"{again}; workbench.mixed_precision(backend='{spec.backend}') searches for the best such list and times it."
+    return f"{again}."
 
 
 def _disappointing(results: Results) -> Iterator[tuple[Row, Result]]:
@@ -168,7 +204,7 @@ def _general(results: Results, result: Result) -> Iterator[Evidence]:
         )
 
 
-def _conversions(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evidence]:
+def _conversions(mine: LayerProfile, other: LayerProfile | None, leaving: str) -> Iterator[Evidence]:
     share, before = mine.share(CONVERT), other.share(CONVERT) if other else 0.0
     if share - before < WORTH_TELLING:
         return
@@ -180,8 +216,7 @@ def _conversions(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evi
         share,
         f"{count} layers that quantize, dequantize or cast take {share:.0%} of the layers' time; most of it between "
         f"{worst['after']} and {worst['before']} ({worst['ms']:.3f} ms).",
-        "Leave the layers around the most expensive ones in FP32, or quantize what lies between two of them: "
-        "workbench.mixed_precision() searches for that.",
+        leaving.format(which="the nodes around the most expensive ones"),
     )
 
 
@@ -200,7 +235,7 @@ def _left_in_float(mine: LayerProfile, other: LayerProfile | None) -> Iterator[E
     )
 
 
-def _slower_layers(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evidence]:
+def _slower_layers(mine: LayerProfile, other: LayerProfile | None, leaving: str) -> Iterator[Evidence]:
     """Layers that take longer than in FP32: kernels that this format does not suit, such as depthwise convolutions."""
     if other is None:
         return
@@ -217,7 +252,7 @@ def _slower_layers(mine: LayerProfile, other: LayerProfile | None) -> Iterator[E
         share,
         f"{len(slow)} layers with weights take longer than their FP32 form, {lost * 1e3:.3f} ms in all; worst: "
         f"{worst['model layer']} ({worst.iloc[3]:.3f} → {worst.iloc[6]:.3f} ms).",
-        "Leave exactly these in FP32: workbench.mixed_precision() tries that and times it.",
+        leaving.format(which=f"exactly these ({_some(slow['nodes'])})"),
     )
 
 
@@ -287,8 +322,13 @@ def _outside(mine: LayerProfile, other: LayerProfile | None) -> Iterator[Evidenc
 
 
 RULES: tuple[Callable[[LayerProfile, LayerProfile | None], Iterator[Evidence]], ...] = (
-    _conversions, _left_in_float, _slower_layers, _tiny, _memory, _untouched, _outside,
+    _left_in_float, _tiny, _memory, _untouched, _outside,
 )  # fmt: skip
+CHANGES: tuple[Callable[[LayerProfile, LayerProfile | None, str], Iterator[Evidence]], ...] = (
+    _conversions,
+    _slower_layers,
+)
+"""Those whose experiment is to leave layers in FP32; how that is done is told by the variant's method."""
 
 
 def _share(profile: LayerProfile, layers: list[LayerTime]) -> float:
@@ -300,6 +340,12 @@ def _names(layers: list[LayerTime]) -> str:
     ranked = sorted(layers, key=lambda layer: -layer.median_s)
     told = ", ".join(dict.fromkeys(f"{layer.scope or layer.name} ({layer.op})" for layer in ranked[:3]))
     return f"{told} and others" if len(ranked) > 3 else told
+
+
+def _some(nodes: Iterable[str]) -> str:
+    """Names of nodes as 'keep' takes them, the first of many."""
+    names = [name for each in nodes for name in each.split(", ") if name]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _bytes(layer: LayerTime) -> int:

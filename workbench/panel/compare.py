@@ -177,7 +177,7 @@ class ComparePage:
                 _note(row, judged.get(row.row), refused.get(row.row, "")),
                 out=choice.out.get(row.row, ""),
                 budget=results.budget,
-                winner=choice.winner is not None and row.row == choice.winner.row,
+                star=_star(choice, row),
             )
             for row in results.rows
             if row.status != Status.UNSUPPORTED
@@ -225,18 +225,28 @@ def _note(result: Result, judged: Row | None, refused: str) -> str:
     return "; ".join(filter(None, [text, "timed by an earlier run" if result.reused else ""]))
 
 
+def _star(choice: Choice, row: Result) -> str:
+    if choice.winner is None or row.row != choice.winner.row:
+        return ""
+    return "baseline" if choice.budget and not choice.within else "winner"
+
+
 def said(choice: Choice, limits: Limits) -> tuple[str, str]:
     """The winner in one sentence, and its color."""
-    limited = limits.latency_s is not None or limits.loss is not None
+    held = " and ".join(filter(None, [choice.budget, "these limits" if limits.any else ""]))
     if choice.winner is None or choice.winner.timing is None:
-        return ("No row keeps these limits. Loosen one of them." if limited else ""), "warn"
+        if choice.budget:
+            kept = " that keeps these limits" if limits.any else ""
+            return f"No row{kept} is shown to be within {choice.budget}.", "warn"
+        return ("No row keeps these limits. Loosen one of them." if limits.any else ""), "warn"
     winner, timing = choice.winner, choice.winner.timing
-    text = (
-        f"Most samples per second{' within these limits' if limited else ''}: {winner.row}, "
-        f"{view.rate(timing.samples_per_s)} samples/s"
-    )
-    if choice.ties:
-        text += f"; it cannot be told from {', '.join(row.spec.label for row in choice.ties)}"
+    text = f"{winner.row}, {view.rate(timing.samples_per_s)} samples/s"
+    if choice.budget and not choice.within:
+        text = f"None is both within {held} and shown to have more samples per second than the baseline: {text}"
+    else:
+        text = f"Most samples per second{' within ' * bool(held)}{held}: {text}"
+    for told, rows in (("it cannot be told from", choice.ties), ("not measured in turn with it:", choice.apart)):
+        text += f"; {told} {', '.join(row.spec.label for row in rows)}" if rows else ""
     if choice.out:
         text += f". {counted(len(choice.out), 'row')} out"
     return f"{text}.", "good"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import backends, pipeline
-from workbench.accuracy.guard import advice
 from workbench.choices.metrics import metric_of
+from workbench.compare.advice import best_told
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.experiment import Experiment
 from workbench.jobs import jobs
@@ -379,5 +379,5 @@ def _outcome(results: Results) -> tuple[str, str]:
         f"{states.count(status)} {status}" for status in dict.fromkeys(states) if status != Status.UNSUPPORTED
     )
     kind = "bad" if Status.FAILED in states else "warn" if Status.CANCELLED in states else "good"
-    best = "".join(f" {line[0].upper()}{line[1:]}." for line in advice(results) if line.startswith("fastest"))
+    best = "".join(f" {line[0].upper()}{line[1:]}." for line in best_told(results))
     return f"{counts or 'Nothing to do'}. This run {results.tally}.{best}", kind

@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.accuracy.guard import advice
 from workbench.compare import cost_view
+from workbench.compare.advice import advice
 from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.panel import view
@@ -111,7 +111,8 @@ def _table(results: Results) -> list[Any]:
     from workbench.compare import comparison
 
     html, text = cost_view.differences(results)
-    beside = f"\n{text}" if text else ""
+    said = "\n".join(line for each in advice(results) for line in comparison.wrapped(each))
+    beside = "".join(f"\n{part}" for part in (said, text) if part)
     return [Shown(comparison.display_table(results).to_html() + html, comparison.text_table(results) + beside)]
 
 
@@ -190,9 +191,7 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    # as text the guard's advice stands below the table already
-    notes = [note for note in results.notes if note not in advice(results)]
-    return [Shown(view.work(results), "\n".join((*notes, f"this run: {results.tally}")))]
+    return [Shown(view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:

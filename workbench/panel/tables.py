@@ -77,19 +77,19 @@ def row(
     remark: str = "",
     *,
     out: str = "",
-    winner: bool = False,
+    star: str = "",
     budget: str = "",
 ) -> str:
     """One line of the table; ``judged`` is its comparison with the baseline, ``out`` the limit that it does not keep, ``budget`` that
-    of the results.
+    of the results, ``star`` what it is starred as.
     """
     timing, engine = result.timing, result.engine
     p95 = timing.percentile_s(95) if timing and timing.streams == 1 else None
-    star = ' <span class="wb-winner">★ winner</span>' if winner else ""
+    starred = f' <span class="wb-winner">★ {star}</span>' if star else ""
     built = engine.realized.label if engine else ""
     differs = ' class="wb-differs"' if built and not built.startswith(method_of(result.spec.asked).realized) else ""
     cells = {
-        "Variant": f"<b>{escape(result.spec.label)}</b>{star}",
+        "Variant": f"<b>{escape(result.spec.label)}</b>{starred}",
         "Batch": str(result.batch),
         "Speed-up": _speedup(result, judged),
         "Median ms": digits(timing.median_s * 1e3) if timing else "",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from workbench.compare import comparison
+from workbench.compare.advice import advice
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
@@ -201,7 +202,7 @@ def work(results: Results) -> str:
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in facts
     )
-    notes = "".join(f"<li>{escape(text)}</li>" for text in results.notes)
+    notes = "".join(f"<li>{escape(text)}</li>" for text in (*results.notes, *advice(results)))
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
 
 

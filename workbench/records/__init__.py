@@ -164,7 +164,7 @@ class EngineRecord:
     origin: str = ""  # the prepared form that it was built from: a path within the store, or one outside it
     inputs: tuple[TensorSpec, ...] = ()  # the model's, with the values that are made up for them
     model_layers: tuple[str, ...] = ()  # names of the model's own layers, where its file tells them
-    source_sha256: str = ""  # of the rewritten file that it was built from
+    source_sha256: str = ""  # of the rewritten file that it was built from, or that its library made by itself
 
 
 @dataclass(frozen=True)
