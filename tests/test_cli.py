@@ -23,6 +23,8 @@ from processes import running
 
 from workbench import backends
 from workbench.cli import main
+from workbench.compare import cost_view
+from workbench.cuda import gpu
 from workbench.experiment import Experiment
 from workbench.models.inspection import digest_of
 from workbench.pipeline import run
@@ -112,6 +114,21 @@ def test_a_report_is_written_and_a_second_one_takes_all_from_the_store(tmp_path,
     assert "built 0 (reused 1), measured 0 (reused 1), scored 0 (reused 1)" in capsys.readouterr().out
     assert page.stat().st_size > 10_000
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page.ipynb"]
+
+
+@pytest.mark.skipif(bool(gpu.here()), reason="a GPU measures what is asked for here")
+def test_a_report_in_which_nothing_could_be_measured_says_why_and_ends_with_1(tmp_path, zoo, kept, capsys) -> None:
+    page = tmp_path / "page.html"
+    command = words(zoo / "dense.onnx", kept.root, page, backends="onnxruntime,tensorrt:rtx", region="device")
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert said.err == "workbench: No row was measured; the report says of each why not.\n"
+    assert f"report: {page}\n" in said.out
+    html = page.read_text(encoding="utf-8")
+    for text in (said.out, html):
+        assert "the device region is a GPU's own clock, and this runs on the CPU" in text.replace("&#x27;", "'")
+        assert "tensorrt:rtx fp32" in text
+    assert cost_view.NOTHING in html
 
 
 def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo, kept) -> None:
