@@ -65,6 +65,8 @@ HELP = {
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",
     "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
+    "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
+    "that share, whoever is faster",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"

@@ -22,8 +22,8 @@ from workbench.records import Model
 FROZEN = ".pb"
 TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: what nothing feeds, and what feeds nothing"
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "cuda_graph")
-BASIC = ("batches", "measure_s", "max_measure_s", "within", "baseline", "budget")
+BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "until", "cuda_graph")
+BASIC = ("batches", "measure_s", "max_measure_s", "within", "until", "baseline", "budget")
 USUAL = ("fp32", "fp16", "bf16", "int8")
 """Precisions that are seen at once; other ways to them are folded away."""
 OF_INPUTS = ("signature", "input_shapes", "input_values")
