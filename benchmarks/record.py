@@ -68,8 +68,15 @@ def replaced(document: str, title: str, text: str) -> str:
 
 
 def verdict(value: float, low: float, high: float) -> str:
-    """The plain answer of every benchmark."""
+    """The plain answer of a benchmark that gives one number, without an interval."""
     return f"within target: {'yes' if low <= value <= high else 'no'}"
+
+
+def interval_verdict(interval: tuple[float, float, float], low: float, high: float) -> str:
+    """The plain answer where there is an interval, as (middle, low end, high end): yes or no only where all of it says so."""
+    inside = low <= interval[1] and interval[2] <= high
+    outside = interval[2] < low or interval[1] > high
+    return f"within target: {'yes' if inside else 'no' if outside else 'cannot tell'}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -23,6 +23,8 @@ from processes import running
 
 from workbench import backends
 from workbench.cli import main
+from workbench.compare import cost_view
+from workbench.cuda import gpu
 from workbench.experiment import Experiment
 from workbench.models.inspection import digest_of
 from workbench.pipeline import run
@@ -114,6 +116,23 @@ def test_a_report_is_written_and_a_second_one_takes_all_from_the_store(tmp_path,
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page.ipynb"]
 
 
+@pytest.mark.skipif(bool(gpu.here()), reason="a GPU measures what is asked for here")
+def test_a_report_in_which_nothing_could_be_measured_says_why_and_ends_with_1(tmp_path, zoo, kept, capsys) -> None:
+    page = tmp_path / "page.html"
+    asked = {"backends": "onnxruntime,tensorrt:rtx", "region": "device", "tf32": "false"}
+    command = words(zoo / "dense.onnx", kept.root, page, **asked)
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert said.err == "workbench: No row was measured; the report says of each why not.\n"
+    assert f"report: {page}\n" in said.out
+    html = page.read_text(encoding="utf-8")
+    for text in (said.out, html):
+        assert "the device region is a GPU's own clock, and this runs on the CPU" in text.replace("&#x27;", "'")
+        assert "tensorrt:rtx fp32" in text
+        assert "is false and has no effect on onnxruntime (it runs on the CPU)." in text
+    assert cost_view.NOTHING in html
+
+
 def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo, kept) -> None:
     command = words(zoo / "dense.onnx", kept.root, tmp_path / "page.html", measure_s="100")
     with start(command) as process:
@@ -148,6 +167,7 @@ def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo
         ({"precisions": "int4"}, "Unknown value 'int4' for 'precisions'. Choose from: fp32, fp16, bf16, int8"),
         ({"baseline": "openvino fp32"}, "'openvino fp32' for 'baseline'. Choose from: onnxruntime fp32"),
         ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0"),
+        ({"build_options": "refit,fooooo"}, "No backend has the build option 'fooooo'. Choose from: refit, .*target="),
         ({"seed": "-1"}, "'seed' must be at least 0; found -1. Choose a larger number"),
     ],
 )
@@ -328,6 +348,17 @@ def test_help_lists_every_field_of_an_experiment(capsys) -> None:
     out = capsys.readouterr().out
     for field in fields(Experiment):
         assert re.search(rf"^  --{field.name.replace('_', '-')}\s+\S", out, re.MULTILINE)
+    assert "0.02 is 2 %" in " ".join(out.split())
+    assert "%%" not in out
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(kept) -> None:
+    seen, end = os.pipe()
+    os.close(seen)
+    command = [sys.executable, "-m", "workbench", "history", "--store", str(kept.root)]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_unknown_command_shows_the_known_ones() -> None:

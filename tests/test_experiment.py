@@ -56,6 +56,10 @@ def test_lists_come_as_text_numbers_or_sequences():
             "'build_options' are names of letters, digits and _ . = -; found \"re fit\". Separate several by commas.",
         ),
         (
+            {"until": "wide"},
+            "Unknown value 'wide' for 'until'. Choose from: known, narrow.",
+        ),
+        (
             {"within": 2},
             "'within' must lie between 0 and 1; found 2.0. Choose for example 0.02, which is 2 %.",
         ),

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import workbench
+from workbench.cuda import gpu
 from workbench.experiment import PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +128,16 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.skipif(bool(gpu.here()), reason="there is a GPU")
+def test_gpu_tests_that_are_asked_for_by_name_are_skipped_without_a_gpu():
+    command = [sys.executable, "-m", "pytest", "-qq", "-p", "no:xdist", "-p", "no:cacheprovider", "tests/gpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("sss")
+    assert not set(done.stdout.splitlines()[0].split()[0]) - {"s"}
+    assert gpu.here().reason in done.stdout
 
 
 def test_readme_speaks_of_every_backend_and_its_pictures_exist():

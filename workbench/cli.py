@@ -46,7 +46,7 @@ HELP = {
     "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
     "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
     "seed": "seed of random inputs, of the order of measuring and of arrivals",
-    "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %%",
+    "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
     "max_measure_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
     "concurrency": "callers of one engine at once, comma-separated, such as 1,2,4: throughput and latency under load",
     "rate": 'queries per second that arrive at random times, comma-separated, or "auto": the highest that holds the limit; '
@@ -65,6 +65,8 @@ HELP = {
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",
     "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
+    "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
+    "that share, whoever is faster",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -76,12 +78,16 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         status: int = options.command(options)
+        sys.stdout.flush()
     except InputError as error:
         return _refuse(error, 2)
     except Cancelled as error:
         return _refuse(error, 130)
     except WorkbenchError as error:
         return _refuse(error, 2 if isinstance(error, StoreError) else 1)
+    except BrokenPipeError:  # whoever read, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        return 0
     except KeyboardInterrupt:
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130

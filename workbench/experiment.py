@@ -17,7 +17,7 @@ from workbench.choices.nodes import expanded as expanded_names
 from workbench.choices.pixels import scaling
 from workbench.choices.shapes import parse_shapes, parse_values
 from workbench.errors import InputError
-from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Wait
+from workbench.records import Calibration, EngineSpec, LoadPlan, Precision, Region, TimingPlan, Until, Wait
 from workbench.system.in_effect import expanded, ranges
 
 MAX_BATCH = 65536
@@ -94,6 +94,7 @@ class Experiment:
     metric: str = "auto"
     score_output: str = ""
     pixels: str = "0..1"
+    until: str = "known"
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
@@ -127,6 +128,7 @@ class Experiment:
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])
         choose("region", [self.region], list(Region))
+        choose("until", [self.until], list(Until))
         choose("protocol", [self.protocol] if self.protocol else [], PROTOCOLS[1:])
         for option in self.build_options:
             if not re.fullmatch(r"[A-Za-z0-9_.=-]+", option):
@@ -228,6 +230,7 @@ class Experiment:
             seed=self.seed,
             within=self.within,
             max_measure_s=self.max_measure_s,
+            until=Until(self.until),
             cores=self._held_to,
             clocks=self.clocks,
         )

@@ -47,6 +47,7 @@ from workbench.runs.layer_pass import profile_all
 from workbench.runs.measure import measure_and_score, peaks_of
 from workbench.runs.scoring import Way
 from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, open_model, read_model
+from workbench.runs.unused import unused
 from workbench.store import Draft, Store, key_of
 from workbench.system.machine import check_cores, this_machine, version_of
 from workbench.system.stop import Stop
@@ -105,10 +106,12 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend that does not exist, a baseline that is not among the variants, or cores that are not here.
+        InputError: a backend or build option that does not exist, a baseline that is not among the variants, or cores that are
+            not here.
     """
     for address in experiment.backends:
         backends.check(address)
+    backends.check_options(experiment.build_options)
     variants = experiment.variants()
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
     check_cores(experiment.plan.cores)
@@ -419,6 +422,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += filter(None, [sizes_used(model, data)])
+    notes += unused(experiment)
     notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     notes += board.notes

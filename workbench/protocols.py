@@ -49,6 +49,17 @@ def no(reason: str, fix: str = "") -> Availability:
     return Availability(ok=False, reason=reason, fix=fix)
 
 
+SETTINGS = {
+    "threads": "threads",
+    "optimization_level": "optimization_level",
+    "workspace": "workspace_mib",
+    "tf32": "tf32",
+    "cuda_graph": "cuda_graph",
+    "streams": "streams",
+    "build_options": "build_options",
+}
+"""Names of settings in ``Backend.settings`` and ``Backend.without``, and the field of an experiment that each is."""
+
 ON_CPU = dict.fromkeys(("tf32", "cuda_graph", "streams"), "it runs on the CPU")
 """The part of ``Backend.without`` that is the same for every backend without a GPU."""
 
@@ -249,6 +260,13 @@ class Backend(Protocol):
         without a node stands for the whole file. A backend that is not built from ONNX refuses nothing.
         """
         ...
+
+
+@runtime_checkable
+class HasBuildOptions(Protocol):
+    """A backend whose builds have options by name."""
+
+    build_options: Mapping[str, str]  # what each does; a name that ends in "=" is followed by a value
 
 
 @runtime_checkable

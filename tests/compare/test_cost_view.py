@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html import escape
+
 import peaked
-from recorded import measured, results
+from recorded import measured, results, spec
 
 from workbench.compare import cost_view
+from workbench.experiment import Experiment
 from workbench.panel import parts
+from workbench.records import Failure, Result, Status
 
 ROW = measured(
     "onnxruntime fp32", 64, median_ms=1.28, timing_clocks=peaked.CLOCKS, timing_in_effect=peaked.told(threads="1")
@@ -49,6 +54,17 @@ def test_differences_stand_beside_the_table_and_so_does_that_there_are_none():
     (alone,) = parts.PARTS["table"](results([ROW], baseline="onnxruntime fp32"), None)
     assert "No setting that is compared differed" in repr(alone)
     assert cost_view.differences(results([measured("onnxruntime fp32")])) == ("", "")
+
+
+def test_each_part_of_the_notebook_shows_itself_where_nothing_was_measured():
+    why = "the device region is a GPU's own clock"
+    row = Result(spec("onnxruntime fp32"), 1, status=Status.UNSUPPORTED, failure=Failure("", why))
+    for rows in ([row], []):
+        for bare in (results(rows, baseline=""), replace(results(rows), peaks=peaked.PEAKS)):
+            shown = {name: part(bare, Experiment()) for name, part in parts.PARTS.items()}
+            assert repr(shown["cost"][0]) == cost_view.NOTHING
+            assert (f"not possible here: onnxruntime fp32: {why}" in repr(shown["table"][0])) == bool(rows)
+            assert (escape(why) in shown["not possible"][0].data) == bool(rows)
 
 
 def test_each_part_of_the_notebook_shows_itself():

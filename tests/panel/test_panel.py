@@ -445,7 +445,7 @@ def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> No
 def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
     assert not control(panel, "region").disabled
     control(panel, "protocol").value = "trtexec-11"
-    for name in ("region", "measure_s", "within", "max_measure_s", "cuda_graph"):
+    for name in ("region", "measure_s", "within", "max_measure_s", "until", "cuda_graph"):
         assert control(panel, name).disabled
         assert "trtexec-11 decides this" in panel._form._hints[name].value
     control(panel, "protocol").value = ""

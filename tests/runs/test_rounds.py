@@ -26,6 +26,8 @@ BASE, PEER, OTHER = "tensorflow fp32", "onnxruntime fp32", "openvino fp32"
 class Synthetic:
     """A worker: every block takes as long as was asked for, and a call its milliseconds times this launch's luck."""
 
+    busy = False  # other programs use the machine all the time
+
     def __init__(self, milliseconds: float, luck: float, fails: str = "") -> None:
         self._ns = int(milliseconds * luck * 1e6)
         self._fails = fails
@@ -37,7 +39,8 @@ class Synthetic:
             return {"warm_up_ns": [3 * self._ns, self._ns]}
         if task == "block":
             seconds = max(arguments["seconds"], 5e-9 * self._ns)
-            return {"samples_ns": [self._ns] * 5, "cpu_s": seconds, "wall_s": seconds, "quiet": True, "gpu": None}
+            found = {"samples_ns": [self._ns] * 5, "cpu_s": seconds, "wall_s": seconds, "quiet": True, "gpu": None}
+            return found | {"around": {"cores": 2, "others_cpu_s": 1.5 * seconds + 0.1 if self.busy else 0.0}}
         return {"peak_rss_bytes": 1} if task == "peak" else [] if task == "in_effect" else None
 
 
@@ -116,6 +119,26 @@ def test_only_what_is_not_known_is_started_again_and_the_baseline_with_it():
     assert timing(bench, OTHER).launches[0].first_s == pytest.approx(
         3 * timing(bench, OTHER).blocks[0].samples_ns[0] * 1e-9
     )
+
+
+def test_a_large_difference_is_measured_on_until_its_interval_is_narrow_where_that_is_asked_for():
+    times = {BASE: (2.0, 0.004), PEER: (1.0, 0.004), OTHER: (1.9, 0.2)}
+    bench = measured(times, until="narrow", within=0.02, max_measure_s=8, seed=3)
+    assert {name: timing(bench, name).ended for name in times} == {
+        BASE: Ended.BUDGET,
+        PEER: Ended.NARROW,
+        OTHER: Ended.BUDGET,
+    }
+    assert len(timing(bench, PEER).launches) in bench.experiment.plan.looks[:-1]
+    (one,) = judged([evidence(timing(bench, PEER), timing(bench, BASE))])
+    assert (one.verdict, one.half_width <= 0.02) == (Verdict.FASTER, True)
+
+
+def test_a_single_launch_that_was_mostly_spoiled_is_followed_by_others(monkeypatch):
+    monkeypatch.setattr(Synthetic, "busy", True)
+    bench = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
+    assert (timing(bench, PEER).ended, len(timing(bench, PEER).launches)) == (Ended.KNOWN, 4)
+    assert word(bench, PEER) is Verdict.FASTER
 
 
 def test_two_copies_end_when_the_interval_is_narrow():

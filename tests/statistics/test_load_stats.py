@@ -44,11 +44,11 @@ def test_clusters_widen_the_interval():
     assert wide.high / wide.low > 1.2 * narrow.high / narrow.low
 
 
-def test_a_bound_beyond_the_largest_value_is_none():
-    few = percentile_interval([np.arange(1.0, 21.0)], 99)
-    assert few.value == pytest.approx(19.81)
-    assert few.low is not None
-    assert few.high is None
+def test_a_percentile_stands_only_where_both_ends_of_its_interval_do():
+    assert percentile_interval([np.arange(1.0, 21.0)], 99) is None
+    assert percentile_interval([np.arange(1.0, 21.0)], 1) is None
+    few = percentile_interval([np.arange(1.0, 21.0)], 50)
+    assert 1 <= few.low < few.value == 10.5 < few.high < 20
     assert percentile_interval([np.array([])], 99) is None
 
 

@@ -113,6 +113,25 @@ def test_spoiled_rounds_are_left_out_unless_they_are_most_of_a_launch():
     assert one.why.endswith("; the machine was busy with other things in 24 of 24 rounds, too many to leave out")
 
 
+def test_a_single_launch_that_was_mostly_spoiled_decides_nothing():
+    ours, theirs = launched([1.5], rounds=12)
+    busy = Surroundings(cores=2, others_cpu_s=1.0)
+    assert judged([evidence(ours, theirs)])[0].verdict is Verdict.FASTER
+    few, most = (
+        replace(theirs, blocks=tuple(replace(b, around=busy) if b.round < spoiled else b for b in theirs.blocks))
+        for spoiled in (5, 7)
+    )
+    assert judged([evidence(ours, few)])[0].verdict is Verdict.FASTER
+    (one,) = judged([evidence(ours, most)])
+    assert (one.verdict, one.low > 1.1) == (Verdict.CANNOT_TELL, True)
+    assert one.why == (
+        "the machine was busy with other things in 7 of 12 rounds, too many to leave out; so 4 launches are needed"
+    )
+    ours, theirs = launched([1.5] * 4)
+    four = replace(theirs, blocks=tuple(replace(b, around=busy) for b in theirs.blocks))
+    assert judged([evidence(ours, four)])[0].verdict is Verdict.FASTER
+
+
 def test_time_spent_waiting_for_a_core_is_no_time_of_a_call():
     """Two engines alike; in every round one of them had to wait for half of its time."""
     ours, theirs = launched([1.0] * 4)

@@ -229,6 +229,11 @@ def test_the_range_of_sizes_is_the_batches_and_the_free_axes(tmp_path):
             ),
         ),
         (
+            helper.make_node("Det", ["x"], ["y"], name="my_det"),
+            TensorProto.FLOAT,
+            "TensorRT's parser refused the ONNX file: Det 'my_det': TensorRT does not support it here (checkDet).",
+        ),
+        (
             helper.make_node("Identity", ["x"], ["y"], name="same"),
             TensorProto.STRING,
             (

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 
 from workbench.errors import InputError
-from workbench.protocols import Backend
+from workbench.protocols import Backend, HasBuildOptions
 from workbench.records import CPU, EngineSpec
 
 
@@ -55,3 +56,11 @@ def check(address: str) -> None:
     """Raise :class:`InputError` unless ``address`` names a backend and one of its modes."""
     if address not in addresses():
         raise InputError(f"Unknown backend '{address}'. Choose from: {', '.join(addresses())}.")
+
+
+def check_options(asked: Iterable[str]) -> None:
+    """Raise :class:`InputError` for a build option that no backend has."""
+    known = [name for each in map(get, names()) if isinstance(each, HasBuildOptions) for name in each.build_options]
+    for option in asked:
+        if not any(option == name or (name.endswith("=") and option.startswith(name)) for name in known):
+            raise InputError(f"No backend has the build option '{option}'. Choose from: {', '.join(known)}.")

@@ -168,6 +168,7 @@ class OpenVinoSession:
         self._compiled, self._again = compiled, again
         self._request = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
+        self._inputs: dict[str, np.ndarray] = {}  # views of the request's own memory, of the shapes that came last
         # OpenVINO 2026.4 crashes where one request is used after another that shared its caller's memory was freed
         self._kept: list[Any] = []
 
@@ -175,10 +176,24 @@ class OpenVinoSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._request, self._kept, self._compiled
+        del self._inputs, self._request, self._kept, self._compiled
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._request.infer(feeds).values(), strict=True))
+        """As ``infer(feeds)``, which asks for every tensor, its type and its shape anew: about 30 µs in each call."""
+        for name, array in feeds.items():
+            into = self._inputs.get(name)
+            if into is None or into.shape != array.shape:
+                into = self._resized(name, array.shape)
+            into[...] = array
+        return dict(zip(self._outputs, self._request.infer().values(), strict=True))  # copies
+
+    def _resized(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        tensor = self._request.get_tensor(name)
+        if tuple(tensor.shape) != shape:
+            tensor.shape = shape
+        view: np.ndarray = tensor.data
+        self._inputs[name] = view
+        return view
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         import openvino

@@ -8,6 +8,7 @@ version-compatible plans of the full library, which builds them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,10 @@ class TensorRT:
     distributions = tuple(name for flavour in FLAVOURS.values() for name in flavour.distributions)
     imports = ("numpy", "ml_dtypes")
     mode_imports = {mode: (flavour.module,) for mode, flavour in FLAVOURS.items()}
+    build_options: Mapping[str, str] = {
+        **{name: option.help for name, option in trt_options.OPTIONS.items()},
+        trt_options.TARGET: f"TensorRT for RTX builds for this GPU generation, such as {trt_options.TARGET}SM89",
+    }
     settings = {
         "optimization_level": "builder optimization level, 0 to 5",
         "workspace": "upper limit of the workspace memory pool",
@@ -59,7 +64,7 @@ class TensorRT:
         "tf32": "whether FP32 matrix products may round their inputs to TF32",
         "cuda_graph": "replay one captured run instead of launching anew",
         "streams": "calls in flight at once, each with an execution context of its own",
-        "build_options": "; ".join(f"{name}: {option.help}" for name, option in trt_options.OPTIONS.items()),
+        "build_options": "; ".join(f"{name}: {told}" for name, told in build_options.items()),
     }
     without = {"threads": "the engine runs on a GPU"}
     devices = dict.fromkeys(modes, cuda.DEVICE)

@@ -32,7 +32,7 @@ NOT_IN_TURN = (
 FREE = frozenset({
     "model", "backends", "precisions", "batches", "baseline", "measure_s", "rounds", "seed", "within", "max_measure_s", "concurrency",
     "rate", "latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "clocks", "roofline", "layers", "budget",
-    "metric", "score_output",
+    "metric", "score_output", "until",
 })  # fmt: skip
 """Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
 TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROOFLINE_OFF = (
     "The machine's peaks were not measured: set roofline to true (--roofline true), which takes some seconds once."
 )
+NOTHING = "Nothing was measured, so nothing is known of costs."
 CLOCKS_OFF = "The clocks of each engine were not measured: set clocks to true (--clocks true)."
 
 
@@ -25,6 +26,8 @@ def costs(results: Results) -> tuple[str, str]:
     """What every variant cost, as (HTML, text); what is missing, and what the numbers do not say, stands below."""
     from workbench.compare.cost_table import costs as table
 
+    if not results.measured:
+        return f"<p>{NOTHING}</p>", NOTHING
     found = table(results)
     return _both(_readable(found), found.attrs["notes"])
 

@@ -158,7 +158,7 @@ def rate_note(loop: OpenLoop) -> str:
         parts.append(
             f"callers were busy {loop.busy:.0%} of the time: the queue may only have had too little time to grow"
         )
-    elif loop.stretches and loop.too_few:
+    elif loop.stretches and (loop.too_few or not loop.tail):
         parts.append(f"too few queries to show p{loop.percent:g}; raise 'measure_s'")
     return "; ".join(parts)
 

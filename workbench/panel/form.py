@@ -16,24 +16,14 @@ from workbench.panel import load, view, widgets
 from workbench.panel.fields import Fold
 from workbench.panel.settings import SIGNATURE_TIP, settings
 from workbench.panel.source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, Source
-from workbench.protocols import Availability, Backend
+from workbench.protocols import SETTINGS, Availability, Backend
 from workbench.records import Model
 
 FROZEN = ".pb"
 TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: what nothing feeds, and what feeds nothing"
-SETTINGS = {
-    "threads": "threads",
-    "optimization_level": "optimization_level",
-    "workspace": "workspace_mib",
-    "tf32": "tf32",
-    "cuda_graph": "cuda_graph",
-    "streams": "streams",
-    "build_options": "build_options",
-}
-"""Names of settings in ``Backend.settings`` and ``Backend.without``, and the control of each."""
 OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "cuda_graph")
-BASIC = ("batches", "measure_s", "max_measure_s", "within", "baseline", "budget")
+BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "until", "cuda_graph")
+BASIC = ("batches", "measure_s", "max_measure_s", "within", "until", "baseline", "budget")
 USUAL = ("fp32", "fp16", "bf16", "int8")
 """Precisions that are seen at once; other ways to them are folded away."""
 OF_INPUTS = ("signature", "input_shapes", "input_values")

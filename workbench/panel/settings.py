@@ -8,7 +8,7 @@ from workbench.choices.metrics import AUTO, METRICS
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.panel import load, widgets
 from workbench.panel.fields import YES_NO, Batches, Workspace, field
-from workbench.records import Calibration, Region
+from workbench.records import Calibration, Region, Until
 
 SIGNATURE_TIP = "Which signature of the SavedModel to use"
 
@@ -56,6 +56,10 @@ def settings(experiment: Experiment) -> dict[str, Any]:
         "max_measure_s": field(
             number, "At most (s)", "Timed seconds per variant and batch, at most, with fresh processes again and again",
             experiment.max_measure_s,
+        ),
+        "until": field(
+            dropdown, "Measure until", "known: who is faster is known, or the interval is narrow; narrow: it is as narrow as asked for",
+            experiment.until, options=[str(each) for each in Until],
         ),
         "calibration": field(
             dropdown, "INT8 calibration", "How the ranges of activations are chosen from samples",

@@ -12,7 +12,7 @@ from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
 from workbench.panel.estimate import Estimate
-from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan
+from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan, Until
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -209,8 +209,9 @@ def work(results: Results) -> str:
 def _until(plan: TimingPlan) -> str:
     if plan.launches == 1:
         return "the time of a single launch was over"
+    known = "" if plan.until == Until.NARROW else "it is known who is faster, or "
     return (
-        f"it is known who is faster, or every ratio within {plan.within:.3g} of it, or {duration(plan.max_measure_s)} per row are "
+        f"{known}every ratio is known within {plan.within:.3g} of it, or {duration(plan.max_measure_s)} per row are "
         f"spent in up to {plan.launches} launches"
     )
 

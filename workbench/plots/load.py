@@ -145,12 +145,12 @@ def _told(curve: Curve) -> str:
 
 
 class RatePoint(NamedTuple):
-    """One open loop; an end of the interval is ``None`` where the sample gives none."""
+    """One open loop."""
 
     rate: float
     ms: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     answer: str
 
 
@@ -179,8 +179,8 @@ def rate_data(results: Results, batch: int) -> RateData:
         for loop in row.load.open:
             percent, limit_s, tail = loop.percent, loop.limit_s, loop.tail
             if tail:
-                low, high = (None if end is None else end * 1e3 for end in (tail.low, tail.high))
-                points.append(RatePoint(loop.rate, tail.value * 1e3, low, high, str(loop.answer)))
+                value, low, high = (each * 1e3 for each in tail)
+                points.append(RatePoint(loop.rate, value, low, high, str(loop.answer)))
         if points:
             name = variant_name(row.spec)
             lines.append(RateLine(name, styles[name], tuple(points)))
@@ -189,7 +189,7 @@ def rate_data(results: Results, batch: int) -> RateData:
 
 def draw_rates(data: RateData, ax: Axes) -> None:
     """Percentiles with their 95 % intervals and the limit as a dashed line; what does not hold is crossed out."""
-    values = [end for line in data.lines for point in line.points for end in (point.ms, point.low, point.high) if end]
+    values = [end for line in data.lines for point in line.points for end in (point.ms, point.low, point.high)]
     scale(ax, "y", [*values, data.limit_ms], zero=True)
     scale(ax, "x", [point.rate for line in data.lines for point in line.points], zero=True)
     ax.axhline(data.limit_ms, color=GREY, linewidth=1, linestyle=DASHES, zorder=0)
@@ -197,8 +197,7 @@ def draw_rates(data: RateData, ax: Axes) -> None:
         rates, times = [point.rate for point in line.points], [point.ms for point in line.points]
         ax.plot(rates, times, linestyle=line.look.line, linewidth=1, alpha=0.6, color=line.look.color)
         for point in line.points:
-            low, high = point.low or point.ms, point.high or point.ms
-            ax.plot([point.rate] * 2, [low, high], color=line.look.color, linewidth=1)
+            ax.plot([point.rate] * 2, [point.low, point.high], color=line.look.color, linewidth=1)
         ax.plot(rates, times, linestyle="", label=_held(line), **line.look.marks)
         crossed = [point for point in line.points if point.answer == "does not hold"]
         ax.plot([p.rate for p in crossed], [p.ms for p in crossed], "x", color=line.look.color, markersize=11)

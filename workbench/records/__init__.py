@@ -16,7 +16,7 @@ from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
-from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Verdict, Wait
+from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
 from workbench.records.timing import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
 from workbench.statistics.durations import Durations
 
@@ -72,6 +72,7 @@ __all__ = [
     "TensorSpec",
     "Timing",
     "TimingPlan",
+    "Until",
     "Verdict",
     "Wait",
     "from_json",

@@ -149,7 +149,7 @@ class OpenLoop:
 
     @property
     def tail(self) -> Tail | None:
-        """The percentile in seconds, with its 95 % interval over the stretches; ``None`` where no query was answered."""
+        """The percentile in seconds, with its 95 % interval over the stretches; ``None`` where these are too few queries for one."""
         found = [[ns * 1e-9 for ns in stretch.latencies_ns] for stretch in self.stretches]
         return queues.percentile_interval(found, self.percent)  # type: ignore[arg-type]
 

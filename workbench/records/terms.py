@@ -71,10 +71,17 @@ class Verdict(StrEnum):
     BASELINE = "baseline"
 
 
+class Until(StrEnum):
+    """When enough is known of a variant, unless the time is up before."""
+
+    KNOWN = "known"  # who is faster, or the interval is as narrow as was asked for
+    NARROW = "narrow"  # the interval is as narrow as was asked for, whoever is faster
+
+
 class Ended(StrEnum):
     """What ended the measuring of a variant."""
 
     KNOWN = "verdict known"  # the interval of its ratio to the baseline left out 1
-    NARROW = "interval narrow"  # it held 1, and was as narrow as was asked for
+    NARROW = "interval narrow"  # it was as narrow as was asked for
     BUDGET = "budget spent"
     FIXED = "fixed time"  # a protocol's, a single launch's, or that of a variant with nothing to be compared with

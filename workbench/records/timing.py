@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.records.cost import Clock, Energy, InEffect
-from workbench.records.terms import Ended, Region, Wait
+from workbench.records.terms import Ended, Region, Until, Wait
 from workbench.statistics import estimates
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class TimingPlan:
     clocks: bool = False  # measure the clocks of each engine too
     within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
     max_measure_s: float = 4.0  # timed seconds of one variant at one batch size, at most
+    until: Until = Until.KNOWN
 
     @property
     def relaunch_rounds(self) -> int:

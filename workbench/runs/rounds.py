@@ -25,6 +25,7 @@ from workbench.records import (
     Result,
     Status,
     Timing,
+    Until,
     Verdict,
     from_json,
 )
@@ -235,7 +236,7 @@ def _decide(bench: Bench, party: Party, launches: int) -> None:
     for turn, judged in zip(others, found, strict=True):
         if turn.ended:
             continue
-        if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
+        if plan.until == Until.KNOWN and judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
             turn.ended = Ended.KNOWN
         elif judged.half_width <= plan.within:
             turn.ended = Ended.NARROW

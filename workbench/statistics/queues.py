@@ -13,15 +13,16 @@ CONFIDENCE = 0.95
 
 
 class Tail(NamedTuple):
-    """A percentile and the ends of its interval; an end is ``None`` where the sample is too small to have one."""
+    """A percentile and the ends of its interval."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 def percentile_interval(stretches: Sequence[np.ndarray], percent: float, confidence: float = CONFIDENCE) -> Tail | None:
-    """A percentile over several stretches of time (arrays of shape (n,)), with its interval; ``None`` without any call.
+    """A percentile over several stretches of time (arrays of shape (n,)), with its interval; ``None`` where the sample is too small
+    to have one.
 
     Woodruff's interval: the share of calls below the percentile gets an interval, and the quantiles at its two ends are the
     ends sought (Woodruff 1952, Confidence intervals for medians and other position measures). Stretches are the clusters of a
@@ -42,12 +43,9 @@ def percentile_interval(stretches: Sequence[np.ndarray], percent: float, confide
     low, high = share_interval(share * size, size, confidence)
     # ranks from 1 to n: the r-th smallest value is a bound at the share r / n
     first, last = int(np.floor(low * n)), int(np.ceil(high * n))
-    return Tail(value, float(everything[first - 1]) if first >= 1 else None, _at(everything, last))
-
-
-def _at(ordered: np.ndarray, rank: int) -> float | None:
-    """The value of that rank; none where the bound lies beyond the largest value that was seen."""
-    return float(ordered[rank - 1]) if rank < len(ordered) else None
+    if first < 1 or last >= n:
+        return None  # an end lies beyond the values that were seen
+    return Tail(value, float(everything[first - 1]), float(everything[last - 1]))
 
 
 def within_interval(

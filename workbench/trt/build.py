@@ -107,7 +107,15 @@ def _parsed(trt: Any, builder: Any, path: Path, log: Any) -> Any:
     if not taken:
         nodes = [f"{p.node_operator()} '{p.node_name()}'" for p in problems if p.node_operator() or p.node_name()]
         at = f": {'; '.join(dict.fromkeys(nodes[:3]))}" if nodes else ""
-        cause = why(log, *(p.desc() for p in problems if " " in p.desc().strip()))
+        # of a node in words, because the log's first line only says at which node it was
+        cause = why(
+            log,
+            *(
+                _said(p) if p.node_operator() else p.desc()
+                for p in problems
+                if p.node_operator() or " " in p.desc().strip()
+            ),
+        )
         raise BuildError(f"TensorRT's parser refused the ONNX file{at}: {cause}.", log=log.text())
     if network.num_outputs == 0:
         raise BuildError(

@@ -1,0 +1,28 @@
+"""What was set and has no effect is told once for each setting."""
+
+from workbench.experiment import Experiment
+from workbench.runs.unused import unused
+
+
+def test_nothing_is_said_of_settings_that_are_as_they_were():
+    assert unused(Experiment()) == []
+    assert unused(Experiment(threads=2, optimization_level=1, backends="onnxruntime")) == []
+
+
+def test_each_setting_names_the_backends_that_take_no_notice_of_it():
+    asked = Experiment(backends="onnxruntime,openvino,tensorrt:rtx", streams=4, workspace_mib=5, tf32=False)
+    assert unused(asked) == [
+        (
+            "'workspace_mib' is 5 and has no effect on onnxruntime (its kernels have no workspace limit); openvino (its CPU plugin "
+            "has no workspace limit)."
+        ),
+        "'tf32' is false and has no effect on onnxruntime, openvino (it runs on the CPU).",
+        "'streams' is 4 and has no effect on onnxruntime, openvino (it runs on the CPU).",
+    ]
+    assert unused(Experiment(backends="onnxruntime:cuda", streams=4)) == []
+    assert unused(Experiment(backends="tensorrt:rtx", threads=2, build_options="refit")) == [
+        "'threads' is 2 and has no effect on tensorrt:rtx (the engine runs on a GPU)."
+    ]
+    assert unused(Experiment(backends="openvino", build_options="refit")) == [
+        "'build_options' is refit and has no effect on openvino (OpenVINO has none to choose by name)."
+    ]
