@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,6 +203,15 @@ def test_what_comes_from_outside_is_escaped() -> None:
     for html in shown:
         assert "&lt;img" in html
         assert "<img" not in html
+
+
+def test_voilas_page_draws_every_icon_without_the_internet() -> None:
+    folder = Path(panel_view.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    named = set(sum(re.findall(r'icon ?= ?"([a-z-]+)"(?: if .*? else "([a-z-]*)")?', code), ())) - {""}
+    template = (folder / "voila" / "index.html.j2").read_text(encoding="utf-8")
+    assert {"play", "repeat", "caret-down", "check"} <= named
+    assert named | {"upload"} <= set(re.findall(r'^  "([a-z-]+)": "M', template, re.MULTILINE))
 
 
 def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,6 +155,7 @@ class Panel(View):
         if row not in self._lines.results or self._lines.results[row].status not in AGAIN:
             if self._job is not None:
                 self._job.cancel(row)
+                self._lines.end(row)
         elif other := history.scored_otherwise(self._scored, self._scores):
             self._say(other, "warn")  # its other rows would have another score than this one
         elif not self._work.busy:

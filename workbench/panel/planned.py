@@ -108,9 +108,9 @@ def _made_up(experiment: Experiment) -> bool:
 
 
 def _asked(experiment: Experiment, model: Model, scored: str) -> Any:
-    """What decides which samples calibrate."""
-    asked = (experiment.data, experiment.calibration_samples, experiment.pixels, experiment.metric, scored)
-    return model.digest, model.inputs, *asked
+    """What decides which samples calibrate. A file's labels, which are a part of them, are read as the metric wants them."""
+    reading = () if experiment.data in ("auto", "digits") else (experiment.pixels, experiment.metric, scored)
+    return model.digest, model.inputs, experiment.data, experiment.calibration_samples, *reading
 
 
 def _measurable(spec: EngineSpec, experiment: Experiment) -> bool:
