@@ -101,6 +101,9 @@ def one_sentence(status: int, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.slow
 def test_a_report_is_written_and_a_second_one_takes_all_from_the_store(tmp_path, zoo, capsys) -> None:
     page = tmp_path / "new" / "page.html"
+    log = page.with_suffix(".log")
+    page.parent.mkdir()
+    log.write_text("of another program")
     command = words(zoo / "dense.onnx", tmp_path / "store", page)
     first = start(command)
     out, err = first.communicate(timeout=120)
@@ -113,7 +116,8 @@ def test_a_report_is_written_and_a_second_one_takes_all_from_the_store(tmp_path,
     assert main(command) == 0
     assert "built 0 (reused 1), measured 0 (reused 1), scored 0 (reused 1)" in capsys.readouterr().out
     assert page.stat().st_size > 10_000
-    assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page.ipynb"]
+    assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page.ipynb", "page.log"]
+    assert log.read_text() == "of another program"
 
 
 @pytest.mark.skipif(bool(gpu.here()), reason="a GPU measures what is asked for here")
@@ -240,13 +244,18 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path, zoo, kept, capsys, pl
         ("/proc/x/page.html", "a part of the path cannot be made. Choose another folder (option --output)"),
         ("{folder}", "is a folder. Give an HTML file, such as reports/workbench.html (option --output)"),
         ("{folder}/page.ipynb", "the name of the notebook that is written beside the report. Give an HTML file"),
+        (
+            "{folder}/mine.html",
+            "mine.ipynb', which no report wrote. Choose another name for the report (option --output)",
+        ),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_first(tmp_path, zoo, kept, capsys, place, says) -> None:
     (tmp_path / "file").write_text("x")
+    (tmp_path / "mine.ipynb").write_text('{"my": "notebook"}')
     place = place.format(file=tmp_path / "file", folder=tmp_path)
     said = one_sentence(main(words(zoo / "dense.onnx", kept.root, place)), capsys)
-    assert place in said
+    assert place.removesuffix(".html") in said
     assert says in said
     assert not (kept.root / "logs").exists()
 

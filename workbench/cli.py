@@ -164,7 +164,7 @@ def _report(options: argparse.Namespace) -> int:
     from workbench.report import page
     from workbench.system.resources import notebook
 
-    executed = html.with_suffix(".ipynb")
+    executed = _notebook_of(html)
     began = time.monotonic()
     parameters: dict[str, Any] = experiment.parameters() | {"store": options.store, "remeasure": options.remeasure}
     page.execute(notebook("workbench.ipynb"), executed, parameters, progress=print)
@@ -179,10 +179,16 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _notebook_of(html: Path) -> Path:
+    """The notebook that is written beside a report."""
+    return html.with_suffix(".ipynb")
+
+
 def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     """Find bad input before a kernel is started for it."""
     from workbench.models.inspection import recognize
     from workbench.pipeline import check
+    from workbench.report import page
     from workbench.runs.sources import DEMO
     from workbench.store import Store
 
@@ -197,6 +203,7 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
     if html.is_dir() or html.suffix == ".ipynb":
         found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
         raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")
+    page.spare(_notebook_of(html))
     Store(store or None).prepare()
     with writing(html, "option --output"):
         html.parent.mkdir(parents=True, exist_ok=True)

@@ -98,22 +98,22 @@ def _serving(module: list[str], env: dict[str, str], log: Path, address: str, pa
 
 
 @contextlib.contextmanager
-def voila(scratch: Path, store: Path) -> Iterator[str]:
-    """Start Voilà on a free port with the notebook of ``make app``; gives its address."""
+def voila(scratch: Path, store: Path, **parameters: object) -> Iterator[str]:
+    """Start Voilà on a free port with the notebook of ``make app`` and these parameters; gives its address."""
+    app = scratch / "app.ipynb"
+    app.write_text(json.dumps(_with_parameters(NOTEBOOK.with_name("app.ipynb"), parameters)), encoding="utf-8")
     address = f"http://127.0.0.1:{_free_port()}"
     env = os.environ | {"WORKBENCH_STORE": str(store), "IPYTHONDIR": str(scratch / "ipython")}
     env.pop("WORKBENCH_HEADLESS", None)
     options = ["--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
-    command = ["voila", *options, str(NOTEBOOK.with_name("app.ipynb"))]
+    command = ["voila", *options, str(app)]
     with _serving(command, env, scratch / "voila.log", address, "/voila/static/main.js"):
         yield address
 
 
 def put_notebook(lab: Lab, name: str, **parameters: object) -> str:
     """A copy of the workbench notebook below the lab's root, parameters set and a spare cell added; returns its name."""
-    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
-    cell["source"] = [*cell["source"], *(f"\n{key} = {value!r}" for key, value in parameters.items())]
+    notebook = _with_parameters(NOTEBOOK, parameters)
     extra = {
         "cell_type": "code",
         "id": "spare",
@@ -125,6 +125,14 @@ def put_notebook(lab: Lab, name: str, **parameters: object) -> str:
     notebook["cells"].append(extra)
     (lab.root / name).write_text(json.dumps(notebook), encoding="utf-8")
     return name
+
+
+def _with_parameters(path: Path, parameters: dict[str, object]) -> Any:
+    """The notebook as JSON, with these values at the end of its parameters' cell."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    cell["source"] = [*cell["source"], *(f"\n{key} = {value!r}" for key, value in parameters.items())]
+    return notebook
 
 
 def open_panel(page: Any, lab: Lab, notebook: str) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ import pytest
 from conftest import SHOTS, SMALL
 from lab import SPARE_CELL, Lab, idle, look, menu, open_panel, put_notebook, voila
 from playwright.sync_api import Locator, Page, expect
+from small_model import small_onnx
 
 from workbench.experiment import Experiment
 from workbench.panel.layout import STEPS
@@ -27,6 +27,18 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 LONG_MS = 180_000
 CONTRAST = 4.5
 """Of the luminances of text and background, at least: WCAG 2.2, success criterion 1.4.3, level AA."""
+
+NOT_DRAWN = """panel => [...panel.querySelectorAll('i.fa')].filter(each => {
+    const mask = getComputedStyle(each).maskImage;
+    return each.className.includes('fa-') && !mask.startsWith('url("data:image/svg');
+}).map(each => each.className)"""
+"""Icons that Voilà's page would leave blank."""
+DRAWN = """() => [...document.querySelectorAll('.wb-canvas canvas')].some(each => each.width && each.checkVisibility() &&
+    each.getContext('2d').getImageData(0, 0, each.width, each.height).data.some(Boolean))"""
+"""Whether a figure's canvas is not blank."""
+
+OTHERWISE = {"budget": "1 %", "metric": "f1"}
+"""Settings that judge the results anew."""
 
 
 def go(panel: Locator, step: str) -> None:
@@ -51,7 +63,7 @@ def run_cell(page: Page, source: str) -> Locator:
 
 def shot(panel: Locator, name: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    panel.page.wait_for_timeout(300)  # let the browser draw what it was told
+    panel.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     panel.screenshot(path=SHOTS / f"{name}.png")
 
 
@@ -72,7 +84,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page) -> None:
+def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page, lab: Lab) -> None:
     expect(cell(page, 'view.display("table")')).to_contain_text("Nothing has been run yet")
     expect(panel.locator(".wb-cancel")).to_be_disabled()
     shot(panel, "1-model")
@@ -89,9 +101,34 @@ def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator
     expect(panel.locator(".wb-canvas canvas").first).to_be_visible()
     within_limits(panel, page)
     side_by_side_and_figures(panel, page)
+    measured_again(panel)
     taken_away(panel, page)
     expect(run_cell(page, 'view.display("table")')).to_contain_text("onnxruntime int8")
     expect(run_cell(page, 'view.display("latency")').locator(".jp-OutputArea img")).to_be_visible()
+    saved = open_panel(page, lab, "experiment.ipynb")
+    go(saved, "Configure")
+    for name, value in OTHERWISE.items():
+        expect(saved.get_by_label(name.title(), exact=True)).to_have_value(value)
+
+
+def measured_again(panel: Locator) -> None:
+    """Nothing is built, but timed again, and judged by another metric and budget."""
+    go(panel, "Configure")
+    panel.get_by_role("button", name="More settings").click()
+    for name, value in OTHERWISE.items():
+        control = panel.get_by_label(name.title(), exact=True)
+        control.fill(value)
+        control.press("Enter")
+    expect(panel.locator(".wb-plan").first).to_contain_text(
+        "0 variants to build (2 are in the store), up to 2 rows to measure"
+    )
+    panel.get_by_label("Measure again").check()
+    expect(panel.locator(".wb-plan").first).to_contain_text("(2 are in the store), 2 rows to measure")
+    panel.locator(".wb-benchmark").click()
+    expect(panel.locator(".wb-message").first).to_contain_text(
+        "built 0 (reused 2), measured 2 (reused 0), scored 2 (reused 0)", timeout=LONG_MS
+    )
+    expect(panel.locator(".wb-table tr[data-row]").first).to_contain_text(re.compile(r"f1 9\d"))
 
 
 def within_limits(panel: Locator, page: Page) -> None:
@@ -149,12 +186,17 @@ def taken_away(panel: Locator, page: Page) -> None:
     panel.get_by_role("button", name="Copy").first.click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("papermill notebooks/workbench.ipynb out.ipynb -r backends onnxruntime")
-    with page.expect_download() as saved:
-        panel.get_by_role("button", name="Make the file").click()
-        panel.locator("a.wb-download").click()
-    table = Path(saved.value.path()).read_text()
-    assert saved.value.suggested_filename == "table.csv"
-    assert table.splitlines()[1].startswith("onnxruntime fp32,1,cpu,done")
+    assert "-r budget '1 %' -r metric f1" in copied
+    for kind, name, line in (
+        ("csv", "table.csv", "onnxruntime fp32,1,cpu,done"),
+        ("markdown", "table.md", "| onnxruntime fp32 | 1 | cpu | done"),
+        ("latex", "table.tex", r"onnxruntime fp32 & 1 & cpu & done"),
+    ):
+        panel.get_by_label("Format").select_option(kind)
+        with page.expect_download() as saved:
+            panel.get_by_role("button", name="Make the file").click()
+            panel.locator(f'a.wb-download[download="{name}"]').click()
+        assert any(each.startswith(line) for each in Path(saved.value.path()).read_text().splitlines())
     panel.get_by_role("button", name="Save as notebook").click()
     expect(panel.get_by_text(re.compile(r"Saved as .*experiment\.ipynb"))).to_be_visible()
     shot(panel, "7-export")
@@ -164,7 +206,7 @@ def taken_away(panel: Locator, page: Page) -> None:
 def compared_across_runs(panel: Locator) -> None:
     """This run and one made without a panel, in the same store."""
     store = Store(re.search(r"store: (\S+)", panel.locator(".wb-top").inner_text())[1])
-    run(Experiment(**SMALL | {"backends": "openvino", "precisions": "fp32"}), store=store)
+    run(Experiment(**SMALL | OTHERWISE | {"backends": "openvino", "precisions": "fp32"}), store=store)
     go(panel, "History")
     panel.get_by_role("button", name="Look again").click()
     lines = panel.locator(".wb-history option")
@@ -218,8 +260,19 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
     panel.get_by_label("Threads").press("Enter")
     expect(panel.get_by_role("alert")).to_have_count(0)
     expect(panel.locator(".wb-benchmark")).to_be_enabled()
+    panel.get_by_label("INT8 calibration").select_option("entropy")
+    panel.get_by_label("TensorRT · rtx").check()  # what has a workspace
+    panel.get_by_label("automatic").uncheck()
+    expect(panel.locator(".wb-slider:visible")).to_contain_text(re.compile(r"\d+"))
+    panel.get_by_label("TensorRT · rtx").uncheck()
     go(panel, "Export")
-    expect(panel.locator("pre:visible").first).to_contain_text("-r batches 1,24")
+    expect(panel.locator("pre:visible").first).to_contain_text(
+        re.compile(r"-r batches 1,24 -r calibration entropy .*-p workspace_mib \d+")
+    )
+    panel.locator(".wb-build").click()
+    expect(rows(panel, "built")).to_have_count(4, timeout=LONG_MS)
+    expect(panel.locator(".wb-message").first).to_contain_text("4 built.")
+    expect(panel.locator(".wb-plan").first).to_contain_text("0 variants to build (2 are in the store)")
 
 
 def test_a_run_outlives_reload_and_restart_and_is_cancelled_row_by_row(
@@ -373,17 +426,26 @@ def with_all_unfolded(panel: Locator, step: str) -> None:
         expect(panel.locator(".wb-remarks, .wb-message:visible").last).to_be_visible()
 
 
-def test_voila_shows_the_panel_without_code(browser: Any, store_root: Path, tmp_path: Path) -> None:
-    with voila(tmp_path, store_root) as url:
-        page = browser.new_page(viewport={"width": 1280, "height": 1500})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
+def test_voila_shows_the_panel_without_code_and_runs_it(page: Page, tmp_path: Path) -> None:
+    asked = {"backends": "onnxruntime", "precisions": "fp32", "batches": "1", "measure_s": 0.1}
+    model = small_onnx(tmp_path / "small.onnx")
+    with voila(tmp_path, tmp_path / "store", model=model, data="random", **asked) as url:
+        elsewhere: list[str] = []
+        page.on(
+            "request", lambda asked: elsewhere.append(asked.url) if re.match(f"http(?!{url[4:]})", asked.url) else None
+        )
         page.goto(url)
         panel = page.locator(".wb").first
         panel.wait_for(timeout=60_000)
         expect(page.get_by_text("workbench.show")).to_have_count(0)
         go(panel, "Configure")
         expect(panel.locator(".wb-page h3:visible")).to_have_text("Configure")
+        assert elsewhere == []
+        assert panel.evaluate(NOT_DRAWN) == []
         shot(panel, "voila")
-        page.close()
-    assert errors == []
+        panel.locator(".wb-benchmark").click()
+        expect(panel.locator('.wb-table tr[data-status="done"]')).to_have_count(1, timeout=LONG_MS)
+        expect(panel.locator(".wb-message").first).to_contain_text("1 done.")
+        page.wait_for_function(DRAWN)
+        shot(panel, "voila-results")
+        page.goto("about:blank")  # the server goes first, and the page would complain of it

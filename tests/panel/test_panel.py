@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,10 @@ from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.panel import export, tables
 from workbench.panel import view as panel_view
+from workbench.panel.estimate import Estimate
 from workbench.panel.panel import Panel
 from workbench.panel.parts import NOTHING_YET
+from workbench.panel.planned import Planned
 from workbench.panel.show import is_interactive, show
 from workbench.panel.source import MAX_UPLOAD_BYTES, save_upload
 from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
@@ -202,6 +205,15 @@ def test_what_comes_from_outside_is_escaped() -> None:
         assert "<img" not in html
 
 
+def test_voilas_page_draws_every_icon_without_the_internet() -> None:
+    folder = Path(panel_view.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    named = set(sum(re.findall(r'icon ?= ?"([a-z-]+)"(?: if .*? else "([a-z-]*)")?', code), ())) - {""}
+    template = (folder / "voila" / "index.html.j2").read_text(encoding="utf-8")
+    assert {"play", "repeat", "caret-down", "check"} <= named
+    assert named | {"upload"} <= set(re.findall(r'^  "([a-z-]+)": "M', template, re.MULTILINE))
+
+
 def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixture[str]) -> None:
     panel.display_results()
     assert capsys.readouterr().out == NOTHING_YET + "\n"
@@ -220,6 +232,9 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert digits(panel.results.rows[0].timing.median_s * 1e3) in table
     assert "fp32" in table
     assert "2 done." in panel._out.message.value
+    assert "<b>0 variants</b> to build (1 is in the store), up to 2 rows to measure" in panel._out.plan.value
+    panel._out.again.value = True
+    assert "(1 is in the store), 2 rows to measure" in panel._out.plan.value
     (shown,) = (box.children[0] for box in panel._compare.plots.children)
     assert shown.figure.axes[0].get_title(loc="left") == "batch 1"
     assert not control(panel, "batches").disabled
@@ -228,6 +243,7 @@ def test_benchmark_fills_rows_and_draws(panel: Panel, capsys: pytest.CaptureFixt
     assert NOTHING_YET not in capsys.readouterr().out
     control(panel, "threads").value = 2
     assert "The controls have changed since" in panel._out.outdated.value
+    assert "<b>1 variant</b> to build, 2 rows to measure" in panel._out.plan.value
     control(panel, "threads").value = 1
     assert panel._out.outdated.value == ""
 
@@ -455,7 +471,8 @@ def test_a_protocol_decides_region_and_time(panel: Panel) -> None:
 
 def test_the_plan_counts_what_is_measured_under_load() -> None:
     def told(**asked: object) -> str:
-        return panel_view.plan((), Experiment(**asked), 2)  # type: ignore[arg-type]
+        planned = Planned((), (), (), (), measured=2, surely=True, before=Estimate(0, 0, 0, 0))
+        return panel_view.plan(planned, Experiment(**asked))  # type: ignore[arg-type]
 
     assert "under load" not in told()
     assert ", and 6.0 s under load" in told(concurrency=(1, 2, 4), measure_s=1.0)

@@ -77,6 +77,7 @@ def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Expe
     until(panel, lambda: bool(panel._lines.results))
     for name in ("onnxruntime fp32 @1", "onnxruntime fp32 @2"):
         panel._lines._lines[name].button.click()
+        assert panel._lines._lines[name].button.disabled  # at once, however long the row takes to end
     panel.wait(60)
     assert set(states(panel).values()) == {Status.CANCELLED}
     button = panel._lines._lines["onnxruntime fp32 @2"].button

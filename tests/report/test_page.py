@@ -162,10 +162,26 @@ def test_any_other_failure_is_brief_and_says_where_the_notebook_is(tmp_path):
     assert Page((tmp_path / "page.html").read_text()).found == []
 
 
-def test_a_kernel_that_dies_is_a_run_error(tmp_path):
-    notebook = write(tmp_path / "in.ipynb", new_code_cell("import os\nos._exit(3)"))
-    with pytest.raises(RunError, match=r"The notebook in\.ipynb did not run to its end: Kernel died"):
+def test_a_kernel_that_dies_is_a_run_error_and_its_last_words_are_kept(tmp_path):
+    (tmp_path / "out.log").write_text("somebody's")
+    notebook = write(tmp_path / "in.ipynb", new_code_cell("import os\nos.write(2, b'last words')\nos._exit(3)"))
+    with pytest.raises(RunError, match=r"The notebook in\.ipynb did not run to its end: Kernel died") as caught:
         report.execute(notebook, tmp_path / "out.ipynb", {})
+    assert "last words" in caught.value.log
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.ipynb", "out.log"]
+    assert (tmp_path / "out.log").read_text() == "somebody's"
+    report.spare(tmp_path / "out.ipynb")  # one that did not get far may be replaced too
+
+
+@pytest.mark.parametrize(
+    "held", ['{"my": "notebook"}', "not json", "[]", '{"metadata": {"papermill": {}}, "cells": []}']
+)
+def test_what_no_report_wrote_is_not_written_over(tmp_path, held):
+    notebook, output = write(tmp_path / "in.ipynb", new_code_cell("1")), tmp_path / "out.ipynb"
+    output.write_text(held)
+    with pytest.raises(InputError, match=r"would replace '.*out\.ipynb', which no report wrote\. Choose another name"):
+        report.execute(notebook, output, {})
+    assert output.read_text() == held
 
 
 def test_progress_may_stop_the_run(tmp_path):

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from workbench.records import EngineSpec, Result, Status
+from workbench.records import EngineSpec, from_json
 from workbench.store import MANIFEST, Store
 
 Kind = tuple[str, str]
-"""A backend with its mode, and a precision."""
+"""A backend with its mode, and a precision with the way to it."""
 
 
 class Estimate(NamedTuple):
@@ -41,10 +41,10 @@ class History:
                 found.setdefault(known[0], []).append(known[1])
         return found
 
-    def estimate(self, rows: Iterable[Result]) -> Estimate:
-        """For the variants that are planned, each by the median of earlier builds of its kind, of whatever model."""
+    def estimate(self, to_build: Iterable[EngineSpec]) -> Estimate:
+        """For these variants, each by the median of earlier builds of its kind, of whatever model."""
         durations = self.durations()
-        specs = {row.spec for row in rows if row.status == Status.PLANNED}
+        specs = set(to_build)
         known = [durations[kind_of(spec)] for spec in specs if kind_of(spec) in durations]
         builds = {kind_of(spec): len(durations[kind_of(spec)]) for spec in specs if kind_of(spec) in durations}
         return Estimate(sum(map(statistics.median, known)), len(known), len(specs), sum(builds.values()))
@@ -57,8 +57,6 @@ def kind_of(spec: EngineSpec) -> Kind:
 def _facts(path: Path) -> tuple[Kind, float] | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
-        spec = facts["spec"]
-        address = f"{spec['backend']}:{spec['mode']}" if spec["mode"] else spec["backend"]
-        return (address, spec["precision"]), float(facts["build_s"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return kind_of(from_json(EngineSpec, facts["spec"])), float(facts["build_s"])
+    except Exception:  # what cannot be read, or is of another version, tells nothing
         return None

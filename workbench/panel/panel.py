@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench import backends, pipeline
+from workbench import pipeline
 from workbench.choices.metrics import metric_of
 from workbench.compare.advice import best_told
 from workbench.errors import Cancelled, WorkbenchError, brief
@@ -20,16 +20,16 @@ from workbench.jobs.jobs import Asked, End, Job
 from workbench.models.live import identity
 from workbench.panel import history, parts, view, widgets
 from workbench.panel.compare import ComparePage
-from workbench.panel.estimate import History
 from workbench.panel.export import ExportPage
 from workbench.panel.form import Form
 from workbench.panel.history import HistoryPage
 from workbench.panel.layers import LayersPage
 from workbench.panel.layout import COMPARE, RUN, STEPS, Layout
 from workbench.panel.parts import Beside, View
+from workbench.panel.planned import Planner
 from workbench.panel.rows import AGAIN, Lines
 from workbench.panel.work import Work
-from workbench.records import FINAL, Event, Failure, Model, Result, Results, Status
+from workbench.records import FINAL, Event, Failure, Model, Results, Status
 from workbench.runs import sources
 from workbench.store import Store
 
@@ -69,7 +69,7 @@ class Panel(View):
         self._phase, self._began = "", 0.0
         self._model: tuple[tuple[str, ...], Model] | None = None
         self._looked: sources.Opened | None = None
-        self._before = History(self._store)
+        self._planner = Planner(self._store)
         self._locked = False
         self._form = Form(experiment, self._store.root / "uploads", self._edited, self._metric_name)
         self._out = Layout(remeasure=remeasure)
@@ -86,6 +86,7 @@ class Panel(View):
         self._out.build.on_click(lambda _: self.build())
         self._out.run.on_click(lambda _: self.benchmark())
         self._out.cancel.on_click(lambda _: self.cancel())
+        self._out.again.observe(lambda _: self._changed(), "value")
         self._changed()
         if self._form.unknown:
             self._say(
@@ -154,6 +155,7 @@ class Panel(View):
         if row not in self._lines.results or self._lines.results[row].status not in AGAIN:
             if self._job is not None:
                 self._job.cancel(row)
+                self._lines.end(row)
         elif other := history.scored_otherwise(self._scored, self._scores):
             self._say(other, "warn")  # its other rows would have another score than this one
         elif not self._work.busy:
@@ -280,6 +282,7 @@ class Panel(View):
 
     def _finish(self, job: Job, results: Results, beside: Beside) -> None:
         self.results, self._job = results, None
+        self._planner.learn(self.ran, results, self._scored)
         for result in results.rows:
             self._lines.put(result)
         self._lines.touch()
@@ -315,18 +318,15 @@ class Panel(View):
             experiment = self.experiment
             model = self._model[1] if self._model and self._model[0] == _asked(experiment) else None
             self._form.refresh(experiment)
-            rows = pipeline.plan(experiment, model) if model else ()
+            again = bool(self._out.again.value)
+            planned = self._planner.plan(experiment, model, again=again, scored=self._scores) if model else None
         except WorkbenchError as error:
             self._out.problem.value = view.message(error.message)
             self._out.plan.value = ""
         else:
             self._out.problem.value = ""
             self._facts.value = self._told() if model else ""
-            self._out.plan.value = (
-                view.plan(rows, experiment, _measurable(rows, experiment), self._before.estimate(rows))
-                if model
-                else view.plan_without_model(experiment)
-            )
+            self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
             self._export.refresh(experiment, self._metric_name)
             other = OTHER_SETTINGS if self.results is not None and self.ran != experiment else ""
             other = other or history.scored_otherwise(self._scored, self._scores)
@@ -359,12 +359,6 @@ class Panel(View):
 
     def _say(self, text: str, kind: str = "bad") -> None:
         self._out.message.value = view.message(text, kind)
-
-
-def _measurable(rows: Iterable[Result], experiment: Experiment) -> int:
-    region = experiment.plan.region
-    planned = (row.spec for row in rows if row.status == Status.PLANNED)
-    return sum(bool(backends.get(spec.backend).measures(spec, region)) for spec in planned)
 
 
 def _asked(experiment: Experiment) -> tuple[str, str, str, str]:

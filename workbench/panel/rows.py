@@ -22,6 +22,7 @@ class Line:
         self.result = result
         self.phase, self.log = "", ""
         self.since = 0.0
+        self.ending = False  # it was asked to end, and has not yet
         self._text = widgets.HTML(css="wb-row-text")
         name = escape(result.row)
         self.button = widgets.Button(description="Cancel", css="wb-row-button")
@@ -39,13 +40,13 @@ class Line:
         result = self.result
         again = result.status in AGAIN
         active = running and result.status not in IDLE
-        phase = self.phase if active and self.phase else ""
+        phase = ("cancelling" if self.ending else self.phase) if active else ""
         elapsed = f"{max(0.0, time.time() - self.since):.0f} s" if active and self.since else ""
         self._text.value = tables.run_row(result, phase, elapsed)
         self.button.description = "Retry" if again else "Cancel"
         self.button.icon = "repeat" if again else "stop"
         # a build serves several rows, and counts as ended for each of them only at the end of the run
-        off = running if again else not running or result.status in FINAL - {Status.BUILT}
+        off = running if again else not running or self.ending or result.status in FINAL - {Status.BUILT}
         self.button.tooltip = f"{self.button.description} {result.row}"
         self.button.disabled = off
         widgets.keep_place(self.button, not off)
@@ -94,6 +95,12 @@ class Lines:
             line.since, line.phase = at, ""
         line.result, line.log = result, log or line.log
         self._touched.add(name)
+
+    def end(self, name: str) -> None:
+        """Say at once that this row was asked to end."""
+        if line := self._lines.get(name):
+            line.ending = True
+            line.draw(running=True)
 
     def draw(self, *, running: bool) -> None:
         """Show what has changed, and the time of what goes on."""

@@ -12,6 +12,7 @@ from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
 from workbench.panel.estimate import Estimate
+from workbench.panel.planned import Planned
 from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan, Until
 
 SYMBOLS = {
@@ -102,21 +103,23 @@ def _tensor(spec: object) -> str:
     return f"{spec} (dynamic {'axis' if len(axes) == 1 else 'axes'}: {', '.join(map(str, axes))})"
 
 
-def plan(rows: Sequence[Result], experiment: Experiment, measured: int, before: Estimate | None = None) -> str:
-    """How much would be built, how many rows of it measured, how long builds of these kinds took here before, and what is not
-    possible, with the reasons.
+def plan(planned: Planned, experiment: Experiment) -> str:
+    """How much would be built, how many rows measured, how long builds of these kinds took here before, and what is not
+    possible, with the reasons. "Up to", where the store may have it already.
     """
-    possible = [row for row in rows if row.status != Status.UNSUPPORTED]
-    variants = len({row.spec.label for row in possible})
-    text = f"<b>{counted(variants, 'variant')}</b> to build"
+    variants, there, measured = counted(len(planned.to_build), "variant"), len(planned.there), planned.measured
+    text = f"<b>{'up to ' if planned.perhaps else ''}{variants}</b> to build"
+    if there:
+        text += f" ({there} {'is' if there == 1 else 'are'} in the store)"
     if measured:
-        text += f", {counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
+        most = "" if planned.surely else "up to "
+        text += f", {most}{counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
         text += _loaded(measured, experiment)
-    return f'<div class="wb-plan">{text}.{_expected(before)}{not_possible(rows)}</div>'
+    return f'<div class="wb-plan">{text}.{_expected(planned.before)}{not_possible(planned.rows)}</div>'
 
 
-def _expected(before: Estimate | None) -> str:
-    if before is None or not before.variants:
+def _expected(before: Estimate) -> str:
+    if not before.variants:
         return ""
     if not before.known:
         return " How long building takes is not known: nothing of these kinds was built in this store yet."

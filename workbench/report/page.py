@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
+import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KERNEL = "python3"
+MARK = "inference_workbench"
+"""In the metadata of a notebook: :func:`execute` wrote it, and may write over it."""
 TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
@@ -43,7 +47,7 @@ def execute(
 
     Raises:
         WorkbenchError: of the same kind and message where a cell ended in one.
-        InputError: there is no such notebook.
+        InputError: there is no such notebook, or ``output`` is a file that no report wrote.
         StoreError: ``output`` cannot be written.
         RunError: a cell ended in any other error, or the kernel died.
     """
@@ -52,11 +56,11 @@ def execute(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    log = output.with_suffix(".log")
+    spare(output)
     with _writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
-        messages = log.open("wb")
+        messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     for name in ("asyncio", "papermill"):
         logging.getLogger(name).addFilter(_not_of_the_left_behind)
     try:
@@ -64,6 +68,7 @@ def execute(
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
             parameters=parameters,
             kernel_name=KERNEL,
+            engine_name=_marking(),
             progress_bar=False,
             kernel_manager_class=_this_interpreter(messages),
             stdout_file=_Lines(progress or (lambda _: None)),
@@ -76,13 +81,46 @@ def execute(
     except WorkbenchError:  # from ``progress``, which may ask for the work to stop
         raise
     except Exception as cause:
-        told = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        messages.seek(0)
+        told = messages.read().decode(errors="replace")[-2000:]
         raise RunError(
             f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}", log=told
         ) from cause
     finally:
         messages.close()
-        log.unlink(missing_ok=True)
+
+
+def spare(output: Path) -> None:
+    """Nothing but the notebook of an earlier report is written over.
+
+    Raises:
+        InputError: ``output`` is there, and is something else.
+    """
+    if not output.exists() or (output.is_file() and not output.stat().st_size):
+        return
+    try:
+        if MARK in json.loads(output.read_text(encoding="utf-8"))["metadata"]:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no notebook, or none that can be read
+    raise InputError(
+        f"The notebook of this report would replace '{output}', which no report wrote. Choose another name for the report "
+        "(option --output), or move that file away."
+    )
+
+
+def _marking() -> str:
+    """The name of papermill's usual engine with our mark on what it writes, from its first write on."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Marking(NBClientEngine):  # type: ignore[misc]
+        @classmethod
+        def execute_notebook(cls, nb: Any, *given: Any, **options: Any) -> Any:
+            nb.metadata[MARK] = {"written_by": _product()}
+            return super().execute_notebook(nb, *given, **options)
+
+    papermill_engines.register(MARK, Marking)
+    return MARK
 
 
 def _not_of_the_left_behind(record: logging.LogRecord) -> bool:

@@ -1,0 +1,83 @@
+"""What is said of a run before it, compared with what the run then does."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import small_onnx
+
+from workbench import pipeline
+from workbench.experiment import Experiment
+from workbench.panel.planned import Planned, Planner
+from workbench.records import EngineSpec, Results
+from workbench.store import Store
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    inputs = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=inputs)
+    os.utime(tmp_path / "data.npz", (1e9, 1e9))
+    return Experiment(
+        model=small_onnx(tmp_path / "small.onnx"),
+        data=str(tmp_path / "data.npz"),
+        backends="onnxruntime",
+        precisions="fp32,int8-dynamic,int8-minmax",
+        batches=(1, 2),
+        calibration_samples=8,
+    )
+
+
+def build(experiment: Experiment, store: Store) -> Results:
+    return pipeline.run(experiment, store=store, only="build")
+
+
+def labels(specs: tuple[EngineSpec, ...]) -> list[str]:
+    return [spec.label.removeprefix("onnxruntime ") for spec in specs]
+
+
+def told(planned: Planned) -> tuple[list[str], list[str], list[str]]:
+    return labels(planned.new), labels(planned.perhaps), labels(planned.there)
+
+
+def test_what_is_there_is_not_to_be_built(experiment: Experiment, store: Store) -> None:
+    planner, three = Planner(store), ["fp32", "int8-dynamic", "int8-minmax"]
+    ran = build(replace(experiment, precisions=("fp32", "int8-dynamic")), store)
+    assert ran.tally.built == 2
+    planned = planner.plan(experiment, ran.model)
+    assert told(planned) == (["int8-minmax"], [], ["fp32", "int8-dynamic"])
+    assert (planned.measured, planned.surely, planned.before.variants) == (6, True, 1)
+
+    ran = build(experiment, store)
+    assert (ran.tally.built, ran.tally.reused_builds) == (1, 2)
+    planned = planner.plan(experiment, ran.model)
+    assert told(planned) == (
+        [],
+        ["int8-minmax"],
+        ["fp32", "int8-dynamic"],
+    )  # which samples calibrate nobody has told yet
+    assert (planned.measured, planned.surely, planned.before.known) == (6, False, 1)
+    planner.learn(experiment, ran)
+    assert told(planner.plan(experiment, ran.model)) == ([], [], three)
+    assert planner.plan(experiment, ran.model, again=True).surely
+
+    assert told(planner.plan(replace(experiment, calibration_samples=9), ran.model))[1] == ["int8-minmax"]
+    os.utime(experiment.data)  # other samples may lie there now
+    assert told(planner.plan(experiment, ran.model))[1] == ["int8-minmax"]
+
+
+@pytest.mark.parametrize("change", [{"threads": 2, "shapes": "fixed"}, {"data": "random"}])
+def test_what_would_be_built_is_built(experiment: Experiment, store: Store, change: dict[str, object]) -> None:
+    experiment = replace(experiment, precisions=("fp32", "int8-minmax"), batches=(1,))
+    before = build(experiment, store)
+    planner, changed = Planner(store), replace(experiment, **change)
+    planner.learn(experiment, before)
+    planned = planner.plan(changed, before.model)
+    found = build(changed, store)
+    assert (found.tally.built, found.tally.reused_builds) == (len(planned.new), len(planned.there))
+    assert planned.new
+    assert planned.perhaps == ()
