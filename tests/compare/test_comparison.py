@@ -370,18 +370,24 @@ def test_a_protocol_of_trtexec_takes_an_actual_sample_as_percentile():
 
 
 def test_a_busy_machine_is_told_beside_a_verdict():
+    def started(milliseconds, launches, **changes):
+        found = steady(milliseconds, rounds=12)
+        blocks = (replace(each, launch=each.round * launches // 12, **changes) for each in found.blocks)
+        return replace(found, blocks=tuple(blocks))
+
     busy = Surroundings(cores=2, others_cpu_s=1.0)
-    loud = steady(2.0)
-    loud = replace(loud, blocks=tuple(replace(each, around=busy) for each in loud.blocks))
-    row = pair(ours=loud, theirs=steady(5.0))
-    assert row.verdict is Verdict.FASTER
-    rows = [replace(measured(BASE), timing=steady(5.0)), replace(measured(PEER), timing=loud)]
+    quiet, loud = started(5.0, 4), started(2.0, 4, around=busy)
+    assert pair(ours=loud, theirs=quiet).verdict is Verdict.FASTER
+    rows = [replace(measured(BASE), timing=quiet), replace(measured(PEER), timing=loud)]
     note = table(results(rows))["note"][1]
     assert note.startswith(
-        "the machine was busy with other things in 8 of 8 rounds; 8 of 8 blocks were spoiled by other"
+        "the machine was busy with other things in 12 of 12 rounds; 12 of 12 blocks were spoiled by other"
     )
-    few = replace(loud, blocks=(loud.blocks[0], *steady(2.0).blocks[1:]))
-    assert pair(ours=few, theirs=steady(5.0)).note == ""
+    few = replace(loud, blocks=(loud.blocks[0], *started(2.0, 4).blocks[1:]))
+    assert pair(ours=few, theirs=quiet).note == ""
+    alone = pair(ours=started(2.0, 1, around=busy), theirs=started(5.0, 1))
+    assert alone.verdict is Verdict.CANNOT_TELL
+    assert alone.why.endswith("so 4 launches are needed")
 
 
 def test_what_ended_the_measuring_stands_beside_the_number_of_launches():
