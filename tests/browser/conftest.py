@@ -42,10 +42,18 @@ def _wrong(said: Any) -> bool:
     return said.type == "error" and "Canceled future for" not in said.text
 
 
+@pytest.fixture(scope="module")
+def tabs(browser: Any) -> Iterator[Any]:
+    """What pages share: JupyterLab's scripts are fetched and compiled once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 2400})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+def page(tabs: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page 1280 pixels wide and tall enough for the whole panel; a dialog or an error in the console fails the test."""
-    page = browser.new_page(viewport={"width": 1280, "height": 2400})
+    page = tabs.new_page()
     dialogs: list[str] = []
     errors: list[str] = []
 

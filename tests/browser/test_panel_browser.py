@@ -18,6 +18,7 @@ from small_model import small_onnx
 
 from workbench.experiment import Experiment
 from workbench.panel.layout import STEPS
+from workbench.panel.saved_notebook import save_notebook
 from workbench.pipeline import run
 from workbench.store import Store
 
@@ -84,7 +85,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page, lab: Lab) -> None:
+def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page) -> None:
     expect(cell(page, 'view.display("table")')).to_contain_text("Nothing has been run yet")
     expect(panel.locator(".wb-cancel")).to_be_disabled()
     shot(panel, "1-model")
@@ -105,10 +106,6 @@ def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator
     taken_away(panel, page)
     expect(run_cell(page, 'view.display("table")')).to_contain_text("onnxruntime int8")
     expect(run_cell(page, 'view.display("latency")').locator(".jp-OutputArea img")).to_be_visible()
-    saved = open_panel(page, lab, "experiment.ipynb")
-    go(saved, "Configure")
-    for name, value in OTHERWISE.items():
-        expect(saved.get_by_label(name.title(), exact=True)).to_have_value(value)
 
 
 def measured_again(panel: Locator) -> None:
@@ -369,7 +366,14 @@ def test_uploads_sound_and_corrupt(panel: Locator, page: Page, tmp_path: Path) -
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
-def test_by_keyboard_on_a_wide_screen_with_large_text_and_in_the_dark(panel: Locator, page: Page) -> None:
+def test_a_saved_notebook_by_keyboard_on_a_wide_screen_with_large_text_and_in_the_dark(
+    page: Page, lab: Lab, store_root: Path
+) -> None:
+    save_notebook(Experiment(**SMALL | OTHERWISE), lab.root / "saved.ipynb", Store(store_root))  # as the button does
+    panel = open_panel(page, lab, "saved.ipynb")
+    go(panel, "Configure")
+    for name, value in OTHERWISE.items():
+        expect(panel.get_by_label(name.title(), exact=True)).to_have_value(value)
     # while an earlier run is opened the buttons are disabled, and the keyboard passes over them
     expect(panel.locator("button.wb-benchmark")).to_be_enabled(timeout=60_000)
     go(panel, "Model")
