@@ -350,7 +350,7 @@ def main() -> None:
                 method=(
                     "The same models, unseen samples and target as above, by every method that a backend has, against FP32 on the same "
                     "backend: run as any experiment, one thread, with launches until the verdict is known. What was lost has its 95 % "
-                    "interval over the samples. Sizes are those of the ONNX files, or of LiteRT's."
+                    "interval over the samples. Sizes are those of the ONNX files that are built from, which for NNCF and OpenVINO's BF16 is FP32's, or of LiteRT's."
                 ),
                 columns=WAY_COLUMNS,
                 rows=ways,

@@ -53,6 +53,7 @@ DECIDES = (
     "statistics/estimates", "timing/verdict", "runs/rounds", "timing/benchmark", "timing/guards", "records/timing"
 )  # fmt: skip
 SLOWED = "slowed"
+TITLE = "Verdicts on engines that are equal, and on one that is 5 % slower"
 
 
 class Size(NamedTuple):
@@ -191,7 +192,12 @@ def wrong(line: dict[str, Any]) -> bool:
     return line["verdict"] != "cannot tell" and not right(line)
 
 
-def section(lines: list[dict[str, Any]]) -> Section:
+def hard(line: dict[str, Any]) -> bool:
+    """Beside a busy neighbour, or with weights that lie in no cache."""
+    return bool(line["neighbour"] or line["size"] == "heavy")
+
+
+def section(lines: list[dict[str, Any]], title: str) -> Section:
     rows = []
     groups = sorted({(list(SIZES).index(line["size"]), line["neighbour"]) for line in lines})
     for place, noisy in groups:
@@ -199,7 +205,7 @@ def section(lines: list[dict[str, Any]]) -> Section:
         rows.append(_row(size, [line for line in lines if line["size"] == size and line["neighbour"] == noisy]))
     rows.append(_row("", lines))
     return Section(
-        title="Verdicts on engines that are equal, and on one that is 5 % slower",
+        title=title,
         script="verdicts.py",
         method="One engine entered twice, measured by the workbench's rounds until its verdict; each run with workers of its "
         f"own. Within {BUDGET_S:.0f} s of timed calls per variant, {MEASURE_S:.0f} s of them in the first launch. Copies: runs in which "
@@ -295,8 +301,11 @@ def main() -> None:
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(*(line[name] for name in ("size", "neighbour", "slowed", "slowed_is_baseline", "verdict", "speedup", "launches", "ended")), flush=True)  # fmt: skip
-    if lines := _lines(kept):
-        tell(section(lines), record=asked.record)
+    lines = _lines(kept)
+    if quiet := [line for line in lines if not hard(line)]:
+        tell(section(quiet, TITLE), record=asked.record)
+    if others := [line for line in lines if hard(line)]:
+        tell(section(others, f"{TITLE}: beside a busy neighbour, and with weights in no cache"), record=asked.record)
 
 
 def _cell(line: dict[str, Any]) -> tuple[str, bool, int]:
