@@ -61,9 +61,7 @@ def test_what_cannot_be_answered_is_refused_in_words(store_root, asked, backend,
 def test_the_command_line_repairs_a_model_or_says_that_it_cannot(store_root, tmp_path, capsys, monkeypatch):
     """The demo bears INT8 everywhere; which of its mixed models is fastest is the machine's affair."""
     monkeypatch.chdir(tmp_path)
-    command = (
-        "repair --calibration minmax --calibration-samples 16 --batches 16 --samples 64 --limit-s 20 --budget 0.05"
-    )
+    command = "repair --calibration minmax --calibration-samples 16 --batches 16 --samples 48 --limit-s 6 --budget 0.05"
     status = main([*command.split(), "--store", str(store_root), "--output", "keep.json"])
     shown = capsys.readouterr().out
     assert "accuracy: FP32 " in shown
@@ -134,10 +132,8 @@ def test_a_question_is_about_the_very_data_and_metric_of_a_run(pictures, store):
     """Pixels from 0 to 1 would all be dark."""
     rows = workbench.run(pictures, store=store).rows
     assert [row.accuracy.value for row in rows] == [1.0, 1.0]
-    found = workbench.layer_sensitivity(pictures, store=store, samples=30, limit_s=5)
-    assert (found.metric, found.fp32_quality, found.int8_quality) == ("accuracy", 1.0, 1.0)
-    by_f1 = workbench.layer_sensitivity(replace(pictures, metric="f1"), store=store, samples=30, limit_s=5)
-    assert (by_f1.metric, by_f1.fp32_quality) == ("f1", 1.0)
+    found = workbench.layer_sensitivity(replace(pictures, metric="f1"), store=store, samples=30, limit_s=5)
+    assert (found.metric, found.fp32_quality, found.int8_quality) == ("f1", 1.0, 1.0)
     with pytest.raises(InputError, match=r"'score_output' names 'z'\. The model's outputs are: y"):
         workbench.layer_sensitivity(replace(pictures, score_output="z"), store=store, samples=30, limit_s=5)
 

@@ -38,8 +38,9 @@ def lab(browser: Any, store_root: Path, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
-def _wrong(said: Any) -> bool:
-    return said.type == "error" and "Canceled future for" not in said.text
+def _wrong(text: str) -> bool:
+    """What JupyterLab itself had asked a kernel that was then restarted is canceled, and it says so."""
+    return "Canceled future for" not in text
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +66,8 @@ def page(tabs: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
             dialog.dismiss()
 
     page.on("dialog", answer)
-    # what JupyterLab itself had asked a kernel that was then restarted is canceled, and it says so
-    page.on("console", lambda said: errors.append(said.text) if _wrong(said) else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" and _wrong(said.text) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)) if _wrong(str(error)) else None)
     yield page
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{request.node.name}.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fuzzing
 import pytest
 
-MUTANTS = {"keras": 40, "h5": 40, "saved_model": 60, "frozen_graph": 60, "tflite": 60, "onnx": 80}
+MUTANTS = {"keras": 24, "h5": 24, "saved_model": 36, "frozen_graph": 36, "tflite": 50, "onnx": 80}
 
 
 @pytest.fixture(scope="module")

