@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from workbench.engines import ort_profile, tf_profile
+from workbench.engines import openvino_profile, ort_profile, tf_profile
 
 
 def kernel(name, op, ts, dur, dtype="float"):
@@ -69,3 +70,32 @@ def test_operations_of_tensorflow_in_the_order_of_the_calls():
 @pytest.mark.parametrize("events", [((2, 0, 1),), ((2, 0, 1), (2, 1, 1), (2, 2, 1))])
 def test_an_operation_that_was_not_seen_in_every_call_is_left_out(events):
     assert tf_profile.layers_of(space(*events), 2).layers == ()
+
+
+def counter(name, kind, primitive, microseconds):
+    """As OpenVINO tells them: below one microsecond a primitive was "not run"."""
+    return SimpleNamespace(
+        node_name=name, node_type=kind, exec_type=primitive, real_time=timedelta(microseconds=microseconds),
+        status=SimpleNamespace(name="EXECUTED" if microseconds else "NOT_RUN"),
+    )  # fmt: skip
+
+
+def test_a_layer_of_openvino_that_takes_no_whole_microsecond_is_a_layer():
+    calls = iter(
+        [
+            [counter("conv", "Convolution", "brgconv_f32", 7), counter("dense", "FullyConnected", "brgemm_f32", 0),
+             counter("relu", "Relu", "undef", 0), counter("flat", "Reshape", "unknown_f32", 0)]
+        ] * 3
+    )  # fmt: skip
+    request = SimpleNamespace(get_profiling_info=lambda: next(calls))
+    runtime = SimpleNamespace(get_ops=list)
+    compiled = SimpleNamespace(create_infer_request=lambda: request, get_runtime_model=lambda: runtime)
+    profiled = openvino_profile.ProfiledOpenVino(compiled)
+    profiled.begin()
+    for _ in range(3):
+        profiled.collect()
+    told = profiled.end()
+    assert [(each.name, each.precision, each.times_ns) for each in told.layers] == [
+        ("conv", "fp32", (7000, 7000, 7000)),
+        ("dense", "fp32", (0, 0, 0)),
+    ]
