@@ -181,6 +181,18 @@ def test_where_the_edge_does_not_hold_more_is_left_out(study, found, monkeypatch
     assert not repaired.found.shown
 
 
+def test_one_that_a_later_race_shows_to_be_slower_is_no_answer(study):
+    search = Search(study, budget=Budget(0.98, ABSOLUTE), say=lambda _: None)
+    held = Judgement(Guard.WITHIN, 0.0, 0.0, 0.0, 0.98, percent=True)
+    one = Tried(
+        "one", (), 1.0, within=True, size_ratio=2.0, speed=Speed(0.9, 0.8, 1.1, 0.01), confirmed=1.0, judged=held
+    )
+    search._keep(one)
+    assert search._winner() == one
+    search._keep(replace(one, speed=Speed(0.9, 0.8, 0.95, 0.01)))
+    assert search._winner() is None
+
+
 def test_what_is_left_out_first_harms_most_for_the_size_of_its_weights(study):
     """0.9 of harm with 4096 weights is less for its size than 0.5 with 256."""
     search = Search(study, budget=Budget(0.05, ABSOLUTE), say=lambda _: None)

@@ -244,7 +244,7 @@ class Search:
         return winner is None or (not winner.shown and judge(self._unseen.fp32, self._budget).verdict == Guard.WITHIN)
 
     def _winner(self) -> Tried | None:
-        held = [each for each in self._tried.values() if each.holds]
+        held = [each for each in self._tried.values() if each.holds and each.speed and each.speed.word != "slower"]
         return max(held, key=lambda each: (each.shown, each.speed.ratio if each.speed else 0), default=None)
 
     def _why(self, found: Sensitivity) -> str:
