@@ -197,3 +197,17 @@ def test_what_a_library_raises_while_reading_is_an_input_error(store, tmp_path, 
         with pytest.raises(InputError, match=r"m.onnx' could not be read; .*no_such_library") as error:
             sources.read_model(store, pool, str(path))
     assert "no_such_library" in error.value.log
+
+
+def test_no_library_reports_its_use_from_a_worker(tmp_path):
+    """OpenVINO's import forks a process for that, from a thread of its own."""
+    code = (
+        "import sys, threading; from workbench.workers import child; child.no_telemetry(); forked = [];"
+        "sys.addaudithook(lambda event, _: forked.append(event) if event == 'os.fork' else None); import openvino;"
+        "print(forked, [each.name for each in threading.enumerate()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[] ['MainThread']"
+    with Worker(tmp_path / "log") as worker:
+        worker.call("hello", modules=["openvino"])
+        assert psutil.Process(worker.process.pid).children() == []
