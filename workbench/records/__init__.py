@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
-from workbench.records.timing import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
+from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
 from workbench.statistics.durations import Durations
 
 __all__ = [

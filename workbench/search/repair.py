@@ -20,7 +20,7 @@ from workbench.choices.budget import POINTS, Budget
 from workbench.errors import InputError, WorkbenchError
 from workbench.models.describe import counted
 from workbench.precision.mixed import Unit
-from workbench.records import Accuracy, EngineRecord, Precision
+from workbench.records import Accuracy, EngineRecord, Precision, Verdict
 from workbench.search.found import Repair, Tried
 from workbench.search.sensitivity import ALONE, Sensitivity, Study
 from workbench.search.slow import slow_units
@@ -228,7 +228,7 @@ class Search:
     def _confirm(self, models: Sequence[Tried]) -> None:
         """Judge models on unseen samples, the fastest first, until one is shown to hold the budget."""
         for each in sorted(models, key=lambda one: -(one.speed.ratio if one.speed else 0)):
-            if each.speed is not None and each.speed.word != "slower" and self._confirmed(each).shown:
+            if each.speed is not None and each.speed.word != Verdict.SLOWER and self._confirmed(each).shown:
                 return
 
     def _confirmed(self, each: Tried) -> Tried:
@@ -244,7 +244,9 @@ class Search:
         return winner is None or (not winner.shown and judge(self._unseen.fp32, self._budget).verdict == Guard.WITHIN)
 
     def _winner(self) -> Tried | None:
-        held = [each for each in self._tried.values() if each.holds and each.speed and each.speed.word != "slower"]
+        held = [
+            each for each in self._tried.values() if each.holds and each.speed and each.speed.word != Verdict.SLOWER
+        ]
         return max(held, key=lambda each: (each.shown, each.speed.ratio if each.speed else 0), default=None)
 
     def _why(self, found: Sensitivity) -> str:
