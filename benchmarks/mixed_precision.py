@@ -34,7 +34,7 @@ import workbench
 from workbench.accuracy.guard import judge
 from workbench.choices.budget import ABSOLUTE, Budget
 from workbench.choices.metrics import Metric
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
 from workbench.errors import InputError

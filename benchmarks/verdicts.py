@@ -35,7 +35,7 @@ from models import chain, small_cnn
 from record import ROOT, Section, parser, tell
 
 from workbench import Experiment, backends, run
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset
 from workbench.data.samples import save_samples
 from workbench.records import Ended, EngineRecord, Model, Result, Results, Status, Timing

@@ -10,8 +10,8 @@ import recorded
 import recorded_load
 from recorded import block, timing
 
-from workbench.compare.comparison import comparison
 from workbench.compare.load_table import load_comparison
+from workbench.compare.pairs import comparison
 from workbench.measure.interleave import Taken
 from workbench.records import ClosedLoop, LoadBlock, Region, Surroundings, Verdict
 from workbench.search import trial

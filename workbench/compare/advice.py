@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, judgement
 from workbench.choices.budget import Budget, budget_of
-from workbench.compare.comparison import comparison, plain_name, variant_name
+from workbench.compare.pairs import comparison, plain_name, variant_name
 from workbench.records import Precision, Result, Results, Verdict
 
 

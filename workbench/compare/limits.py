@@ -87,7 +87,7 @@ def _too_slow(row: Result, limits: Limits) -> str:
         return ""
     found = row.timing.percentile_s(limits.percent)
     if found is None:
-        return f"p{limits.percent} is not known: too few calls"
+        return f"p{limits.percent} is not known: {row.timing.no_percentile(limits.percent)}"
     if found <= limits.latency_s:
         return ""
     return f"p{limits.percent} is {found * 1e3:.3g} ms, the limit {limits.latency_s * 1e3:.3g} ms"

@@ -6,7 +6,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import ABSENT, TERMINAL_WIDTH, digits, plain_name, speedup_text, variant_name
+from workbench.compare.comparison import ABSENT, TERMINAL_WIDTH, digits, speedup_text
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.records import Answer, ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
 from workbench.timing.verdict import ALLOWANCE, Lap, between, judged
 

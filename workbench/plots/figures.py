@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from workbench.accuracy.guard import Guard, judgement
 from workbench.choices.budget import budget_of
-from workbench.compare.comparison import digits, plain_name, shortened, variant_name
+from workbench.compare.comparison import digits, shortened
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.plots.calls import calls_figure, tail_figure
 from workbench.plots.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.plots.costs import cost_figures

@@ -167,16 +167,22 @@ class Timing:
         kept = sorted(place for places in quiet.values() for place in without_spoiled(places, bad))
         return tuple(self.blocks[place] for place in kept)
 
-    def no_percentile(self, percent: float) -> str:
-        """Why a latency percentile other than the median is not known, in a few words; "" where it is.
-
-        This is the only place that decides it. With several calls in flight the samples are times between two answers, and a
-        sample that is the mean over several runs says nothing of a single run's spread: of both only the median is shown.
-        """
-        if percent != 50 and self.streams > 1:
+    @property
+    def not_single(self) -> str:
+        """Why a sample is not the time of a single call, in a few words; "" where it is."""
+        if self.streams > 1:
             return f"{self.streams} calls were in flight at once"
-        if percent != 50 and self.device and self.device.runs > 1:
+        if self.device and self.device.runs > 1:
             return f"each time is the mean over {self.device.runs} runs"
+        return ""
+
+    def no_percentile(self, percent: float) -> str:
+        """Why a latency percentile is not known, in a few words; "" where it is. This is the only place that decides it.
+
+        Of samples that are not single calls (:attr:`not_single`) only the median is known: their spread is not that of calls.
+        """
+        if percent != 50 and self.not_single:
+            return self.not_single
         if self.protocol.startswith("trtexec"):
             return ""  # its own rule asks for no size of the sample
         count = sum(len(block.samples_ns) for block in self.counted)
