@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.accuracy.guard import disagreement
 from workbench.records import Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
@@ -14,6 +15,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     ``refused`` is why the row must not be compared with the baseline.
     """
     parts = []
+    if why := disagreement(result):
+        parts.append(why)
     if result.failure:
         parts.append(result.failure.message)
     if result.engine and result.engine.note:

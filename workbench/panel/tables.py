@@ -7,7 +7,7 @@ import io
 from html import escape
 from typing import Any
 
-from workbench.accuracy.guard import Guard, judgement
+from workbench.accuracy.guard import Guard, disagreement, judgement
 from workbench.choices.methods import method_of
 from workbench.compare.comparison import digits
 from workbench.compare.flips import Flip, Flips, picture
@@ -165,6 +165,8 @@ def accuracy(result: Result) -> str:
 
 def guarded(result: Result, budget: str) -> str:
     """What the guard says, where that is more than that all is well."""
+    if why := disagreement(result):
+        return f' <span class="wb-guard wb-guard-over" title="{escape(why)}">disagrees with the source</span>'
     found = judgement(result, budget)
     if found is None or found.verdict == Guard.WITHIN:
         return ""

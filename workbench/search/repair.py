@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, judge
+from workbench.accuracy.guard import could_show, judge
 from workbench.choices.budget import POINTS, Budget
 from workbench.errors import InputError, WorkbenchError
 from workbench.models.describe import counted
@@ -241,7 +241,7 @@ class Search:
     def _wanting(self) -> bool:
         """Whether it is worth leaving out more: nothing holds, or nothing is shown to where so many samples could show it."""
         winner = self._winner()
-        return winner is None or (not winner.shown and judge(self._unseen.fp32, self._budget).verdict == Guard.WITHIN)
+        return winner is None or (not winner.shown and could_show(self._unseen.fp32, self._budget))
 
     def _winner(self) -> Tried | None:
         held = [
