@@ -98,8 +98,9 @@ class Search:
         )
 
     def _nodes(self, tried: Tried) -> tuple[str, ...]:
-        """All nodes of the units that stay in FP32, their activations too."""
-        return tuple(name for unit in self._quantizer.units if unit.name in tried.excluded for name in unit.nodes)
+        """All nodes of the units that stay in FP32, their activations too, by their names in the model that was given."""
+        prepared = (name for unit in self._quantizer.units if unit.name in tried.excluded for name in unit.nodes)
+        return tuple(dict.fromkeys(map(self._quantizer.original, prepared)))
 
     def _starts(self, damage: Mapping[str, float]) -> list[Start]:
         """Where the search begins, and in which orders it leaves units out."""
