@@ -110,6 +110,72 @@ def quantized_ops(graph: Any) -> Counter[str]:
     )
 
 
+def cast_weights(graph: Any) -> Counter[str]:
+    """How many weights are stored in 8 bits or fewer and become floats by Cast and a scale, by their number format.
+
+    This is how a model whose weights alone are quantized looks where no DequantizeLinear was used: the weight is cast to
+    float, a zero point may be subtracted, and the result is multiplied or divided by a constant. Weights have two axes or
+    more; the layers compute in floats.
+    """
+    import onnx
+
+    names = onnx.TensorProto.DataType
+    small = {number: name for name, number in names.items() if re.fullmatch(r"U?INT[248]|FLOAT[48]\w+", name)}
+    found: Counter[str] = Counter()
+    for part in graphs(graph):
+        stored = {tensor.name: tensor for tensor in part.initializer}
+        for node in part.node:
+            if node.op_type == "Constant":
+                stored |= {node.output[0]: a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR}
+        readers: dict[str, list[Any]] = {}
+        for node in part.node:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        for name, tensor in stored.items():
+            if tensor.data_type in small and len(tensor.dims) > 1 and _scaled_after_cast(name, readers, set(stored)):
+                kind = small[tensor.data_type].lower()
+                found[
+                    "fp8" if kind.startswith("float8") else "fp4" if kind.startswith("float") else kind.lstrip("u")
+                ] += 1
+    return found
+
+
+_PASSES_ON = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather")
+
+
+def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[str]) -> bool:
+    """Whether a stored tensor is cast to float and then multiplied or divided by a constant, moves of data aside."""
+    import onnx
+
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    waiting, seen = [(name, False)], set()
+    while waiting:
+        tensor, is_float = waiting.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        for node in readers.get(tensor, ()):
+            others = [each for each in node.input if each != tensor]
+            if node.op_type in _PASSES_ON and node.input[0] == tensor:
+                waiting.append((node.output[0], is_float))
+            elif node.op_type == "Cast":
+                to = next((a.i for a in node.attribute if a.name == "to"), 0)
+                waiting.append((node.output[0], to in floats))
+            elif is_float and node.op_type in ("Sub", "Add") and _constant(others, readers, constants):
+                waiting.append((node.output[0], True))
+            elif is_float and node.op_type in ("Mul", "Div") and _constant(others, readers, constants):
+                return True
+    return False
+
+
+def _constant(names: list[str], readers: dict[str, list[Any]], constants: set[str]) -> bool:
+    """Whether all of these are stored, or made from what is stored by a step that only moves or casts it."""
+    made = {
+        node.output[0] for name in constants for node in readers.get(name, ()) if node.op_type in ("Cast", *_PASSES_ON)
+    }
+    return all(name in constants or name in made for name in names)
+
+
 def tensors(graph: Any) -> Iterator[Any]:
     """Every tensor stored in ``graph``: initializers, then constants, also inside branches and loops."""
     import onnx

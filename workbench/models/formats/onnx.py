@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import ExportError, InputError, brief
 from workbench.models.formats import Runner, check_dtype
-from workbench.models.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
+from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
 from workbench.records import Model, TensorSpec
 
@@ -109,7 +109,8 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
 def already_quantized(model: Any) -> tuple[str, str]:
     """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
 
-    "int8" stands for integers of 8 bits and of fewer.
+    "int8" stands for integers of 8 bits and of fewer; "int8-weights" and the like for weights that are stored in the format
+    and become floats before a layer computes with them.
     """
     import onnx
 
@@ -119,6 +120,10 @@ def already_quantized(model: Any) -> tuple[str, str]:
     )
     if found:
         return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    stored = cast_weights(model.graph)
+    if stored:
+        counts = " and ".join(f"{count} of its weights are {kind}" for kind, count in sorted(stored.items()))
+        return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, turned into floats by Cast and a scale"
     if halves:
         return "fp16", f"{halves} of its weights are 16-bit floats"
     return "", ""
