@@ -193,10 +193,10 @@ def test_the_operations_of_a_fixed_batch_are_told_for_one_sample(tmp_path, loop:
 def test_an_unexpected_error_while_counting_is_told_with_its_kind(tmp_path, monkeypatch) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     path = _saved(tmp_path / "m.onnx", nodes, [_value("x", ["n", 4])], [_value("y", ["n", 4])], [_weight("w", 4, 4)])
-    monkeypatch.setitem(COUNTED, "MatMul", lambda *_: ()[0])
+    monkeypatch.setitem(COUNTED, "MatMul", lambda *_: tuple[int, ...]().index(1))
     facts = graph_facts(path, _model(TensorSpec("x", "float32", (None, 4))))
     assert facts.flops is None
-    assert "IndexError: tuple index out of range" in facts.flops_source
+    assert "ValueError: " in facts.flops_source
 
 
 def test_what_cannot_be_counted_says_why(tmp_path) -> None:

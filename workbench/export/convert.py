@@ -57,7 +57,7 @@ def saved_model_of(model: Model, into: Path) -> None:
             elif model.format == "frozen_graph":
                 frozen_graph.write_saved_model(*frozen_graph.load(Path(model.path), model.signature), into)
             else:
-                frozen_graph.write_saved_model(*saved_model.legacy_graph(Path(model.path), model.signature), into)
+                saved_model.write_saved_model(Path(model.path), model, into)
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise

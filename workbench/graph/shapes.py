@@ -201,7 +201,7 @@ def _with_packed(proto: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
     for part in graphs(proto.graph):
         stored |= {tensor.name: tuple(tensor.dims) for tensor in part.initializer}
         constants = [node for node in part.node if node.op_type == "Constant"]
-        stored |= {node.output[0]: tuple(a.t.dims) for node in constants for a in node.attribute if a.name == "value"}
+        stored.update((n.output[0], tuple(a.t.dims)) for n in constants for a in n.attribute if a.name == "value")
     for node in (node for part in graphs(proto.graph) for node in part.node):
         names = [name for name in node.input if name]
         if node.name not in seen or len(seen[node.name].inputs) == len(names):

@@ -60,11 +60,28 @@ def load_onnx(path: Path) -> Any:
         raise InputError(f"'{path}' holds no ONNX network (no outputs). It may be of another kind; export it again.")
     _check_external(path, model)
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(_with_output_shapes(model) or str(path))
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as cause:
         raise InputError(f"'{path}' is not a valid ONNX model: {brief(cause, 300)} Export it again.") from cause
     return model
+
+
+def _with_output_shapes(model: Any) -> bytes | None:
+    """The model as bytes, in which outputs without a shape have one; ``None`` where all have.
+
+    ONNX's checker asks for the shapes of outputs and libraries do not; a shape without axes satisfies it.
+    """
+    bare = [value.type.tensor_type for value in model.graph.output if value.type.WhichOneof("value") == "tensor_type"]
+    bare = [tensor for tensor in bare if not tensor.HasField("shape")]
+    if not bare:
+        return None
+    for tensor in bare:
+        tensor.shape.SetInParent()
+    content: bytes = model.SerializeToString()
+    for tensor in bare:
+        tensor.ClearField("shape")
+    return content
 
 
 def _check_external(path: Path, model: Any) -> None:
@@ -126,7 +143,7 @@ def cast_weights(graph: Any) -> Counter[str]:
         stored = {tensor.name: tensor for tensor in part.initializer}
         for node in part.node:
             if node.op_type == "Constant":
-                stored |= {node.output[0]: a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR}
+                stored.update((node.output[0], a.t) for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
         readers: dict[str, list[Any]] = {}
         for node in part.node:
             for name in node.input:

@@ -279,7 +279,7 @@ class Sources:
 
     def _tensorflow(self, form: str) -> Form:
         model = self.model
-        if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
+        if form in ("keras", "tflite") or model.signed:
             key = key_of(digest=model.digest, form=form, signature=model.signature)
             source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)
