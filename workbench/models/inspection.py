@@ -21,6 +21,7 @@ from workbench.errors import InputError, WorkbenchError, brief
 from workbench.models import formats, safety
 from workbench.models.formats import size_of
 from workbench.models.onnx_file import external_files
+from workbench.models.placeholder import placeholder_notes
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
 
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
             f"The output '{without_shape[0]}' has no known number of axes, and the model did not run on generated inputs, which "
             "would show it. Export the model with shapes."
         )
-    return model
+    notes = placeholder_notes(model, shapes.parse_shapes(input_shapes))
+    return replace(model, notes=(*model.notes, *notes))
 
 
 def probed(model: Model, run: formats.Runner) -> Model:
