@@ -44,7 +44,8 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
             return difference_of_counts(both, broken, fixed, max(0, count - both - broken - fixed))[2]
 
         return _smallest(high, allowed, n)
-    return math.ceil(score.samples * ((score.loss_high - score.loss) / (allowed - score.loss)) ** 2)
+    narrower = (score.loss_high - score.loss) / (allowed - score.loss)
+    return math.ceil(score.samples * narrower * narrower)
 
 
 def rounded(count: int) -> int:

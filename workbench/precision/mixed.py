@@ -60,7 +60,7 @@ class Quantizer:
         self.prepared, self._seen = prepared_for_int8(onnx.load(source), folder, Selection(), say)
         graph = onnx.load(self.prepared).graph
         self.order = tuple(node.name for node in graph.node)
-        self._every = units = _units(graph)
+        self.units = units = _units(graph)
         if not any(unit.weighted for unit in units):
             raise ExportError("The model has no convolution or matrix product outside branches and loops to quantize.")
         self._ranges = folder / "ranges.json"
@@ -120,7 +120,7 @@ class Quantizer:
                 extra_options=unsigned_options(self._method),
             )
             chosen = {name for unit in units for name in unit.nodes}
-            note_kept(into, [name for unit in self._every for name in unit.nodes if name not in chosen])
+            note_kept(into, [name for unit in self.units for name in unit.nodes if name not in chosen])
         return into
 
     def original(self, node: str) -> str:
