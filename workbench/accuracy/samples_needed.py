@@ -50,7 +50,7 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
 
 def rounded(count: int) -> int:
     """Two significant digits, rounded up: 768 is about 770."""
-    step = 10 ** max(0, len(str(count)) - 2)
+    step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
 
 
