@@ -250,7 +250,9 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
         assert len(control.locator(".wb-hint").inner_text()) > 10
     panel.get_by_label("Threads").fill("0")
     panel.get_by_label("Threads").press("Enter")
-    expect(panel.get_by_role("alert")).to_have_text("'threads' must be at least 1; found 0. Choose a larger number.")
+    expect(panel.get_by_role("alert")).to_have_text(
+        "'threads' must be a whole number from 1 to 1024; found 0. Choose for example 2."
+    )
     expect(panel.locator(".wb-benchmark")).to_be_disabled()
     shot(panel, "3-configure-bad-value")
     panel.get_by_label("Threads").fill("1")
