@@ -46,7 +46,7 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"threads": True}, "'threads' must be a whole number from 1 to 1024; found true. Choose for example 2."),
         (
             {"measure_s": "nan"},
-            "'measure_s' must be a number above 0 and at most 86400 seconds; found \"nan\". Choose for example 1.0.",
+            "'measure_s' must be a number above 0 and at most 86400 seconds; found nan. Choose for example 1.0.",
         ),
         ({"cores": "a"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"a\"."),
         ({"cores": "3-1"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"3-1\"."),
@@ -100,7 +100,7 @@ def test_lists_come_as_text_numbers_or_sequences():
         ),
         (
             {"loadgen_s": "inf"},
-            "'loadgen_s' must be a number above 0 and at most 86400 seconds; found \"inf\". Choose for example 3.0.",
+            "'loadgen_s' must be a number above 0 and at most 86400 seconds; found inf. Choose for example 3.0.",
         ),
         (
             {"loadgen_queries": -1},
@@ -254,3 +254,31 @@ def test_what_is_no_path_is_told_where_it_belongs(name, value):
         InputError, match=rf"'{name}' must be a path or a name; found a .*run\(experiment, {name}=\.\.\.\)"
     ):
         Experiment(**{name: value})
+
+
+def test_an_experiment_reads_no_file_until_it_is_run(tmp_path):
+    file = tmp_path / "keep.json"
+    asked = Experiment(backends="onnxruntime", precisions="fp32,int8", keep=str(file))  # there is no such file
+    assert asked.variants()[1].keep == (str(file),)
+    with pytest.raises(InputError, match=r"The list of nodes '.*keep\.json' could not be read"):
+        asked.resolved()
+    file.write_text('{"keep": ["conv1", "conv,2"]}')
+    run = asked.resolved()
+    file.write_text('{"keep": ["other"]}')
+    assert run.keep == ("conv1", "conv,2")
+    assert run.variants()[1].keep == ("conv1", "conv,2")
+    assert run.resolved() is run
+    assert Experiment(**run.parameters()) == run
+    assert asked.resolved().keep == ("other",)
+
+
+def test_levels_and_workspaces_are_lists():
+    asked = Experiment(backends="onnxruntime", precisions="fp32", optimization_level="3,default", workspace_mib=[0, 64])
+    assert (asked.optimization_level, asked.workspace_mib) == ((-1, 3), (0, 64))
+    assert [(spec.optimization_level, spec.workspace_bytes) for spec in asked.variants()] == [
+        (None, None),
+        (None, 64 * 2**20),
+        (3, None),
+        (3, 64 * 2**20),
+    ]
+    assert Experiment(optimization_level=1, workspace_mib="5").parameters()["workspace_mib"] == "5"

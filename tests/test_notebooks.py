@@ -201,4 +201,4 @@ def test_a_bad_parameter_ends_in_one_sentence(execute) -> None:
         execute("workbench.ipynb", batches="0")
     assert caught.value.ename == "InputError"
     assert caught.value.traceback == [f"InputError: {caught.value.evalue}"]
-    assert "'batches' must be whole numbers from 1 to 65536, separated by commas; found \"0\"." in caught.value.evalue
+    assert "'batches' must be whole numbers from 1 to 65536, separated by commas; found 0." in caught.value.evalue

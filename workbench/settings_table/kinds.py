@@ -11,6 +11,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -339,7 +340,11 @@ def _of_float(value: Any) -> int | None:
 
 
 def shown(value: Any) -> str:
-    """What was found, as a message quotes it."""
+    """What was found, as a message quotes it: numbers as they are, also those that came as text, anything else as JSON."""
     if isinstance(value, (float, int)) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, str) and value.strip():
+        with suppress(ValueError):
+            float(value)
+            return value
     return json.dumps(value, default=str, ensure_ascii=False)
