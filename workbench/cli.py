@@ -245,7 +245,7 @@ def _runs(options: argparse.Namespace) -> int:
         print(found)
         if found.experiment:
             changed = found.experiment.changes() | ({"store": options.store} if options.store else {})
-            words = [f"--{name.replace('_', '-')}={value}" for name, value in changed.items()]
+            words = [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", str(value))]
             print(f"All of them in one run: {shlex.join([PROGRAM, 'report', *words])}")
         return 0
     for run in runs(Store(options.store or None), options.limit):

@@ -29,7 +29,7 @@ from workbench.search.sensitivity import ALONE, Range, Sensitivity
 from workbench.settings_table.kinds import choose
 from workbench.store import Draft, Store, key_of
 from workbench.system import turns
-from workbench.system.machine import this_machine, version_of
+from workbench.system.machine import check_threads, this_machine, version_of
 from workbench.workers.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Po
 
 @contextmanager
 def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iterator[Subject]:
+    check_threads(experiment.threads)
     with _opened(experiment, store, say) as (pool, data, sources):
         calibration = data.calibration
         if calibration is None:

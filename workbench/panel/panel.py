@@ -164,6 +164,7 @@ class Panel(View):
     def _ask(self, only: str) -> None:
         try:
             experiment = self.experiment.resolved()
+            pipeline.check(experiment)
         except WorkbenchError as error:
             self._say(error.message)
             return

@@ -7,7 +7,7 @@ from typing import Any
 from workbench.experiment import Experiment
 from workbench.panel import widgets
 from workbench.panel.fields import YES_NO, Chips, field
-from workbench.settings_table.kinds import Choice, Integer, Integers, Number, Setting, Text, Texts, YesNo
+from workbench.settings_table.kinds import Choice, Integer, Integers, Number, Setting, YesNo
 from workbench.settings_table.table import SETTINGS
 
 SEPARATE = ("model", "data", "backends", "precisions")
@@ -28,7 +28,8 @@ def settings(experiment: Experiment) -> dict[str, Any]:
 def tip(setting: Setting) -> str:
     """The help as the panel writes it below the control."""
     text = setting.help[:1].upper() + setting.help[1:]
-    return f"{text}; {setting.none}: {setting.empty}" if setting.empty else text
+    none = setting.word(setting.default[0]) if isinstance(setting, Integers) else setting.none
+    return f"{text}; {none}: {setting.empty}" if setting.empty else text
 
 
 def held(setting: Setting, value: Any) -> Any:
@@ -61,9 +62,7 @@ def control(setting: Setting, value: Any) -> Any:
 def _text(setting: Setting, common: tuple[str, str, Any]) -> Any:
     if setting.suggestions or setting.name in COMBOBOXES:
         return field(widgets.Combobox, *common, options=setting.suggestions, continuous_update=False)
-    example = f"such as {setting.example}" if setting.example else ""
-    empty = setting.empty if isinstance(setting, (Text, Texts)) else ""
-    placeholder = "; ".join(filter(None, (empty, example)))
+    placeholder = f"such as {setting.example}" if setting.example else setting.empty
     return field(widgets.Text, *common, continuous_update=False, placeholder=placeholder)
 
 

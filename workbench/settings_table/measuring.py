@@ -57,7 +57,7 @@ class MeasuringSettings:
         label="Protocol",
         help="measure as another tool does; with mlperf, MLPerf LoadGen drives every engine too, unofficially",
         choices=PROTOCOLS,
-        empty="the workbench's own settings",
+        empty="own settings",
     ))  # fmt: skip
     region: str = declared(Choice(
         default="host-to-host",
