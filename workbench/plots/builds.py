@@ -144,7 +144,7 @@ def build_figures(results: Results) -> dict[str, Figure]:
 def _figure(results: Results, data: BuildData) -> Figure:
     columns = 2 if len(data.lines) > 1 else 1
     legend_rows = -(-len(data.lines) // columns)
-    notes = ["Bars: 95 % intervals over launches. Build times are of single builds.", *[""] * legend_rows]
+    notes = ["Bars: 95 % intervals over launches. Build times are of single builds.", *[""] * (legend_rows + 1)]
     fig = page(results, f"{data.title} at batch {data.batch}", 3.2, notes)
     left, right = fig.subplots(1, 2)
     draw_latency(data, left)
