@@ -355,6 +355,11 @@ def test_a_setting_that_no_chosen_backend_has_says_so_and_multiplies_nothing(pan
     assert control(panel, "workspace_mib").disabled
     control(panel, "workspace_mib").value = [0, 16, 64]
     assert [label for label, _ in control(panel, "baseline").options] == ["automatic", "onnxruntime fp32"]
+    panel._form.backends["openvino"].value = True
+    assert not control(panel, "optimization_level").disabled
+    hint = unescape(panel._form._hints["optimization_level"].value)
+    assert "; no effect on OpenVINO (OpenVINO has no such levels)" in hint
+    assert "no effect" not in panel._form._hints["threads"].value
 
 
 def test_a_file_of_nodes_is_read_when_the_run_begins(panel: Panel, tmp_path: Path) -> None:

@@ -35,13 +35,35 @@ def without_effect(
     return {name: why for name, why in found.items() if why}
 
 
+def without_some(chosen: Mapping[str, Backend], on_gpus: Mapping[str, Backend]) -> dict[str, str]:
+    """Which of the chosen backends lack a setting that others of them have, and why, by the setting's name."""
+    found = {}
+    for setting, name in BACKEND_SETTINGS.items():
+        lacking = _lacking(setting, _concerned(setting, chosen, on_gpus))
+        if lacking and not _no_effect(setting, chosen, on_gpus):
+            found[name] = f"no effect on {', '.join(f'{title} ({why})' for title, why in lacking.items())}"
+    return found
+
+
 def _no_effect(setting: str, chosen: Mapping[str, Backend], on_gpus: Mapping[str, Backend]) -> str:
     """Why a setting has no effect on any of these backends; empty where it has one."""
-    if SETTINGS[BACKEND_SETTINGS[setting]].gpu and chosen:
-        if not on_gpus:
-            return "no effect: none of the chosen backends runs on a GPU"
-        chosen = on_gpus
-    if not chosen or any(setting in backend.settings for backend in chosen.values()):
+    if SETTINGS[BACKEND_SETTINGS[setting]].gpu and chosen and not on_gpus:
+        return "no effect: none of the chosen backends runs on a GPU"
+    concerned = _concerned(setting, chosen, on_gpus)
+    lacking = _lacking(setting, concerned)
+    if len(lacking) < len(concerned) or not concerned:
         return ""
-    reasons = (f"{each.title}: {each.without.get(setting, 'has no such setting')}" for each in chosen.values())
-    return "no effect: " + "; ".join(reasons)
+    return "no effect: " + "; ".join(f"{title}: {why}" for title, why in lacking.items())
+
+
+def _concerned(setting: str, chosen: Mapping[str, Backend], on_gpus: Mapping[str, Backend]) -> Mapping[str, Backend]:
+    return on_gpus if SETTINGS[BACKEND_SETTINGS[setting]].gpu else chosen
+
+
+def _lacking(setting: str, concerned: Mapping[str, Backend]) -> dict[str, str]:
+    """The titles of the backends that lack a setting, with the reason."""
+    return {
+        each.title: each.without.get(setting, "has no such setting")
+        for each in concerned.values()
+        if setting not in each.settings
+    }

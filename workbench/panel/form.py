@@ -14,7 +14,7 @@ from workbench.choices.methods import METHODS
 from workbench.compare.comparison import variant_name
 from workbench.experiment import Experiment
 from workbench.panel import view, widgets
-from workbench.panel.effects import without_effect
+from workbench.panel.effects import without_effect, without_some
 from workbench.panel.fields import Fold
 from workbench.panel.settings import held, settings, tip
 from workbench.panel.source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, Source
@@ -152,9 +152,9 @@ class Form:
         on_gpus = {
             each.backend.name: each.backend for each in here if each.address.partition(":")[2] in each.backend.devices
         }
-        reasons = without_effect(experiment, chosen, on_gpus, self._metric)
+        reasons, notes = without_effect(experiment, chosen, on_gpus, self._metric), without_some(chosen, on_gpus)
         for name in self.control:
-            self._enable(name, reasons.get(name, ""))
+            self._enable(name, reasons.get(name, ""), notes.get(name, ""))
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
         signature.description, signature.tooltip = (
             ("Tensors", TENSORS_TIP) if frozen else ("Signature", tip(SETTINGS["signature"]))
@@ -243,10 +243,11 @@ class Form:
         self._hints[name] = widgets.HTML(view.hint(_explanation(control)))
         return widgets.VBox([control, self._hints[name]], css="wb-control")
 
-    def _enable(self, name: str, why_not: str) -> None:
+    def _enable(self, name: str, why_not: str, note: str = "") -> None:
         self.control[name].disabled = bool(why_not)
         if name in self._hints:
-            self._hints[name].value = view.hint(why_not or _explanation(self.control[name]))
+            text = why_not or "; ".join(filter(None, (_explanation(self.control[name]), note)))
+            self._hints[name].value = view.hint(text)
 
     def _controls(self) -> Iterable[Any]:
         yield from self.model.controls
