@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__, cli_precision
+from workbench import __version__, cli_conformance, cli_precision
 from workbench.choices.methods import METHODS
 from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
@@ -143,13 +143,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     past.set_defaults(command=_history)
     repair = cli_precision.add_to(commands, HELP)
+    conformance = cli_conformance.add_to(commands)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
     doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
     doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
     doctor.set_defaults(command=_doctor)
-    for command in (page, inspect, past, repair, doctor):
+    for command in (page, inspect, past, repair, conformance, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import RunError, during
 from workbench.models.onnx_file import graphs
+from workbench.models.openvino_tensors import Names, by_place, reader
+from workbench.models.ort_values import runner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,8 +63,7 @@ def _by_onnxruntime(path: Path) -> Run:
     # the default level computes garbage from FP8, and any level may fuse what another engine does not
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda feeds: dict(zip(names, session.run(None, dict(feeds)), strict=True))
+    return runner(session)
 
 
 def _by_openvino(path: Path) -> Run:
@@ -70,9 +71,9 @@ def _by_openvino(path: Path) -> Run:
 
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
-    names = [output.get_any_name() for output in compiled.outputs]
-    return lambda feeds: dict(zip(names, (each.copy() for each in request.infer(dict(feeds)).values()), strict=True))
+    request, names = compiled.create_infer_request(), Names.of_onnx(path, compiled)
+    read = reader(names, compiled)
+    return lambda feeds: read(request.infer(by_place(names, compiled, feeds)))  # copies
 
 
 def _holds_bf16(path: Path) -> bool:

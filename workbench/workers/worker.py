@@ -293,6 +293,8 @@ DOING = {
     "rewrite": "rewriting a model to another precision",
     "fix_batch": "fixing the batch of a model",
     "build": "building an engine",
+    "conformance_cases": "loading ONNX's own cases",
+    "conformance_case": "running one of ONNX's own cases",
 }
 """What the tasks of ``workbench.workers.child`` do, for others who wait for them."""
 
