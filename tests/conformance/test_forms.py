@@ -26,7 +26,7 @@ def test_a_form_is_what_wrong_cases_share_and_no_right_one_has():
         seen("large", "mode = b", "x is double", wrong=True, difference=2.0),
     )
     (form,) = forms_of(cases)
-    assert (form.told, form.cases, form.difference, form.sometimes) == ("Op (mode = b)", ("large", "small"), 2.0, False)
+    assert (form.told, form.cases, form.difference, form.sometimes) == ("Op (mode = b)", ("small", "large"), 0.1, False)
 
 
 def test_two_properties_where_one_does_not_suffice():
@@ -156,3 +156,21 @@ def test_a_node_matches_a_form_whose_properties_it_all_has(given, matches):
     form = Form("Op", 1, ("a", "b"), ("case",))
     assert form.matches(Use("", "Op", 7, given)) == matches
     assert not form.matches(Use("", "Other", 1, ("a", "b")))
+
+
+def test_a_number_of_axes_is_seldom_the_cause():
+    """What else the wrong cases share belongs to the form then, so that it says little about other uses."""
+    cases = (
+        seen("1", "x is float", "x has 2 axes", "version 1"),
+        seen("2", "option", "x is double", "x has 4 axes", "version 1", wrong=True),
+        seen("3", "x is double", "x has 4 axes", "version 2", wrong=True),
+        seen("4", "x is double", "x has 2 axes", "version 1"),
+    )
+    (form,) = forms_of(cases)
+    assert (form.properties, form.cases) == (("x is double", "x has 4 axes"), ("2", "3"))
+
+
+def test_the_case_of_middle_difference_speaks_for_a_form():
+    cases = [seen(name, "a", wrong=True, difference=off) for name, off in (("1", 1.0), ("2", 1e30), ("3", 1.1))]
+    (form,) = forms_of(cases)
+    assert (form.cases, form.difference) == (("3", "1", "2"), 1.1)

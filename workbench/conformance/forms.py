@@ -6,8 +6,9 @@ whether the result is smaller or larger than the first input, types and numbers 
 A *form* is what wrong cases of one operator share and no right case of it has, with as few properties as possible. Forms are found
 one after another: of all sets of up to three properties that are in no right case, the set that most wrong cases have is a form;
 among equals the smallest, and one that is about options before one about types (:class:`Rank`). Then the same for the wrong cases
-that are left. A wrong case that has all of its properties in common with right ones depends on values: it gives the form of all its
-properties but the version, marked ``sometimes``. Operators are often given new versions only to take more types, so a
+that are left. Where only numbers of axes, the version or whether an input is a constant tell them apart, the form has all other
+properties too that its wrong cases share: those alone are seldom the cause. A wrong case that has all of its properties in common
+with right ones depends on values: it gives the form of all its properties but those, marked ``sometimes``. Operators are often given new versions only to take more types, so a
 form holds for all versions unless the version itself is what tells wrong cases from right ones.
 
 This rule is simple and sound in one direction: no form is ever claimed that a right case contradicts. It can be too wide, where
@@ -30,6 +31,7 @@ LARGEST = 3
 SHOWN = 2
 """Properties that are shown of one marked ``sometimes``, which has all of a use."""
 VERSION = "version "
+CONSTANT = "is not a constant"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Form:
     op: str
     version: int  # of the operator in the first case
     properties: tuple[str, ...]  # empty: however it is used
-    cases: tuple[str, ...]  # ONNX's own cases that show it, the one with the largest difference first
-    difference: float | None = None  # the largest absolute difference; None: not a matter of numbers
+    cases: tuple[str, ...]  # ONNX's own cases that show it, the one of middle difference first
+    difference: float | None = None  # the absolute difference of that one; None: not a matter of numbers
     detail: str = ""
     sometimes: bool = False  # a right case has the same properties: it depends on the values
 
@@ -97,12 +99,27 @@ def _forms(op: str, seen: Sequence[Seen]) -> Iterator[Form]:
         chosen = _telling(wrong, right)
         sometimes = chosen is None
         if chosen is None:
-            chosen = tuple(one for one in wrong[0].use.properties if not one.startswith(VERSION))
+            chosen = tuple(filter(_telling_alone, wrong[0].use.properties))
         told = [each for each in wrong if _has(each, chosen)]
-        told.sort(key=lambda each: (-(math.inf if each.difference is None else each.difference), each.case))
-        names = tuple(each.case for each in told)
-        yield Form(op, told[0].use.version, chosen, names, told[0].difference, told[0].detail, sometimes)
+        if chosen and not any(map(_telling_alone, chosen)):
+            shared = [one for one in told[0].use.properties if all(_has(each, [one]) for each in told)]
+            chosen = tuple(one for one in shared if one in chosen or _telling_alone(one))
+        first = _middle(told)
+        names = (first.case, *sorted(each.case for each in told if each is not first))
+        yield Form(op, first.use.version, chosen, names, first.difference, first.detail, sometimes)
         wrong = [each for each in wrong if each not in told]
+
+
+def _telling_alone(text: str) -> bool:
+    return not text.startswith(VERSION) and not text.endswith((CONSTANT, "axis", "axes"))
+
+
+def _middle(told: Sequence[Seen]) -> Seen:
+    """The case of middle difference: the largest may come from memory that was never written."""
+    sizes = sorted(math.inf if each.difference is None else each.difference for each in told)
+    middle = sizes[(len(sizes) - 1) // 2]
+    same = [each for each in told if (math.inf if each.difference is None else each.difference) == middle]
+    return min(same, key=lambda each: (len(each.case), each.case))  # ONNX's own before the same with constants
 
 
 def _telling(wrong: Sequence[Seen], right: Sequence[set[str]]) -> tuple[str, ...] | None:
@@ -258,6 +275,6 @@ def _kinds(node: Any, schema: Any, shapes: Shapes) -> Ranked:
         if element:
             yield Rank.TYPE, f"{formal} is {onnx.TensorProto.DataType.Name(element).lower()}"
         if place and name not in shapes.constants:
-            yield Rank.COMPUTED, f"{formal} is not a constant"
+            yield Rank.COMPUTED, f"{formal} {CONSTANT}"
         if dims is not None:
             yield Rank.AXES, f"{formal} has {len(dims)} ax{'i' if len(dims) == 1 else 'e'}s"

@@ -36,7 +36,7 @@ numbers of fewer than 8 bits. **not applicable**: random numbers, or a kind of m
 
 A **form** is an operator with the properties that its wrong cases share and no right case of it has: values of attributes, which optional
 inputs are there, types. It is the smallest such set, so it can be too wide where few cases exist; the case that shows it is named.
-Differences are absolute. A difference within the rounding of the number format counts as wrong where ONNX's tolerance says so, and makes
+Differences are absolute, and those of the case in the middle where several show a form. A difference within the rounding of the number format counts as wrong where ONNX's tolerance says so, and makes
 no form. "Can" marks a form that has right cases too: it depends on the values.
 """
 

@@ -176,7 +176,7 @@ def _conformance(spec: EngineSpec, outcomes: Mapping[str, Outcome], uses: Mappin
     seen = []
     for name, outcome in outcomes.items():
         use = uses[name]
-        if use is not None and (outcome.differs or outcome.verdict == Verdict.RIGHT):
+        if use is not None and outcome.verdict in (Verdict.WRONG, Verdict.RIGHT):
             seen.append(Seen(name, use, outcome.differs, outcome.difference, outcome.detail))
     return Conformance(
         backend=spec.backend_and_mode,
