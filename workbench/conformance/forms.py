@@ -57,12 +57,17 @@ class Form:
     sometimes: bool = False  # a right case has the same properties: it depends on the values
 
     @property
-    def told(self) -> str:
-        """The form in words: ``MaxPool (ceil_mode = 1)``."""
+    def shown(self) -> str:
+        """Its properties in words; the first ones where it has all of a use."""
         shown = self.properties
         if self.sometimes and len(shown) > SHOWN:
             shown = (*shown[:SHOWN], "…")
-        return f"{self.op} ({', '.join(shown)})" if shown else self.op
+        return ", ".join(shown)
+
+    @property
+    def told(self) -> str:
+        """The form in words: ``MaxPool (ceil_mode = 1)``."""
+        return f"{self.op} ({self.shown})" if self.properties else self.op
 
     def matches(self, use: Use) -> bool:
         """Whether ``use`` has all properties of this form, of which the version of the operator may be one."""

@@ -31,14 +31,16 @@ def warnings_of(onnx: Path, model: Model, folders: Iterable[Path] = ()) -> dict[
     if not results:
         return {}
     uses = _uses(onnx, model)
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
+    told: set[tuple[str, str, tuple[str, ...]]] = set()
     for result in results:
-        told = tuple(filter(None, (sentence(result, form, _matching(form, uses)) for form in result.forms)))
-        # what is wrong in FP32 is not told again for a lower precision, which comes later in the list
-        new = tuple(text for text in told if _subject(text) not in map(_subject, found.get(result.backend, ())))
-        if new:
-            found[result.backend] = (*found.get(result.backend, ()), *new)
-    return found
+        for form in result.forms:
+            matching = [use for use in uses if form.matches(use)]
+            # what is wrong in FP32 is not told again for a lower precision, which comes later in the list
+            if matching and (result.backend, form.op, form.properties) not in told:
+                told.add((result.backend, form.op, form.properties))
+                found.setdefault(result.backend, []).append(sentence(result, form, matching))
+    return {backend: tuple(texts) for backend, texts in found.items()}
 
 
 def current(results: Iterable[Conformance]) -> tuple[Conformance, ...]:
@@ -60,30 +62,19 @@ def installed(address: str) -> str:
 
 
 def sentence(result: Conformance, form: Form, uses: Sequence[Use]) -> str:
-    """One warning; ``""`` where the model does not use the form."""
-    if not uses:
-        return ""
-    names = [f"'{use.node}'" for use in uses if use.node][:NAMED]
-    more = f" and {len(uses) - len(names)} more" if names and len(uses) > len(names) else ""
-    where = f" (here: {', '.join(names)}{more})" if names else ""
+    """One warning: what is computed differently, by how much, in which form, and the nodes of the model that have it."""
     verb = "can compute" if form.sometimes else "computes"
     lower = "" if result.precision == "fp32" else f" in {result.precision.upper()}"
     by = f"by {form.difference:.3g}" if form.difference is not None else form.detail
-    text = f"{result.library} {verb} {form.told}{where} differently from ONNX's definition{lower}"
-    text += f": {by} on ONNX's own case '{form.cases[0]}'"
+    text = f"{result.library} {verb} {form.op} differently from ONNX's definition{lower}: {by} on ONNX's own case '{form.cases[0]}'"
+    if form.properties:
+        text += f", with {form.shown}"
     others = sorted({use.version for use in uses} - {form.version})
     if others:
-        has = ", ".join(map(str, others))
-        text += f", which is of version {form.version} of the operator; the model has version {has}"
-    return text
-
-
-def _subject(text: str) -> str:
-    return text.partition(" differently from ")[0]
-
-
-def _matching(form: Form, uses: Iterable[Use]) -> list[Use]:
-    return [use for use in uses if form.matches(use)]
+        text += f", of version {form.version} of the operator (the model has version {', '.join(map(str, others))})"
+    names = [f"'{use.node}'" for use in uses if use.node][:NAMED]
+    more = f" and {len(uses) - len(names)} more" if names and len(uses) > len(names) else ""
+    return text + (f"; here: {', '.join(names)}{more}" if names else "")
 
 
 def _uses(path: Path, model: Model) -> list[Use]:

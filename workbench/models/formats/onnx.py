@@ -9,6 +9,8 @@ from typing import Any
 
 from workbench.data import bfloat16
 from workbench.errors import ExportError, InputError, brief
+from workbench.models.bfloat16_models import holds_bfloat16
+from workbench.models.bfloat16_models import runner as bfloat16_runner
 from workbench.models.formats import Runner, check_dtype
 from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, stored_onnx, weight_tensors
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
@@ -42,12 +44,30 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         "exportable": _custom_op(model),
         "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
-        "notes": _age(path, opset) if opset < OLDEST_OPSET else (),
+        "notes": (*_age(path, opset), *_brains(path, stored)),
     }
+
+
+def _brains(path: Path, stored: Any) -> tuple[str, ...]:
+    """What is told of a model in bfloat16 that ONNX Runtime does not open."""
+    import onnxruntime
+
+    if not holds_bfloat16(stored):
+        return ()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception:
+        other = _in_bfloat16(path)
+        return (f"ONNX Runtime has no kernels for its bfloat16, so {other[1]} runs the source model",) if other else ()
+    return ()
 
 
 def _age(path: Path, opset: int) -> tuple[str, ...]:
     """What is told of a file of an opset below 7."""
+    if opset >= OLDEST_OPSET:
+        return ()
     by = _original(path)[1]
     compared = (
         f"exporting compares it with the file as it is, run by {by}"
@@ -127,8 +147,12 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as cause:
-        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
-    by_name = runner(session)
+        other = _in_bfloat16(source)
+        if other is None:
+            raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
+        by_name, library = other
+    else:
+        by_name, library = runner(session), "ONNX Runtime"
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
@@ -136,11 +160,23 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"ONNX Runtime could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
                 "Give data that the model accepts, as an .npz file."
             ) from cause
 
     return run
+
+
+def _in_bfloat16(source: Path | bytes) -> tuple[Runner, str] | None:
+    """What runs a model in bfloat16 that ONNX Runtime does not open, and its name; ``None`` for all others."""
+    import onnx
+
+    if isinstance(source, bytes) or not holds_bfloat16(onnx.load(source, load_external_data=False)):
+        return None
+    try:
+        return bfloat16_runner(source)
+    except Exception:  # it is ONNX Runtime's reason that is told
+        return None
 
 
 def already_quantized(model: Any) -> tuple[str, str]:
@@ -163,6 +199,11 @@ def already_quantized(model: Any) -> tuple[str, str]:
         return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, turned into floats by Cast and a scale"
     if halves:
         return "fp16", f"{halves} of its weights are 16-bit floats"
+    brains = sum(
+        tensor.data_type == onnx.TensorProto.BFLOAT16 for part in graphs(model.graph) for tensor in part.initializer
+    )
+    if brains:
+        return "bf16", f"{brains} of its weights are bfloat16"
     return "", ""
 
 
