@@ -18,6 +18,7 @@ from workbench.conformance.outcomes import KNOWN, Conformance, loads, save
 from workbench.conformance.warnings import current, installed, warnings_of
 from workbench.examine import described, examine
 from workbench.models.inspection import inspect_model
+from workbench.panel import view
 from workbench.records import from_json, to_json
 
 IMAGE = ("x", TensorProto.FLOAT, (None, 3, 8, 8))
@@ -101,6 +102,8 @@ def test_the_preflight_tells_it_and_its_record_keeps_it(tmp_path):
     lines = dict(described(kept))["ONNX Runtime"]
     assert lines[0] == "takes every node"
     assert "computes Resize differently from ONNX's definition: by 0.857 on ONNX's own case" in lines[1]
+    shown = view.model_facts(inspect_model(path), kept)  # in the panel and in the report
+    assert f"ONNX Runtime {installed('onnxruntime')} computes Resize differently from ONNX&#x27;s definition" in shown
 
 
 def result(**changes) -> Conformance:

@@ -36,6 +36,9 @@ BFLOAT16_RTOL = 2**-6
 ROUNDING = 8
 """Units in the last place of the largest value: a difference up to this is no other computation, whatever a case tolerates."""
 
+NOT_RUN = "Could not run it"
+"""Beginning of ``detail`` where an engine was built and opened, and failed when it ran."""
+
 DETAIL = 160
 """Characters of a library's message that are kept."""
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench import backends
-from workbench.conformance.check import PRECISIONS
+from workbench.conformance.check import NOT_RUN, PRECISIONS
 from workbench.conformance.forms import Seen, Use, forms_of
 from workbench.conformance.outcomes import FORMAT, KNOWN, Conformance, Outcome, Verdict, save
 from workbench.conformance.warnings import installed
@@ -169,7 +169,10 @@ def _outcome(name: str, spec: EngineSpec, pool: Pool) -> Outcome:
         answer = pool.call(worker, "conformance_case", limit_s=LIMIT_S, case=name, spec=to_json(spec))
     except WorkerError as error:  # the process is gone; the next case gets a new one
         return Outcome(name, Verdict.ERROR, detail=brief(ValueError(error.message.partition(". ")[0]), 160))
-    return from_json(Outcome, answer)
+    outcome = from_json(Outcome, answer)
+    if worker == GPU_BUILDER and outcome.verdict == Verdict.ERROR and outcome.detail.startswith(NOT_RUN):
+        pool.end(worker)  # a fault on a GPU leaves a process in which every further call fails
+    return outcome
 
 
 def _conformance(spec: EngineSpec, outcomes: Mapping[str, Outcome], uses: Mapping[str, Use | None]) -> Conformance:

@@ -274,6 +274,11 @@ class Pool:
             self._workers.pop(name).kill()
             raise
 
+    def end(self, name: str) -> None:
+        """End the worker called ``name``, if there is one; its next task gets a new one."""
+        if name in self._workers:
+            self._workers.pop(name).close()
+
     def close(self) -> None:
         for worker in self._workers.values():
             worker.close()
