@@ -32,6 +32,7 @@ def test_a_few_cases_are_run_told_and_written(tmp_path, capsys):
         (["nothing"], "Unknown backend 'nothing'"),
         (["onnxruntime", "--precisions", "int8"], "The precision 'int8' cannot be held against ONNX's definition."),
         (["litert"], "LiteRT cannot run an ONNX model"),
+        (["onnxruntime", "--limit", "-1"], "The option --limit is -1. Give 0 for all cases, or a number above 0."),
     ],
 )
 def test_bad_input_is_one_sentence(words, text, capsys):

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import writing
+from workbench.errors import InputError, writing
+from workbench.settings_table.kinds import home
+from workbench.settings_table.options import add_run_settings
 
 PRECISION = "fp32"
 
 
-def add_to(commands: Any) -> argparse.ArgumentParser:
+def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = commands.add_parser(
         "conformance", help="run ONNX's own operator cases through each backend and compare with ONNX's definition"
     )
     parser.add_argument(
@@ -31,29 +33,29 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many cases (default: 0, all)")
     parser.add_argument("--anew", action="store_true", help="run again what the store has outcomes for")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="write each result into this folder, as a compact file"
+        "--output", type=home, metavar="FOLDER", help="write each result into this folder, as a compact file"
     )
     parser.add_argument(
         "--page",
-        type=Path,
+        type=home,
         metavar="FILE",
         help="write a page, in Markdown, of the results that come with the workbench",
     )
+    add_run_settings(parser, "store")
     parser.set_defaults(command=run)
-    return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a summary for each backend and precision; the status is 0 whatever the outcomes are."""
-    from workbench.conformance.outcomes import known, save
-    from workbench.conformance.page import page, summary
+    from workbench.conformance.outcomes import save
+    from workbench.conformance.page import summary
     from workbench.runs import conformance
     from workbench.store import Store
 
-    if options.page and not options.backends and not options.output:
-        with writing(options.page, "option --page"):
-            options.page.write_text(page(known()), encoding="utf-8")
-        print(f"page: {options.page}")
+    if options.limit < 0:
+        raise InputError(f"The option --limit is {options.limit}. Give 0 for all cases, or a number above 0.")
+    if options.page and not options.backends:
+        _write_page(Path(options.page))
         return 0
     addresses = [part for word in options.backends for part in word.split(",") if part]
     precisions = [part.strip() for part in options.precisions.split(",") if part.strip()]
@@ -69,11 +71,19 @@ def run(options: argparse.Namespace) -> int:
     for result in results:
         print(summary(result))
         if options.output:
-            print(f"  file: {save(result, options.output)}")
+            print(f"  file: {save(result, Path(options.output))}")
     for label, reason in without.items():
         print(f"{label}: not run; {reason}")
     if options.page:
-        with writing(options.page, "option --page"):
-            options.page.write_text(page(known()), encoding="utf-8")
-        print(f"page: {options.page}")
+        _write_page(Path(options.page))
     return 0
+
+
+def _write_page(path: Path) -> None:
+    """A page of the results that come with the package."""
+    from workbench.conformance.outcomes import known
+    from workbench.conformance.page import page
+
+    with writing(path, "option --page"):
+        path.write_text(page(known()), encoding="utf-8")
+    print(f"page: {path}")

@@ -21,7 +21,7 @@ COLUMNS = {
 HEAD = """# Engines against ONNX's own definition
 
 The package `onnx` carries small models of single operators with inputs and the outputs that ONNX defines for them.
-`python -m workbench conformance` runs them through each backend as any other model: read, prepared, built, opened, run, compared.
+`workbench conformance` runs them through each backend as any other model: read, prepared, built, opened, run, compared.
 This page was made by it (`--page`) from the results that come with the workbench. `inspect` and the report use the same results:
 they warn where a model uses a form that a library, in the installed version, computes differently.
 
