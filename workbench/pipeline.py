@@ -312,8 +312,11 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     if not any(row.engine and row.engine.runnable for row in board.rows):
         return None
     model = sources.model
-    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else "onnxruntime"
-    precision = Precision.INT8 if model.quantized == "int8" else Precision.FP32
+    # ONNX Runtime's CPU provider has few kernels for bfloat16
+    brain = model.quantized == Precision.BF16 and bool(backends.get("openvino").status())
+    runs_onnx = "openvino" if brain else "onnxruntime"
+    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else runs_onnx
+    precision = Precision.INT8 if model.quantized == "int8" else Precision.BF16 if brain else Precision.FP32
     spec = EngineSpec(name, precision, batches=experiment.batches, threads=experiment.threads)
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))

@@ -24,6 +24,7 @@ from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.runs import conformance
 from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.system.machine import version_of
 from workbench.workers.worker import Pool
@@ -258,10 +259,17 @@ class Sources:
         def fill(draft: Draft) -> None:
             self._say("examining the graph")
             draft.facts = self._pool.call(
-                "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
+                "onnx",
+                "examine",
+                progress=self._say,
+                path=str(form.source.path),
+                model=to_json(self.model),
+                results=str(conformance.folder_of(self._store)),
             )
 
-        key = key_of(origin=form.key, facts=FACTS, versions=[version_of(name) for name in libraries])
+        known = conformance.known_files(self._store)
+        versions = [version_of(name) for name in libraries]
+        key = key_of(origin=form.key, facts=FACTS, versions=versions, known=known)
         return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
