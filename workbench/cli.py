@@ -64,7 +64,9 @@ HELP = {
     "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",
-    "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
+    "pixels": "what black and white become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet; auto: 0..1, "
+    "and the pixels as they are for an input of whole numbers",
+    "data_mib": "memory in MiB that unpacked data may take; 0: a quarter of what is free",
     "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
     "that share, whoever is faster",
 }

@@ -93,7 +93,8 @@ class Experiment:
     budget: str = "0.5 points"
     metric: str = "auto"
     score_output: str = ""
-    pixels: str = "0..1"
+    pixels: str = "auto"
+    data_mib: int = 0
     until: str = "known"
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ class Experiment:
         for name in ("build_options", "quantize", "keep"):
             object.__setattr__(self, name, _listed(name, getattr(self, name), str, empty=True))
         whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed",
-                 "loadgen_queries")  # fmt: skip
+                 "loadgen_queries", "data_mib")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
         for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
@@ -150,6 +151,7 @@ class Experiment:
             ("rounds", 1),
             ("seed", 0),
             ("loadgen_queries", 0),
+            ("data_mib", 0),
         ):
             if getattr(self, name) < low:
                 raise InputError(

@@ -130,6 +130,7 @@ def data_of(
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
         free_labels=free_labels,
+        data_mib=experiment.data_mib,
     )
 
 
