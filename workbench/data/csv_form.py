@@ -45,8 +45,12 @@ class CsvForm:
         found += ["with decimal commas"] if self.decimal == "," else []
         text = f"; read as {' and '.join(found)}" if found else ""
         if not self.header:
-            text += "; the first line holds values, not names: all columns are fed in their order, and there are no labels"
-        return text + ("; its first column, which has no name and numbers the rows, is left out" if self.row_numbers else "")
+            text += (
+                "; the first line holds values, not names: all columns are fed in their order, and there are no labels"
+            )
+        return text + (
+            "; its first column, which has no name and numbers the rows, is left out" if self.row_numbers else ""
+        )
 
 
 def form_of(path: Path, known: Collection[str], text: Collection[str]) -> CsvForm:
@@ -108,7 +112,7 @@ def _lines(path: Path, encoding: str) -> list[str]:
 
 def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
     """The separator, and the cells of these lines."""
-    shortest: dict[str, list[list[str]]] = {}
+    split: dict[str, list[list[str]]] = {}
     for separator in SEPARATORS:
         try:
             rows = [row for row in csv.reader(lines, delimiter=separator) if row]
@@ -118,9 +122,11 @@ def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
         widths = {len(row) for row in rows}
         if len(widths) == 1 and widths != {1}:
             return separator, rows
-        shortest[separator] = rows
-    separator = max(SEPARATORS, key=lambda each: min(len(row) for row in shortest[each][:1]))
-    rows = shortest[separator]
+        split[separator] = rows
+    separator = max(reversed(SEPARATORS), key=lambda each: len(split[each][0]))
+    if len(split[separator][0]) == 1:  # one column, whose cells may hold what separates elsewhere
+        separator = next((each for each in reversed(SEPARATORS) if {len(row) for row in split[each]} == {1}), separator)
+    rows = split[separator]
     width = len(rows[0])
     odd = next((number for number, row in enumerate(rows, start=1) if len(row) != width), None)
     if odd is not None:
@@ -144,7 +150,9 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Colle
         return True
     if not body:
         return not any(map(_is_value, first))
-    numeric = [column for column in range(len(first)) if all(_is_value(row[column]) or not row[column].strip() for row in body)]
+    numeric = [
+        column for column in range(len(first)) if all(_is_value(row[column]) or not row[column].strip() for row in body)
+    ]
     return any(not _is_value(first[column]) and (first[column] or column == 0) for column in numeric)
 
 

@@ -56,7 +56,9 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         (path, number) for name, number in numbers.items() for path in (folder / name).rglob("*") if is_image(path)
     )
     if not files:
-        raise InputError(f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class.")
+        raise InputError(
+            f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class."
+        )
     size = height * width * channels * np.dtype(spec.dtype).itemsize * len(files)
     what = f"{len(files):,} images of {height} × {width} take"
     check_size(what, size, limit, "give a folder with fewer images")

@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 from workbench.data.limits import check_size
 from workbench.errors import InputError, brief
@@ -77,7 +77,7 @@ class _Archive:
         self._path = path
         self._what = f"The data '{path}'"
 
-    def __enter__(self) -> _Archive:
+    def __enter__(self) -> Self:
         if not self._path.is_file():
             raise InputError(
                 f"{self._what} was not found. Give data as 'auto', 'digits', 'random', or the path of an .npz file."

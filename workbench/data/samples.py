@@ -85,7 +85,7 @@ class Samples:
 def _contiguous(array: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    return np.require(array, requirements="CA")  # unlike ascontiguousarray it leaves scalars without axes
+    return np.require(array, requirements=["C", "A"])  # unlike ascontiguousarray it leaves scalars without axes
 
 
 def chunks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -65,10 +65,9 @@ def _shares(sizes: np.ndarray, wanted: int) -> np.ndarray:
     import numpy as np
 
     exact = sizes * wanted / sizes.sum()
-    shares = np.floor(exact).astype(np.int64)
-    shares = np.maximum(shares, (sizes > 1) & (wanted >= len(sizes)))
+    least = (sizes > 1) & (wanted >= len(sizes))
     most = np.maximum(sizes - 1, 0) if wanted <= (sizes - 1).sum() else sizes
-    shares = np.minimum(shares, most)
+    shares: np.ndarray = np.minimum(np.maximum(np.floor(exact).astype(np.int64), least), most)
     while shares.sum() != wanted:
         missing = shares.sum() < wanted
         open_ = shares < most if missing else shares > 1 if (shares > 1).any() else shares > 0

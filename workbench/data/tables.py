@@ -48,7 +48,11 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
     text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
     known = {*LABEL_COLUMNS, *(name for names in columns.values() for name in names), group_column} - {""}
     form = form_of(path, known, {*text, *("*" if only_text else ())})
-    label = next((name for name in LABEL_COLUMNS if name in form.names and name not in columns), None) if form.header else None
+    label = (
+        next((name for name in LABEL_COLUMNS if name in form.names and name not in columns), None)
+        if form.header
+        else None
+    )
     aside = {label, group_column if group_column not in columns else None}
     rest = [name for name in form.names[form.row_numbers :] if name not in aside]
     for spec in model.inputs:

@@ -191,7 +191,8 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
+    values = (f"values of {each}" for each in results.values)
+    return [Shown(view.work(results), "\n".join((*values, *results.notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:

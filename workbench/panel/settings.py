@@ -82,7 +82,7 @@ def settings(experiment: Experiment) -> dict[str, Any]:
             experiment.score_output,
         ),
         "pixels": field(
-            widgets.Text, "Pixels", "Folder of images: what 0 to 255 become, such as 0..1, -1..1 or 0..255; or imagenet",
+            widgets.Text, "Pixels", "Folder of images: what black and white become: auto, imagenet, or a range such as -1..1 or 0..255",
             experiment.pixels,
         ),
         "quantize": field(

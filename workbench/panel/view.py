@@ -197,6 +197,7 @@ def work(results: Results) -> str:
         ("Python", results.machine.python),
         ("CPU instructions", " ".join(results.machine.instructions) or "none that matter here"),
         ("Samples", results.data),
+        *(("Values", str(each)) for each in results.values),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
         ("Measured until", _until(results.plan)),
