@@ -125,6 +125,7 @@ def test_calibration_samples_of_another_range_are_told(kit: Kit, store: Store) -
     assert note.startswith("The values of the input 'x' do not fit those of its calibration samples: -")
     assert results.values[0].calibrated.high > 200 > results.values[0].tested.high
     assert str(results.values[0]) in view.work(results)
+    assert "do not fit" in parts.folded_cost(results)
 
 
 def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:

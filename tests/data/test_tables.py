@@ -145,11 +145,13 @@ def test_names_are_names_even_where_they_are_numbers(tmp_path, header):
     assert "not names" not in told
 
 
-def test_a_table_of_text_alone_has_names_where_one_is_known(tmp_path):
+def test_a_table_of_text_alone_needs_a_known_name(tmp_path):
     assert read(tmp_path, "code\nred\nblue\n", CODE)[0]["code"].tolist() == [["red"], ["blue"]]
-    found, told = read(tmp_path, "red\nblue\n", CODE)
-    assert found["code"].tolist() == [["red"], ["blue"]]
-    assert "not names" in told
+    says = refused(tmp_path, "red\nblue\n", CODE)
+    assert (
+        "whether the first line of 't.csv' (red) holds names or values. Name the columns after the model's inputs"
+        in says
+    )
 
 
 def test_row_numbers_as_pandas_writes_them_are_no_feature(tmp_path):

@@ -70,7 +70,7 @@ def form_of(path: Path, known: Collection[str], text: Collection[str]) -> CsvFor
     first, body = [name.strip() for name in rows[0]], rows[1:]
     if first[0].startswith("#"):  # as numpy.savetxt writes names
         first[0] = first[0].lstrip("# ")
-    header = _is_header(first, body, known)
+    header = _is_header(first, body, known, path)
     names = first if header else [str(number) for number in range(len(first))]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -137,11 +137,14 @@ def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
     return separator, rows
 
 
-def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Collection[str]) -> bool:
+def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Collection[str], path: Path) -> bool:
     """Whether the first line holds names.
 
     It does where it holds a known one or numbers its columns (as pandas names those of an array), or where a column holds
-    numbers below and something else in its first line. Among columns of text alone only a known name tells.
+    numbers below and something else in its first line. It does not where such a column begins with a number.
+
+    Raises:
+        InputError: no name is known and no column holds numbers, so that nothing tells.
     """
     if any(name in known for name in first):
         return True
@@ -153,6 +156,11 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Colle
     numeric = [
         column for column in range(len(first)) if all(_is_value(row[column]) or not row[column].strip() for row in body)
     ]
+    if not numeric:
+        raise InputError(
+            f"It cannot be seen whether the first line of '{path.name}' ({', '.join(first)[:60]}) holds names or values. Name the "
+            "columns after the model's inputs, and the labels y."
+        )
     return any(not _is_value(first[column]) and (first[column] or column == 0) for column in numeric)
 
 

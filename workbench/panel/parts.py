@@ -133,11 +133,11 @@ def _clocks(results: Results) -> list[Any]:
 
 
 def folded_cost(results: Results) -> str:
-    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    """Values fed, cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
     if not results.measured:
         return ""
     cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
-    return cost + cost_view.settings(results)[0]
+    return view.fed(results) + cost + cost_view.settings(results)[0]
 
 
 def _cold(results: Results) -> list[Any]:
