@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from workbench.data.dataset import dataset
+from workbench.data.images import read_images
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -197,6 +198,13 @@ def test_sub_folders_that_are_classes_are_taken(tmp_path, names):
     assert sorted(found.test.labels.tolist()) == [0, 1]
     values = (found.test.inputs["x"][:, 0, 0, 0] * 255).round().astype(int)
     assert values.tolist() == found.test.labels.tolist()
+
+
+def test_the_path_of_every_image_is_handed_on(tmp_path):
+    folders(tmp_path, "no", "yes")
+    arrays, _ = read_images(tmp_path, model(GRAY), "auto", 2**20)
+    assert [int(name.startswith("yes/")) for name in arrays["image files"]] == arrays["y"].tolist()
+    assert "not used" not in dataset(str(tmp_path), model(GRAY), 0, 0, demo=False).description
 
 
 def test_images_beside_the_classes_are_told(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.choices.pixels import AUTO
 from workbench.data.files import arrays_of
+from workbench.data.images import FILES
 from workbench.data.inputs import converted, fed, possible_channels_twice
 from workbench.data.observed import observed
 from workbench.data.samples import WHOLE, Samples
@@ -189,7 +190,7 @@ def _from_file(
     if not free_labels:
         _check_classes(model, labels, f"'{path.name}'")
     chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
-    ignored = sorted(set(arrays) - used - {key})
+    ignored = sorted(set(arrays) - used - {key, FILES})
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):

@@ -20,7 +20,7 @@ TABLES = (".csv", ".tsv")
 
 
 def arrays_of(
-    path: Path, model: Model, pixels: str = AUTO, *, data_mib: int = 0, group_column: str = ""
+    path: Path, model: Model, pixels: str = AUTO, group_column: str = "", *, data_mib: int = 0
 ) -> tuple[dict[str, np.ndarray], str]:
     """The arrays in a data file by name (labels as ``y``), and what was done to make them, in words.
 
@@ -28,8 +28,8 @@ def arrays_of(
         path: a folder of images, a table, or an ``.npz`` file.
         model: what they are for.
         pixels: of images, see :mod:`workbench.choices.pixels`.
-        data_mib: what they may take in memory, in MiB (2**20 bytes); 0: a share of the free memory.
         group_column: of a table, the column that names groups.
+        data_mib: what they may take in memory, in MiB (2**20 bytes); 0: a share of the free memory.
 
     Raises:
         InputError: missing, not readable, too large, or not of the model's kind.

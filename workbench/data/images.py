@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from workbench.records import Model, TensorSpec
 
+FILES = "image files"
+"""The array with the path of each image within the folder."""
 BYTE, WORD = 255.0, 65535.0
 """White in images of 8 and of 16 bits for each channel."""
 LEVELS = 16
@@ -28,7 +30,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[dict[str, np.ndarray], str]:
-    """All images below ``folder`` by the name of the model's input, labels as ``y``; and what was done to them, in words.
+    """All images below ``folder`` by the name of the model's input, labels as ``y``, paths as :data:`FILES`; and what was done
+    to them, in words.
 
     Images are turned upright (EXIF), converted to the model's number of channels, cropped to the middle and resized
     (bilinear). They come in an order that is shuffled once and for all. A sub-folder is a class.
@@ -70,7 +73,8 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         path = files[number][0]
         pixel = becomes(_shares(path, whites[path], height, width, channels))
         images[place] = pixel.transpose(2, 0, 1) if first else pixel
-    arrays = {spec.name: images}
+    names = np.array([files[number][0].relative_to(folder).as_posix() for number in order])
+    arrays = {spec.name: images, FILES: names}
     told = f"; images cropped to the middle and resized to {width} × {height}, {depths} {becomes.told}"
     if list(numbers) != ["."]:
         arrays["y"] = np.array([files[number][1] for number in order])
