@@ -79,6 +79,12 @@ def test_whole_numbers_keep_every_digit(tmp_path):
     assert found["id"].tolist() == [9007199254740993, -5]
 
 
+def test_whole_numbers_that_a_float_rounds_are_told(tmp_path):
+    found, told = read(tmp_path, "a,b,c\n16777217,2,9223372036854775807\n4,5,16777216\n", WIDE)
+    assert found["x"][0, 0] == 16777216
+    assert told == "; whole numbers rounded to the input's type: a, c"
+
+
 @pytest.mark.parametrize("cells", [
     ["01234", "00501", "98765"], ["1e5", "007", "1.50"], ["NA", "nan", "null"], ["True", "false", "3"], ["a,b", 'say "x"', "ü"],
 ])  # fmt: skip

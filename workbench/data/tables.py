@@ -66,7 +66,9 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
         arrays.setdefault(group_column, table[group_column].astype(str).to_numpy().astype(str))
     used = {name for names in columns.values() for name in names}
     unused = [name for name in rest if name not in used]
-    return arrays, form.told + (f"; columns not used: {', '.join(unused)}" if unused else "")
+    told = form.told + (f"; columns not used: {', '.join(unused)}" if unused else "")
+    rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
+    return arrays, told + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")
 
 
 def _names(spec: TensorSpec) -> list[str]:
@@ -198,6 +200,17 @@ def _as_float(values: np.ndarray, spec: TensorSpec, stored: str, where: str) -> 
             "holds. Scale them as in training."
         )
     return np.asarray(found)
+
+
+def _is_rounded(column: Any, spec: TensorSpec) -> bool:
+    """Whether this column holds whole numbers that the floating-point input ``spec`` cannot tell apart from their neighbours."""
+    import numpy as np
+
+    values = column.to_numpy()
+    if values.dtype.kind not in "iu" or not spec.dtype.startswith("float"):
+        return False
+    exact = values.astype(np.longdouble)  # holds every integer of 64 bits
+    return bool((values.astype(spec.dtype).astype(np.longdouble) != exact).any())
 
 
 def _mixed(column: Any, where: str, form: CsvForm) -> np.ndarray:
