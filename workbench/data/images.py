@@ -55,13 +55,7 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
     spec = model.inputs[0]
     height, width, channels, first = _layout(spec)
     numbers = classes(folder, model)
-    files = sorted(
-        (path, number) for name, number in numbers.items() for path in (folder / name).rglob("*") if is_image(path)
-    )
-    if not files:
-        raise InputError(
-            f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class."
-        )
+    files = _files(folder, numbers)
     size = height * width * channels * np.dtype(spec.dtype).itemsize * len(files)
     what = f"{len(files):,} images of {height} × {width} take"
     check_size(what, size, limit, "give a folder with fewer images")
@@ -80,6 +74,18 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         arrays["y"] = np.array([files[number][1] for number in order])
         told += _told(folder, numbers)
     return arrays, told
+
+
+def _files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
+    """Every image with its class number, in the order of names."""
+    files = sorted(
+        (path, number) for name, number in numbers.items() for path in (folder / name).rglob("*") if is_image(path)
+    )
+    if not files:
+        raise InputError(
+            f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class."
+        )
+    return files
 
 
 def _told(folder: Path, numbers: dict[str, int]) -> str:
