@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from case_runs import FLOAT, INT64, inspect, report
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:::tensorflow"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 RNG = np.random.default_rng
 
 
