@@ -101,7 +101,7 @@ def read_model(
             ) from error
 
     facts = store.make("model", key, fill).facts
-    where = Path(path).absolute()
+    where = Path(path).expanduser().absolute()
     # the facts are those of the content; another copy of it may have another name
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
@@ -137,7 +137,12 @@ def data_of(
 
 
 def open_model(
-    model: Any, signature: str = "", input_shapes: str = "", input_values: str = "", *, store: Store | None = None
+    model: Any,
+    signature: str = "",
+    input_shapes: str = "",
+    input_values: str = "",
+    *,
+    store: Store | str | Path | None = None,
 ) -> Model:
     """Open a model file and say what it is; ``"demo"`` is the built-in one, and a live ``keras.Model`` is saved first.
 
@@ -147,7 +152,7 @@ def open_model(
     Raises:
         InputError: the model cannot be used; the text says why and what to do.
     """
-    store = (store or Store()).prepare()
+    store = Store.of(store).prepare()
     path = model if isinstance(model, str | Path) else kept_model(model, store)
     with Pool(store.log_path, threading.Event()) as pool:
         if path == DEMO:
