@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from workbench.data import npz, samples
+from workbench.data import limits, npz, samples
 from workbench.data.dataset import dataset
-from workbench.data.limits import limit_bytes
+from workbench.data.limits import limit_bytes, packed_limit
 from workbench.data.npz import map_npz, read_npz
 from workbench.data.samples import Samples, load_samples, save_samples
 from workbench.errors import InputError
@@ -33,25 +33,44 @@ def archive(path, parts, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
-def refused(path, limit=None) -> str:
+def refused(path) -> str:
     with pytest.raises(InputError) as error:
-        read_npz(path, limit)
+        read_npz(path)
     return error.value.message
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_path):
-    path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w", force_zip64=True) as part:
-        np.lib.format.write_array_header_1_0(part, {"descr": "<f4", "fortran_order": False, "shape": (2**24, 4)})
-        for _ in range(256):
-            part.write(bytes(2**20))
+    path = zeros(tmp_path / "bomb.npz", 64)
     assert path.stat().st_size < 2**20
     before = memory()[0]
     with pytest.raises(InputError) as error:
-        dataset(str(path), MODEL, 0, 0, demo=False, data_mib=100)
-    assert memory()[0] - before < 2**26
+        dataset(str(path), MODEL, 0, 0, demo=False, data_mib=10)
+    assert memory()[0] - before < 2**24
     says = error.value.message
-    assert "unpack to 256.0 MiB, and the limit is 100.0 MiB. Raise it with 'data_mib' (option --data-mib 257)" in says
+    assert "unpack to 64.0 MiB, and the limit is 10.0 MiB. Raise it with 'data_mib' (option --data-mib 65)" in says
+
+
+def zeros(path, mib: int):
+    """A file of zeros that unpacks to this size; packed, it takes about a thousandth."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w", force_zip64=True) as part:
+        np.lib.format.write_array_header_1_0(part, {"descr": "<f4", "fortran_order": False, "shape": (2**16 * mib, 4)})
+        for _ in range(mib):
+            part.write(bytes(2**20))
+    return path
+
+
+def test_without_a_limit_of_the_users_own_what_is_packed_too_well_has_a_lower_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "PACKED_BYTES", 2**26)
+    bomb = zeros(tmp_path / "bomb.npz", 100)
+    assert limits.PACKED_TIMES * bomb.stat().st_size < 100 * 2**20
+    before = memory()[0]
+    assert (
+        "unpack to 100.0 MiB, and the limit is 64.0 MiB. Raise it with 'data_mib' (option --data-mib 101)"
+        in refused(bomb)
+    )
+    assert memory()[0] - before < 2**26
+    assert packed_limit(2**31, 2**30) > 2**26
+    assert packed_limit(2**31, 2**10, 4096) == 2**32
 
 
 def test_the_option_of_the_message_is_enough(tmp_path):

@@ -55,5 +55,5 @@ def test_a_data_set_knows_its_values(tmp_path):
     (found,) = dataset(str(tmp_path / "d.npz"), what, 20, 0, demo=False).values
     assert found.tested.high == x.max()
     assert found.calibrated.high <= 1
-    assert str(found).startswith("x: ")
+    assert str(found).startswith("x (float32): ")
     assert "; calibration samples: " in str(found)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev", "holdout"}
 """Names of parts of a data set, in lower case: where all sub-folders are named so, they are not classes."""
-PICTURES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "input", "inputs", "x"}
+PICTURES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "input", "inputs"}
 TRUTHS = {"label", "labels", "mask", "masks", "annotation", "annotations", "segmentation", "segmentationclass", "target",
-          "targets", "truth", "gt", "groundtruth", "y"}  # fmt: skip
+          "targets", "truth", "gt", "groundtruth"}  # fmt: skip
 _NO_CLASSES = ("__MACOSX", "__pycache__")
 
 

@@ -39,4 +39,4 @@ def arrays_of(
         return read_images(path, model, pixels, limit)
     if path.suffix.lower() in TABLES:
         return read_table(path, model, limit, group_column)
-    return read_npz(path, limit), ""
+    return read_npz(path, data_mib), ""

@@ -226,8 +226,9 @@ def _quantized(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
             f"The input '{spec.name}' stands for values from {real_low:.4g} to {real_high:.4g}, and {where} holds values from "
             f"{least:.4g} to {most:.4g}, which would be cut off. Scale them as in training."
         )
+    real = array.astype(np.float32) if array.itemsize < 4 else array  # 16 bits would round the quotient
     stored = np.empty(array.shape, spec.dtype)
-    stored[...] = np.clip(np.round(array / spec.scale) + spec.zero_point, low, high)
+    stored[...] = np.clip(np.round(real / spec.scale) + spec.zero_point, low, high)
     return stored
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
-from workbench.data.limits import check_size
+from workbench.data.limits import check_size, packed_limit
 from workbench.errors import InputError, brief
 
 if TYPE_CHECKING:
@@ -31,22 +31,23 @@ class _Part(NamedTuple):
     header_bytes: int
 
 
-def read_npz(path: Path, limit: int | None = None) -> dict[str, np.ndarray]:
+def read_npz(path: Path, data_mib: int = 0) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz`` file, by name.
 
     Args:
         path: the file.
-        limit: bytes that the arrays may take together; ``None``: any.
+        data_mib: what the arrays may take together, in MiB (2**20 bytes); 0: a share of the free memory, and 1 GiB where they
+            take more than 100 times the size of the file.
 
     Raises:
-        InputError: the file is missing or damaged; the arrays take more than ``limit``; a part is not an array, holds Python
+        InputError: the file is missing or damaged; the arrays take more than that; a part is not an array, holds Python
             objects (loading those would run code), or has a name that is a path out of the file.
     """
     with _Archive(path) as archive:
         parts = archive.parts()
-        if limit is not None:
-            total = sum(part.info.file_size for part in parts.values())
-            check_size(f"The data '{path}' unpack to", total, limit, "give a file with fewer samples")
+        total = sum(part.info.file_size for part in parts.values())
+        limit = packed_limit(total, path.stat().st_size, data_mib)
+        check_size(f"The data '{path}' unpack to", total, limit, "give a file with fewer samples")
         return {name: archive.read(part) for name, part in parts.items()}
 
 

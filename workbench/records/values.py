@@ -28,4 +28,4 @@ class InputValues:
 
     def __str__(self) -> str:
         beside = f"; calibration samples: {self.calibrated}" if self.calibrated else ""
-        return f"{self.name}: {self.tested}{beside}"
+        return f"{self.name} ({self.dtype}): {self.tested}{beside}"
