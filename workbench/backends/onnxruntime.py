@@ -34,6 +34,7 @@ from workbench.engines.ort_session import (
     placement,
 )
 from workbench.errors import BuildError
+from workbench.models import ort_values
 from workbench.models.onnx_file import graphs
 from workbench.precision.kept import REQUANTIZERS, came_out_in_int8, hold, release
 from workbench.protocols import (
@@ -189,21 +190,26 @@ class OnnxRuntime:
 class OnnxRuntimeSession:
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._run = ort_values.runner(session)
+        self._inputs = {value.name: value.type for value in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._session
+        del self._session, self._run
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
+        return self._run(feeds)
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
+            if self._inputs.get(name) == ort_values.BFLOAT16:
+                binding.bind_ortvalue_input(name, ort_values.value_of(array, ort_values.BFLOAT16))
+            else:
+                binding.bind_cpu_input(name, array)
         for name in self._outputs:
             binding.bind_output(name, "cpu")
         session = self._session
@@ -216,10 +222,8 @@ class OnnxRuntimeSession:
         return Callers((Caller(self.run, self.stage),) * count, "one session")
 
     def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
-        import onnxruntime as ort
-
         session, outputs = self._session, self._outputs
-        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        values = {name: ort_values.value_of(array, self._inputs.get(name, "")) for name, array in feeds.items()}
         return (
             lambda: session.run_with_ort_values(outputs, values),
             "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
