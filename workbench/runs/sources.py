@@ -20,7 +20,6 @@ from workbench.models.inspection import digest_of, recognize
 from workbench.models.live import kept_model
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
-from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
@@ -362,7 +361,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            selection=[sorted(selection.quantize), sorted(selection.keep), *([SELECTION_RULES] if selection else [])],
+            selection=selection.key,
             versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")
