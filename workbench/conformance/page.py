@@ -34,6 +34,8 @@ for an operator or a type that it does not have. **refused**: the workbench does
 8-bit floats or numbers of fewer bits. **not applicable**: random numbers, or a kind of model that the backend says it does not take.
 **built, not run**: for a GPU, on a machine without one.
 
+TensorFlow, LiteRT and TF-TRT are not built from ONNX files and take no part.
+
 A **form** is an operator with the properties that its wrong cases share and no right case of it has: values of attributes, which optional
 inputs are there, types. It is the smallest such set, so it can be too wide where few cases exist; the case that shows it is named.
 Differences are absolute, and those of the case in the middle where several show a form. A difference within the rounding of the number
@@ -102,6 +104,9 @@ def _section(found: Conformance) -> Iterator[str]:
             by = f"{form.difference:.3g}" if form.difference is not None else form.detail
             can = "can: " if form.sometimes else ""
             yield f"| {can}{form.told} | {by} | {len(form.cases)} | `{form.cases[0]}` |".replace("…", "...")
+        yield ""
+    if not any(outcome.verdict in (Verdict.RIGHT, Verdict.WRONG) for outcome in found.outcomes):
+        yield "Nothing was run: the device that it builds for is not in this machine."
         yield ""
     rounding = [outcome.case for outcome in found.wrong if not outcome.differs]
     several = [outcome for outcome in found.wrong if outcome.differs and not _in_form(outcome, found)]
