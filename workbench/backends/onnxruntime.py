@@ -33,8 +33,10 @@ from workbench.engines.ort_session import (
     overwritten,
     placement,
 )
+from workbench.errors import BuildError
 from workbench.models import ort_values
 from workbench.models.onnx_file import graphs
+from workbench.precision.kept import REQUANTIZERS, came_out_in_int8, hold, release
 from workbench.protocols import (
     YES,
     Availability,
@@ -155,7 +157,7 @@ class OnnxRuntime:
         progress("optimize graph")
         if spec.mode == CUDA:
             return _built_for_cuda(source.path, spec, into, options, progress)
-        ort.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
+        _optimized(source, spec, into, options)
         progress("read back precision")
         return Built(
             library="ONNX Runtime",
@@ -229,6 +231,30 @@ class OnnxRuntimeSession:
 
     def in_effect(self) -> tuple[InEffect, ...]:
         return found_in(self._session)
+
+
+def _optimized(source: Source, spec: EngineSpec, into: Path, options: Any) -> None:
+    """Write the optimized file, with the nodes that are to stay in FP32 left alone (:mod:`workbench.precision.kept`).
+
+    Raises:
+        BuildError: such a node came out in INT8 all the same.
+    """
+    import onnxruntime as ort
+
+    held = into / "held.onnx"
+    kept = hold(source.path, held) if spec.precision == Precision.INT8 else ()
+    path, disabled = (held, list(REQUANTIZERS)) if kept else (source.path, None)
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+    if not kept:
+        return
+    del session
+    held.unlink()
+    release(into / FILE, [spec.name for spec in source.outputs])
+    if wrong := came_out_in_int8(source.path, into / FILE):
+        raise BuildError(
+            f"These nodes were to stay in FP32, and ONNX Runtime's optimizer built them in INT8: {', '.join(wrong)}. Set "
+            "'optimization_level' to 1, or leave them out of 'keep'."
+        )
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:
