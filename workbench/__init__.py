@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from workbench.choices.metrics import Metric as Metric
+    from workbench.accuracy.metrics import Metric as Metric
     from workbench.compare.across import compare_runs as compare_runs
     from workbench.compare.comparison import comparison as comparison
     from workbench.compare.comparison import table as table
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Experiment": "experiment",
-    "Metric": "choices.metrics",
+    "Metric": "accuracy.metrics",
     "Panel": "panel.panel",
     "WorkbenchError": "errors",
     "clocks": "compare.three_clocks",

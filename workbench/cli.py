@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_precision
+from workbench.accuracy.metrics import METRICS
 from workbench.choices.methods import METHODS
-from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
@@ -64,6 +64,11 @@ HELP = {
     "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
     "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
     "score_output": "the output that is scored; empty: the one that the labels suit",
+    "labels": "what the labels are: auto, classes, positions, one-hot, multilabel, soft, values or boxes",
+    "ignore_label": "label that is ignored: a whole number, or none; empty: negative ones, and 255 in masks of up to 255 classes",
+    "class_axis": "axis of the scored output that holds the classes, such as 1 or -1; empty: recognised",
+    "box_outputs": "a detector's outputs: boxes=NAME,scores=NAME,classes=NAME; empty: recognised by usual names",
+    "group_column": "array or column of the data that names groups, for the loss by group",
     "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
     "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
     "that share, whoever is faster",

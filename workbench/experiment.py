@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from workbench.accuracy.detection import parse_roles
+from workbench.accuracy.label_settings import check_reading
+from workbench.accuracy.metrics import check_name
 from workbench.choices.budget import budget_of
 from workbench.choices.methods import METHODS, Method
-from workbench.choices.metrics import check_name
 from workbench.choices.nodes import expanded as expanded_names
 from workbench.choices.pixels import scaling
 from workbench.choices.shapes import parse_shapes, parse_values
@@ -93,6 +95,11 @@ class Experiment:
     budget: str = "0.5 points"
     metric: str = "auto"
     score_output: str = ""
+    labels: str = "auto"
+    ignore_label: str = ""
+    class_axis: str = ""
+    box_outputs: str = ""
+    group_column: str = ""
     pixels: str = "0..1"
     until: str = "known"
 
@@ -113,6 +120,8 @@ class Experiment:
             object.__setattr__(self, name, _number(name, getattr(self, name), float))
         for name in ("batches", "concurrency"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        for name in ("ignore_label", "class_axis"):
+            object.__setattr__(self, name, str(getattr(self, name)))
         object.__setattr__(self, "rate", _rate(self.rate))
         object.__setattr__(self, "cores", _cores(self.cores))
         self._check()
@@ -122,6 +131,8 @@ class Experiment:
         parse_values(self.input_values)
         choose("precisions", self.precisions, METHODS)
         check_name(self.metric)
+        check_reading(self.labels, self.ignore_label, self.class_axis)
+        parse_roles(self.box_outputs)
         scaling(self.pixels)
         budget_of(self.budget)
         expanded_names(self.keep)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data.files import arrays_of
+from workbench.data.labels import Labelling, labelled, truth_of
 from workbench.data.samples import WHOLE, Samples
 from workbench.data.splits import told_apart
 from workbench.data.synthetic import generated
@@ -25,7 +26,6 @@ RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
 RANDOM_BYTES = 2**27
 """Large inputs get fewer random samples, so that all of them together stay within this."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
-_LABEL_KEYS = ("y", "labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +80,16 @@ def dataset(
     demo: bool,
     *,
     pixels: str = "0..1",
-    free_labels: bool = False,
+    labelling: Labelling | None = None,
 ) -> Dataset:
     """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file, of a ``.csv`` file
-    or of a folder of images, whose values from 0 to 255 become ``pixels``. With ``free_labels`` labels may be anything that
-    has one entry per sample.
+    or of a folder of images, whose values from 0 to 255 become ``pixels``. ``labelling`` decides how labels are read.
 
     No test sample is among the calibration samples: those that would be are left out and told.
 
     ``auto`` is the digits for the demo's model and random inputs for any other. The arrays of an ``.npz`` file carry
-    the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds class numbers; calibration
+    the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds labels, whose meaning is decided by
+    :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
     samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one), and without them the first
     ``calibration_samples`` rows, which are then not tested on. With ``calibration_samples`` 0 nothing is set aside.
 
@@ -101,9 +101,9 @@ def dataset(
     if data == "random":
         return _random(model, seed)
     if data == "digits":
-        found = _digits(model, calibration_samples)
+        found = _digits(model, calibration_samples, labelling or Labelling())
     else:
-        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, free_labels)
+        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, labelling or Labelling())
     test, description = told_apart(found.calibration, found.test, found.description)
     return replace(found, test=test, description=description)
 
@@ -116,7 +116,7 @@ def _random(model: Model, seed: int) -> Dataset:
     return Dataset(None, generated(model.inputs, "random", count, seed=seed), text, real=False)
 
 
-def _digits(model: Model, calibration_samples: int) -> Dataset:
+def _digits(model: Model, calibration_samples: int, labelling: Labelling) -> Dataset:
     if len(model.inputs) != 1:
         wanted = "; ".join(map(str, model.inputs))
         raise InputError(
@@ -130,10 +130,12 @@ def _digits(model: Model, calibration_samples: int) -> Dataset:
     for part in (calibration, test):
         array = _checked(spec, part.inputs["image"], where)
         parts.append(Samples(part.name, {spec.name: array}, part.labels))
-    _check_classes(model, parts[1].labels, where)
+    labels = parts[1].labels
+    assert labels is not None
+    truth = truth_of(labels, len(labels), model, labelling, f"the labels of {where}")
     chosen = _first(parts[0], calibration_samples, where)
     text = f"{DIGITS_TEST:,} real handwritten digits (MNIST) that the demo was not trained on"
-    return Dataset(chosen, parts[1], text, real=True)
+    return Dataset(chosen, replace(parts[1], truth=truth), text, real=True)
 
 
 def _first(calibration: Samples, wanted: int, where: str) -> Samples | None:
@@ -147,8 +149,8 @@ def _first(calibration: Samples, wanted: int, where: str) -> Samples | None:
     return calibration.take(slice(wanted))
 
 
-def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, free_labels: bool) -> Dataset:
-    arrays, told = arrays_of(path, model, pixels)
+def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, labelling: Labelling) -> Dataset:
+    arrays, told = arrays_of(path, model, pixels, labelling.group_column)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
@@ -173,16 +175,12 @@ def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, 
         used.add(extra)
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
-    key = _key(arrays, [name for name in _LABEL_KEYS if name not in rows and name not in constants])
-    read = _free_labels if free_labels else _labels
-    labels = None if key is None else read(arrays[key], key, samples.count, path)
-    if not free_labels:
-        _check_classes(model, labels, f"'{path.name}'")
-    chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
-    ignored = sorted(set(arrays) - used - {key})
+    samples, read, what = labelled(samples, arrays, model, labelling, path)
+    chosen, test, text = _split(samples, calibration, model, calibration_samples, path)
+    ignored = sorted(set(arrays) - used - read)
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
-    return Dataset(chosen, test, text + told, real=True)
+    return Dataset(chosen, test, text + told + what, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
@@ -211,7 +209,7 @@ def _split(
             )
         _same_length(given, path)
         calibration = _first(
-            replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None),
+            replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None, truth=None, groups=None),
             wanted,
             f"the arrays of '{path.name}'",
         )
@@ -278,55 +276,3 @@ def _same_length(inputs: Mapping[str, np.ndarray], path: Path) -> None:
         raise InputError(
             f"The inputs in '{path.name}' have different numbers of rows: {found}. Save one row per sample."
         )
-
-
-def _free_labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
-    """Labels of a metric that does not compare classes, as they are: numbers of any shape, or text."""
-    if array.ndim == 0 or len(array) != count or array.dtype.kind not in "fiubU":
-        raise InputError(
-            f"The labels '{key}' of '{path.name}' are {array.dtype} [{' × '.join(map(str, array.shape))}] for {count} samples. "
-            "Save numbers or text with one entry per sample."
-        )
-    return array
-
-
-def _labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
-    import numpy as np
-
-    where = f"the labels '{key}' of '{path.name}'"
-    if array.ndim != 1:
-        fix = f"Use {key}.ravel()." if array.size == len(array) else "Save one class number per sample."
-        if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind != "O" and (array.sum(axis=1) == 1).all():
-            fix = f"They look one-hot: use {key}.argmax(axis=1)."
-        raise InputError(
-            f"Labels must be one class number per sample; {where} have [{' × '.join(map(str, array.shape))}]. {fix}"
-        )
-    if len(array) != count:
-        raise InputError(f"There are {count} samples but {len(array)} labels: {where}. Save one label per sample.")
-    if array.dtype.kind not in "iu":
-        raise InputError(
-            f"Labels must be whole numbers; {where} are {array.dtype}. Convert class numbers with {key}.astype('int64'); "
-            "leave out what a regression is to reach, and agreement with the source model is measured."
-        )
-    if array.min() < 0:
-        raise InputError(
-            f"Class numbers start at 0; {where} hold {array.min()}. Number the classes from 0, or leave out what are no classes."
-        )
-    return array.astype(np.int64)
-
-
-def _check_classes(model: Model, labels: np.ndarray | None, where: str) -> None:
-    """Refuse labels that no output can mean: the model tells classes apart, and too few of them everywhere."""
-    classes = {spec.name: spec.shape[-1] for spec in model.outputs if len(spec.shape) > 1}
-    highest = 0 if labels is None else int(labels.max())
-    fits = [size is None or highest < (2 if size == 1 else size) for size in classes.values()]
-    if labels is None or any(fits) or set(classes.values()) <= {None, 1}:
-        return
-    told = "; ".join(
-        f"the model's output '{name}' tells {size} classes apart (0 to {size - 1})"
-        for name, size in classes.items()
-        if size is not None and size > 1
-    )
-    raise InputError(
-        f"The labels of {where} go up to {highest}, but {told}. Check that the labels belong to this model."
-    )

@@ -22,8 +22,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training images from 0 to 1, by channel, as torchvision's pretrained models want them subtracted and divided."""
 
 
-def arrays_of(path: Path, model: Model, pixels: str) -> tuple[dict[str, np.ndarray], str]:
+def arrays_of(path: Path, model: Model, pixels: str, group_column: str = "") -> tuple[dict[str, np.ndarray], str]:
     """The arrays in a data file by name (labels as ``y``), and what was done to make them, in words.
+
+    Of a table ``group_column`` is read as it is, and is not among the inputs.
 
     Raises:
         InputError: missing, not readable, or not of the model's kind.
@@ -31,7 +33,7 @@ def arrays_of(path: Path, model: Model, pixels: str) -> tuple[dict[str, np.ndarr
     if path.is_dir():
         return _images(path, model, pixels)
     if path.suffix.lower() == ".csv":
-        return _table(path, model), ""
+        return _table(path, model, group_column), ""
     return read_npz(path), ""
 
 
@@ -68,7 +70,7 @@ def _images(folder: Path, model: Model, pixels: str) -> tuple[dict[str, np.ndarr
     for place, number in enumerate(order):
         pixel = _pixels(files[number][0], height, width, channels, pixels)
         images[place] = _stored(pixel.transpose(2, 0, 1) if first else pixel, spec)
-    arrays = {spec.name: images}
+    arrays = {spec.name: images, "image files": np.array([files[n][0].relative_to(folder).as_posix() for n in order])}
     told = f"; images cropped to the middle and resized to {width} × {height}, 0 to 255 as {pixels}"
     if list(classes) != ["."]:
         arrays["y"] = np.array([files[number][1] for number in order])
@@ -150,7 +152,7 @@ def _stored(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
     return np.clip(np.round(values), ends.min, ends.max).astype(spec.dtype)
 
 
-def _table(path: Path, model: Model) -> dict[str, np.ndarray]:
+def _table(path: Path, model: Model, group_column: str = "") -> dict[str, np.ndarray]:
     """The columns of a CSV file as inputs by name.
 
     An input of one value per sample is the column of its name; one of k values the columns ``name_0`` to ``name_<k-1>``, or
@@ -168,10 +170,12 @@ def _table(path: Path, model: Model) -> dict[str, np.ndarray]:
         ) from cause
     inputs = {spec.name for spec in model.inputs}
     label = next((name for name in LABEL_COLUMNS if name in table.columns and name not in inputs), None)
-    rest = [name for name in table.columns if name != label]
+    rest = [name for name in table.columns if name not in (label, group_column or label)]
     arrays = {spec.name: _columns(table, spec, rest, path, single=len(model.inputs) == 1) for spec in model.inputs}
     if label is not None:
         arrays["y"] = _whole(table, [label], path)[:, 0]
+    if group_column in table.columns:
+        arrays[group_column] = table[group_column].to_numpy()
     return arrays
 
 

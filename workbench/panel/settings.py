@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.choices.metrics import AUTO, METRICS
+from workbench.accuracy.label_settings import AUTO
+from workbench.accuracy.metrics import METRICS
 from workbench.experiment import PROTOCOLS, Experiment
 from workbench.panel import load, widgets
 from workbench.panel.fields import YES_NO, Batches, Workspace, field

@@ -1,0 +1,60 @@
+"""How labels are to be read: the settings of an experiment that decide it, and the outputs that they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from workbench.accuracy.truth import Kind
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AUTO = "auto"
+CHOICES = (AUTO, *(str(kind) for kind in list(Kind)[: list(Kind).index(Kind.BOXES) + 1]))
+"""Values of the setting ``labels``."""
+NOTHING_IGNORED = "none"
+
+
+class Shape(NamedTuple):
+    """One output of the model, as far as it is known: its shape per sample, and whether it holds whole numbers."""
+
+    name: str
+    inner: tuple[int | None, ...]
+    whole: bool = False
+
+
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> tuple[Shape, ...]:
+    """The outputs that a model gave, shape (n, ...) each."""
+    return tuple(Shape(name, array.shape[1:], array.dtype.kind in "iub") for name, array in arrays.items())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labels are to be read; the settings of an experiment."""
+
+    labels: str = AUTO
+    ignore: str = ""
+    class_axis: int | None = None
+    box_outputs: dict[str, str] = field(default_factory=dict)
+    output: str = ""  # the one that is scored; "": any
+
+    @property
+    def ignored(self) -> int | None:
+        """The value that was set to be ignored; ``None``: the usual rule, or nothing."""
+        return None if self.ignore in ("", NOTHING_IGNORED) else int(self.ignore)
+
+
+def check_reading(labels: str, ignore: str, class_axis: str) -> None:
+    """Refuse settings of labels that mean nothing.
+
+    Raises:
+        InputError: which, and what there is.
+    """
+    if labels not in CHOICES:
+        raise InputError(f"Unknown value '{labels}' for 'labels'. Choose from: {', '.join(CHOICES)}.")
+    for name, text, other in (("ignore_label", ignore, NOTHING_IGNORED), ("class_axis", class_axis, "")):
+        if str(text).strip() not in ("", other) and not str(text).strip().lstrip("-").isdecimal():
+            raise InputError(f"'{name}' must be a whole number; found '{text}'. Choose for example -1.")
