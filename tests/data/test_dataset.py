@@ -223,8 +223,8 @@ def test_each_mistake_in_a_file_is_named(tmp_path, arrays, says):
     ("labels", "told"),
     [
         (np.eye(10)[:9], "; labels: one-hot, 10 classes"),
-        (np.arange(9)[:, None], ""),
-        (np.arange(9, dtype=np.float32), ""),
+        (np.arange(9)[:, None], "; labels: class numbers, 10 classes"),
+        (np.arange(9, dtype=np.float32), "; labels: class numbers, 10 classes"),
         (np.arange(9) - 1, "; labels: class numbers, 10 classes; 1 row without a label left out (negative)"),
     ],
 )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
-from workbench.records import Accuracy, Result
+from workbench.records import Accuracy, PartLoss, Result
 
 
 class Guard(StrEnum):
@@ -56,15 +56,35 @@ def judge(score: Accuracy, budget: Budget) -> Judgement:
     if budget.kind == POINTS and not score.share:
         why = f"points are for shares, and {score.metric} is none; give 'budget' as '1 %' or in the metric's own unit"
         return Judgement(Guard.UNSURE, score.loss, None, None, 0.0, percent=False, why=why)
-    allowed = {
-        POINTS: budget.amount / 100,
-        ABSOLUTE: budget.amount,
-        RELATIVE: budget.amount / 100 * abs(score.source_value or 0.0),
-    }[budget.kind]
+    allowed = _allowed(budget, score.source_value)
     if score.loss_low is None or score.loss_high is None:
         why = f"{score.samples} samples are too few for an interval"
         return Judgement(Guard.UNSURE, score.loss, None, None, allowed, percent=score.share, why=why)
     return _decided(score.loss, score.loss_low, score.loss_high, allowed, percent=score.share)
+
+
+def _allowed(budget: Budget, source_value: float | None) -> float:
+    """What may be lost, in the unit of the metric."""
+    return {
+        POINTS: budget.amount / 100,
+        ABSOLUTE: budget.amount,
+        RELATIVE: budget.amount / 100 * abs(source_value or 0.0),
+    }[budget.kind]
+
+
+def part_over(part: PartLoss, score: Accuracy, budget: str) -> bool:
+    """Whether a class or group is shown to lose more than the budget: its whole interval lies above what may be lost.
+
+    A budget that is no part of a class's recall (flips, or a number in the unit of a metric that is not a share) judges none.
+    """
+    held = budget_of(budget)
+    if held is None or part.low is None or held.kind == FLIPS:
+        return False
+    if part.share != score.share and held.kind == ABSOLUTE:
+        return False
+    if held.kind == POINTS and not part.share:
+        return False
+    return part.low > _allowed(held, part.source_value)
 
 
 def _decided(loss: float, low: float, high: float, allowed: float, *, percent: bool) -> Judgement:
@@ -117,6 +137,39 @@ def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
     parts = [f"the same file as {twin}: the method changed nothing"] if twin else []
     if said is not None and said.verdict == Guard.OVER:
         parts.append(f"over the budget of {budget_of(budget)}, not recommended: {str(said).partition(': ')[2]}")
-    if result.accuracy and result.accuracy.basis:
-        parts.append(f"scored by {result.accuracy.basis}")
+    if result.accuracy is not None:
+        parts += _of_score(result.accuracy)
+        if said is not None and said.verdict != Guard.OVER:
+            parts += _hidden(result.accuracy, budget)
     return parts
+
+
+def _of_score(score: Accuracy) -> list[str]:
+    """How the score came about, where that is not plain from its numbers."""
+    parts = [f"scored by {score.basis}"] if score.basis else []
+    if score.threshold is not None:
+        parts.append(f"a value above {score.threshold:g} counts as yes")
+    if score.not_finite:
+        parts.append(
+            f"no accuracy is claimed for {score.not_finite:,} of {score.samples:,} samples, where the source model gives NaN or infinity"
+        )
+    return parts
+
+
+def _hidden(score: Accuracy, budget: str) -> list[str]:
+    """A warning of classes or groups that lose more than the budget while the mean is not shown to."""
+    over = [part for part in score.by if part_over(part, score, budget)]
+    told = []
+    for by in dict.fromkeys(part.by for part in over):
+        worst, *others = [part for part in over if part.by == by]
+        scale, unit, digits = (100, " points", "{:.1f}") if worst.share else (1, "", "{:.3g}")
+        loss, low, high = (
+            digits.format(scale * each).replace("-", "−") for each in (worst.loss, worst.low or 0.0, worst.high or 0.0)
+        )
+        more = f" and {len(others)} more" if others else ""
+        verb = "lose" if others else "loses"
+        told.append(
+            f"{by} {worst.name}{more} {verb} more than the budget of {budget_of(budget)} although the mean does not: {by} {worst.name} "
+            f"loses {loss}{unit} [{low}, {high}] on {worst.samples:,} samples"
+        )
+    return told

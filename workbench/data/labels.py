@@ -70,8 +70,7 @@ def labelled(
     if key is None:
         return replace(samples, groups=groups), used, ""
     truth = truth_of(arrays[key], samples.count, model, labelling, f"the labels '{key}' of '{path.name}'")
-    told = "" if truth.kind in (Kind.CLASSES, Kind.GIVEN) and truth.labelled.all() else f"; {truth}"
-    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}, told
+    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}, f"; {truth}"
 
 
 def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
