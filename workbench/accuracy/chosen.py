@@ -78,7 +78,8 @@ def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | 
             raise InputError(
                 f"'{metric}' compares numbers, and the output '{name}' holds text. Choose wer or cer for text."
             )
-        own = Truth(Kind.VALUES, widened(source).astype(np.float64))
+        sizes = (size for size in source.shape[1:] if size != 1)
+        own = Truth(Kind.VALUES, widened(source).astype(np.float64).reshape(len(source), *sizes))
     if len(own) != len(source):
         raise InputError(
             f"There are {len(own):,} labels for {len(source):,} rows of the output '{name}'. Save one label per sample."

@@ -94,7 +94,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
 
     Returns:
         Of classes: scores (n, classes), or one value per sample (n,). Of positions: scores (n, ..., classes), or one value per
-        position, in the labels' shape. Of several labels, soft labels and real values: the labels' shape. Else the output itself.
+        position, in the labels' shape. Of several labels, soft labels and real values: the shape of ``truth.values``. Else the output itself.
 
     Raises:
         InputError: the output's shape does not fit the labels.
@@ -124,7 +124,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
         plain = squeezed(inner)
         if len(plain) <= 1:
             return wide.reshape(len(wide), *(size for size in plain if size is not None))
-    elif inner == labels or (truth.kind in (Kind.VALUES, Kind.SOFT) and squeezed(inner) == squeezed(labels)):
+    elif inner == labels or (truth.kind in (Kind.VALUES, Kind.SOFT) and squeezed(inner) == labels):
         return wide.reshape(truth.values.shape)
     raise InputError(misfit(asking, name, wide.shape, truth.values.shape))
 

@@ -109,7 +109,7 @@ class _Reader:
                 fits[kind] = partial(self._made, kind, max(sizes))
         if Kind.ONE_HOT in fits and self._exactly_one():
             # a row of several labels, or of real values, can hold a single 1 too, but not every row does
-            for kind in (Kind.MULTILABEL, Kind.VALUES, Kind.SEQUENCES):
+            for kind in (Kind.MULTILABEL, Kind.VALUES):
                 fits.pop(kind, None)
             if len(self.inner) == 1 or self.given.size >= MANY * max(self.inner):
                 fits.pop(Kind.POSITIONS, None)
@@ -229,7 +229,10 @@ class _Reader:
         if kind in (Kind.TEXT, Kind.SEQUENCES):
             return Truth(kind, self.given if kind == Kind.TEXT else self.numbers.plain(), self.given)
         if kind in (Kind.SOFT, Kind.VALUES):
-            return Truth(kind, self.given.astype(np.float64), self.given, classes, axis)
+            sizes = (size for size in squeezed(self.inner) if size is not None)
+            return Truth(
+                kind, self.given.astype(np.float64).reshape(len(self.given), *sizes), self.given, classes, axis
+            )
         if kind == Kind.ONE_HOT:
             return self._made_one_hot(classes)
         self.numbers.refuse_two_meanings(kind, self._told())
@@ -277,8 +280,9 @@ class _Reader:
 
         where = self.where[0].upper() + self.where[1:]
         text = f"{where}, {self.given.dtype} {shown(self.given.shape)}"
-        if self.given.dtype.kind in "fiub" and self.given.size:
-            low, high = (float(end) for end in (np.nanmin(self.given), np.nanmax(self.given)))
+        known = self.given[~np.isnan(self.given)] if self.given.dtype.kind == "f" else self.given
+        if self.given.dtype.kind in "fiub" and known.size:
+            low, high = float(known.min()), float(known.max())
             text += f" from {low:g} to {high:g}"
         return f"{text},"
 
