@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.compare.cost_table import costs as costs
     from workbench.compare.fairness import settings as settings
     from workbench.compare.layer_table import layers as layers
-    from workbench.compare.loss_by import losses as losses
+    from workbench.compare.loss_table import losses as losses
     from workbench.compare.three_clocks import clocks as clocks
     from workbench.compare.why import why_not_faster as why_not_faster
     from workbench.errors import WorkbenchError as WorkbenchError
@@ -44,7 +44,7 @@ _HOMES = {
     "history": "runs.archive",
     "layer_sensitivity": "study",
     "layers": "compare.layer_table",
-    "losses": "compare.loss_by",
+    "losses": "compare.loss_table",
     "mixed_precision": "study",
     "open_model": "runs.sources",
     "rewritten": "study",

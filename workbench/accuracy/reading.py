@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MANY = 16
-"""Rows of zeros with a single 1 that are no chance in masks of 0 and 1."""
+"""Rows of zeros with a single 1 each that are not taken for chance: fewer can be several labels or masks as well."""
 
 
 def read_truth(
@@ -108,11 +108,9 @@ class _Reader:
             if sizes:
                 fits[kind] = partial(self._made, kind, max(sizes))
         if Kind.ONE_HOT in fits and self._exactly_one():
-            # a row of several labels, or of real values, can hold a single 1 too, but not every row does
-            for kind in (Kind.MULTILABEL, Kind.VALUES):
+            # a row of several labels, or of real values, can hold a single 1 too, but not each of many rows
+            for kind in (Kind.MULTILABEL, Kind.VALUES, Kind.POSITIONS):
                 fits.pop(kind, None)
-            if len(self.inner) == 1 or self.given.size >= MANY * max(self.inner):
-                fits.pop(Kind.POSITIONS, None)
         return fits
 
     # what fits one output: how many classes it distinguishes, 0 where that is not known; None: it does not fit
@@ -181,8 +179,10 @@ class _Reader:
         return found
 
     def _exactly_one(self) -> bool:
+        """Whether there are many rows with a single 1, and no other row."""
         axes = {axis for shape in self.outputs for axis in self._one_hot_axes(shape)}
-        return any(bool((self.numbers.plain() == 1).sum(axis=axis).all()) for axis in axes)
+        ones = [(self.numbers.plain() == 1).sum(axis=axis) for axis in axes]
+        return any(bool(each.all()) and each.size >= MANY for each in ones)
 
     def _multilabel(self, shape: Shape) -> int | None:
         if not self.numbers.whole or not self.inner or self.inner[-1] < 2 or not alike(shape.inner, self.inner):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare import cost_view
 from workbench.compare.advice import advice
-from workbench.compare.loss_by import loss_tables
+from workbench.compare.loss_table import loss_tables
 from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.panel import view
