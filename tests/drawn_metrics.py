@@ -94,7 +94,7 @@ def _classes(draw: Any, rng: np.random.Generator, name: str) -> Case:
     """One class per sample or per position."""
     positions = () if name.startswith("top") or name == "map" else draw(st.sampled_from([(), (), (5,), (3, 4), (2, 6)]))
     single = name not in ("top-2", "top-5") and draw(st.integers(0, 3)) == 0
-    classes = 2 if single or name == "f1-binary" else draw(st.integers(2, 9 if name == "top-5" else 7))
+    classes = 2 if single or name == "f1-binary" else draw(st.integers(5, 9) if name == "top-5" else st.integers(2, 7))
     n = draw(st.integers(2, 24))
     truth = rng.integers(0, classes, (n, *positions))
     kind = draw(st.sampled_from(FLOATS if single else (*FLOATS, *WHOLE)))
@@ -186,7 +186,7 @@ def _one_hot(
     labels = np.eye(classes, dtype=draw(st.sampled_from(["int64", "uint8", "float32", "bool"])))[truth]
     labels = np.moveaxis(labels, -1, 1) if draw(st.booleans()) and truth.ndim > 1 else labels
     # of another layout than the output's they are refused; so are those of positions by a metric of samples
-    few = truth.size < 16 and (name == "map" or name.startswith("f1"))
+    few = truth.size < 16 and not name.startswith("top")
     return labels, Reading(), known, truth.ndim > 1 or single or few
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,6 +56,13 @@ def check_reading(labels: str, ignore: str, class_axis: str) -> None:
     """
     if labels not in CHOICES:
         raise InputError(f"Unknown value '{labels}' for 'labels'. Choose from: {', '.join(CHOICES)}.")
-    for name, text, other in (("ignore_label", ignore, NOTHING_IGNORED), ("class_axis", class_axis, "")):
-        if str(text).strip() not in ("", other) and not str(text).strip().lstrip("-").isdecimal():
-            raise InputError(f"'{name}' must be a whole number; found '{text}'. Choose for example -1.")
+    whole = re.compile(r"-?\d+")
+    if str(ignore) not in ("", NOTHING_IGNORED) and not whole.fullmatch(str(ignore)):
+        raise InputError(
+            f"'ignore_label' must be a whole number or '{NOTHING_IGNORED}'; found '{ignore}'. Choose for example -1."
+        )
+    if str(class_axis) and (not whole.fullmatch(str(class_axis)) or int(class_axis) == 0):
+        raise InputError(
+            f"'class_axis' must be the number of an axis other than 0, which counts samples; found '{class_axis}'. Choose for example 1 "
+            "or -1."
+        )

@@ -268,10 +268,7 @@ class _Reader:
         known = (plain == 1).any(axis=axis) & (plain >= 0).all(axis=axis)
         values = np.where(known, (plain == 1).argmax(axis=axis), NO_LABEL)
         ignored = "" if known.all() else "rows without a 1"
-        kept = self.how.class_axis if self.how.class_axis is not None or values.ndim == 1 else axis
-        if kept is not None and kept == len(self.inner):
-            kept = -1
-        return Truth(Kind.ONE_HOT, values, self.given, classes, kept, ignored)
+        return Truth(Kind.ONE_HOT, values, self.given, classes, self.how.class_axis, ignored)
 
     # messages
 
