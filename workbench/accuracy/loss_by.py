@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MOST = 100
 """Classes or groups that are kept of each kind, those that lose most; all of them count for the correction."""
 TAIL = 10
-"""Bootstrap values that should lie beyond an interval's end."""
-MOST_RESAMPLES = 4999
+"""Bootstrap values that should lie beyond an interval's end; at least one has to, else there is no interval."""
+MOST_RESAMPLES = 1999
 
 
 def by_class(

@@ -35,6 +35,7 @@ def score(
     *,
     groups: np.ndarray | None = None,
     column: str = "group",
+    losses: bool = True,
 ) -> Accuracy:
     """Compare an engine's outputs with the source model's on the same samples.
 
@@ -47,6 +48,7 @@ def score(
         output: the one to score; "" finds it.
         groups: the group of each sample, (n,), for the loss by group.
         column: what the groups are called.
+        losses: whether the loss by class and by group is wanted, which takes milliseconds for each of them.
 
     One output is scored, and named in the result: with labels the one that the source model is best in, of those that the
     labels fit; without, the first of two axes, or else the first of fewer.
@@ -80,7 +82,7 @@ def score(
     chosen = best_output(top_k(1) if metric is None else metric, reference, truth, output)
     plain = _agreement(engine_key, outputs, reference, chosen.output, labelled=truth is not None)
     rated = _rated(plain, chosen, chosen.measured(outputs))
-    return replace(rated, by=_losses(chosen, outputs, groups, column)) if outputs is not reference else rated
+    return replace(rated, by=_losses(chosen, outputs, groups, column)) if losses and outputs is not reference else rated
 
 
 def _agreement(

@@ -15,7 +15,9 @@ from workbench.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
+    from workbench.data.dataset import Dataset
     from workbench.experiment import Experiment
+    from workbench.records import Model
 
 SHOWN = 24
 
@@ -54,7 +56,7 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     import numpy as np
 
     score = _score(first, second)
-    data = data_of(experiment, results.model, metric=_metric(score))
+    data = _data(experiment, results.model, score)
     name = score.output
     outputs = []
     for row in (first, second):
@@ -100,12 +102,13 @@ def _score(first: Result, second: Result) -> Accuracy:
     return first.accuracy
 
 
-def _metric(score: Accuracy) -> Metric:
-    """The metric that the run was scored by; of a function only the name is known, and that it takes labels as they are."""
+def _data(experiment: Experiment, model: Model, score: Accuracy) -> Dataset:
+    """The samples as they were scored. Of a function only the name is known, which may be that of a metric as well."""
     try:
-        return metric_of(score.metric) or top_k(1)
+        return data_of(experiment, model, metric=metric_of(score.metric) or top_k(1))
     except InputError:
-        return Metric(score.metric, lambda outputs, _: outputs, float)
+        given = Metric(score.metric, lambda outputs, _: outputs, float)  # takes labels as they are
+        return data_of(experiment, model, metric=given)
 
 
 def picture(array: Any) -> Any:

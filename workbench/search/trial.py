@@ -118,7 +118,7 @@ def judge_by(metric: Metric | None = None, output: str = "") -> Judge:
 
     def judge(found: Outputs, reference: Outputs, samples: Samples) -> Accuracy:
         labels = samples.labels if samples.truth is None else samples.truth
-        return score("", found, reference, labels, metric, output)
+        return score("", found, reference, labels, metric, output, losses=False)
 
     return judge
 
