@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.accuracy.truth import Kind
-from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,23 +44,3 @@ class Reading:
     def ignored(self) -> int | None:
         """The value that was set to be ignored; ``None``: the usual rule, or nothing."""
         return None if self.ignore in ("", NOTHING_IGNORED) else int(self.ignore)
-
-
-def check_reading(labels: str, ignore: str, class_axis: str) -> None:
-    """Refuse settings of labels that mean nothing.
-
-    Raises:
-        InputError: which, and what there is.
-    """
-    if labels not in CHOICES:
-        raise InputError(f"Unknown value '{labels}' for 'labels'. Choose from: {', '.join(CHOICES)}.")
-    whole = re.compile(r"-?\d+")
-    if str(ignore) not in ("", NOTHING_IGNORED) and not whole.fullmatch(str(ignore)):
-        raise InputError(
-            f"'ignore_label' must be a whole number or '{NOTHING_IGNORED}'; found '{ignore}'. Choose for example -1."
-        )
-    if str(class_axis) and (not whole.fullmatch(str(class_axis)) or int(class_axis) == 0):
-        raise InputError(
-            f"'class_axis' must be the number of an axis other than 0, which counts samples; found '{class_axis}'. Choose for example 1 "
-            "or -1."
-        )
