@@ -101,7 +101,8 @@ def _classes(draw: Any, rng: np.random.Generator, name: str) -> Case:
     scores = rng.integers(0, 90, (n, *positions, 1 if single else classes))  # few values, so that some are equal
     probabilities = draw(st.booleans())
     if kind in FLOATS:
-        scores = scores / 89 if probabilities else scores / 10 - 4
+        beyond = 1.00001 if draw(st.booleans()) else 1.0  # a probability above 1 by rounding
+        scores = scores / 89 * beyond if probabilities else scores / 10 - 4
     scores = scores.astype(kind)
     lost = np.zeros(n, bool)
     if kind in FLOATS and draw(st.integers(0, 4)) == 0:
@@ -150,7 +151,7 @@ def _saved(
     masks = truth.ndim > 2
     forms = ["plain", "plain", "column"] + (["one-hot"] if classes > 2 or not single else [])
     form = draw(st.sampled_from(forms))
-    ignored = draw(st.sampled_from([None, None, -1, -100, "nan", "set", *([255] if masks else [])]))
+    ignored = draw(st.sampled_from([None, None, -1, -100, "nan", "set", *([255] * 3 if masks else [])]))
     if form == "one-hot":
         return _one_hot(draw, truth, classes, single=single, name=name)
     labels = truth.astype(np.int64)
