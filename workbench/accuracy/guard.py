@@ -137,11 +137,16 @@ def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
     parts = [f"the same file as {twin}: the method changed nothing"] if twin else []
     if said is not None and said.verdict == Guard.OVER:
         parts.append(f"over the budget of {budget_of(budget)}, not recommended: {str(said).partition(': ')[2]}")
-    if result.accuracy is not None:
-        parts += _of_score(result.accuracy)
-        if said is not None and said.verdict != Guard.OVER:
-            parts += _hidden(result.accuracy, budget)
-    return parts
+    return parts + score_remarks(result, budget)
+
+
+def score_remarks(result: Result, budget: str) -> list[str]:
+    """How the score of a row came about, and a warning of classes and groups that lose more than the mean shows."""
+    if result.accuracy is None:
+        return []
+    said = judgement(result, budget)
+    hidden = _hidden(result.accuracy, budget) if said is not None and said.verdict != Guard.OVER else []
+    return _of_score(result.accuracy) + hidden
 
 
 def _of_score(score: Accuracy) -> list[str]:
