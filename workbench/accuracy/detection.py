@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.accuracy.outputs import finite_rows, shown, widened
+from workbench.accuracy.outputs import finite_rows, inner_shape, shown, widened
 from workbench.accuracy.truth import Truth
 from workbench.errors import InputError
 
@@ -92,7 +92,7 @@ def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
         raise InputError(
             "'box-map' needs the package 'pycocotools', which is not installed. Install it with: pip install pycocotools"
         ) from cause
-    roles = roles_of({name: array.shape[1:] for name, array in outputs.items()}, dict(truth.roles))
+    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
     found = _found(outputs, roles)
     _check(found, truth)
     categories = sorted({int(number) for number in truth.values[:, 4]})
@@ -219,5 +219,5 @@ def finite(outputs: Outputs, truth: Truth) -> np.ndarray:
     """Which images have only finite boxes, scores and class numbers, bool, (n,)."""
     import numpy as np
 
-    roles = roles_of({name: array.shape[1:] for name, array in outputs.items()}, dict(truth.roles))
+    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
     return np.asarray(np.logical_and.reduce([finite_rows(outputs[roles[role]]) for role in ROLES]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from workbench.accuracy.outputs import inner_shape
 from workbench.accuracy.truth import Kind
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Shape(NamedTuple):
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> tuple[Shape, ...]:
     """The outputs that a model gave, shape (n, ...) each."""
-    return tuple(Shape(name, array.shape[1:], array.dtype.kind in "iub") for name, array in arrays.items())
+    return tuple(Shape(name, inner_shape(array), array.dtype.kind in "iub") for name, array in arrays.items())
 
 
 @dataclass(frozen=True)

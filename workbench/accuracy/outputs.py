@@ -35,10 +35,21 @@ def widened(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
+def inner_shape(array: np.ndarray) -> tuple[int | None, ...]:
+    """The shape per sample; the first axis of an array of arrays, whose rows follow the data, has no size of its own."""
+    import numpy as np
+
+    if array.dtype == object and len(array) and isinstance(array.flat[0], np.ndarray):
+        return (None, *array.flat[0].shape[1:])
+    return array.shape[1:]
+
+
 def finite_rows(array: np.ndarray) -> np.ndarray:
     """Which samples hold only finite numbers, bool, (n,)."""
     import numpy as np
 
+    if None in inner_shape(array):
+        return np.array([bool(np.isfinite(each).all()) for each in array], bool)
     wide = widened(array)
     if wide.dtype.kind != "f":
         return np.ones(len(wide), bool)
