@@ -6,14 +6,13 @@ number is computed, and the form in which they are handed over.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from plain_metrics import arithmetic, by_class, by_pycocotools, distance, f1, precision, top
 
 from workbench.accuracy.box_labels import from_arrays
 from workbench.accuracy.chosen import best_output
@@ -119,15 +118,15 @@ def _classes(draw: Any, rng: np.random.Generator, name: str) -> Case:
         if (not single and classes <= k) or (single and k > 1):
             return case
         if kept.any():
-            case.expected = _top(scores, truth, found, kept, k, single=single)
+            case.expected = top(scores, truth, found, kept, k, single=single)
     elif not kept.any():
         pass
     elif name == "map":
         case.expected = _ranked(scores, truth, kept, classes, single=single)
     elif name == "iou":
-        case.expected = float(np.mean(_by_class(truth[kept], found[kept], lambda tp, fp, fn: tp / (tp + fp + fn))))
+        case.expected = float(np.mean(by_class(truth[kept], found[kept], lambda tp, fp, fn: tp / (tp + fp + fn))))
     else:
-        case.expected = _f1(truth[kept].tolist(), found[kept].tolist(), name)
+        case.expected = f1(truth[kept].tolist(), found[kept].tolist(), name)
     return case
 
 
@@ -206,48 +205,6 @@ def _ambiguous_axes(outputs: np.ndarray, positions: tuple[int, ...]) -> bool:
     return bool(positions) and (first == last == positions or len(set(outputs.shape[1:])) < len(outputs.shape[1:]))
 
 
-def _top(scores: np.ndarray, truth: np.ndarray, found: np.ndarray, kept: np.ndarray, k: int, *, single: bool) -> float:
-    right = []
-    for place in np.flatnonzero(kept):
-        if single:
-            right.append(found[place] == truth[place])
-            continue
-        row, label = [float(value) for value in scores[place]], int(truth[place])
-        before = sum(value > row[label] or (value == row[label] and other < label) for other, value in enumerate(row))
-        right.append(before < k)
-    return float(np.mean(right))
-
-
-def _by_class(truth: np.ndarray, found: np.ndarray, score: Any) -> list[float]:
-    values = []
-    for number in sorted({*truth.tolist(), *found.tolist()}):
-        tp = sum(t == number == f for t, f in zip(truth, found, strict=True))
-        fp = sum(f == number != t for t, f in zip(truth, found, strict=True))
-        fn = sum(t == number != f for t, f in zip(truth, found, strict=True))
-        values.append(score(tp, fp, fn))
-    return values
-
-
-def _f1(truth: list[int], found: list[int], name: str) -> float:
-    if name == "f1-micro":
-        return sum(t == f for t, f in zip(truth, found, strict=True)) / len(truth)
-    if name == "f1-binary":
-        tp = sum(t == f == 1 for t, f in zip(truth, found, strict=True))
-        wrong = sum(t != f for t, f in zip(truth, found, strict=True))
-        return 2 * tp / (2 * tp + wrong) if tp + wrong else 0.0
-    return float(np.mean(_by_class(np.array(truth), np.array(found), lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn))))
-
-
-def _precision(truth: list[int], scores: list[float]) -> float:
-    """Average precision: the sum over distinct scores, from above, of the rise in recall times the precision there."""
-    total, seen, right, value = sum(truth), 0, 0, 0.0
-    for score in sorted(set(scores), reverse=True):
-        here = [t for t, s in zip(truth, scores, strict=True) if s == score]
-        seen, right = seen + len(here), right + sum(here)
-        value += sum(here) / total * right / seen
-    return value
-
-
 def _ranked(scores: np.ndarray, truth: np.ndarray, kept: np.ndarray, classes: int, *, single: bool) -> float:
     rows = np.flatnonzero(kept)
     numbers = [1] if single else range(classes)
@@ -255,7 +212,7 @@ def _ranked(scores: np.ndarray, truth: np.ndarray, kept: np.ndarray, classes: in
     for number in numbers:
         wanted = [int(truth[row] == number) for row in rows]
         if sum(wanted):
-            found.append(_precision(wanted, [float(scores[row, 0 if single else number]) for row in rows]))
+            found.append(precision(wanted, [float(scores[row, 0 if single else number]) for row in rows]))
     return float(np.mean(found)) if found else 0.0
 
 
@@ -291,7 +248,7 @@ def _several(draw: Any, rng: np.random.Generator, name: str) -> Case:
     ]
     if name == "map":
         each = [
-            _precision(truth[known[:, c], c].tolist(), finite[known[:, c], c].tolist())
+            precision(truth[known[:, c], c].tolist(), finite[known[:, c], c].tolist())
             for c in range(labels)
             if truth[known[:, c], c].any()
         ]
@@ -340,40 +297,11 @@ def _values(draw: Any, rng: np.random.Generator, name: str) -> Case:
         return case
     ours, theirs = (each[~lost].astype(np.float64) for each in (outputs, truth))
     if len(ours):
-        case.expected = _arithmetic(name, ours, theirs)
+        case.expected = arithmetic(name, ours, theirs)
     return case
 
 
-def _arithmetic(name: str, ours: np.ndarray, theirs: np.ndarray) -> float | None:
-    flat = list(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True))
-    mean_square = math.fsum((a - b) ** 2 for a, b in flat) / len(flat)
-    if name == "mae":
-        return math.fsum(abs(a - b) for a, b in flat) / len(flat)
-    if name == "rmse":
-        if ours.ndim == 2:
-            columns = [list(zip(ours[:, c].tolist(), theirs[:, c].tolist(), strict=True)) for c in range(ours.shape[1])]
-            return float(np.mean([math.sqrt(sum((a - b) ** 2 for a, b in column) / len(column)) for column in columns]))
-        return math.sqrt(mean_square)
-    if name == "psnr":
-        span = float(theirs.max() - theirs.min())
-        return None if span == 0 else min(100.0, 10 * math.log10(span**2 / mean_square)) if mean_square else 100.0
-    each = []
-    for a, b in zip(ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1), strict=True):
-        sizes = math.sqrt(sum(v * v for v in a.tolist())) * math.sqrt(sum(v * v for v in b.tolist()))
-        each.append(sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True)) / sizes if sizes else 0.0)
-    return float(np.mean(each))
-
-
 # text
-
-
-def _distance(one: list[Any], other: list[Any]) -> int:
-    row = list(range(len(other) + 1))
-    for place, item in enumerate(one, 1):
-        before, row[0] = row[0], place
-        for column, wanted in enumerate(other, 1):
-            before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (item != wanted))
-    return row[-1]
 
 
 def _texts(draw: Any, rng: np.random.Generator, name: str) -> Case:
@@ -399,7 +327,7 @@ def _texts(draw: Any, rng: np.random.Generator, name: str) -> Case:
         case.how = Reading(labels="auto")
     length = sum(len(b) for _, b in parts)
     if length:
-        case.expected = sum(_distance(a, b) for a, b in parts) / length
+        case.expected = sum(distance(a, b) for a, b in parts) / length
     return case
 
 
@@ -446,42 +374,5 @@ def _boxes(draw: Any, rng: np.random.Generator) -> Case:
         kept = [(i, p) for i in range(n) for p in range(most) if scores[i, p] > 0]
         case.may_refuse = not ({int(found[place]) for place in kept} & set(numbers.tolist()))
         case.may_refuse |= any((boxes[place][2:] < boxes[place][:2]).any() for place in kept)
-        case.expected = _by_pycocotools(labels, boxes, scores, found, kept)
+        case.expected = by_pycocotools(labels, boxes, scores, found, kept)
     return case
-
-
-def _by_pycocotools(
-    labels: dict[str, np.ndarray], boxes: Any, scores: Any, found: Any, kept: list[tuple[int, int]]
-) -> float:
-    """As its documentation says: COCO(annotations), loadRes(results), evaluate, accumulate, summarize; AP is the first number."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    def box(corners: Any) -> list[float]:
-        left, top, right, bottom = (float(each) for each in corners)
-        return [left, top, right - left, bottom - top]
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "info": {},
-            "images": [{"id": image + 1} for image in range(len(boxes))],
-            "categories": [{"id": int(number)} for number in sorted(set(labels["y_class"].tolist()))],
-            "annotations": [
-                {"id": place + 1, "image_id": int(image) + 1, "category_id": int(number), "bbox": box(corners),
-                 "area": box(corners)[2] * box(corners)[3], "iscrowd": 0}
-                for place, (corners, number, image) in enumerate(zip(labels["y_boxes"], labels["y_class"], labels["y_image"], strict=True))
-            ],
-        }  # fmt: skip
-        coco.createIndex()
-        results = [
-            {"image_id": i + 1, "category_id": int(found[i, p]), "bbox": box(boxes[i, p]), "score": float(scores[i, p])}
-            for i, p in kept
-        ]
-        if not results:
-            return 0.0
-        judged = COCOeval(coco, coco.loadRes(results), "bbox")
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return float(judged.stats[0])

@@ -286,7 +286,7 @@ class _Reader:
     def _refused(self, fits: Mapping[Kind, Any]) -> str:
         """Why no reading is left, and what would fit."""
         name, told = f"'{self.metric}'", self._told()
-        reason = next(iter(self.why), "") or self._transposed()
+        reason = next(iter(self.why), "") or _transposed(self.given, self.outputs, str(self.metric))
         if self.how.labels != AUTO and not fits:
             return f"{told} cannot be read as '{self.how.labels}'{f': {reason}' if reason else ''}.".replace("..", ".")
         if not fits and {Kind.VALUES} & set(self.metric.accepts or ()) and self.misfits:
@@ -306,12 +306,13 @@ class _Reader:
             "..", "."
         )
 
-    def _transposed(self) -> str:
-        """The line that puts the labels' axes in order, where that helps; else ""."""
-        for shape in self.outputs:
-            for wanted in (shape.inner, shape.inner[1:], shape.inner[:-1]):
-                if len(wanted) == len(self.inner) > 1:
-                    text = misfit(str(self.metric), shape.name, (None, *wanted), self.given.shape)
-                    if "transpose" in text:
-                        return text.rpartition("]. ")[2]
-        return ""
+
+def _transposed(given: np.ndarray, outputs: Sequence[Shape], metric: str) -> str:
+    """The line that puts the labels' axes in order, where that helps; else ""."""
+    for shape in outputs:
+        for wanted in (shape.inner, shape.inner[1:], shape.inner[:-1]):
+            if len(wanted) == given.ndim - 1 > 1:
+                text = misfit(metric, shape.name, (None, *wanted), given.shape)
+                if "transpose" in text:
+                    return text.rpartition("]. ")[2]
+    return ""

@@ -56,13 +56,6 @@ def score(
     Samples without a label, and those where the source model's scored output is not finite, are left out of the metric and
     counted. An engine that gives NaN or infinity where the source model does not is refused.
 
-    Without labels samples agree if all of their classes do (arg-max over the last axis, where that has at least two entries), or
-    if all values of the output are the source's within 0.1 % of its largest. One value per sample stands for two classes where
-    there are labels or the source model's values are probabilities: above 0.5 for probabilities, else above 0. Any other
-    single value, such as a regression's, agrees by its size alone.
-
-    ``apart`` compares every output, whatever it means: the largest difference divided by the source's largest value.
-
     ``loss`` is the source's metric less the engine's, turned so that more is worse, with an interval from the pairs:
     :mod:`workbench.statistics.paired`. ``by`` holds it by class and by group.
 
@@ -93,7 +86,14 @@ def _agreement(
     *,
     labelled: bool,
 ) -> Accuracy:
-    """How many samples agree with the source model, and how far outputs lie apart; no metric."""
+    """How many samples agree with the source model, and how far outputs lie apart; no metric.
+
+    Samples agree if all of their classes do (arg-max over the last axis, where that has at least two entries), or if all values of
+    the output are the source's within 0.1 % of its largest. One value per sample stands for two classes where there are labels or
+    the source model's values are probabilities: above 0.5 for probabilities, else above 0. Any other single value, such as a
+    regression's, agrees by its size alone. ``apart`` compares every output: the largest difference divided by the source's largest
+    value.
+    """
     same = _close(outputs[name], reference[name])
     count = len(same)
     if _tells_classes(reference[name], labelled=labelled):
