@@ -13,6 +13,7 @@ from workbench.accuracy.label_settings import AUTO, Reading, Shape
 from workbench.accuracy.metrics import Metric, accepted_in_words, top_k
 from workbench.accuracy.reading import read_truth
 from workbench.accuracy.truth import Kind, Truth
+from workbench.data.images import FILES
 from workbench.data.samples import Samples
 from workbench.errors import InputError, brief
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from workbench.records import Model, TensorSpec
 
 KEYS = ("y", "labels")
-FILES = "image files"
-"""Array of a folder of images: the path of each row's image within the folder."""
 COCO_FILE = "truth.json"
 """COCO's JSON inside a folder of images; beside an .npz file it is a file of the same name with the ending .json."""
 
@@ -83,6 +82,14 @@ def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, 
         found = len(given) if given.ndim else "a single number"
         raise InputError(f"There are {count} samples but {found} labels: {where}. Save one label per sample.")
     return read_truth(given, output_shapes(model), labelling.metric, labelling.how, where=where)
+
+
+def classes_of(samples: Samples) -> np.ndarray | None:
+    """One class number for each sample, (n,), where the labels are such; else the labels as they were saved."""
+    truth = samples.truth
+    if truth is not None and truth.kind in (Kind.CLASSES, Kind.ONE_HOT) and not truth.per_position:
+        return truth.values
+    return samples.labels
 
 
 def _groups(samples: Samples, arrays: Mapping[str, np.ndarray], column: str, path: Path) -> np.ndarray | None:
