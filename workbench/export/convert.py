@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.data.synthetic import STRUCTURED, generated
 from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
 from workbench.export.agreement import ROUNDING, Agreement, Span, compare
+from workbench.export.blame import UnrepeatableError, UnsupportedError
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
@@ -89,17 +90,27 @@ def export(
         for route in routes(model):
             try:
                 check = trial.run(route, tuple(attempts))
+            except UnrepeatableError as error:
+                raise ExportError(error.message) from error
             except WorkbenchError as error:
-                attempts.append(Attempt(route.title, error.message))
+                attempts.append(Attempt(route.title, error.message, unsupported=isinstance(error, UnsupportedError)))
                 log += error.log
             else:
                 trial.draft.replace(into)
                 return check
+    raise ExportError(_reason(attempts), log=log)
+
+
+def _reason(attempts: list[Attempt]) -> str:
+    """Why no route led to ONNX. Operations without a form in ONNX are the whole reason: other routes meet them again."""
+    told = next((each for each in attempts if each.unsupported), None)
+    if told:
+        return told.reason
     first = attempts[0].reason
     others = "".join(
         f" {each.route}: {brief(ValueError(each.reason), 160)}" for each in attempts[1:] if each.reason != first
     )
-    raise ExportError(first + (f" Other routes failed too.{others}" if others else ""), log=log)
+    return first + (f" Other routes failed too.{others}" if others else "")
 
 
 @dataclass
