@@ -310,7 +310,7 @@ def _several_inputs() -> dict[str, Make]:
         "MultiHeadAttention causal": joined(
             lambda: la.MultiHeadAttention(2, 4), (5, 8), how=lambda layer, x: layer(x, x, use_causal_mask=True)
         ),
-        "GroupQueryAttention": joined(
+        "GroupedQueryAttention": joined(
             lambda: la.GroupQueryAttention(4, 4, 2), (5, 8), (6, 8), how=lambda layer, x, y: layer(x, y)
         ),
         "InputLayer": joined(la.Add, (8,), (8,)),
@@ -323,7 +323,86 @@ def _functions() -> dict[str, Make]:
 
     o = keras.ops
     row, square, picture = (8,), (6, 6), (8, 8, 3)
-    unary = ["abs", "arcsinh", "arctan", "cbrt", "ceil", "cos", "cosh", "erf", "exp", "exp2", "expm1", "floor", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "hard_shrink", "log_sigmoid", "log_softmax", "mean", "median", "negative", "nan_to_num", "reciprocal", "relu6", "round", "selu", "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparsemax", "squareplus", "square", "std", "sum", "sum", "tan", "tanh", "tanh_shrink", "trunc", "var", "isfinite", "isinf", "isnan", "argmax", "argmin", "argsort", "sort", "cumsum", "cumprod", "flip", "logsumexp", "max", "min", "prod", "any", "all", "count_nonzero", "diff", "nanmean", "zeros_like", "ones_like", "celu", "elu", "leaky_relu", "glu", "ravel", "deg2rad", "rad2deg"]
+    unary = [
+        "abs",
+        "arcsinh",
+        "arctan",
+        "cbrt",
+        "ceil",
+        "cos",
+        "cosh",
+        "erf",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "gelu",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "hard_shrink",
+        "log_sigmoid",
+        "log_softmax",
+        "mean",
+        "median",
+        "negative",
+        "nan_to_num",
+        "reciprocal",
+        "relu6",
+        "round",
+        "selu",
+        "sigmoid",
+        "sign",
+        "signbit",
+        "silu",
+        "sin",
+        "sinc",
+        "sinh",
+        "soft_shrink",
+        "softmax",
+        "softplus",
+        "softsign",
+        "sparse_plus",
+        "sparsemax",
+        "squareplus",
+        "square",
+        "std",
+        "sum",
+        "sum",
+        "tan",
+        "tanh",
+        "tanh_shrink",
+        "trunc",
+        "var",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "argmax",
+        "argmin",
+        "argsort",
+        "sort",
+        "cumsum",
+        "cumprod",
+        "flip",
+        "logsumexp",
+        "max",
+        "min",
+        "prod",
+        "any",
+        "all",
+        "count_nonzero",
+        "diff",
+        "nanmean",
+        "zeros_like",
+        "ones_like",
+        "celu",
+        "elu",
+        "leaky_relu",
+        "glu",
+        "ravel",
+        "deg2rad",
+        "rad2deg",
+    ]
     made: dict[str, Make] = {}
     for name in dict.fromkeys(unary):
         whole = name in (
@@ -349,7 +428,22 @@ def _functions() -> dict[str, Make]:
         made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(o.abs(x) + 1.1), SEQUENCE)
     for name in ("arcsin", "arccos", "arctanh", "erfinv"):
         made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(0.9 * o.tanh(x)), SEQUENCE)
-    for name in ["add", "subtract", "multiply", "divide", "maximum", "minimum", "arctan2", "logaddexp", "greater", "less", "equal", "mod", "floor_divide", "hypot"]:
+    for name in [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "arctan2",
+        "logaddexp",
+        "greater",
+        "less",
+        "equal",
+        "mod",
+        "floor_divide",
+        "hypot",
+    ]:
         made[f"ops.{name}"] = _applying(getattr(o, name), row, row)
     for name in ["bitwise_and", "bitwise_or", "bitwise_xor"]:
         made[f"ops.{name}"] = _applying(getattr(o, name), row, row, dtype="int32")

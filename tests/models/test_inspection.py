@@ -213,7 +213,7 @@ def damage_keras(kind: str, whole: Path, path: Path) -> None:
         ("random", "is not a whole archive"),
         ("text", "is not a whole archive"),
         ("flipped", "is damaged: its part 'model.weights.h5'"),
-        ("hdf5", "is an HDF5 file: weights only"),
+        ("hdf5", "holds weights only, without the model's layers"),
         ("config.json", "has no config.json inside"),
         ("model.weights.h5", "has no model.weights.h5 inside"),
     ],

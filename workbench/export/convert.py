@@ -11,7 +11,7 @@ import gc
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
 from workbench.models.onnx_signature import normalize
-from workbench.records import Attempt, ExportCheck, Hop
+from workbench.records import Attempt, ExportCheck, Hop, Probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,12 @@ def saved_model_of(model: Model, into: Path) -> None:
 
 
 def export(
-    model: Model, saved_model: Path | None, samples: Samples | None, into: Path, progress: Callable[[str], None]
+    model: Model,
+    saved_model: Path | None,
+    samples: Samples | None,
+    into: Path,
+    progress: Callable[[str], None],
+    batches: Sequence[int] = (),
 ) -> ExportCheck:
     """Convert ``model`` into the ONNX file ``into`` by the first route whose result agrees with the source.
 
@@ -77,6 +82,7 @@ def export(
         samples: real samples, where there are some.
         into: the file to write; not written where every route fails.
         progress: told of every step.
+        batches: batch sizes that were asked for, which are compared where opening the model found none at which it runs.
 
     Raises:
         ExportError: no route gives a file that computes what the source does; the text says why each did not.
@@ -86,7 +92,7 @@ def export(
     attempts: list[Attempt] = []
     log = ""
     with writing(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=".onnx-") as scratch:
-        trial = _Trial(model, saved_model, samples, Path(scratch), progress)
+        trial = _Trial(model, saved_model, samples, Path(scratch), progress, tuple(batches))
         for route in routes(model):
             try:
                 check = trial.run(route, tuple(attempts))
@@ -122,6 +128,7 @@ class _Trial:
     samples: Samples | None
     scratch: Path
     progress: Callable[[str], None]
+    asked: tuple[int, ...] = ()
     source: Runner | None = None
 
     @property
@@ -256,15 +263,23 @@ class _Trial:
         }
         return found <= OWN_CHANGES * compare(wanted, source(nudged), self.rounding).largest
 
+    def _batches(self) -> tuple[int, ...]:
+        """Batch sizes to compare: sizes at which the model ran where it does not run at all, or else those asked for."""
+        model = self.model
+        probe = model.probe or Probe()
+        if not model.dynamic_batch:
+            return (model.fixed_batch or 1,)
+        if probe.failed and probe.worked:
+            return tuple(dict.fromkeys((min(probe.worked), max(probe.worked))))
+        if probe.failed and self.asked:
+            return tuple(dict.fromkeys((min(self.asked), max(self.asked))))
+        return COMPARED_BATCHES
+
     def _inputs(self) -> Iterator[tuple[str, str, dict[str, np.ndarray], int]]:
         """Kind, length, feeds and batch size of every comparison."""
         model = self.model
-        worked = model.probe.worked if model.probe else ()
-        batches = COMPARED_BATCHES if model.dynamic_batch else (model.fixed_batch or 1,)
-        if model.dynamic_batch and model.probe and model.probe.failed and worked:
-            batches = (worked[0], worked[-1])
         free = any(spec.free_axes for spec in model.inputs)
-        for batch in dict.fromkeys(batches):
+        for batch in self._batches():
             if self.samples is not None:
                 yield "real", "", self.samples.feeds(0, batch), batch
             for kind in ("random", *STRUCTURED):

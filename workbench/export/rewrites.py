@@ -71,13 +71,17 @@ def inline_tables(graph_def: Any, contents: Contents) -> None:
     """
     import tensorflow as tf
 
+    nodes = {node.name: node for node in graph_def.node}
     for node in list(graph_def.node):
         if node.op != "LookupTableFindV2":
             continue
         key_type, value_type = (tf.as_dtype(node.attr[name].type) for name in ("Tin", "Tout"))
         if not key_type.is_integer or not (value_type.is_integer or value_type.is_floating):
             continue
-        found = contents(node.input[0].partition(":")[0], key_type, value_type)
+        handle = node.input[0].partition(":")[0]
+        while nodes[handle].op == "Identity":  # a SavedModel hands it into functions
+            handle = nodes[handle].input[0].partition(":")[0]
+        found = contents(handle, key_type, value_type)
         if found is None or not len(found[0]):
             continue
         keys, values = found

@@ -206,7 +206,11 @@ class Form:
 class Sources:
     """The prepared forms of one model, each made at first use."""
 
-    def __init__(self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say) -> None:
+    def __init__(
+        self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say, batches: tuple[int, ...] = ()
+    ) -> None:
+        """``batches`` are those asked for: a conversion is compared there where the model ran at none when it was opened."""
+        self._batches = () if model.probe and model.probe.worked else batches
         self._store, self._pool, self._data, self._say = store, pool, data, say
         self.model = model
         self._forms: dict[str, Form] = {}
@@ -365,12 +369,14 @@ class Sources:
                 saved_model=saved_model,
                 samples=str(self.samples_file(real)) if real else None,
                 into=str(draft.folder / "model.onnx"),
+                batches=self._batches,
             )
             draft.facts = {"check": check}
 
         versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
         signature = [model.signature, to_json(model.inputs)]
-        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
+        asked = {"batches": self._batches} if self._batches else {}
+        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions, **asked)
         return self._made("onnx", key, fill, "model.onnx")
 
     def _fixed(self, origin: Form, batch: int) -> Form:

@@ -105,7 +105,7 @@ def _halves(write: Writer, how: str, first: str, second: str) -> str:
         write.op("Div", write.op("Sub", each, low, dtype=INT64), size, dtype=INT64)
         for each, low in zip((first, second), lows, strict=True)
     ]
-    low, high = (_combined(write, how, *pair, HALF) for pair in (lows, highs))
+    low, high = (_combined(write, how, pair[0], pair[1], HALF) for pair in (lows, highs))
     return write.op("Add", write.op("Mul", _two_complement(write, high, HALF), size, dtype=INT64), low, dtype=INT64)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief, during
 from workbench.models import safety
-from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model
+from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model, tensorflow_said
 from workbench.records import Model, TensorSpec
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -128,7 +128,7 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
+                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
             ) from cause
         if isinstance(found, dict):
             return {name: tensor.numpy() for name, tensor in found.items()}
