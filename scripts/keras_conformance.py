@@ -37,19 +37,21 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="also those that the record has for these versions")
     parser.add_argument("--limit-s", type=float, default=1800, help="for one model")
     parser.add_argument("--memory-gib", type=float, default=12, help="for one model")
+    parser.add_argument("--record", type=Path, default=RECORD, help="JSON lines, one a result")
+    parser.add_argument("--table", type=Path, default=TABLE, help="Markdown")
     parser.add_argument("--case", nargs=2, metavar=("GROUP", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         _child(*options.case)
         return 0
     for group in GROUPS if options.group == "all" else [options.group]:
-        done = set() if options.again else {each["name"] for each in _recorded(group)}
+        done = set() if options.again else {each["name"] for each in _recorded(options.record, group)}
         names = [name for name in _names(group) if options.only in name and name not in done]
         for result in _results(group, names, options.limit_s, options.memory_gib * 2**30):
-            with RECORD.open("a", encoding="utf-8") as file:
+            with options.record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
             print(f"{result['name']}: {result['result']} {result.get('reason', '')[:150]}", flush=True)
-        TABLE.write_text(_table(), encoding="utf-8")
+        options.table.write_text(_table(options.record), encoding="utf-8")
     return 0
 
 
@@ -72,10 +74,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _recorded(group: str) -> list[dict[str, Any]]:
+def _recorded(record: Path, group: str) -> list[dict[str, Any]]:
     """The newest result of each model of the group with these versions, in the order of the list."""
     versions, found = _versions(), {}
-    for line in RECORD.read_text(encoding="utf-8").splitlines() if RECORD.is_file() else ():
+    for line in record.read_text(encoding="utf-8").splitlines() if record.is_file() else ():
         result = json.loads(line)
         if result["group"] == group and all(result[name] == number for name, number in versions.items()):
             found[result["name"]] = result
@@ -184,7 +186,7 @@ def _convert(group: str, name: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _table() -> str:
+def _table(record: Path) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
     lines = [
         "# Keras models that convert to ONNX",
@@ -194,7 +196,7 @@ def _table() -> str:
         "output, divided by the largest absolute value of that output.",
     ]
     for group, title in GROUPS.items():
-        found = {each["name"]: each for each in _recorded(group)}
+        found = {each["name"]: each for each in _recorded(record, group)}
         names = _names(group)
         converted = sum(each["result"] == CONVERTED for each in found.values())
         lines += ["", f"## {title}", "", f"{converted} of {len(names)} convert."]

@@ -202,7 +202,7 @@ def _pictures() -> dict[str, Make]:
         "RandomRotation": lambda: la.RandomRotation(0.2),
         "RandomSaturation": lambda: la.RandomSaturation(0.2, value_range=(0, 1)),
         "RandomSharpness": lambda: la.RandomSharpness(0.2, value_range=(0, 1)),
-        "RandomShear": lambda: la.RandomShear(0.2, 0.2),
+        "RandomShear": lambda: la.RandomShear((0.1, 0.2), (0.1, 0.2)),
         "RandomTranslation": lambda: la.RandomTranslation(0.2, 0.2),
         "RandomZoom": lambda: la.RandomZoom(0.2),
         "Solarization": lambda: la.Solarization(value_range=(0, 1)),

@@ -35,6 +35,9 @@ ACCEPTED = (
 LONGEST = 600
 """Characters of a message about a file."""
 
+PROBING = 2
+"""Raised when opening a model finds out more, so that the store does not hand out what was found before."""
+
 PROBED = (1, 2, 3)
 USUAL_SIZES = (16, 32, 48, 64, 128, 224, 320)
 """Sizes tried in free axes that nobody has given a size."""

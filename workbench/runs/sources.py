@@ -15,8 +15,9 @@ from workbench.data.dataset import Dataset, dataset
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.experiment import Experiment
+from workbench.export import CONVERSION
 from workbench.models import formats
-from workbench.models.inspection import digest_of, recognize
+from workbench.models.inspection import PROBING, digest_of, recognize
 from workbench.models.live import kept_model
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
@@ -69,7 +70,7 @@ def read_model(
         kind=kind,
         signature=signature,
         inputs=[input_shapes, input_values],
-        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
+        versions=[tensorflow_version(), *map(version_of, ("keras", "onnx", "ai-edge-litert")), str(PROBING)],
     )
 
     def fill(draft: Draft) -> None:
@@ -293,7 +294,10 @@ class Sources:
             draft.facts = {}
 
         key = key_of(
-            digest=model.digest, form="saved_model", signature=model.signature, tensorflow=tensorflow_version()
+            digest=model.digest,
+            form="saved_model",
+            signature=model.signature,
+            versions=[tensorflow_version(), version_of("keras"), str(CONVERSION)],
         )
         return self._made("saved_model", key, fill, "saved_model", KERAS_SIGNATURE)
 
@@ -373,7 +377,7 @@ class Sources:
             )
             draft.facts = {"check": check}
 
-        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
+        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version(), str(CONVERSION)]
         signature = [model.signature, to_json(model.inputs)]
         asked = {"batches": self._batches} if self._batches else {}
         key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions, **asked)
