@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "keras_conformance.py"
 
 
@@ -24,6 +26,7 @@ def run(folder: Path, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_results_are_recorded_once_and_made_a_table(tmp_path):
     names = ("Hashing", "RepeatVector")
     run(tmp_path, "--group", "layers", "--only", names[0])
@@ -38,6 +41,7 @@ def test_results_are_recorded_once_and_made_a_table(tmp_path):
     assert "Not tried yet: Activation, " in table
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_too_long_costs_only_itself(tmp_path):
     out = run(tmp_path, "--group", "layers", "--only", "RepeatVector", "--limit-s", "0.1")
     assert out == "RepeatVector: ended took more than 0 s\n"

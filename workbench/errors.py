@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -93,7 +94,8 @@ def during(step: str, subject: object, kind: type[WorkbenchError] = BuildError) 
 
 def brief(cause: BaseException, limit: int = 500) -> str:
     """The first telling lines of an exception's text, on one line, at most ``limit`` characters."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(cause))  # colours of a terminal
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = " ".join(lines[:6]) or type(cause).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

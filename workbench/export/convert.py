@@ -109,10 +109,9 @@ def export(
 
 def _reason(attempts: list[Attempt]) -> str:
     """Why no route led to ONNX. Operations without a form in ONNX are the whole reason: other routes meet them again."""
-    told = next((each for each in attempts if each.unsupported), None)
-    if told:
-        return told.reason
     first = attempts[0].reason
+    if attempts[0].unsupported:
+        return first
     others = "".join(
         f" {each.route}: {brief(ValueError(each.reason), 160)}" for each in attempts[1:] if each.reason != first
     )

@@ -8,6 +8,8 @@ from tf2onnx.handler import tf_op
 
 from workbench.export.handlers.nodes import Writer
 
+BOOL = 9  # ONNX's number
+
 
 @tf_op("Erfc")
 class Erfc:
@@ -18,6 +20,39 @@ class Erfc:
         write = Writer(ctx, node)
         one = write.constant(1, write.dtype(0))
         write.finish("Sub", one, write.op("Erf", node.input[0]))
+
+
+@tf_op("Expm1")
+class Expm1:
+    """exp(x) - 1; near 0, where that loses digits, 2t / (1 - t) with t = tanh(x / 2)."""
+
+    @classmethod
+    def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
+        write = Writer(ctx, node)
+        x, kind = node.input[0], write.dtype(0)
+        one, two, half = (write.constant(value, kind) for value in (1, 2, 0.5))
+        large = write.op("Sub", write.op("Exp", x), one)
+        tangent = write.op("Tanh", write.op("Mul", x, half))
+        small = write.op("Div", write.op("Mul", tangent, two), write.op("Sub", one, tangent))
+        write.finish("Where", write.op("Less", write.op("Abs", x), half, dtype=BOOL), small, large)
+
+
+@tf_op("Log1p")
+class Log1p:
+    """log(u) x / (u - 1) with u = 1 + x as it is rounded, and x where u is 1 (Kahan's formula, accurate near 0)."""
+
+    @classmethod
+    def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
+        write = Writer(ctx, node)
+        x, kind = node.input[0], write.dtype(0)
+        one, limit = write.constant(1, kind), write.constant(0.5, kind)
+        total = write.op("Add", x, one)
+        rest = write.op("Sub", total, one)
+        same = write.op("Equal", rest, write.constant(0, kind), dtype=BOOL)
+        rest = write.op("Where", same, one, rest)
+        log = write.op("Log", total)
+        near = write.op("Where", same, x, write.op("Mul", log, write.op("Div", x, rest)))
+        write.finish("Where", write.op("Less", write.op("Abs", x), limit, dtype=BOOL), near, log)
 
 
 CENTRE = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,

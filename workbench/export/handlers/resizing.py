@@ -94,6 +94,7 @@ def area_weights(old: int, new: int, *, align_corners: bool = False) -> np.ndarr
     return weights
 
 
+FLOAT, INT64 = 1, 7  # ONNX's numbers
 TABLE = 1024
 """TensorFlow's bicubic reads its kernel from a table of so many steps."""
 
@@ -185,3 +186,47 @@ class ResizeBicubic:
         corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
         rows, columns = (bicubic_weights(old[i], int(new[i]), align_corners=corners, half_pixel=half) for i in (0, 1))
         _apply(write, rows, columns)
+
+
+@tf_op("ResizeNearestNeighbor")
+class ResizeNearest:
+    """The rows and columns that are nearest, picked one axis after the other.
+
+    tf2onnx's own ``Resize`` picks others where an image shrinks. It takes enlarging by whole factors, which it gets right and
+    engines know best, and sizes that are computed.
+    """
+
+    @classmethod
+    def version_17(cls, ctx: Any, node: Any, **more: Any) -> None:
+        write = Writer(ctx, node)
+        corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
+        old = [ctx.get_shape(node.input[0])[axis] for axis in (1, 2)]
+        if not node.inputs[1].is_const() or (
+            not corners
+            and all(size > 0 and int(new) % size == 0 for size, new in zip(old, write.value(1), strict=True))
+        ):
+            Resize.version_11(ctx, node, **more)
+            return
+        rows, columns = (
+            _nearest(write, axis, int(new), align_corners=corners, half_pixel=half)
+            for axis, new in zip((1, 2), write.value(1), strict=True)
+        )
+        write.finish("Gather", write.op("Gather", node.input[0], rows, axis=1), columns, axis=2)
+
+
+def _nearest(write: Writer, axis: int, new: int, *, align_corners: bool, half_pixel: bool) -> str:
+    """Indices of the nearest entries, which TensorFlow computes in 32-bit floats (``resize_nearest_neighbor_op.cc``)."""
+    import numpy as np
+
+    shape = write.op("Shape", write.node.input[0], dtype=INT64)
+    size = write.op("Gather", shape, write.constant(axis, "int64"), dtype=INT64, axis=0)
+    last = write.op("Sub", size, write.constant(1, "int64"), dtype=INT64)
+    if align_corners and new > 1:
+        scale = write.op("Div", write.cast(last, FLOAT), write.constant(new - 1, "float32"), dtype=FLOAT)
+    else:
+        scale = write.op("Div", write.cast(size, FLOAT), write.constant(new, "float32"), dtype=FLOAT)
+    steps = write.constant(np.arange(new) + (0.5 if half_pixel else 0.0), "float32")
+    places = write.op("Mul", steps, scale, dtype=FLOAT)
+    if align_corners:
+        places = write.op("Add", places, write.constant(0.5, "float32"), dtype=FLOAT)
+    return write.op("Min", write.cast(write.op("Floor", places, dtype=FLOAT), INT64), last, dtype=INT64)

@@ -7,6 +7,7 @@ returns another shape than ONNX's definition.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tf2onnx.handler import tf_op
@@ -14,6 +15,7 @@ from tf2onnx.handler import tf_op
 from workbench.export.handlers.nodes import Writer
 
 FLOAT = 1  # ONNX's number for float32
+PRODUCT_LENGTH = 2048
 
 
 def _part(write: Writer, tensor: str, which: int) -> str:
@@ -27,15 +29,63 @@ def _complex(write: Writer, real: str, imaginary: str | None = None) -> str:
     return write.op("Concat", write.unsqueeze(real, -1), write.unsqueeze(imaginary, -1), dtype=FLOAT, axis=-1)
 
 
-def _dft(write: Writer, tensor: str, rank: int, back: int, *, inverse: bool, length: int | None = None) -> str:
-    """Transform a complex tensor along the axis ``back`` (1: the last of the ``rank`` axes that TensorFlow counts)."""
-    inputs = [tensor] if length is None else [tensor, write.constant(length, "int64")]
-    axis = rank - back
-    if rank == 1:  # DFT wants an axis before the transformed one
+@dataclass(frozen=True)
+class Axis:
+    """One axis to transform: the ``back``-th from the end of the ``rank`` that TensorFlow counts.
+
+    ``size`` is the number of entries there, ``None`` where it is free; they are cut or filled with zeros to ``length``.
+    """
+
+    rank: int
+    back: int
+    size: int | None
+    length: int | None = None
+
+
+def _dft(write: Writer, tensor: str, axis: Axis, *, inverse: bool) -> str:
+    """Transform a complex tensor along one axis.
+
+    ONNX Runtime and OpenVINO lose three digits where the length is not a power of two. There, and up to
+    :data:`PRODUCT_LENGTH`, the transform is a product with the matrix of its roots of unity.
+    """
+    length = axis.length or axis.size
+    if axis.size is not None and length is not None and length & (length - 1) and length <= PRODUCT_LENGTH:
+        return _product(write, tensor, axis, length, inverse=inverse)
+    inputs = [tensor] if axis.length is None else [tensor, write.constant(axis.length, "int64")]
+    place = axis.rank - axis.back
+    if axis.rank == 1:  # DFT wants an axis before the transformed one
         inputs[0] = write.unsqueeze(inputs[0], 0)
-        axis = 1
-    found = write.op("DFT", *inputs, dtype=FLOAT, axis=axis, inverse=int(inverse))
-    return write.squeeze(found, 0) if rank == 1 else found
+        place = 1
+    found = write.op("DFT", *inputs, dtype=FLOAT, axis=place, inverse=int(inverse))
+    return write.squeeze(found, 0) if axis.rank == 1 else found
+
+
+def _product(write: Writer, tensor: str, axis: Axis, length: int, *, inverse: bool) -> str:
+    """(a + ib)(C + isS) = aC - sbS + i(saS + bC), with s = 1 for the inverse, which is divided by the length, and -1 else."""
+    import numpy as np
+
+    size = min(axis.size or length, length)
+    angles = 2 * np.pi * (np.outer(np.arange(size), np.arange(length)) % length) / length
+    scale, sign = (1 / length, 1) if inverse else (1, -1)
+    cosines, sines = (write.constant(part * scale, "float32") for part in (np.cos(angles), sign * np.sin(angles)))
+    turned = list(range(axis.rank))
+    turned[-1], turned[-axis.back] = turned[-axis.back], turned[-1]
+    parts = []
+    for which in (0, 1):
+        part = write.slice(_part(write, tensor, which), axis.rank - axis.back, 0, size)
+        parts.append(write.op("Transpose", part, dtype=FLOAT, perm=turned) if axis.back > 1 else part)
+    a, b = parts
+    real = write.op("Sub", write.op("MatMul", a, cosines), write.op("MatMul", b, sines), dtype=FLOAT)
+    imaginary = write.op("Add", write.op("MatMul", a, sines), write.op("MatMul", b, cosines), dtype=FLOAT)
+    if axis.back > 1:
+        real, imaginary = (write.op("Transpose", part, dtype=FLOAT, perm=turned) for part in (real, imaginary))
+    return _complex(write, real, imaginary)
+
+
+def _sizes(ctx: Any, tensor: str, rank: int) -> list[int | None]:
+    """Sizes of a TensorFlow tensor of so many axes; ``None`` where free."""
+    shape = ctx.get_shape(tensor)
+    return [size if size > 0 else None for size in shape[:rank]] if shape is not None else [None] * rank
 
 
 @tf_op(["FFT", "FFT2D", "FFT3D", "IFFT", "IFFT2D", "IFFT3D"])
@@ -43,9 +93,9 @@ class ComplexTransform:
     @classmethod
     def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
         write, rank = Writer(ctx, node), len(ctx.get_shape(node.output[0]))
-        tensor = node.input[0]
+        tensor, sizes = node.input[0], _sizes(ctx, node.output[0], rank)
         for back in range(1, _axes(node.type) + 1):
-            tensor = _dft(write, tensor, rank, back, inverse=node.type.startswith("I"))
+            tensor = _dft(write, tensor, Axis(rank, back, sizes[-back]), inverse=node.type.startswith("I"))
         write.finish("Identity", tensor, dtype=FLOAT)
 
 
@@ -58,10 +108,10 @@ class RealTransform:
     @classmethod
     def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
         write, rank = Writer(ctx, node), len(ctx.get_shape(node.output[0]))
-        lengths = [int(size) for size in write.value(1)]
+        lengths, sizes = [int(size) for size in write.value(1)], _sizes(ctx, node.input[0], rank)
         tensor = _complex(write, node.input[0])
         for back in range(1, _axes(node.type) + 1):
-            tensor = _dft(write, tensor, rank, back, inverse=False, length=lengths[-back])
+            tensor = _dft(write, tensor, Axis(rank, back, sizes[-back], lengths[-back]), inverse=False)
         half = lengths[-1] // 2 + 1
         write.finish("Slice", tensor, write.integers(0), write.integers(half), write.integers(rank - 1), dtype=FLOAT)
 
@@ -76,19 +126,17 @@ class RealInverse:
 
         write, rank = Writer(ctx, node), len(ctx.get_shape(node.output[0]))
         lengths = [int(size) for size in write.value(1)]
-        tensor = node.input[0]
+        tensor, length = node.input[0], lengths[-1]
         for back in range(_axes(node.type), 1, -1):
-            tensor = _dft(write, tensor, rank, back, inverse=True, length=lengths[-back])
-        length = lengths[-1]
+            tensor = _dft(write, tensor, Axis(rank, back, lengths[-back], lengths[-back]), inverse=True)
         half = length // 2 + 1
         places = [*range(half), *(length - place for place in range(half, length))]
         signs = np.ones((length, 2), np.float32)
         signs[half:, 1] = -1
         whole = write.op("Gather", tensor, write.integers(*places), dtype=FLOAT, axis=rank - 1)
         whole = write.op("Mul", whole, write.constant(signs), dtype=FLOAT)
-        write.finish(
-            "Gather", _dft(write, whole, rank, 1, inverse=True), write.constant(0, "int64"), dtype=FLOAT, axis=-1
-        )
+        found = _dft(write, whole, Axis(rank, 1, length), inverse=True)
+        write.finish("Gather", found, write.constant(0, "int64"), dtype=FLOAT, axis=-1)
 
 
 @tf_op("Complex")
