@@ -92,10 +92,15 @@ def during(step: str, subject: object, kind: type[WorkbenchError] = BuildError) 
         raise kind(f"Could not {step} {subject}: {brief(cause)}") from cause
 
 
+_PLACE = re.compile(r"(Exception from|Check '.*' failed at) \S+:\d+:?")
+"""Lines of OpenVINO's messages that name a place in its source; the reason stands after them."""
+
+
 def brief(cause: BaseException, limit: int = 500) -> str:
-    """The first telling lines of an exception's text, on one line, at most ``limit`` characters."""
+    """The first lines of an exception's text that hold a reason, on one line, at most ``limit`` characters."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(cause))  # colours of a terminal
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _PLACE.fullmatch(line)] or lines
     text = " ".join(lines[:6]) or type(cause).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -123,8 +123,7 @@ def of_saved_model(loaded: Any, signature: str, names: Iterable[str]) -> Frozen:
 def of_model(model: Model, saved_model_path: Path | None, signature: str) -> Frozen:
     """The frozen graph of a TensorFlow model that is not taken directly from Keras."""
     if model.format == "frozen_graph":
-        graph_def = frozen_graph.load(Path(model.path))
-        return Frozen(graph_def, *frozen_graph.tensors_of(graph_def, model.signature, model.name))
+        return Frozen(*frozen_graph.load(Path(model.path), model.signature))
     if model.legacy:
         return Frozen(*saved_model.legacy_graph(Path(model.path), model.signature))
     assert saved_model_path is not None

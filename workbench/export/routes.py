@@ -40,9 +40,7 @@ class Origin:
     @property
     def signature(self) -> str:
         """Of the SavedModel form."""
-        return (
-            self.model.signature if self.model.format == "saved_model" and not self.model.legacy else "serving_default"
-        )
+        return self.model.signature if self.model.signed else "serving_default"
 
 
 @dataclass(frozen=True)
