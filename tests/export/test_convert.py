@@ -246,6 +246,19 @@ def test_a_route_that_disagrees_gives_way_to_the_next(tmp_path, demo_folder, mon
     assert check.max_rel_diff < 1e-5
 
 
+def test_whatever_a_library_raises_costs_one_route_only(tmp_path, demo_folder, monkeypatch):
+    from workbench.export import routes
+
+    def failing(_origin, _into):
+        raise KeyError("unexpected")
+
+    ways = (routes.Route("the failing way", failing), routes.ROUTES["saved_model"][1])
+    monkeypatch.setitem(routes.ROUTES, "saved_model", ways)
+    check = convert(demo_folder / "saved_model", tmp_path / "demo.onnx")
+    assert check.route == "frozen graph → ONNX (tf2onnx)"
+    assert check.attempts[0].reason.startswith("KeyError: 'unexpected'")
+
+
 @pytest.mark.parametrize("way", ["keras_tf2onnx", "saved_model_tf2onnx", "frozen_graph", "through_tflite"])
 def test_every_route_converts_the_demo(tmp_path, demo_folder, monkeypatch, way):
     from workbench.export import routes

@@ -99,6 +99,10 @@ def export(
             except WorkbenchError as error:
                 attempts.append(Attempt(route.title, error.message, unsupported=isinstance(error, UnsupportedError)))
                 log += error.log
+            except MemoryError:
+                raise
+            except Exception as cause:  # whatever a library raises is this route's failure only
+                attempts.append(Attempt(route.title, f"{type(cause).__name__}: {brief(cause, 200)} {otherwise(model)}"))
             else:
                 trial.draft.replace(into)
                 return check

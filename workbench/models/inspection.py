@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,9 @@ PROBED_FURTHER = (4, 8, 16, 32)
 
 PROBED_LAST = (5, 6, 7, 10, 12, 20, 24, 48, 50, 64, 100, 128)
 """Tried one after another where none of those works, until one does."""
+
+PROBING_S = 20.0
+"""Time for these: a model that fails for another reason than its batch size may be large."""
 
 _TORCH = "Export it with torch.onnx.export and open the .onnx file."
 _WAYS_OUT = {
@@ -272,8 +276,9 @@ def _sized(model: Model) -> Iterator[Model]:
         inputs = []
         for spec in model.inputs:
             size = of_images if _is_image(spec) else usual
+            largest = min(2 * size, size + 96) if _is_image(spec) else 2 * size
             given = {each.axis: each for each in spec.ranges}
-            ranges = tuple(given.get(axis, AxisRange(axis, size, size, 2 * size)) for axis in spec.free_axes)
+            ranges = tuple(given.get(axis, AxisRange(axis, size, size, largest)) for axis in spec.free_axes)
             inputs.append(replace(spec, ranges=ranges))
         yield replace(model, inputs=tuple(inputs))
 
@@ -312,7 +317,10 @@ def _try_batches(
         _try(model, run, PROBED_FURTHER, worked, failed)
         return model
     first, *others = _sized(model)
+    end = time.monotonic() + PROBING_S
     for batch in (*PROBED_FURTHER, *PROBED_LAST):
+        if time.monotonic() > end:
+            return model
         _try(first, run, (batch,), worked, failed)
         if worked:
             _try(first, run, (2 * batch,), worked, failed)

@@ -131,9 +131,41 @@ def test_images_resized_by_the_nearest_pixel(tmp_path, size, free):
     check(tmp_path, resized, noise(2, 224, 100, 3), free=free)
 
 
-def test_images_of_free_size_are_refused_where_the_weights_depend_on_it(tmp_path):
-    with pytest.raises(ExportError, match="cannot be expressed in ONNX: ResizeArea"):
-        check(tmp_path, lambda x: RAW.ResizeArea(images=x, size=[5, 7]), noise(2, 15, 12, 3), free=(0, 1, 2))
+@pytest.mark.parametrize("kernel", ["lanczos1", "lanczos3", "lanczos5", "triangle", "keyscubic", "mitchellcubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_images_of_free_size_resized_by_a_kernel(tmp_path, kernel, antialias):
+    def resized(x):
+        return RAW.ScaleAndTranslate(
+            images=x,
+            size=[9, 21],
+            scale=[9, 21] / tf.cast(tf.shape(x)[1:3], tf.float32),
+            translation=[0.4, -1.3],
+            kernel_type=kernel,
+            antialias=antialias,
+        )
+
+    check(tmp_path, resized, noise(2, 15, 12, 3), atol=2e-5, free=(0, 1, 2))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (15, 12), (31, 40)])
+def test_images_of_free_size_resized_by_area_and_by_cubics(tmp_path, size):
+    def resized(x):
+        return (
+            RAW.ResizeArea(images=x, size=size),
+            RAW.ResizeBicubic(images=x, size=size, half_pixel_centers=True),
+        )
+
+    check(tmp_path, resized, noise(2, 15, 12, 3), atol=2e-5, free=(0, 1, 2))
+
+
+def test_images_of_free_size_are_refused_where_no_formula_is_known(tmp_path):
+    def resized(x):
+        return RAW.ScaleAndTranslate(
+            images=x, size=[9, 21], scale=[0.6, 1.7], translation=[0.0, 0.0], kernel_type="gaussian", antialias=True
+        )
+
+    with pytest.raises(ExportError, match="cannot be expressed in ONNX: ScaleAndTranslate"):
+        check(tmp_path, resized, noise(2, 15, 12, 3), free=(0, 1, 2))
 
 
 @pytest.mark.parametrize("start", [(0, 0), (0, 3), (1, 9)])

@@ -6,10 +6,9 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
+from workbench.export.handlers.nodes import BOOL, INT64, Writer
 
 FLOATS = (1, 10, 11)  # ONNX's numbers for float32, float16 and float64
-BOOL, INT64 = 9, 7
 UNSIGNED = {2: 8, 4: 16, 12: 32}  # ONNX number → bits; uint64 is left out, because int64 cannot hold it
 SIGNED = {3: 8, 5: 16, 6: 32, 7: 64}
 HALF = 32

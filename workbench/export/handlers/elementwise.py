@@ -6,9 +6,7 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
-
-BOOL = 9  # ONNX's number
+from workbench.export.handlers.nodes import BOOL, INT64, Writer
 
 
 @tf_op("Erfc")
@@ -82,7 +80,7 @@ class InverseErf:
         centre = _polynomial(write, write.op("Sub", w, write.constant(2.5, kind)), CENTRE, kind)
         root = write.op("Sqrt", write.op("Relu", w))
         tail = _polynomial(write, write.op("Sub", root, write.constant(3, kind)), TAIL, kind)
-        small = write.op("Less", w, write.constant(5, kind), dtype=9)
+        small = write.op("Less", w, write.constant(5, kind), dtype=BOOL)
         scale = write.constant(2**0.5 if node.type == "Ndtri" else 1.0, kind)
         write.finish("Mul", write.op("Mul", x, scale), write.op("Where", small, centre, tail))
 
@@ -127,5 +125,5 @@ def _shifted(write: Writer, tensor: str, axis: int, size: int, shift: int, kind:
     """Moved towards the end by ``shift``, with ones in front."""
     one = write.constant(1, kind)
     head = write.slice(tensor, axis, 0, shift)
-    ones = write.op("Expand", one, write.op("Shape", head, dtype=7), dtype=kind)
+    ones = write.op("Expand", one, write.op("Shape", head, dtype=INT64), dtype=kind)
     return write.op("Concat", ones, write.slice(tensor, axis, 0, size - shift), axis=axis)

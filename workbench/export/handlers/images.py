@@ -6,9 +6,7 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
-
-BOOL = 9
+from workbench.export.handlers.nodes import BOOL, Writer
 
 
 @tf_op("RGBToHSV")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
+from workbench.export.handlers.nodes import BOOL, Writer
 
 
 @tf_op("Cross")
@@ -36,5 +36,5 @@ class BroadcastArgs:
             missing = max(lengths) - length
             ones = write.constant([1] * missing, kind)
             padded.append(write.op("Concat", ones, tensor, axis=0, dtype=kind) if missing else tensor)
-        is_one = write.op("Equal", padded[0], one, dtype=9)
+        is_one = write.op("Equal", padded[0], one, dtype=BOOL)
         write.finish("Where", is_one, padded[1], padded[0])

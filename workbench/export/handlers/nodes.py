@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+FLOAT, INT64, BOOL = 1, 7, 9
+"""ONNX's numbers of types."""
+
+
 class Writer:
     """Writes ONNX nodes in the place of one TensorFlow node.
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tf2onnx.handler import tf_op
 from tf2onnx.onnx_opset.nn import Resize
 
-from workbench.export.handlers.nodes import Writer
+from workbench.export.handlers.free_sizes import Weights
+from workbench.export.handlers.nodes import FLOAT, INT64, Writer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,6 @@ def area_weights(old: int, new: int, *, align_corners: bool = False) -> np.ndarr
     return weights
 
 
-FLOAT, INT64 = 1, 7  # ONNX's numbers
 TABLE = 1024
 """TensorFlow's bicubic reads its kernel from a table of so many steps."""
 
@@ -136,14 +136,22 @@ def _outer(x: float, a: float) -> float:
     return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
 
-def _apply(write: Writer, rows: np.ndarray, columns: np.ndarray) -> None:
-    """Multiply images [n, h, w, c] by [new h, h] and [new w, w]."""
-    channels = write.sizes(0, (3,))[0]
-    images = write.cast(write.node.input[0], 1) if write.dtype(0) != 1 else write.node.input[0]
-    flat = write.op("Reshape", images, write.integers(0, 0, -1))
-    tall = write.op("MatMul", write.constant(rows, "float32"), flat)
-    tall = write.op("Reshape", tall, write.integers(0, rows.shape[0], columns.shape[1], channels))
-    write.finish("MatMul", write.constant(columns, "float32"), tall)
+def _apply(write: Writer, rows: str, columns: str, new_height: int) -> None:
+    """Multiply images [n, h, w, c] by weights [new h, h] and [new w, w]."""
+    images = write.cast(write.node.input[0], FLOAT) if write.dtype(0) != FLOAT else write.node.input[0]
+    flat = write.op("Reshape", images, write.integers(0, 0, -1), dtype=FLOAT)
+    rest = write.slice(write.op("Shape", images, dtype=INT64), 0, 2, 4)
+    shape = write.op("Concat", write.integers(0, new_height), rest, dtype=INT64, axis=0)
+    tall = write.op("Reshape", write.op("MatMul", rows, flat, dtype=FLOAT), shape, dtype=FLOAT)
+    write.finish("MatMul", columns, tall)
+
+
+def _fixed(write: Writer) -> list[int] | None:
+    """Height and width of the images, or ``None`` where they are free."""
+    try:
+        return write.sizes(0, (1, 2))
+    except ValueError:
+        return None
 
 
 @tf_op("ScaleAndTranslate")
@@ -152,13 +160,25 @@ class ScaleAndTranslate:
     def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
         write = Writer(ctx, node)
         kind, antialias = node.attr["kernel_type"].s.decode(), bool(node.attr["antialias"].i)
-        old = write.sizes(0, (1, 2))
-        new, scales, shifts = (write.value(number) for number in (1, 2, 3))
-        rows, columns = (
-            kernel_weights(kind, old[i], int(new[i]), float(scales[i]), float(shifts[i]), antialias=antialias)
-            for i in (0, 1)
-        )
-        _apply(write, rows, columns)
+        old, new = _fixed(write), [int(size) for size in write.value(1)]
+        if old is None or not all(node.inputs[number].is_const() for number in (2, 3)):
+            weights = []
+            for place in (0, 1):
+                scale, shift = (
+                    write.op("Gather", node.input[number], write.constant(place, "int64"), dtype=FLOAT, axis=0)
+                    for number in (2, 3)
+                )
+                weights.append(Weights(write, place + 1, new[place]).of_kernel(kind, scale, shift, antialias=antialias))
+        else:
+            scales, shifts = write.value(2), write.value(3)
+            weights = [
+                write.constant(
+                    kernel_weights(kind, old[i], new[i], float(scales[i]), float(shifts[i]), antialias=antialias),
+                    "float32",
+                )
+                for i in (0, 1)
+            ]
+        _apply(write, weights[0], weights[1], new[0])
 
 
 @tf_op("ResizeArea")
@@ -166,26 +186,37 @@ class ResizeArea:
     @classmethod
     def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
         write, corners = Writer(ctx, node), bool(node.attr["align_corners"].i)
-        old, new = write.sizes(0, (1, 2)), write.value(1)
-        rows, columns = (area_weights(old[i], int(new[i]), align_corners=corners) for i in (0, 1))
-        _apply(write, rows, columns)
+        old, new = _fixed(write), [int(size) for size in write.value(1)]
+        if old is None and corners:
+            raise ValueError("resizing by area with aligned corners can be converted only for images of a fixed size")
+        rows, columns = (
+            Weights(write, i + 1, new[i]).of_area()
+            if old is None
+            else write.constant(area_weights(old[i], new[i], align_corners=corners), "float32")
+            for i in (0, 1)
+        )
+        _apply(write, rows, columns, new[0])
 
 
 @tf_op("ResizeBicubic")
 class ResizeBicubic:
-    """Of fixed size; tf2onnx's own ``Resize`` takes the others."""
+    """tf2onnx's own ``Resize`` takes free sizes without half-pixel centres, and sizes that are computed."""
 
     @classmethod
     def version_17(cls, ctx: Any, node: Any, **more: Any) -> None:
-        write = Writer(ctx, node)
-        try:
-            old, new, _ = write.sizes(0, (1, 2)), write.value(1), write.sizes(0, (3,))
-        except ValueError:
+        write, old = Writer(ctx, node), _fixed(Writer(ctx, node))
+        corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
+        if not node.inputs[1].is_const() or (old is None and not half):
             Resize.version_11(ctx, node, **more)
             return
-        corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
-        rows, columns = (bicubic_weights(old[i], int(new[i]), align_corners=corners, half_pixel=half) for i in (0, 1))
-        _apply(write, rows, columns)
+        new = [int(size) for size in write.value(1)]
+        rows, columns = (
+            Weights(write, i + 1, new[i]).of_cubics(TABLE)
+            if old is None
+            else write.constant(bicubic_weights(old[i], new[i], align_corners=corners, half_pixel=half), "float32")
+            for i in (0, 1)
+        )
+        _apply(write, rows, columns, new[0])
 
 
 @tf_op("ResizeNearestNeighbor")

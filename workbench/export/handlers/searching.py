@@ -9,10 +9,7 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
-
-INT64 = 7
-BOOL = 9
+from workbench.export.handlers.nodes import BOOL, FLOAT, INT64, Writer
 
 
 def _count(write: Writer, values: str, boundaries: str, how: str, dtype: int) -> None:
@@ -29,7 +26,7 @@ class Bucketize:
     def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
         write = Writer(ctx, node)
         boundaries = write.constant(list(node.attr["boundaries"].floats), "float32")
-        values = write.cast(node.input[0], 1)
+        values = write.cast(node.input[0], FLOAT)
         _count(write, values, boundaries, "GreaterOrEqual", ctx.get_dtype(node.output[0]))
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
+from workbench.export.handlers.nodes import FLOAT, Writer
 
-FLOAT = 1  # ONNX's number for float32
 PRODUCT_LENGTH = 2048
 
 

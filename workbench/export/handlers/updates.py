@@ -6,9 +6,7 @@ from typing import Any
 
 from tf2onnx.handler import tf_op
 
-from workbench.export.handlers.nodes import Writer
-
-INT64 = 7  # ONNX's number
+from workbench.export.handlers.nodes import INT64, Writer
 
 
 @tf_op("XlaDynamicUpdateSlice")
