@@ -15,6 +15,7 @@ from workbench import backends
 from workbench.accuracy.score import doubts
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
+from workbench.data.observed import doubts as doubts_of_values
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment
@@ -163,7 +164,7 @@ def run(
     with Pool(store.log_path, cancel) as pool:
         pool.waiting = partial(on_event_only, on_event)
         try:
-            model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)
+            model, data, board = _begin(experiment, store, pool, on_event, cancel, way)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using = board.logs_to
@@ -204,7 +205,7 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
 
 
 def _begin(
-    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, free_labels: bool
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, way: Way
 ) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
@@ -213,7 +214,7 @@ def _begin(
     path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
-    data = data_of(experiment, model, free_labels=free_labels)
+    data = data_of(experiment, model, metric=way.metric)
     fixed = model.fixed_batch
     if fixed is not None and fixed not in experiment.batches:
         raise InputError(
@@ -225,6 +226,8 @@ def _begin(
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
+    for each in data.values:
+        board.say(f"values of {each}")
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
@@ -312,8 +315,11 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     if not any(row.engine and row.engine.runnable for row in board.rows):
         return None
     model = sources.model
-    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else "onnxruntime"
-    precision = Precision.INT8 if model.quantized == "int8" else Precision.FP32
+    # ONNX Runtime's CPU provider has few kernels for bfloat16
+    brain = model.quantized == Precision.BF16 and bool(backends.get("openvino").status())
+    runs_onnx = "openvino" if brain else "onnxruntime"
+    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else runs_onnx
+    precision = Precision.INT8 if model.quantized == "int8" else Precision.BF16 if brain else Precision.FP32
     spec = EngineSpec(name, precision, batches=experiment.batches, threads=experiment.threads)
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
@@ -425,6 +431,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    notes += doubts_of_values(data.values)
     notes += filter(None, [sizes_used(model, data)])
     notes += unused(experiment)
     notes += filter(None, [cohorts_told(board.rows)])
@@ -436,6 +443,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         rows=board.rows,
         baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
+        values=data.values,
         tested_digest=data.test.digest,
         calibrated_digest=data.calibration.digest if data.calibration else "",
         plan=experiment.plan,

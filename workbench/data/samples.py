@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.truth import Truth
+from workbench.data.npz import map_npz
 from workbench.errors import InputError, brief, writing
 
 if TYPE_CHECKING:
@@ -18,16 +20,19 @@ if TYPE_CHECKING:
 _LABELS = "labels"
 _INPUT, _CONSTANT, _AXIS = "input:", "constant:", "axis:"
 _TEXT = "text:"
+_TRUTH, _VALUES, _IMAGES, _GROUPS = "truth", "truth values", "truth images", "groups"
+CHUNK_BYTES = 2**26
 WHOLE = -1
 """Place of the batch in :attr:`Samples.axes` for an input that has none: each sample is one whole feed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs by name, first axis = sample, and one class number per sample where known.
+    """Inputs by name, first axis = sample, and labels where they are known.
 
     ``constants`` are inputs that are the same for every call, such as a sampling rate. ``axes`` tells for an input whose
     batch is not its first axis where a feed has it (a state of shape [2, batch, 128] is held as [n, 2, 128]).
+    ``labels`` are as they were saved, ``truth`` what they are; ``groups`` names the group of each sample.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Samples:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     axes: dict[str, int] = field(default_factory=dict)
     number: int = 1  # of samples, where all inputs are constants
+    truth: Truth | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -50,14 +57,30 @@ class Samples:
         total = hashlib.sha256()
         for name, array in sorted(_arrays(self).items()):
             total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            total.update(_contiguous(array).tobytes() if array.dtype != object else repr(array.tolist()).encode())
+            if array.dtype == object:
+                total.update(repr(array.tolist()).encode())
+                continue
+            for rows in chunks(array):
+                total.update(rows.tobytes())
         return total.hexdigest()
 
     def take(self, chosen: slice | np.ndarray | list[int]) -> Samples:
         """The chosen samples, in that order."""
         inputs = {name: array[chosen] for name, array in self.inputs.items()}
         number = self.number if inputs or not isinstance(chosen, slice) else len(range(self.number)[chosen])
-        return replace(self, inputs=inputs, labels=None if self.labels is None else self.labels[chosen], number=number)
+        labels, groups = (None if each is None else each[chosen] for each in (self.labels, self.groups))
+        truth = None if self.truth is None else self.truth.take(chosen)
+        return replace(self, inputs=inputs, labels=labels, truth=truth, groups=groups, number=number)
+
+    @cached_property
+    def truth_digest(self) -> str:
+        """SHA-256 over what the labels are and over the groups; "" where there is neither."""
+        if self.truth is None and self.groups is None:
+            return ""
+        total = hashlib.sha256((self.truth.digest if self.truth else "").encode())
+        if self.groups is not None:
+            total.update(json.dumps(self.groups.tolist()).encode())
+        return total.hexdigest()
 
     def feeds(self, start: int, size: int) -> dict[str, np.ndarray]:
         """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
@@ -79,7 +102,17 @@ class Samples:
 def _contiguous(array: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    return np.require(array, requirements="C")  # unlike ascontiguousarray it leaves scalars without axes
+    return np.require(array, requirements=["C", "A"])  # unlike ascontiguousarray it leaves scalars without axes
+
+
+def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """``array`` in consecutive parts of its first axis of about 64 MiB, so that work on them needs no copy of the whole."""
+    if array.ndim == 0:
+        yield array
+        return
+    step = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
 
 
 def _arrays(samples: Samples) -> dict[str, np.ndarray]:
@@ -91,29 +124,12 @@ def _arrays(samples: Samples) -> dict[str, np.ndarray]:
     return arrays if samples.labels is None else {**arrays, _LABELS: samples.labels}
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file. Pickled objects are refused, because loading one runs code."""
-    import numpy as np
-
-    what = f"The data '{path}'"
-    if not path.is_file():
-        raise InputError(f"{what} was not found. Give data as 'auto', 'digits', 'random', or the path of an .npz file.")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise InputError(f"{what} is a single array. Save it by name: numpy.savez('data.npz', x=array).")
-            return {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
-    except Exception as cause:
-        if "allow_pickle" in str(cause) and "Object arrays" in str(cause):
-            raise InputError(
-                f"{what} holds Python objects, and loading those would run code. Save plain arrays of numbers."
-            ) from cause
-        raise InputError(
-            f"{what} is not a readable .npz file. Make one with numpy.savez('data.npz', x=images, y=labels)."
-        ) from cause
+def _extras(samples: Samples) -> dict[str, np.ndarray]:
+    """The arrays that the digest leaves out: it is of what is fed and of the labels as they were saved."""
+    truth = samples.truth
+    found = {_GROUPS: samples.groups}
+    found |= {_VALUES: truth.values, _IMAGES: truth.images} if truth is not None else {}
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def save_samples(samples: Samples, path: Path) -> None:
@@ -121,7 +137,9 @@ def save_samples(samples: Samples, path: Path) -> None:
     import numpy as np
 
     arrays: dict[str, Any] = {"name": np.array(samples.name), "number": np.array(samples.number)}
-    for key, array in _arrays(samples).items():
+    if samples.truth is not None:
+        arrays[_TRUTH] = np.array(json.dumps(samples.truth.head()))
+    for key, array in (_arrays(samples) | _extras(samples)).items():
         # text is held as Python strings, which only a pickle could store; as fixed-width text it needs none
         arrays |= {_TEXT + key: array.astype(str)} if array.dtype == object else {key: array}
     with writing(path), path.open("wb") as file:
@@ -129,8 +147,8 @@ def save_samples(samples: Samples, path: Path) -> None:
 
 
 def load_samples(path: Path) -> Samples:
-    """The inverse of :func:`save_samples`."""
-    arrays = read_npz(path)
+    """The inverse of :func:`save_samples`. Large arrays are mapped from the file, not copied into memory."""
+    arrays = map_npz(path)
     for key in [key for key in arrays if key.startswith(_TEXT)]:
         arrays[key.removeprefix(_TEXT)] = arrays.pop(key).astype(object)
     parts = {
@@ -139,11 +157,16 @@ def load_samples(path: Path) -> Samples:
     }
     if not (parts[_INPUT] or parts[_CONSTANT]) or "name" not in arrays or "number" not in arrays:
         raise InputError(f"'{path}' was not written by the workbench ({brief(ValueError(', '.join(arrays)))}).")
+    labels, truth = arrays.get(_LABELS), None
+    if _TRUTH in arrays:
+        truth = Truth.of(json.loads(str(arrays[_TRUTH])), arrays[_VALUES], labels, arrays.get(_IMAGES))
     return Samples(
         str(arrays["name"]),
         parts[_INPUT],
-        arrays.get(_LABELS),
+        labels,
         parts[_CONSTANT],
         {name: int(axis) for name, axis in parts[_AXIS].items()},
         int(arrays["number"]),
+        truth,
+        arrays.get(_GROUPS),
     )

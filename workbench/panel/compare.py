@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.compare import comparison
-from workbench.compare.comparison import variant_name
+from workbench.accuracy.guard import score_remarks
 from workbench.compare.flips import flips
 from workbench.compare.limits import PERCENTS, Choice, Limits, choose_row
+from workbench.compare.pairs import comparison, variant_name
 from workbench.compare.remarks import remark
 from workbench.errors import WorkbenchError, brief
 from workbench.experiment import Experiment
@@ -132,7 +132,7 @@ class ComparePage:
         """Baselines, rows and ranges of the sliders are those of the results."""
         self._quiet = True
         names = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
-        automatic = comparison.comparison(results).baseline
+        automatic = comparison(results).baseline
         self.baseline.options = names
         self.baseline.value = automatic if automatic in names else names[0]
         times = [row.timing.median_s * 1e3 for row in results.measured if row.timing]
@@ -167,14 +167,14 @@ class ComparePage:
             self.table.show([tables.line(row) for row in possible])
             self.said.value = ""
             return
-        compared = comparison.comparison(results, self.baseline.value)
+        compared = comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
         choice = choose_row(results, self.limits)
         self.table.show([
             tables.line(
                 row,
                 judged.get(row.row),
-                _note(row, judged.get(row.row), refused.get(row.row, "")),
+                _note(row, judged.get(row.row), refused.get(row.row, ""), results.budget),
                 out=choice.out.get(row.row, ""),
                 budget=results.budget,
                 star=_star(choice, row),
@@ -219,10 +219,11 @@ class ComparePage:
         self.side.post(lambda: setattr(self.gallery, "value", html))
 
 
-def _note(result: Result, judged: Row | None, refused: str) -> str:
+def _note(result: Result, judged: Row | None, refused: str, budget: str) -> str:
     """Remarks beside a row; what an engine says of itself is the same for all its batches."""
     text = remark(result, judged, refused)
-    return "; ".join(filter(None, [text, "timed by an earlier run" if result.reused else ""]))
+    reused = "timed by an earlier run" if result.reused else ""
+    return "; ".join(filter(None, [text, *score_remarks(result, budget), reused]))
 
 
 def _star(choice: Choice, row: Result) -> str:

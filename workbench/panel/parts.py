@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare import cost_view
 from workbench.compare.advice import advice
+from workbench.compare.loss_table import loss_tables
 from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.panel import view
@@ -67,7 +68,7 @@ class Beside(NamedTuple):
 
     figures: Mapping[str, Figure]
     load: str
-    cost: str
+    cost: str  # and before it the loss by class and by group
 
 
 def beside(results: Results) -> Beside:
@@ -76,7 +77,7 @@ def beside(results: Results) -> Beside:
         return Beside({}, "", "")
     from workbench.plots import figures as plots
 
-    return Beside(plots.figures(results), load_tables(results), folded_cost(results))
+    return Beside(plots.figures(results), load_tables(results), loss_tables(results)[0] + folded_cost(results))
 
 
 def _picture(name: str, results: Results) -> list[Any]:
@@ -118,6 +119,12 @@ def _table(results: Results) -> list[Any]:
     return [Shown(comparison.display_table(results).to_html() + html, comparison.text_table(results) + beside)]
 
 
+def _accuracy(results: Results) -> list[Any]:
+    """The picture, and the loss by class and by group where it is known."""
+    html, text = loss_tables(results)
+    return [*_picture("accuracy", results), *([Shown(html, text)] if html else [])]
+
+
 def _cost_picture(name: str, results: Results) -> list[Any]:
     from workbench.plots import figures as plots
 
@@ -135,11 +142,11 @@ def _clocks(results: Results) -> list[Any]:
 
 
 def folded_cost(results: Results) -> str:
-    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    """Values fed, cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
     if not results.measured:
         return ""
     cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
-    return cost + cost_view.settings(results)[0]
+    return view.fed(results) + cost + cost_view.settings(results)[0]
 
 
 def _cold(results: Results) -> list[Any]:
@@ -201,7 +208,8 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
+    values = (f"values of {each}" for each in results.values)
+    return [Shown(view.work(results), "\n".join((*values, *results.notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:
@@ -216,6 +224,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "accuracy": lambda results, _: _accuracy(results),
     "cold": lambda results, _: _cold(results),
     "noise": lambda results, _: _noise(results),
     "build settings": lambda results, _: _build_figures(results),

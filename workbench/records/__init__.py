@@ -12,12 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
+from workbench.records.losses import PartLoss
 from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
-from workbench.records.timing import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
+from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
+from workbench.records.values import InputValues, ValueRange
 from workbench.statistics.durations import Durations
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "GpuState",
     "Hop",
     "InEffect",
+    "InputValues",
     "Launch",
     "LayerProfile",
     "LayerTime",
@@ -57,6 +61,7 @@ __all__ = [
     "Model",
     "OpenLoop",
     "OpenStretch",
+    "PartLoss",
     "Peak",
     "Peaks",
     "Precision",
@@ -73,6 +78,7 @@ __all__ = [
     "Timing",
     "TimingPlan",
     "Until",
+    "ValueRange",
     "Verdict",
     "Wait",
     "from_json",
@@ -203,6 +209,11 @@ class Accuracy:
     loss_low: float | None = None  # 95 % interval of the loss, from pairs; None of too few samples
     loss_high: float | None = None
     basis: str = ""  # what gave the outputs, where it was not the engine itself
+    labels: str = ""  # what the labels are, in words
+    scored: int = 0  # samples that the metric is of: those with a label and a finite output of the source model
+    not_finite: int = 0  # samples left out because the source model's scored output holds NaN or infinity
+    threshold: float | None = None  # above which one value meant yes; None where no value was cut
+    by: tuple[PartLoss, ...] = ()  # the loss by class and by group, of each the worst first
 
 
 @dataclass(frozen=True)
@@ -369,6 +380,7 @@ class Results:
     run: str = ""  # what the run is called in the store and its history
     tested_digest: str = ""  # SHA-256 of the samples that it was timed and scored with, and of their labels
     calibrated_digest: str = ""  # of those that ranges were found with; "" where no variant needs any
+    values: tuple[InputValues, ...] = ()  # smallest, largest and mean of what each numeric input was fed
 
     @property
     def measured(self) -> tuple[Result, ...]:

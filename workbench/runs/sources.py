@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.choices.methods import MODELOPT, method_of
-from workbench.choices.metrics import metric_of, takes_free_labels
+from workbench.accuracy.detection import parse_roles
+from workbench.accuracy.label_settings import Reading
+from workbench.accuracy.metrics import Metric, metric_of
+from workbench.choices.methods import MODELOPT
 from workbench.data.dataset import Dataset, dataset
+from workbench.data.labels import Labelling
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.experiment import Experiment
@@ -21,16 +24,18 @@ from workbench.models.inspection import PROBING, digest_of, recognize
 from workbench.models.live import kept_model
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
+from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.runs import conformance
+from workbench.runs.calibrates import CALIBRATED, calibrates
 from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.system.machine import version_of
 from workbench.workers.worker import Pool
 
 DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
-CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 FACTS = 2
 """Version of what an examination holds: raise it when earlier ones would differ."""
@@ -108,23 +113,29 @@ def read_model(
 
 
 def data_of(
-    experiment: Experiment, model: Model, *, calibrating: bool | None = None, free_labels: bool | None = None
+    experiment: Experiment, model: Model, *, calibrating: bool | None = None, metric: Metric | None = None
 ) -> Dataset:
     """The samples of an experiment, opened in one way by all who need them: other samples have other keys in the store.
 
     Args:
         experiment: its data, seed, pixels, precisions and metric count.
         model: the experiment's model, opened.
-        calibrating: whether samples are set aside for calibration; ``None``: if one of its precisions is calibrated.
-        free_labels: whether labels may be other than class numbers; ``None``: if the experiment's own metric takes such.
+        calibrating: whether samples are set aside for calibration; ``None``: if one of its variants calibrates.
+        metric: what compares the labels, where it is not the experiment's own; what labels are is decided for it.
 
     Raises:
         InputError: as :func:`workbench.data.dataset.dataset`.
     """
     if calibrating is None:
-        calibrating = any(method_of(name).calibrated for name in experiment.precisions)
-    if free_labels is None:
-        free_labels = takes_free_labels(metric_of(experiment.metric))
+        calibrating = calibrates(experiment, model)
+    how = Reading(
+        experiment.labels,
+        experiment.ignore_label,
+        int(experiment.class_axis) if experiment.class_axis else None,
+        parse_roles(experiment.box_outputs),
+        experiment.score_output,
+    )
+    chosen = metric_of(experiment.metric) if metric is None else metric
     return dataset(
         experiment.data,
         model,
@@ -132,7 +143,8 @@ def data_of(
         experiment.seed,
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
-        free_labels=free_labels,
+        labelling=Labelling(chosen, how, experiment.group_column),
+        data_mib=experiment.data_mib,
     )
 
 
@@ -262,10 +274,17 @@ class Sources:
         def fill(draft: Draft) -> None:
             self._say("examining the graph")
             draft.facts = self._pool.call(
-                "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
+                "onnx",
+                "examine",
+                progress=self._say,
+                path=str(form.source.path),
+                model=to_json(self.model),
+                results=str(conformance.folder_of(self._store)),
             )
 
-        key = key_of(origin=form.key, facts=FACTS, versions=[version_of(name) for name in libraries])
+        known = conformance.known_files(self._store)
+        versions = [version_of(name) for name in libraries]
+        key = key_of(origin=form.key, facts=FACTS, versions=versions, known=known)
         return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
@@ -318,9 +337,10 @@ class Sources:
     def _calibration(self, count: int) -> Samples:
         calibration = self._data.calibration
         if calibration is None:
+            given = "none of the data were set aside" if self._data.real else "random inputs were given"
             raise InputError(
-                "INT8 needs real calibration samples, and none were given. Give data as an .npz file with "
-                "the model's inputs (option --data)."
+                f"INT8 needs real calibration samples, and {given}. "
+                + ("Ask for a precision that calibrates." if self._data.real else "Give real data (option --data).")
             )
         return calibration.take(slice(0, count))
 
@@ -359,7 +379,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            selection=[sorted(selection.quantize), sorted(selection.keep)],
+            selection=[sorted(selection.quantize), sorted(selection.keep), *([SELECTION_RULES] if selection else [])],
             versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")
