@@ -168,7 +168,7 @@ def run(
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using = board.logs_to
-        sources, looked = Sources(store, pool, model, data, board.whisper), None
+        sources, looked = Sources(store, pool, model, data, board.whisper, experiment.batches), None
         peaks: Peaks | None = None
         profiles: tuple[LayerProfile, ...] = ()
         usable = tuple(batch for batch in experiment.batches if _batch_works(model, batch))

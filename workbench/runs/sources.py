@@ -18,8 +18,9 @@ from workbench.data.labels import Labelling
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.experiment import Experiment
+from workbench.export import CONVERSION
 from workbench.models import formats
-from workbench.models.inspection import digest_of, recognize
+from workbench.models.inspection import PROBING, digest_of, recognize
 from workbench.models.live import kept_model
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
@@ -75,7 +76,7 @@ def read_model(
         kind=kind,
         signature=signature,
         inputs=[input_shapes, input_values],
-        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
+        versions=[tensorflow_version(), *map(version_of, ("keras", "onnx", "ai-edge-litert")), str(PROBING)],
     )
 
     def fill(draft: Draft) -> None:
@@ -224,7 +225,11 @@ class Form:
 class Sources:
     """The prepared forms of one model, each made at first use."""
 
-    def __init__(self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say) -> None:
+    def __init__(
+        self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say, batches: tuple[int, ...] = ()
+    ) -> None:
+        """``batches`` are those asked for: a conversion is compared there where the model ran at none when it was opened."""
+        self._batches = () if model.probe and model.probe.worked else batches
         self._store, self._pool, self._data, self._say = store, pool, data, say
         self.model = model
         self._forms: dict[str, Form] = {}
@@ -314,7 +319,10 @@ class Sources:
             draft.facts = {}
 
         key = key_of(
-            digest=model.digest, form="saved_model", signature=model.signature, tensorflow=tensorflow_version()
+            digest=model.digest,
+            form="saved_model",
+            signature=model.signature,
+            versions=[tensorflow_version(), version_of("keras"), str(CONVERSION)],
         )
         return self._made("saved_model", key, fill, "saved_model", KERAS_SIGNATURE)
 
@@ -391,12 +399,14 @@ class Sources:
                 saved_model=saved_model,
                 samples=str(self.samples_file(real)) if real else None,
                 into=str(draft.folder / "model.onnx"),
+                batches=self._batches,
             )
             draft.facts = {"check": check}
 
-        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
+        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version(), str(CONVERSION)]
         signature = [model.signature, to_json(model.inputs)]
-        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
+        asked = {"batches": self._batches} if self._batches else {}
+        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions, **asked)
         return self._made("onnx", key, fill, "model.onnx")
 
     def _fixed(self, origin: Form, batch: int) -> Form:
