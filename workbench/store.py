@@ -3,6 +3,7 @@
 Layout below the root (``./.workbench``, or what the variable WORKBENCH_STORE names)::
 
     <kind>/<key>/            one artefact: its files, and manifest.json with a SHA-256 of each
+    cache/                   what libraries keep between runs, such as compiled kernels and fonts
     logs/                    what worker processes printed
     runs/<time>-<id>.jsonl   one line per event of each run, appended as it happens
 """
@@ -60,6 +61,13 @@ class Store:
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
+
+    @property
+    def cache_env(self) -> dict[str, str]:
+        """Environment variables that make libraries keep their caches and settings in the store, not in the home folder."""
+        cache = self.root / "cache"
+        folders = {"CUDA_CACHE_PATH": "cuda", "KERAS_HOME": "keras", "MPLCONFIGDIR": "matplotlib", "XDG_CACHE_HOME": ""}
+        return {name: str(cache / folder) for name, folder in folders.items()}
 
     def place_of(self, path: Path) -> str:
         """The path as a record keeps it: within the store where it lies there, so that the store may be moved."""

@@ -202,7 +202,7 @@ def test_what_a_library_raises_while_reading_is_an_input_error(store, tmp_path, 
 def test_no_library_reports_its_use_from_a_worker(tmp_path):
     """OpenVINO's import forks a process for that, from a thread of its own."""
     code = (
-        "import sys, threading; from workbench.workers import child; child.no_telemetry(); forked = [];"
+        "import sys, threading; from workbench.workers import child; forked = [];"
         "sys.addaudithook(lambda event, _: forked.append(event) if event == 'os.fork' else None); import openvino;"
         "print(forked, [each.name for each in threading.enumerate()])"
     )

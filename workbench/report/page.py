@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
+from workbench.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +63,7 @@ def execute(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
         messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        profile = tempfile.mkdtemp(prefix="workbench-")
     for name in ("asyncio", "papermill"):
         logging.getLogger(name).addFilter(_not_of_the_left_behind)
     try:
@@ -70,7 +73,7 @@ def execute(
             kernel_name=KERNEL,
             engine_name=_marking(),
             progress_bar=False,
-            kernel_manager_class=_this_interpreter(messages),
+            kernel_manager_class=_this_interpreter(messages, _kernel_env(profile, parameters)),
             stdout_file=_Lines(progress or (lambda _: None)),
         )
     except PapermillExecutionError as cause:
@@ -88,6 +91,12 @@ def execute(
         ) from cause
     finally:
         messages.close()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+def _kernel_env(profile: str, parameters: dict[str, Any]) -> dict[str, str]:
+    """Environment of the kernel: nothing is written to the home folder, and no start-up file of the user runs."""
+    return Store(parameters.get("store") or None).cache_env | {"IPYTHONDIR": profile}
 
 
 def spare(output: Path) -> None:
@@ -149,7 +158,7 @@ class _Lines:
         """Nothing to do: a line that is not whole yet waits for its end."""
 
 
-def _this_interpreter(messages: BinaryIO) -> Any:
+def _this_interpreter(messages: BinaryIO, env: dict[str, str]) -> Any:
     """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3.
 
     What the kernel says outside of cells goes to ``messages``: on a terminal it would be noise, above all at Ctrl-C.
@@ -167,6 +176,7 @@ def _this_interpreter(messages: BinaryIO) -> Any:
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            options["env"] = {**(options.get("env") or os.environ), **env}
             await super().start_kernel(stdout=messages, stderr=messages, **options)
 
         @property

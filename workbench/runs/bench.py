@@ -97,7 +97,7 @@ class Bench:
         """Import once what many of these engines need."""
         of = [tuple(backends.modules(engine.spec)) for engine in engines if engine.device == CPU]
         many = sorted({imports for imports in of if of.count(imports) >= FORKED_FROM} - set(self._nurseries))
-        env = QUIET_ENV | NO_GPU | thread_env(self.experiment.threads)
+        env = QUIET_ENV | self.store.cache_env | NO_GPU | thread_env(self.experiment.threads)
         for imports in many:
             self._nurseries[imports] = Nursery(self.store.log_path("nursery"), imports, env)
         for nursery in self._nurseries.values():
@@ -106,13 +106,11 @@ class Bench:
     def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[tuple[EngineRecord, Worker]]:
         started = []
         for engine in engines:
-            modules, env, nursery = backends.modules(engine.spec), thread_env(engine.spec.threads), None
+            modules, env, nursery = backends.modules(engine.spec), self._env(engine), None
             if engine.device == CPU:
-                env |= NO_GPU
                 nursery = self._nurseries.get(tuple(modules)) if forked else None
             else:
                 modules += gpu.IMPORTS
-            env |= held_to(self.experiment.plan.cores)
             worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel, nursery=nursery)
             self._workers[engine.key] = (worker, {})
             rows = tuple(row for row in self.board.rows if row.engine and row.engine.key == engine.key)
@@ -120,6 +118,10 @@ class Bench:
             worker.send("hello", modules=modules)
             started.append((engine, worker))
         return started
+
+    def _env(self, engine: EngineRecord) -> dict[str, str]:
+        env = self.store.cache_env | thread_env(engine.spec.threads) | held_to(self.experiment.plan.cores)
+        return env | NO_GPU if engine.device == CPU else env
 
     def _open(self, engine: EngineRecord, worker: Worker, crowded: bool) -> int:
         """Open one engine; the bytes that its worker takes."""

@@ -112,7 +112,7 @@ def _key(engine: EngineRecord, batch: int) -> str:
 
 
 def _worker(engine: EngineRecord, store: Store) -> Worker:
-    env = thread_env(engine.spec.threads) | (NO_GPU if engine.device == CPU else {})
+    env = store.cache_env | thread_env(engine.spec.threads) | (NO_GPU if engine.device == CPU else {})
     return Worker(store.log_path(f"{engine.spec.label} layers"), env=env)
 
 

@@ -336,7 +336,6 @@ def _session() -> Session:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
     no_core_dump()
-    no_telemetry()
     serve(int(sys.argv[1]), int(sys.argv[2]))
 
 
@@ -346,13 +345,6 @@ def no_core_dump() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def no_telemetry() -> None:
-    """OpenVINO and NNCF report their use to their maker as soon as they are imported: a thread forks a process for that, which was
-    seen to be left behind for ever, and it happens beside what is timed. Both do without the package where there is none.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def serve(read_fd: int, write_fd: int) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerError
+from workbench.store import Store
 from workbench.system.turns import turn
 from workbench.workers.nursery import Forked, Nursery
 
@@ -258,8 +259,8 @@ class Pool:
             log = self._log_path(name)
             store = log.parent.parent
             # what is kept from build to build belongs where a confined worker may write
-            kept = {"XDG_CACHE_HOME": str(store / "cache"), "CUDA_CACHE_PATH": str(store / "cache" / "cuda")}
-            env = kept if name == GPU_BUILDER else NO_GPU
+            kept = Store(store).cache_env
+            env = kept if name == GPU_BUILDER else kept | NO_GPU
             # CUDA does not start in a confined process: its driver answers that an operation of the system failed
             writable = [store] if self._confined and name != GPU_BUILDER else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
