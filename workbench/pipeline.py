@@ -158,6 +158,7 @@ def run(
     if isinstance(metric, str):
         experiment, metric = replace(experiment, metric=metric), None
     asked = experiment
+    experiment = replace(experiment, keep=experiment.kept)  # a file of names is read once for the whole run
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel) as pool:
         pool.waiting = partial(on_event_only, on_event)
@@ -344,7 +345,7 @@ def prepared(sources: Sources, spec: EngineSpec) -> Form:
         samples=spec.calibration_samples,
         selection=Selection(spec.quantize, spec.keep),
     )
-    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    source = replace(made.source, layers=layer_names(Path(sources.original.path)))
     return replace(made, source=source, as_it_is=held or form == "tflite")
 
 

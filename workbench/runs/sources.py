@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.experiment import Experiment
 from workbench.models import formats
-from workbench.models.inspection import digest_of, recognize
+from workbench.models.inspection import recognize
 from workbench.models.live import kept_model
+from workbench.models.original import kept_original, path_of
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
 from workbench.precision.selection import Selection
@@ -64,8 +66,11 @@ def read_model(
         InputError: it is missing, damaged, of an unknown format, or cannot be used; the text says what to do.
     """
     kind = recognize(path)
+    where = Path(path).expanduser().absolute()
+    original = kept_original(where, kind, store)
+    pool.show_as(original.path, path)
     key = key_of(
-        digest=digest_of(path),
+        digest=original.digest,
         kind=kind,
         signature=signature,
         inputs=[input_shapes, input_values],
@@ -73,14 +78,14 @@ def read_model(
     )
 
     def fill(draft: Draft) -> None:
-        size = formats.size_of(Path(path).expanduser())
+        size = formats.size_of(original.path)
         try:
             draft.facts = pool.call(
                 formats.WORKERS.get(kind, "onnx"),
                 "inspect",
                 limit_s=READING_LIMIT_S + size / READING_BYTES_PER_S,
                 memory_bytes=READING_MEMORY_BYTES + READING_MEMORY_TIMES * size,
-                path=str(Path(path).expanduser().absolute()),
+                path=str(original.path),
                 signature=signature,
                 input_shapes=input_shapes,
                 input_values=input_values,
@@ -99,7 +104,6 @@ def read_model(
             ) from error
 
     facts = store.make("model", key, fill).facts
-    where = Path(path).absolute()
     # the facts are those of the content; another copy of it may have another name
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
@@ -208,9 +212,14 @@ class Sources:
 
     def __init__(self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say) -> None:
         self._store, self._pool, self._data, self._say = store, pool, data, say
-        self.model = model
+        self.model = model  # with the user's path
         self._forms: dict[str, Form] = {}
         self.check: ExportCheck | None = None
+
+    @cached_property
+    def original(self) -> Model:
+        """The model with the path of its copy in the store, which is what is read."""
+        return replace(self.model, path=str(path_of(self.model, self._store))) if self.model.path else self.model
 
     def get(
         self,
@@ -279,13 +288,15 @@ class Sources:
         model = self.model
         if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
             key = key_of(digest=model.digest, form=form, signature=model.signature)
-            source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
+            source = Source(Path(self.original.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)
 
         def fill(draft: Draft) -> None:
             self._say(f"exporting the {formats.TITLES[model.format]} as a SavedModel")
             into = str(draft.folder / "saved_model")
-            self._pool.call("tensorflow", "export_saved_model", progress=self._say, model=to_json(model), into=into)
+            self._pool.call(
+                "tensorflow", "export_saved_model", progress=self._say, model=to_json(self.original), into=into
+            )
             draft.facts = {}
 
         key = key_of(
@@ -361,7 +372,7 @@ class Sources:
                 formats.WORKERS.get(model.format, "tensorflow" if model.format == "tflite" else "onnx"),
                 "export_onnx",
                 progress=self._say,
-                model=to_json(model),
+                model=to_json(self.original),
                 saved_model=saved_model,
                 samples=str(self.samples_file(real)) if real else None,
                 into=str(draft.folder / "model.onnx"),

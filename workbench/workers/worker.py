@@ -246,6 +246,7 @@ class Pool:
         self._cancel = cancel
         self._confined = confined
         self._workers: dict[str, Worker] = {}
+        self._shown: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -253,8 +254,23 @@ class Pool:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def show_as(self, path: Path, shown: str) -> None:
+        """Name ``shown`` in error messages where a worker names ``path``, such as a model where it names its copy."""
+        self._shown |= {str(path.resolve()): shown, str(path): shown}
+
     def call(self, name: str, task: str, *, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
         """Run a task in the worker called ``name``; errors as in :meth:`Worker.receive`."""
+        try:
+            return self._call(name, task, progress, arguments)
+        except WorkbenchError as error:
+            message = error.message
+            for path, shown in self._shown.items():
+                message = message.replace(path, shown)
+            if message == error.message:
+                raise
+            raise type(error)(message, log=error.log) from error
+
+    def _call(self, name: str, task: str, progress: Callable[[str], None] | None, arguments: dict[str, Any]) -> Any:
         if name not in self._workers:
             log = self._log_path(name)
             store = log.parent.parent
