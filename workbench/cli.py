@@ -19,6 +19,7 @@ from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
 from workbench.records import Model
+from workbench.store.store import SHARED, TRUST
 
 HELP = {
     "model": '"demo", or a .keras, .h5, .pb, .tflite or .onnx file, or a SavedModel folder',
@@ -76,6 +77,9 @@ NOTHING_MEASURED = "measured 0 (reused 0)"
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status: 0 well, 1 it failed or measured nothing, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(argv)
+    # variables, because the kernel and the jobs of this run have to know it too
+    os.environ.update({TRUST: "1"} if options.trust_store else {})
+    os.environ.update({SHARED: options.shared_store} if options.shared_store else {})
     try:
         status: int = options.command(options)
         sys.stdout.flush()
@@ -152,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (page, inspect, past, repair, doctor):
         command.add_argument(
             "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
+        )
+        command.add_argument(
+            "--trust-store", action="store_true", help="use entries of the store that another user or machine signed"
+        )
+        command.add_argument(
+            "--shared-store", default="", metavar="GROUP", help="share the store with this Unix group, or join in; once"
         )
     return parser
 
@@ -263,7 +273,8 @@ SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s
 
 
 def _history(options: argparse.Namespace) -> int:
-    from workbench.runs.archive import history
+    from workbench.runs.archive import history, not_own
+    from workbench.store import Store
 
     if options.compare or options.runs:
         return _runs(options)
@@ -282,6 +293,9 @@ def _history(options: argparse.Namespace) -> int:
     print(shown.to_string(index=False, na_rep="–", float_format=lambda value: f"{value:,.3f}"))
     if len(found) == options.limit:
         print(f"The newest {options.limit}; for more choose --limit.")
+    others = not_own(Store(options.store or None))
+    if others:
+        print(f"Runs of these that were not signed with your key (made elsewhere or by an earlier version): {others}.")
     return 0
 
 

@@ -225,6 +225,8 @@ def _begin(
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
+    if store.remark:
+        board.note(store.remark)
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
@@ -407,7 +409,7 @@ def build(
         )
         draft.facts = to_json(record)
 
-    made = store.make("engine", key, fill)
+    made = store.make("engine", key, fill, check=partial(from_json, EngineRecord))
     # the same engine serves any set of batches where the backend has no range for them
     record = from_json(EngineRecord, made.facts)
     known = form.source

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +156,8 @@ def layer_sensitivity(
     _check_backend(backend)
     with _subject(asked, place, samples, say) as about:
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, ways=ways, what="sensitivity")
-        found = about.store.make(
-            "sensitivity", key, _asked("sensitivity", about, asked, backend, say, limit_s, ways=ways)
-        )
+        fill = _asked("sensitivity", about, asked, backend, say, limit_s, ways=ways)
+        found = about.store.make("sensitivity", key, fill, check=partial(from_json, Sensitivity))
         return from_json(Sensitivity, found.facts)
 
 
@@ -191,7 +191,8 @@ def mixed_precision(
     with _subject(asked, place, samples, say) as about:
         limits = {"budget": asdict(allowed), "min_size": min_size}
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, limits=limits, what="repair")
-        found = about.store.make("repair", key, _asked("repair", about, asked, backend, say, limit_s, **limits))
+        fill = _asked("repair", about, asked, backend, say, limit_s, **limits)
+        found = about.store.make("repair", key, fill, check=partial(from_json, Repair))
         return from_json(Repair, found.facts)
 
 
@@ -217,11 +218,15 @@ def value_ranges(
                 "onnx", "scan", progress=say, source=str(about.form.source.path), samples=str(about.seen), batch=batch
             )
 
-        facts = about.store.make("ranges", key_of(about=about.key, what="ranges"), fill).facts
-    found = [from_json(Range, each) for each in facts]
+        facts = about.store.make("ranges", key_of(about=about.key, what="ranges"), fill, check=_ranges).facts
+    found = _ranges(facts)
     table = pd.DataFrame([to_json(each) for each in found])
     table["doubts"] = [each.doubts for each in found]
     return table
+
+
+def _ranges(facts: Any) -> list[Range]:
+    return [from_json(Range, each) for each in facts]
 
 
 def _store(store: Store | str | Path | None) -> Store:

@@ -67,10 +67,10 @@ def path_of(model: Model, store: Store) -> Path:
     Raises:
         InputError: it is not in the store any more, or is damaged.
     """
-    folder = store.find(KIND, _key(model.digest, model.format, Path(model.path)))
-    if folder is None:
+    found = store.entry(KIND, _key(model.digest, model.format, Path(model.path)), lambda facts: Path(facts["name"]))
+    if found is None:
         raise InputError(f"The store's copy of '{model.path}' is damaged or was removed. Start the run again.")
-    return folder / FILES / store.manifest(folder)["facts"]["name"]
+    return found.folder / FILES / str(found.facts["name"])
 
 
 class _Changed(Exception):  # noqa: N818 - never leaves this module

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from workbench import backends
 from workbench.cuda import gpu
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.records import CPU, EngineRecord, Status, TensorSpec, to_json
 from workbench.runs.board import Board
@@ -48,6 +52,17 @@ class Bench:
         self._workers: dict[str, tuple[Worker, dict[str, Any]]] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._draw = random.Random(experiment.seed)  # noqa: S311 - an order of starting, not a secret
+
+    @cached_property
+    def outbox(self) -> Path:
+        """The folder that workers write their answers to: the only one beside their temporary folder that they may write in.
+
+        It lies in the store, so that what is kept can be moved, and is removed with the workers.
+        """
+        folder = self.store.root / "outbox" / f".{uuid.uuid4().hex}"
+        with writing(folder):
+            folder.mkdir(mode=0o700, parents=True)
+        return folder
 
     def open_cohort(
         self, waiting: Sequence[EngineRecord], beside: Mapping[str, Sequence[EngineRecord]]
@@ -111,7 +126,13 @@ class Bench:
                 nursery = self._nurseries.get(tuple(modules)) if forked else None
             else:
                 modules += gpu.IMPORTS
-            worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel, nursery=nursery)
+            worker = Worker(
+                self.store.log_path(engine.spec.label),
+                env=env,
+                cancel=self.cancel,
+                writable=(self.outbox,) if engine.device == CPU else None,  # CUDA does not start where writing is confined
+                nursery=nursery,
+            )
             self._workers[engine.key] = (worker, {})
             rows = tuple(row for row in self.board.rows if row.engine and row.engine.key == engine.key)
             self.board.logs_to(worker.log, rows)
@@ -167,3 +188,5 @@ class Bench:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+        shutil.rmtree(self.outbox, ignore_errors=True)
+        self.__dict__.pop("outbox")

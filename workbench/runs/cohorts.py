@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from workbench.records import EngineRecord, Result, Status, Timing
 from workbench.runs.timings import recall_timing
@@ -65,8 +66,8 @@ def recall(
     timings = {key: recall_timing(store, key) for key in keys.values()}
     whole: dict[str, dict[str, str]] = {}
     for session in {timing.group for timing in timings.values() if timing}:
-        facts = store.facts(KIND, key_of(session=session)) or {"members": {}}
-        members: dict[str, str] = facts["members"]
+        facts = store.facts(KIND, key_of(session=session), _members) or {}
+        members = _members(facts)
         timings |= {key: recall_timing(store, key) for key in members.values() if key not in timings}
         found = [timings[key] for key in members.values()]
         if members and all(timing and timing.group == session for timing in found):
@@ -83,6 +84,10 @@ def recall(
     return {
         row: (timing, also if row == anchor.row else ()) for row, timing in kept.items() if timing.group in comparable
     }
+
+
+def _members(facts: Any) -> dict[str, str]:
+    return {str(engine): str(key) for engine, key in facts.get("members", {}).items()}
 
 
 def engines_of(rows: Iterable[Result]) -> dict[str, EngineRecord]:

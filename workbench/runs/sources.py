@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def read_model(
                 log=error.log,
             ) from error
 
-    facts = store.make("model", key, fill).facts
+    facts = store.make("model", key, fill, check=partial(from_json, Model)).facts
     # the facts are those of the content; another copy of it may have another name
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
@@ -196,6 +196,11 @@ def examine_model(
         return Opened(model, sources.check, found)
 
 
+def _check_of(facts: Any) -> ExportCheck | None:
+    """What the facts of a form say about its export; ``None`` where they say nothing."""
+    return from_json(ExportCheck, facts["check"]) if isinstance(facts, dict) and "check" in facts else None
+
+
 @dataclass(frozen=True)
 class Form:
     """One prepared form of the model: its key in the store and where it lies."""
@@ -276,12 +281,11 @@ class Sources:
     def _made(self, kind: str, key: str, fill: Callable[[Draft], None], file: str, signature: str = "") -> Form:
         if key in self._forms:
             return self._forms[key]
-        made: Made = self._store.make(kind, key, fill)
+        made: Made = self._store.make(kind, key, fill, check=_check_of)
         source = Source(made.folder / file, self.model.inputs, self.model.outputs, signature)
         form = Form(key, source, made.reused, made=made.facts)
         self._forms[key] = form
-        if isinstance(made.facts, dict) and "check" in made.facts:
-            self.check = from_json(ExportCheck, made.facts["check"])
+        self.check = _check_of(made.facts) or self.check
         return form
 
     def _tensorflow(self, form: str) -> Form:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from workbench.engines.checked import check_files
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
@@ -129,6 +130,7 @@ def build(
         importlib.import_module(name)
     specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
     origin = Source(Path(source), specs[0], specs[1], signature, Path(samples) if samples else None)
+    check_files(Path(source), what.backend)
     progress("build")
     began = time.perf_counter()
     with during("build", what.label, BuildError):
@@ -141,6 +143,7 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
     from workbench.backends import get
 
     what = from_json(EngineRecord, record)
+    check_files(Path(engine), what.spec.backend)  # before the clock: it is no part of opening an engine
     progress("open engine")
     began = time.perf_counter()
     with during("open", what.spec.label, RunError):

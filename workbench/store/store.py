@@ -1,8 +1,8 @@
-"""Content-addressed artefacts on disk: written whole or not at all, locked, and verified before use.
+"""The store: a folder of artefacts, each written whole or not at all, locked, signed, and verified before use.
 
 Layout below the root (``./.workbench``, or what the variable WORKBENCH_STORE names)::
 
-    <kind>/<key>/            one artefact: its files, and manifest.json with a SHA-256 of each
+    <kind>/<key>/            one artefact: its files, and manifest.json with its facts, digests and a signature
     cache/                   what libraries keep between runs, such as compiled kernels and fonts
     logs/                    what worker processes printed
     runs/<time>-<id>.jsonl   one line per event of each run, appended as it happens
@@ -11,6 +11,7 @@ Layout below the root (``./.workbench``, or what the variable WORKBENCH_STORE na
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -18,14 +19,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from workbench.errors import StoreError, writing
-from workbench.records import FORMAT
+from workbench.errors import StoreError, brief, writing
+from workbench.records import FORMAT, from_json
+from workbench.store.keys import Keyring, keyring, share
+from workbench.store.manifest import MANIFEST, Entry, file_digest, read, signed, written
 
-MANIFEST = "manifest.json"
+TRUST, SHARED = "WORKBENCH_TRUST_STORE", "WORKBENCH_SHARED_STORE"
+SHOWN = ("results",)
+"""Kinds that are shown to people and that nothing is made from: they need no signature."""
+MOST_LOOKED_AT = 500
 ABANDONED_S = 24 * 3600  # unfinished folders older than this were left by a crash
+
+R = TypeVar("R")
+Check = Callable[[Any], object] | None
+__all__ = ["MANIFEST", "Draft", "Made", "Store", "file_digest", "key_of"]
 
 
 def key_of(**parts: Any) -> str:
@@ -34,9 +45,9 @@ def key_of(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def trusted() -> bool:
+    """Whether the user has said that entries that somebody else signed may be used."""
+    return os.environ.get(TRUST, "") not in ("", "0")
 
 
 class Store:
@@ -52,12 +63,26 @@ class Store:
             StoreError: no permission, a full disk, a path through a file; the text says which.
         """
         with writing(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close_to_others()
             probe = self.root / f".probe-{uuid.uuid4().hex}"
             probe.write_bytes(b"x" * 4096)
             probe.unlink()
             self._sweep()
         return self
+
+    def _close_to_others(self) -> None:
+        """What is in a store may be private. A store that others may write to was opened to them on purpose."""
+        group = os.environ.get(SHARED)
+        if group:
+            os.umask(0o007)
+            share(self.root, group)
+            self.__dict__.pop("keyring", None)
+            return
+        found = self.root.stat()
+        is_store = (self.root / "locks").is_dir()  # and not a folder with other things in it
+        if found.st_uid == os.getuid() and is_store and found.st_mode & 0o077 and not found.st_mode & 0o022:
+            self.root.chmod(found.st_mode & 0o700)
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
@@ -74,35 +99,79 @@ class Store:
         root, whole = self.root.absolute(), path.absolute()
         return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
 
-    def find(self, kind: str, key: str) -> Path | None:
-        """The artefact's folder if it is there and every file is as it was written; a damaged one is set aside."""
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keys whose signatures count here."""
+        return keyring(self.root)
+
+    def entry(self, kind: str, key: str, check: Check = None) -> Entry | None:
+        """The artefact if it is there, every file and all facts are as they were written, and it may be used.
+
+        One that is damaged is set aside. So is one whose facts ``check`` does not take, whatever it raises: another version wrote
+        them. One that was not signed with a key that counts is left where it is and not used, unless it holds results of a run, which
+        are only shown, or the user trusts the store (variable WORKBENCH_TRUST_STORE).
+        """
         folder = self.path(kind, key)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            sound = all(file_digest(folder / name) == digest for name, digest in manifest["files"].items())
-        except FileNotFoundError:
-            if not folder.exists():
-                return None
-            sound = False
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            sound = False
-        if sound:
-            return folder
-        with writing(folder):
-            folder.rename(folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}"))
-        return None
-
-    def facts(self, kind: str, key: str) -> Any:
-        """The JSON that was stored with an artefact, or ``None`` where there is no sound artefact."""
-        folder = self.find(kind, key)
-        if folder is None:
+        if not os.path.lexists(folder):
             return None
-        return self.manifest(folder)["facts"]
-
-    def manifest(self, folder: Path) -> dict[str, Any]:
-        """What was written beside an artefact that :meth:`find` has found: ``files`` and ``facts``."""
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        ring = self.keyring
+        try:
+            found = read(folder, kind, key, ring)
+            if not (found.own or kind in SHOWN or trusted()):
+                return None
+            if check:
+                check(found.facts)
+        except OSError as cause:
+            raise StoreError(
+                f"Could not read {folder}: {brief(cause)}. Free what is short, or ask its owner."
+            ) from cause
+        except Exception:  # whatever a check raises on facts of a wrong kind
+            with writing(folder):
+                folder.rename(folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}"))
+            return None
         return found
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """The folder of the artefact, as :meth:`entry` has it."""
+        found = self.entry(kind, key)
+        return found.folder if found else None
+
+    def facts(self, kind: str, key: str, check: Check = None) -> Any:
+        """The JSON that was stored with an artefact, or ``None`` where :meth:`entry` has none."""
+        found = self.entry(kind, key, check)
+        return found.facts if found else None
+
+    def record(self, kind: str, key: str, record: type[R]) -> R | None:
+        """The facts of an artefact as a record; ``None`` where there are none that make one."""
+        facts = self.facts(kind, key, lambda found: from_json(record, found))
+        return None if facts is None else from_json(record, facts)
+
+    def foreign(self, kind: str = "*", most: int = MOST_LOOKED_AT) -> int:
+        """How many artefacts were signed by nobody whose key counts, of the first ``most`` of this kind; results are not counted."""
+        found = 0
+        for path in itertools.islice(self.root.glob(f"{kind}/*/{MANIFEST}"), most):
+            if (
+                path.parents[1].name not in SHOWN
+                and not path.parent.name.startswith(".")
+                and ".damaged-" not in path.parent.name
+            ):
+                found += not signed(path, self.keyring)
+        return found
+
+    @property
+    def remark(self) -> str:
+        """What a user should know about entries that no key of his signed; "" where there are none."""
+        found = self.foreign()
+        if not found:
+            return ""
+        some = f"{found} entries" if found > 1 else "One entry"
+        said = f"{some} of the store {self.root} {'were' if found > 1 else 'was'} not signed with your key: another user, another machine or"
+        if trusted():
+            return f"{said} an earlier version made them. They are used because WORKBENCH_TRUST_STORE is set."
+        return (
+            f"{said} an earlier version made them. Only results are shown; all else is made again. If you trust whoever made them, add "
+            "--trust-store."
+        )
 
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Draft]:
@@ -114,7 +183,7 @@ class Store:
         try:
             yield draft
             with writing(final):
-                self._publish(draft, final)
+                self._publish(draft, kind, key)
         finally:
             shutil.rmtree(draft.folder, ignore_errors=True)
 
@@ -133,17 +202,17 @@ class Store:
         finally:
             lock.release()
 
-    def make(self, kind: str, key: str, fill: Callable[[Draft], None]) -> Made:
-        """The artefact, made by ``fill`` unless it is already there; one process makes it while others wait."""
-        folder = self.find(kind, key)
-        if folder is None:
+    def make(self, kind: str, key: str, fill: Callable[[Draft], None], check: Check = None) -> Made:
+        """The artefact, made by ``fill`` unless :meth:`entry` has it; one process makes it while others wait."""
+        found = self.entry(kind, key, check)
+        if found is None:
             with self.lock(kind, key):
-                folder = self.find(kind, key)
-                if folder is None:
+                found = self.entry(kind, key, check)
+                if found is None:
                     with self.create(kind, key) as draft:
                         fill(draft)
                     return Made(self.path(kind, key), draft.facts, reused=False)
-        return Made(folder, self.manifest(folder)["facts"], reused=True)
+        return Made(found.folder, found.facts, reused=True)
 
     def put(self, kind: str, key: str, facts: Any) -> None:
         """Store an artefact that is nothing but its facts."""
@@ -164,13 +233,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}.jsonl"
 
-    def _publish(self, draft: Draft, final: Path) -> None:
-        files = {
-            str(path.relative_to(draft.folder)): file_digest(path)
-            for path in sorted(draft.folder.rglob("*"))
-            if path.is_file()
-        }
-        manifest = json.dumps({"files": files, "facts": draft.facts}, indent=1, allow_nan=False)
+    def _publish(self, draft: Draft, kind: str, key: str) -> None:
+        final = self.path(kind, key)
+        manifest = written(draft.folder, kind, key, draft.facts, self.keyring)
         with (draft.folder / MANIFEST).open("w", encoding="utf-8") as file:
             file.write(manifest)
             file.flush()
