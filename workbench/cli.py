@@ -18,6 +18,7 @@ from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, 
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
+from workbench.outputs import check_output
 from workbench.records import Model
 from workbench.store.store import SHARED, TRUST
 
@@ -210,9 +211,7 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
             f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random; or a .csv file, or a folder "
             "of images."
         )
-    if html.is_dir() or html.suffix == ".ipynb":
-        found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
-        raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")
+    page.check_page(html, [experiment.model, experiment.data, *experiment.keep])
     page.spare(_notebook_of(html))
     Store(store or None).prepare()
     with writing(html, "option --output"):
@@ -273,7 +272,7 @@ SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s
 
 
 def _history(options: argparse.Namespace) -> int:
-    from workbench.runs.archive import history, not_own
+    from workbench.runs.archive import NAMES, history, not_own
     from workbench.store import Store
 
     if options.compare or options.runs:
@@ -281,6 +280,8 @@ def _history(options: argparse.Namespace) -> int:
     names = ("model", "variant", "backend", "precision", "machine", "status", "batch", "since", "until", "limit")
     found = history(options.store or None, **{name: getattr(options, name) for name in names})
     if options.csv:
+        first = ",".join(NAMES).encode()
+        check_output(options.csv, option="--csv", endings=(".csv",), written_here=lambda start: start.startswith(first))
         with writing(options.csv, "option --csv"):
             found.to_csv(options.csv, index=False)
         print(f"{len(found)} results written to {options.csv}")

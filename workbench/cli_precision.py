@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.experiment import Experiment
 from workbench.models.describe import counted
+from workbench.outputs import check_output
 from workbench.search.sensitivity import Sensitivity
 
 FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "pixels", "batches", "threads", "calibration",
@@ -39,6 +40,13 @@ def run(options: argparse.Namespace) -> int:
     """Print the layers by damage and what was tried, and write the list; 1 where nothing was found."""
     from workbench import study
 
+    check_output(
+        options.output,
+        option="--output",
+        endings=(".json",),
+        written_here=lambda start: start.startswith(b'{\n "keep": ['),
+        inputs=[options.model or "", options.data or ""],
+    )
     given = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
     experiment = Experiment(**given)
     common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}

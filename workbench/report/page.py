@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
+from workbench.outputs import check_output
 from workbench.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 KERNEL = "python3"
 MARK = "inference_workbench"
 """In the metadata of a notebook: :func:`execute` wrote it, and may write over it."""
+MARKS = (
+    b'<meta name="generator" content="Inference Workbench">',
+    # of earlier versions
+    b"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+)
+"""What a page begins with that this module wrote."""
 TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
@@ -97,6 +104,21 @@ def execute(
 def _kernel_env(profile: str, parameters: dict[str, Any]) -> dict[str, str]:
     """Environment of the kernel: nothing is written to the home folder, and no start-up file of the user runs."""
     return Store(parameters.get("store") or None).cache_env | {"IPYTHONDIR": profile}
+
+
+def check_page(html: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to write a report over anything but an earlier report; see :func:`workbench.outputs.check_output`.
+
+    Raises:
+        InputError: ``html`` has another ending, is one of the ``inputs``, or was not written by the workbench.
+    """
+    check_output(
+        html,
+        option="--output",
+        endings=(".html", ".htm"),
+        written_here=lambda start: any(mark in start for mark in MARKS),
+        inputs=inputs,
+    )
 
 
 def spare(output: Path) -> None:
@@ -204,11 +226,13 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     reached a cell's HTML cannot act. Addresses of links are printed as text.
 
     Raises:
-        InputError: ``executed`` is not a notebook.
+        InputError: ``executed`` is not a notebook, or ``html`` is a file that no report wrote.
         StoreError: ``html`` cannot be written.
     """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
+
+    check_page(html)
 
     notebook = _read(executed)
     config: Any = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # one print, one block

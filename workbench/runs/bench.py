@@ -130,7 +130,9 @@ class Bench:
                 self.store.log_path(engine.spec.label),
                 env=env,
                 cancel=self.cancel,
-                writable=(self.outbox,) if engine.device == CPU else None,  # CUDA does not start where writing is confined
+                writable=(self.outbox,)
+                if engine.device == CPU
+                else None,  # CUDA does not start where writing is confined
                 nursery=nursery,
             )
             self._workers[engine.key] = (worker, {})
