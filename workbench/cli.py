@@ -19,6 +19,8 @@ from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
 from workbench.outputs import check_output
+from workbench.printable import one_line
+from workbench.printable import tell as print  # noqa: A004 - names in models and files may hold escape sequences
 from workbench.records import Model
 from workbench.store.store import SHARED, TRUST
 
@@ -183,7 +185,7 @@ def _report(options: argparse.Namespace) -> int:
     summary = page.tagged_text(executed, "summary")
     for text in summary:
         print(text)
-    print(f"\nreport: {html}\nnotebook: {executed}\ntime: {time.monotonic() - began:.1f} s")
+    print(f"\nreport: {one_line(html)}\nnotebook: {one_line(executed)}\ntime: {time.monotonic() - began:.1f} s")
     if NOTHING_MEASURED in "".join(summary):
         print("workbench: No row was measured; the report says of each why not.", file=sys.stderr)
         return 1
@@ -241,7 +243,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if opened.problem:
         lines.append(("to onnx", opened.problem))
     for name, value in lines:
-        print(f"{name:18}{value}")
+        print(f"{name:18}{one_line(value)}")
     return 0
 
 
@@ -315,7 +317,7 @@ def _runs(options: argparse.Namespace) -> int:
             print(f"All of them in one run: {shlex.join(['python', '-m', 'workbench', 'report', *words])}")
         return 0
     for run in runs(Store(options.store or None), options.limit):
-        print(f"{run.name}  {run.told}, {counted(run.rows, 'result')}")
+        print(one_line(f"{run.name}  {run.told}, {counted(run.rows, 'result')}"))
     return 0
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from workbench.experiment import Experiment
 from workbench.models.describe import counted
 from workbench.outputs import check_output
+from workbench.printable import one_line
+from workbench.printable import tell as print  # noqa: A004 - names of layers may hold escape sequences
 from workbench.search.sensitivity import Sensitivity
 
 FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "pixels", "batches", "threads", "calibration",
@@ -81,7 +83,7 @@ def _tell(found: Sensitivity) -> None:
     print("layers by what INT8 in them alone does to the outputs, the worst first:")
     for each in found.ranked()[:WORST]:
         noise = "no change" if each.sqnr_db is None else f"{each.sqnr_db:.1f} dB"
-        print(f"  {each.what} ({each.op}): {noise}, {found.metric} {each.quality:.4f}")
+        print(f"  {one_line(each.what)} ({one_line(each.op)}): {noise}, {found.metric} {each.quality:.4f}")
     if found.diverges_at:
         print(f"inner values come apart first at {found.diverges_at}")
     if found.untried:

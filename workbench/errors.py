@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from workbench.printable import lines, one_line
+
 
 class WorkbenchError(Exception):
     """Base of every error that the workbench raises on purpose.
@@ -18,10 +20,9 @@ class WorkbenchError(Exception):
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
-        message = "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in message)
-        super().__init__(message)
-        self.message = message
-        self.log = log
+        self.message = one_line(message)
+        super().__init__(self.message)
+        self.log = lines(log)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints instead of a traceback (its documented hook for exceptions)."""

@@ -22,6 +22,7 @@ from workbench.models.describe import counted, export_notes, sizes_used
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
 from workbench.precision.selection import Selection, selectable
+from workbench.printable import one_line
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
     CPU,
@@ -441,7 +442,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         tally=board.tally,
         export=sources.check,
         budget=experiment.budget if data.real else "",
-        notes=tuple(notes),
+        notes=tuple(map(one_line, notes)),
     )
 
 

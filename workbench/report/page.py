@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
 from workbench.outputs import check_output
+from workbench.printable import lines
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -171,9 +172,9 @@ class _Lines:
         self.rest = ""
 
     def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if shown := line.rpartition("\r")[2].rstrip():
+        *whole, self.rest = (self.rest + text).split("\n")
+        for line in whole:
+            if shown := lines(line.rpartition("\r")[2].rstrip()):
                 self.tell(shown)
 
     def flush(self) -> None:
@@ -251,6 +252,7 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     }
     exporter.register_filter("plain", _plain)
     text, _ = exporter.from_notebook_node(notebook, resources={"report": report})
+    text = lines(text)
     with _writing(html):
         html.parent.mkdir(parents=True, exist_ok=True)
         draft = html.with_name(f".{html.name}.{os.getpid()}.part")

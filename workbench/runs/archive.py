@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief
+from workbench.printable import one_line
 from workbench.records import Result, Results, Status, to_json
 from workbench.store import Store, key_of
 
@@ -172,6 +173,9 @@ def history(
 
     rows = _ask(where, asked_of)
     frame = pd.DataFrame(rows, columns=[*NAMES, *(["record"] if records else [])])
+    for name in KINDS.keys() & frame.columns:
+        if KINDS[name] == "str":
+            frame[name] = frame[name].map(one_line, na_action="ignore")
     return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))
 
 
@@ -184,7 +188,7 @@ def runs(store: Store, limit: int | None = None) -> tuple[Run, ...]:
     query = "SELECT run, time, model, rows, parameters FROM runs WHERE rows > 0 ORDER BY time DESC, run DESC LIMIT ?"
     found = _ask(store, lambda index: index.execute(query, [-1 if limit is None else limit]).fetchall())
     return tuple(
-        Run(name, time, model, rows, None if asked is None else json.loads(asked))
+        Run(one_line(name), time, one_line(model), rows, None if asked is None else json.loads(asked))
         for name, time, model, rows, asked in found
     )
 

@@ -23,6 +23,7 @@ from workbench.models.original import kept_original, path_of
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
 from workbench.precision.selection import Selection
+from workbench.printable import one_line
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
 from workbench.store import Draft, Made, Store, file_digest, key_of
@@ -105,7 +106,9 @@ def read_model(
 
     facts = store.make("model", key, fill, check=partial(from_json, Model)).facts
     # the facts are those of the content; another copy of it may have another name
-    return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
+    return replace(
+        from_json(Model, facts), path=str(where), name=one_line(where.name if where.is_dir() else where.stem)
+    )
 
 
 def data_of(
