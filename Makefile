@@ -23,9 +23,10 @@ test: setup
 lab: setup
 	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab $(QUIET_LAB) notebooks/workbench.ipynb $(ARGS)
 
-# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it.
+# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it. Only the
+# address with the token, which Voilà prints, opens it: other users of the machine cannot.
 app: setup
-	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila notebooks/app.ipynb $(ARGS)
+	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila --token notebooks/app.ipynb $(ARGS)
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor

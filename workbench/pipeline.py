@@ -268,6 +268,14 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
         if spec.asked != Precision.INT8:
             return no(held, "choose int8, which runs it as it is, or open the model it was made from")
         return able
+    few_bits = (
+        spec.precision not in (Precision.FP32, Precision.FP16, Precision.BF16) or method_of(spec.asked).weights_only
+    )
+    if able and model.quantized.endswith("-weights") and few_bits:
+        return no(
+            f"the model's weights are quantized already ({model.quantized_how})",
+            "choose fp32, which runs it as it is, or open the model it was made from",
+        )
     if able and method_of(spec.asked).calibrated and not has_calibration:
         return no(
             f"{spec.precision.upper()} needs real calibration samples, and the data has none",

@@ -21,6 +21,7 @@ from workbench.errors import InputError, WorkbenchError, brief
 from workbench.models import formats, safety
 from workbench.models.formats import size_of
 from workbench.models.onnx_file import external_files
+from workbench.models.placeholder import placeholder_notes
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
         safety.check_folder(place)
     module = formats.get(kind)
     facts = module.read(place, signature)
+    without_shape = facts.pop("without_shape", ())
     inputs = shapes.with_batch_axes(facts.pop("inputs"), facts.pop("axis_names", None))
     facts["inputs"] = shapes.with_user(inputs, input_shapes, input_values)
     model = Model(
@@ -200,7 +202,14 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     text = [spec.name for spec in (*model.inputs, *model.outputs) if spec.dtype == TEXT]
     if text:
         model = replace(model, exportable=model.exportable or f"'{text[0]}' holds text, and engines take numbers")
-    return probed(model, module.open(place, model))
+    model = probed(model, module.open(place, model))
+    if without_shape and not (model.probe and model.probe.worked):
+        raise InputError(
+            f"The output '{without_shape[0]}' has no known number of axes, and the model did not run on generated inputs, which "
+            "would show it. Export the model with shapes."
+        )
+    notes = placeholder_notes(model, shapes.parse_shapes(input_shapes))
+    return replace(model, notes=(*model.notes, *notes))
 
 
 def probed(model: Model, run: formats.Runner) -> Model:
@@ -224,7 +233,9 @@ def probed(model: Model, run: formats.Runner) -> Model:
         if failed and worked:
             _try(model, run, PROBED_FURTHER, worked, failed)
     found = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
-    outputs = tuple(_with_layout(spec, found) for spec in model.outputs)
+    outputs = tuple(
+        _with_layout(spec, found, free=any(each.free_axes for each in model.inputs)) for spec in model.outputs
+    )
     notes = model.notes
     if not worked:
         notes = (*notes, f"It did not run on made-up inputs ({brief(ValueError(next(iter(failed.values()))), 200)})")
@@ -260,11 +271,20 @@ def _try(
             failed[size] = error.message
 
 
-def _with_layout(spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]]) -> TensorSpec:
+def _with_layout(
+    spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]], *, free: bool = False
+) -> TensorSpec:
+    """``spec`` with the batch axis and the sizes that the runs showed; ``free``: an input has free axes besides the batch."""
     seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
     if not seen:
         return shapes.with_batch_axes([spec])[0]
     batch, shape = next(iter(seen.items()))
+    if shape and not spec.shape:  # the file does not tell how many axes it has
+        same = [
+            len({other[axis] for other in seen.values() if len(other) == len(shape)}) == 1 for axis in range(len(shape))
+        ]
+        kept = tuple(size if fixed and not free else None for size, fixed in zip(shape, same, strict=True))
+        spec = replace(spec, shape=kept)
     if len(shape) == len(
         spec.shape
     ):  # where the user changed sizes, those that the file declares may no longer be true

@@ -34,6 +34,8 @@ DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
 CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
+FACTS = 2
+"""Version of what an examination holds: raise it when earlier ones would differ."""
 READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
 """Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
 READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
@@ -270,7 +272,7 @@ class Sources:
                 "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
             )
 
-        key = key_of(origin=form.key, versions=[version_of(name) for name in libraries])
+        key = key_of(origin=form.key, facts=FACTS, versions=[version_of(name) for name in libraries])
         return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
@@ -293,7 +295,7 @@ class Sources:
 
     def _tensorflow(self, form: str) -> Form:
         model = self.model
-        if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
+        if form in ("keras", "tflite") or model.signed:
             key = key_of(digest=model.digest, form=form, signature=model.signature)
             source = Source(Path(self.original.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)

@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from workbench.errors import StoreError, brief, writing
+from workbench.errors import InputError, StoreError, brief, writing
 from workbench.records import FORMAT, from_json
 from workbench.store.keys import Keyring, keyring, share
 from workbench.store.manifest import MANIFEST, Entry, file_digest, read, signed, written
@@ -54,7 +54,23 @@ class Store:
     """A folder of artefacts. Safe for several processes at once; nothing in it is ever changed in place."""
 
     def __init__(self, root: str | Path | None = None) -> None:
-        self.root = Path(root or os.environ.get("WORKBENCH_STORE") or ".workbench").absolute()
+        place = os.fspath(root or os.environ.get("WORKBENCH_STORE") or ".workbench")
+        self.root = Path(os.path.expanduser(place)).absolute()  # noqa: PTH111 - Path.expanduser raises for unknown users
+
+    @classmethod
+    def of(cls, given: Store | str | Path | None) -> Store:
+        """The store that a caller named: a store itself, the path of its folder, or ``None`` (and "") for the usual one.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if isinstance(given, Store):
+            return given
+        if given is None or isinstance(given, (str, os.PathLike)):
+            return cls(given or None)
+        raise InputError(
+            f"'store' must be the path of a folder or a Store; found a {type(given).__name__}. Choose for example '.workbench'."
+        )
 
     def prepare(self) -> Store:
         """Make the folder and prove that it can be written to.
