@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_precision
+from workbench.choices.limits import limits_of
 from workbench.choices.methods import METHODS
 from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
@@ -71,6 +72,8 @@ HELP = {
     "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
     "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
     "that share, whoever is faster",
+    "step_memory_mib": "MiB of memory that one step (reading, exporting, rewriting, building) may take; 0: half of what is free",
+    "step_s": "seconds that one step may take; 0: the usual limit of each step",
 }
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -131,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model")
     for name in ("signature", "input_shapes", "input_values"):
         inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
+    for name in ("step_memory_mib", "step_s"):
+        inspect.add_argument(f"--{name.replace('_', '-')}", type=float, default=0, metavar="N", help=HELP[name])
     inspect.set_defaults(command=_inspect)
 
     past = commands.add_parser("history", help="results of all runs in the store, the newest first")
@@ -231,7 +236,10 @@ def _inspect(options: argparse.Namespace) -> int:
 
     asked = (options.model, options.signature, options.input_shapes, options.input_values)
     opened = examine_model(
-        *asked, store=Store(options.store or None), say=lambda text: print(f"… {text}", file=sys.stderr)
+        *asked,
+        store=Store(options.store or None),
+        say=lambda text: print(f"… {text}", file=sys.stderr),
+        limits=limits_of(int(options.step_memory_mib), options.step_s),
     )
     found = described(from_json(Examination, opened.examination)) if opened.examination is not None else []
     known = {heading.lower() for heading, _ in found}  # told better where the graph was looked at

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from workbench.choices.budget import budget_of
+from workbench.choices.limits import limits_of
 from workbench.choices.methods import METHODS, Method
 from workbench.choices.metrics import check_name
 from workbench.choices.nodes import expanded as expanded_names
@@ -95,6 +96,8 @@ class Experiment:
     score_output: str = ""
     pixels: str = "0..1"
     until: str = "known"
+    step_memory_mib: int = 0
+    step_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
@@ -104,12 +107,20 @@ class Experiment:
         for name in ("build_options", "quantize", "keep"):
             object.__setattr__(self, name, _listed(name, getattr(self, name), str, empty=True))
         whole = ("threads", "calibration_samples", "optimization_level", "workspace_mib", "streams", "rounds", "seed",
-                 "loadgen_queries")  # fmt: skip
+                 "loadgen_queries", "step_memory_mib")  # fmt: skip
         for name in whole:
             object.__setattr__(self, name, _number(name, getattr(self, name), int))
         for name in ("tf32", "cuda_graph", "clocks", "roofline", "layers"):
             object.__setattr__(self, name, _yes_or_no(name, getattr(self, name)))
-        for name in ("measure_s", "within", "max_measure_s", "latency_limit_ms", "latency_percentile", "loadgen_s"):
+        for name in (
+            "measure_s",
+            "within",
+            "max_measure_s",
+            "latency_limit_ms",
+            "latency_percentile",
+            "loadgen_s",
+            "step_s",
+        ):
             object.__setattr__(self, name, _number(name, getattr(self, name), float))
         for name in ("batches", "concurrency"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
@@ -124,6 +135,7 @@ class Experiment:
         check_name(self.metric)
         scaling(self.pixels)
         budget_of(self.budget)
+        limits_of(self.step_memory_mib, self.step_s)
         expanded_names(self.keep)
         choose("calibration", [self.calibration], list(Calibration))
         choose("shapes", [self.shapes], ["dynamic", "fixed"])

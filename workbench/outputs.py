@@ -32,13 +32,13 @@ def check_output(
     Raises:
         InputError: the name has another ending, it is a folder, it is one of the inputs or lies in one, or another program wrote it.
     """
-    if path.suffix.lower() not in endings:
-        raise InputError(f"'{path}' does not end in {' or '.join(endings)}. Choose such a name (option {option}).")
     if path.is_dir():
         raise InputError(f"'{path}' is a folder. Give the name of a file that ends in {endings[0]} (option {option}).")
-    for each in filter(None, inputs):
+    if path.suffix.lower() not in endings:
+        raise InputError(f"'{path}' does not end in {' or '.join(endings)}. Choose such a name (option {option}).")
+    for each in inputs:
         place = Path(each).expanduser()
-        if str(each) not in BUILT_IN and place.exists() and _is_at(path, place):
+        if str(each) not in ("", *BUILT_IN) and place.exists() and _is_at(path, place):
             raise InputError(
                 f"'{path}' is an input of this run, or lies in one ('{each}'). Choose another name (option {option})."
             )

@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench import backends
 from workbench.accuracy.score import doubts
+from workbench.choices.limits import limits_of
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
 from workbench.engines.provenance import layer_names
@@ -46,8 +47,9 @@ from workbench.runs.cohorts import cohorts_told, default_baseline
 from workbench.runs.guard_files import score_files
 from workbench.runs.layer_pass import profile_all
 from workbench.runs.measure import measure_and_score, peaks_of
+from workbench.runs.reading import demo_model, read_model
 from workbench.runs.scoring import Way
-from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, open_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of, open_model
 from workbench.runs.unused import unused
 from workbench.store import Draft, Store, key_of
 from workbench.system.machine import check_cores, this_machine, version_of
@@ -161,7 +163,7 @@ def run(
     asked = experiment
     experiment = replace(experiment, keep=experiment.kept)  # a file of names is read once for the whole run
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
-    with Pool(store.log_path, cancel) as pool:
+    with Pool(store.log_path, cancel, limits=limits_of(experiment.step_memory_mib, experiment.step_s)) as pool:
         pool.waiting = partial(on_event_only, on_event)
         try:
             model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import backends
 from workbench.choices.budget import budget_of
+from workbench.choices.limits import limits_of
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
@@ -23,7 +24,8 @@ from workbench.experiment import Experiment, choose
 from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
-from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, read_model
+from workbench.runs.reading import demo_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of
 from workbench.search.found import Repair
 from workbench.search.repair import MIN_SIZE
 from workbench.search.sensitivity import ALONE, Range, Sensitivity
@@ -57,7 +59,8 @@ class Subject:
 
 @contextmanager
 def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Pool, Dataset, Sources]]:
-    with Pool(store.log_path, threading.Event()) as pool:
+    limits = limits_of(experiment.step_memory_mib, experiment.step_s)
+    with Pool(store.log_path, threading.Event(), limits=limits) as pool:
         path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
         model = read_model(store, pool, path, *asked)

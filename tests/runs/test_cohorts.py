@@ -23,6 +23,7 @@ from workbench.runs import bench, cohorts
 from workbench.runs.board import Board
 from workbench.runs.timings import keep_timing
 from workbench.store import Store
+from workbench.system import memory
 
 VARIANTS = ("onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8")
 
@@ -235,6 +236,6 @@ def test_only_what_was_split_is_told():
 
 
 def test_memory_that_is_free_and_that_is_taken(tmp_path):
-    assert 0 < cohorts.free_memory() <= psutil.virtual_memory().total
+    assert 0 < memory.free_memory() <= psutil.virtual_memory().total
     assert cohorts.taken(psutil.Process().pid) > 2**20
     assert cohorts.taken(2**22 - 1) == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data.synthetic import STRUCTURED, generated
-from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
+from workbench.errors import ExportError, InputError, LimitError, WorkbenchError, brief, during, writing
 from workbench.export.agreement import ROUNDING, Agreement, Span, compare
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
@@ -87,6 +87,8 @@ def export(
         for route in routes(model):
             try:
                 check = trial.run(route, tuple(attempts))
+            except LimitError:
+                raise  # another route would need as much again
             except WorkbenchError as error:
                 attempts.append(Attempt(route.title, error.message))
                 log += error.log

@@ -17,9 +17,10 @@ from workbench.errors import Cancelled, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.records import CPU, EngineRecord, Status, TensorSpec, to_json
 from workbench.runs.board import Board
-from workbench.runs.cohorts import free_memory, taken
+from workbench.runs.cohorts import taken
 from workbench.store import Store
 from workbench.system.machine import usable_cores
+from workbench.system.memory import free_memory
 from workbench.workers.nursery import Nursery
 from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, held_to, thread_env
 

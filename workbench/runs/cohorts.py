@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from workbench.records import EngineRecord, Result, Status, Timing
@@ -107,20 +106,6 @@ def cohorts_told(rows: Iterable[Result]) -> str:
         if split
         else ""
     )
-
-
-def free_memory() -> int:
-    """Bytes that processes can still take: what the system says is available, or less where a control group allows less."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = (
-            Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
-        )
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such group, or "max": no limit
-        return free
 
 
 def taken(pid: int) -> int:

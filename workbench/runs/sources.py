@@ -6,26 +6,32 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from workbench.choices.limits import Limits
 from workbench.choices.methods import MODELOPT, method_of
 from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.samples import Samples, save_samples
-from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
+from workbench.errors import (
+    Cancelled,
+    ExportError,
+    InputError,
+    LimitError,
+    WorkbenchError,
+)
 from workbench.experiment import Experiment
 from workbench.models import formats
-from workbench.models.inspection import recognize
 from workbench.models.live import kept_model
-from workbench.models.original import kept_original, path_of
+from workbench.models.original import path_of
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
 from workbench.precision.selection import Selection
-from workbench.printable import one_line
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.runs.reading import Say, demo_model, read_model, tensorflow_version
 from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.system.machine import version_of
 from workbench.workers.worker import Pool
@@ -36,81 +42,6 @@ CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 FACTS = 2
 """Version of what an examination holds: raise it when earlier ones would differ."""
-READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
-"""Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
-READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
-"""Memory that reading it may take, library included, and more by its size."""
-
-Say = Callable[[str], None]
-
-
-def tensorflow_version() -> str:
-    return version_of("tensorflow-cpu", "tensorflow")
-
-
-def demo_model(store: Store, pool: Pool, say: Say) -> Path:
-    """Path of the demo's ``.keras`` file, trained on first use (about a minute)."""
-    from workbench.models.demo import recipe_digest
-
-    def fill(draft: Draft) -> None:
-        say("training the demo model on 3,200 digits (once, about a minute)")
-        draft.facts = pool.call("tensorflow", "train_demo", progress=say, into=str(draft.folder))
-
-    key = key_of(recipe=recipe_digest(), tensorflow=tensorflow_version())
-    return store.make("demo", key, fill).folder / "demo.keras"
-
-
-def read_model(
-    store: Store, pool: Pool, path: str, signature: str = "", input_shapes: str = "", input_values: str = ""
-) -> Model:
-    """Open a model: its signature, size and digest, and the batch sizes at which it runs.
-
-    Raises:
-        InputError: it is missing, damaged, of an unknown format, or cannot be used; the text says what to do.
-    """
-    kind = recognize(path)
-    where = Path(path).expanduser().absolute()
-    original = kept_original(where, kind, store)
-    pool.show_as(original.path, path)
-    key = key_of(
-        digest=original.digest,
-        kind=kind,
-        signature=signature,
-        inputs=[input_shapes, input_values],
-        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
-    )
-
-    def fill(draft: Draft) -> None:
-        size = formats.size_of(original.path)
-        try:
-            draft.facts = pool.call(
-                formats.WORKERS.get(kind, "onnx"),
-                "inspect",
-                limit_s=READING_LIMIT_S + size / READING_BYTES_PER_S,
-                memory_bytes=READING_MEMORY_BYTES + READING_MEMORY_TIMES * size,
-                path=str(original.path),
-                signature=signature,
-                input_shapes=input_shapes,
-                input_values=input_values,
-            )
-        except WorkerError as error:
-            raise InputError(
-                f"'{path}' ended or held up the process that read it; it is damaged, or its library cannot bear it. Export "
-                f"it again. ({error.message.partition('. ')[0]}.)",
-                log=error.log,
-            ) from error
-        except RunError as error:  # memory ran out within the limit, or a library failed as nobody foresaw
-            raise InputError(
-                f"'{path}' could not be read; it is damaged, or its library cannot bear it. Export it again. "
-                f"({brief(error, 200)})",
-                log=error.log,
-            ) from error
-
-    facts = store.make("model", key, fill, check=partial(from_json, Model)).facts
-    # the facts are those of the content; another copy of it may have another name
-    return replace(
-        from_json(Model, facts), path=str(where), name=one_line(where.name if where.is_dir() else where.stem)
-    )
 
 
 def data_of(
@@ -180,6 +111,7 @@ def examine_model(
     store: Store,
     say: Say,
     cancel: threading.Event | None = None,
+    limits: Limits | None = None,
 ) -> Opened:
     """Open a model, bring it to ONNX and look at its graph. Takes as long as the export.
 
@@ -187,7 +119,7 @@ def examine_model(
         InputError: the model cannot be opened.
     """
     store.prepare()
-    with Pool(store.log_path, cancel or threading.Event()) as pool:
+    with Pool(store.log_path, cancel or threading.Event(), limits=limits) as pool:
         pool.waiting = say
         place = str(demo_model(store, pool, say)) if path == DEMO else path
         model = read_model(store, pool, place, signature, input_shapes, input_values)
@@ -224,6 +156,7 @@ class Sources:
         self._store, self._pool, self._data, self._say = store, pool, data, say
         self.model = model  # with the user's path
         self._forms: dict[str, Form] = {}
+        self._failed: dict[str, WorkbenchError] = {}
         self.check: ExportCheck | None = None
 
     @cached_property
@@ -286,7 +219,13 @@ class Sources:
     def _made(self, kind: str, key: str, fill: Callable[[Draft], None], file: str, signature: str = "") -> Form:
         if key in self._forms:
             return self._forms[key]
-        made: Made = self._store.make(kind, key, fill, check=_check_of)
+        if key in self._failed:  # it would fail again, after as long
+            raise self._failed[key]
+        try:
+            made: Made = self._store.make(kind, key, fill, check=_check_of)
+        except (ExportError, LimitError) as error:
+            self._failed[key] = error
+            raise
         source = Source(made.folder / file, self.model.inputs, self.model.outputs, signature)
         form = Form(key, source, made.reused, made=made.facts)
         self._forms[key] = form

@@ -64,3 +64,17 @@ def at_most(memory_bytes: int | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def free_memory() -> int:
+    """Bytes that processes can still take: what the system says is available, or less where a control group allows less."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (
+            Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
+        )
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such group, or "max": no limit
+        return free

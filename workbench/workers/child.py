@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from workbench.engines.checked import check_files
-from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
+from workbench.errors import BuildError, MemoryLimitError, RunError, WorkbenchError, brief, during, out_of_memory
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
     EngineRecord,
@@ -395,12 +395,16 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         return {"ok": False, "kind": type(error).__name__, "message": error.message}
     except MemoryError:
         _print_traceback()
-        return {"ok": False, "kind": "RunError", "message": "Memory ran out. Choose a smaller batch or model."}
+        text = f"Memory ran out in the step '{command['task']}'."
+        return {"ok": False, "kind": MemoryLimitError.__name__, "message": text}
     except OSError as error:
         _print_traceback()
         return {"ok": False, "kind": "StoreError", "message": f"Could not read or write a file: {brief(error)}."}
     except (Exception, SystemExit) as error:
         _print_traceback()
+        if out_of_memory(error):
+            text = f"Memory ran out in the step '{command['task']}' ({brief(error, 200)})."
+            return {"ok": False, "kind": MemoryLimitError.__name__, "message": text}
         text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
         return {"ok": False, "kind": RunError.__name__, "message": text}
 
