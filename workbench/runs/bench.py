@@ -131,9 +131,7 @@ class Bench:
                 self.store.log_path(engine.spec.label),
                 env=env,
                 cancel=self.cancel,
-                writable=(self.outbox,)
-                if engine.device == CPU
-                else None,  # CUDA does not start where writing is confined
+                writable=(self.outbox, *self.store.kept_by(engine.device)),
                 nursery=nursery,
             )
             self._workers[engine.key] = (worker, {})

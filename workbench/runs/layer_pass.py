@@ -113,8 +113,7 @@ def _key(engine: EngineRecord, batch: int) -> str:
 
 def _worker(engine: EngineRecord, store: Store) -> Worker:
     env = store.cache_env | thread_env(engine.spec.threads) | (NO_GPU if engine.device == CPU else {})
-    # CUDA does not start where writing is confined
-    writable = () if engine.device == CPU else None
+    writable = store.kept_by(engine.device)
     return Worker(store.log_path(f"{engine.spec.label} layers"), env=env, writable=writable)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief, writing
-from workbench.records import FORMAT, from_json
+from workbench.records import CPU, FORMAT, from_json
 from workbench.store.keys import Keyring, keyring, share
 from workbench.store.manifest import MANIFEST, Entry, file_digest, read, signed, written
 
@@ -109,6 +109,15 @@ class Store:
         cache = self.root / "cache"
         folders = {"CUDA_CACHE_PATH": "cuda", "KERAS_HOME": "keras", "MPLCONFIGDIR": "matplotlib", "XDG_CACHE_HOME": ""}
         return {name: str(cache / folder) for name, folder in folders.items()}
+
+    def kept_by(self, device: str) -> tuple[Path, ...]:
+        """Folders of the cache that a process that measures on ``device`` may write to: kernels that CUDA compiles at their first use."""
+        if device == CPU:
+            return ()
+        folder = Path(self.cache_env["CUDA_CACHE_PATH"])
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return (folder,)
 
     def place_of(self, path: Path) -> str:
         """The path as a record keeps it: within the store where it lies there, so that the store may be moved."""

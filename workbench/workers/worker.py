@@ -316,8 +316,7 @@ class Pool:
             # what is kept from build to build belongs where a confined worker may write
             kept = Store(store).cache_env
             env = kept if name == GPU_BUILDER else kept | NO_GPU
-            # CUDA does not start in a confined process: its driver answers that an operation of the system failed
-            writable = [store] if self._confined and name != GPU_BUILDER else None
+            writable = [store] if self._confined else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
         if self.using:
             self.using(self._workers[name].log)
