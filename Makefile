@@ -12,7 +12,7 @@ CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command
 # JupyterLab neither asks about news nor looks for a newer version of itself.
 QUIET_LAB := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: report test lab app doctor setup lint lock clean
+.PHONY: report test lab app doctor setup lint settings lock clean
 
 report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
@@ -45,7 +45,11 @@ $(READY): requirements.lock pyproject.toml
 	touch $@ && echo "set-up took $$(( $$(date +%s) - start )) s"
 
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/settings.py --check
+
+# After a change of workbench/settings_table: the parameters cells of the notebooks and docs/settings.md.
+settings: setup
+	@$(BIN)/python scripts/settings.py
 
 # Choose versions again, for every supported Python at once. TensorFlow is pinned by its CPU wheel.
 lock: setup

@@ -22,8 +22,11 @@ from processes import running
 from workbench import pipeline
 from workbench.errors import InputError
 from workbench.experiment import Experiment
+from workbench.panel import parts, view
 from workbench.pipeline import run
+from workbench.plots.figures import figures
 from workbench.records import Ended, EngineSpec, Event, Results, Status
+from workbench.runs.archive import runs
 from workbench.store import Store
 
 ROUNDS = 6
@@ -102,6 +105,29 @@ def test_a_run_ends_with_timing_accuracy_and_the_precision_that_was_built(kit: K
             assert row.accuracy.value == 1
             assert row.accuracy.max_abs_diff < 1e-5
     assert running("workbench.workers.child") == []
+
+
+def test_results_show_the_values_that_were_fed(kit: Kit) -> None:
+    (values,) = kit.results.values
+    x = np.load(kit.folder / "data.npz")["x"]
+    assert x.min() in (values.tested.low, values.calibrated.low)
+    assert values.tested.low >= x.min()
+    assert f"values of {values}" in [event.text for event in kit.events]
+    assert str(values) in view.work(kit.results)
+    assert f"values of {values}" in repr(parts.PARTS["work"](kit.results, ask(kit.folder))[0])
+    assert not any("do not fit" in note for note in kit.results.notes)
+
+
+def test_calibration_samples_of_another_range_are_told(kit: Kit, store: Store) -> None:
+    x = np.load(kit.folder / "data.npz")["x"]
+    np.savez(kit.folder / "scaled.npz", x=x, x_calibration=x[:30] * 255)
+    asked = ask(kit.folder, precisions="fp32,int8", backends="onnxruntime", batches="1")
+    results = run(dataclasses.replace(asked, data=str(kit.folder / "scaled.npz")), store=store)
+    (note,) = [note for note in results.notes if "do not fit" in note]
+    assert note.startswith("The values of the input 'x' do not fit those of its calibration samples: -")
+    assert results.values[0].calibrated.high > 200 > results.values[0].tested.high
+    assert str(results.values[0]) in view.work(results)
+    assert "do not fit" in parts.folded_cost(results)
 
 
 def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:
@@ -249,10 +275,34 @@ def test_what_is_not_possible_says_why_and_the_rest_is_done(kit: Kit, store: Sto
     found = {row.spec.label: row for row in run(asked, store=store).rows}
     assert found["openvino fp32"].status == Status.DONE
     assert found["openvino fp32"].accuracy.value is None  # random inputs have no labels
-    assert found["onnxruntime fp32"].status == Status.UNSUPPORTED
-    assert "optimization levels are 0 to 3; choose a level of at most 3" in found["onnxruntime fp32"].failure.message
+    level = found["onnxruntime fp32 level 9"]
+    assert level.status == Status.UNSUPPORTED
+    assert "optimization levels are 0 to 3; choose a level of at most 3" in level.failure.message
     assert found["openvino int8"].status == Status.UNSUPPORTED
     assert "INT8 needs real calibration samples" in found["openvino int8"].failure.message
+
+
+def test_levels_are_variants_of_one_run_in_a_store_that_a_path_names(kit: Kit, tmp_path: Path) -> None:
+    asked = ask(kit.folder, precisions="fp32", batches="1", optimization_level="0,3", keep=str(tmp_path / "k.txt"))
+    (tmp_path / "k.txt").write_text("Gemm")
+    found = run(asked, store=str(tmp_path / "store"))
+    assert statuses(found) == {
+        "onnxruntime fp32 level 0 @1": Status.DONE,
+        "onnxruntime fp32 level 3 @1": Status.DONE,
+        "openvino fp32 @1": Status.DONE,
+    }
+    assert counts(found)[:2] == (3, 3)
+    assert "optimization level" in figures(found)
+    (past,) = runs(Store(tmp_path / "store"))
+    assert past.parameters["keep"] == "Gemm"
+    assert "-r optimization_level 3 " in pipeline._repro(asked, found.rows[1])
+
+
+def test_more_threads_than_cores_and_a_store_of_another_kind_are_refused(kit: Kit) -> None:
+    with pytest.raises(InputError, match=r"'threads' is 999, and this process may use \d+ core"):
+        pipeline.check(ask(kit.folder, threads=999))
+    with pytest.raises(InputError, match="'store' must be the path of a folder or a Store; found a int"):
+        run(ask(kit.folder), store=5)
 
 
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])

@@ -16,9 +16,10 @@ from workbench.accuracy.score import doubts
 from workbench.choices.limits import limits_of
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
+from workbench.data.observed import doubts as doubts_of_values
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
-from workbench.experiment import Experiment, choose
+from workbench.experiment import Experiment
 from workbench.models.describe import counted, export_notes, sizes_used
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
@@ -51,8 +52,10 @@ from workbench.runs.reading import demo_model, read_model
 from workbench.runs.scoring import Way
 from workbench.runs.sources import DEMO, Form, Sources, data_of, open_model
 from workbench.runs.unused import unused
+from workbench.runs.variants import variants_of
+from workbench.settings_table.kinds import choose
 from workbench.store import Draft, Store, key_of
-from workbench.system.machine import check_cores, this_machine, version_of
+from workbench.system.machine import check_cores, check_threads, this_machine, version_of
 from workbench.system.stop import Stop
 from workbench.workers.worker import GPU_BUILDER, Pool
 
@@ -61,9 +64,6 @@ __all__ = ["open_model", "plan", "run"]
 STAGES = ("all", "build")
 BUILDERS = ("tensorflow-cpu", "tensorflow")
 """Packages that take part in building some engines besides the backend's own."""
-OF_GPUS: dict[str, Any] = {"tf32": True, "cuda_graph": False, "streams": 1}
-ABSENT: dict[str, Any] = {"optimization_level": None, "workspace_bytes": None, "build_options": (), **OF_GPUS}
-"""Fields of a variant, and their values where a backend has no such setting."""
 
 
 def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) -> tuple[Result, ...]:
@@ -75,7 +75,7 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
     for address in experiment.backends:
         backends.check(address)
     rows = []
-    for asked in experiment.variants():
+    for asked in variants_of(experiment):
         spec = _effective(asked, model)
         able = _possible(spec, model, has_calibration) and selectable(asked, spec)
         works = {batch: _batch_works(model, batch) for batch in spec.batches}
@@ -109,14 +109,15 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend or build option that does not exist, a baseline that is not among the variants, or cores that are
-            not here.
+        InputError: a backend or build option that does not exist, a baseline that is not among the variants, or more threads or
+            other cores than this machine has.
     """
     for address in experiment.backends:
         backends.check(address)
     backends.check_options(experiment.build_options)
-    variants = experiment.variants()
+    variants = variants_of(experiment)
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    check_threads(experiment.threads)
     check_cores(experiment.plan.cores)
     if experiment.baseline:
         choose("baseline", [experiment.baseline], names)
@@ -125,7 +126,7 @@ def check(experiment: Experiment) -> None:
 def run(
     experiment: Experiment | None = None,
     *,
-    store: Store | None = None,
+    store: Store | str | Path | None = None,
     on_event: OnEvent = lambda _: None,
     cancel: threading.Event | None = None,
     only: str = "all",
@@ -140,7 +141,8 @@ def run(
         experiment: what to do; the defaults where nothing is said.
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
-        store: where artefacts and results are kept; what is there already is used again.
+        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there already is
+            used again.
         on_event: called for every step and every change of a row, from the calling thread.
         cancel: set it to stop; rows that had not come to an end are then marked as cancelled. A
             :class:`workbench.system.stop.Stop` can stop single rows as well.
@@ -156,12 +158,11 @@ def run(
     """
     choose("only", [only], STAGES)
     began = time.monotonic()
-    store = (store or Store()).prepare()
-    experiment = with_live(experiment or Experiment(), store, model, data)
+    store = Store.of(store).prepare()
+    experiment = with_live(experiment or Experiment(), store, model, data).resolved()
     if isinstance(metric, str):
         experiment, metric = replace(experiment, metric=metric), None
     asked = experiment
-    experiment = replace(experiment, keep=experiment.kept)  # a file of names is read once for the whole run
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
     with Pool(store.log_path, cancel, limits=limits_of(experiment.step_memory_mib, experiment.step_s)) as pool:
         pool.waiting = partial(on_event_only, on_event)
@@ -228,6 +229,8 @@ def _begin(
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
+    for each in data.values:
+        board.say(f"values of {each}")
     if store.remark:
         board.note(store.remark)
     for row in rows:
@@ -243,15 +246,10 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
 
 
 def _effective(asked: EngineSpec, model: Model) -> EngineSpec:
-    """The variant without the settings that its backend does not have, so that they change neither key nor label."""
-    settings = backends.get(asked.backend).settings
-    on_cpu = backends.device(asked) == CPU  # a backend may have those of GPUs for some of its modes only
-    changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
-    changes |= OF_GPUS if on_cpu else {}
+    """The variant without lists of nodes where nothing is rewritten as ONNX, so that they do not change its key."""
     form = backends.get(asked.backend).source(asked, model)
-    if form.startswith("onnx:fp32") or not form.startswith("onnx:"):
-        changes |= {"quantize": (), "keep": ()}  # lists of nodes are for what is rewritten as ONNX
-    return replace(asked, **changes)
+    listless = form.startswith("onnx:fp32") or not form.startswith("onnx:")
+    return replace(asked, quantize=(), keep=()) if listless else asked
 
 
 def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availability:
@@ -322,8 +320,11 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     if not any(row.engine and row.engine.runnable for row in board.rows):
         return None
     model = sources.model
-    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else "onnxruntime"
-    precision = Precision.INT8 if model.quantized == "int8" else Precision.FP32
+    # ONNX Runtime's CPU provider has few kernels for bfloat16
+    brain = model.quantized == Precision.BF16 and bool(backends.get("openvino").status())
+    runs_onnx = "openvino" if brain else "onnxruntime"
+    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else runs_onnx
+    precision = Precision.INT8 if model.quantized == "int8" else Precision.BF16 if brain else Precision.FP32
     spec = EngineSpec(name, precision, batches=experiment.batches, threads=experiment.threads)
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
@@ -435,6 +436,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    notes += doubts_of_values(data.values)
     notes += filter(None, [sizes_used(model, data)])
     notes += unused(experiment)
     notes += filter(None, [cohorts_told(board.rows)])
@@ -446,6 +448,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         rows=board.rows,
         baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
+        values=data.values,
         tested_digest=data.test.digest,
         calibrated_digest=data.calibration.digest if data.calibration else "",
         plan=experiment.plan,
@@ -474,6 +477,8 @@ def _repro(experiment: Experiment, row: Result) -> str:
         backends=(row.spec.backend_and_mode,),
         precisions=(row.spec.asked,),
         batches=(row.batch,),
+        optimization_level=(-1 if row.spec.optimization_level is None else row.spec.optimization_level,),
+        workspace_mib=((row.spec.workspace_bytes or 0) // 2**20,),
         baseline="",
     )
     return alone.papermill_command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from workbench.accuracy.guard import disagreement
 from workbench.records import Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
-"""A mean above so many medians is told: samples/s, which goes by the mean, then says less than the median does."""
+"""A mean above so many medians is reported: samples/s goes by the median, and a long run of calls would be slower."""
 
 
 def remark(result: Result, row: Row | None, refused: str) -> str:
@@ -14,6 +15,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     ``refused`` is why the row must not be compared with the baseline.
     """
     parts = []
+    if why := disagreement(result):
+        parts.append(why)
     if result.failure:
         parts.append(result.failure.message)
     if result.engine and result.engine.note:
@@ -60,5 +63,8 @@ def _timing_notes(timing: Timing) -> list[str]:
     parts += [f"{count} of {blocks} blocks were spoiled by {why}" for why, count in timing.spoiled_blocks.items()]
     mean = float(timing.samples_s.mean())
     if mean > UNEVEN * timing.median_s:
-        parts.append(f"calls took {mean / timing.median_s:.1f} times the median on average: some were held up")
+        parts.append(
+            f"calls took {mean / timing.median_s:.1f} times the median on average, because some were held up; samples/s goes by "
+            "the median"
+        )
     return parts

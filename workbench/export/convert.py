@@ -209,9 +209,13 @@ class _Trial:
         if not kinds:
             raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {refused}")
         if not strict:
+            fix = (
+                "Give other data, such as the model was trained on."
+                if "real" in kinds
+                else "Give real data, as an .npz file."
+            )
             raise ExportError(
-                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. Give "
-                "real data, as an .npz file."
+                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. {fix}"
             )
         return Hop(
             step=step,

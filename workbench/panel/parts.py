@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
 PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
 LOAD_PLOTS = ("load", "rates")
+BUILD_PLOTS = ("optimization level", "workspace")
+ONE_BUILD = "No setting of the build had more than one value: give 'optimization_level' or 'workspace_mib' a list."
 COST_PLOTS = {"roofline": cost_view.ROOFLINE_OFF, "clocks": cost_view.CLOCKS_OFF}
 """Figures that have to be asked for, and how."""
 PLOT_DPI = 150
@@ -133,11 +135,11 @@ def _clocks(results: Results) -> list[Any]:
 
 
 def folded_cost(results: Results) -> str:
-    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    """Values fed, cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
     if not results.measured:
         return ""
     cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
-    return cost + cost_view.settings(results)[0]
+    return view.fed(results) + cost + cost_view.settings(results)[0]
 
 
 def _cold(results: Results) -> list[Any]:
@@ -181,6 +183,14 @@ def _load_figures(results: Results) -> list[Any]:
     return [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
 
 
+def _build_figures(results: Results) -> list[Any]:
+    from workbench.plots import figures as plots
+
+    figures = plots.figures(results) if results.measured else {}
+    drawn = [name for name in BUILD_PLOTS if name in figures]
+    return [shown for name in drawn for shown in _picture(name, results)] or [Shown(f"<p>{ONE_BUILD}</p>", ONE_BUILD)]
+
+
 def looked_at(examination: Any) -> Examination | None:
     """What was stored of a look at the graph, as the record it was."""
     return None if examination is None else from_json(Examination, examination)
@@ -191,7 +201,8 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
+    values = (f"values of {each}" for each in results.values)
+    return [Shown(view.work(results), "\n".join((*values, *results.notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:
@@ -208,6 +219,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
     "noise": lambda results, _: _noise(results),
+    "build settings": lambda results, _: _build_figures(results),
     "load": lambda results, _: _load(results),
     "load figures": lambda results, _: _load_figures(results),
     "cost": lambda results, _: [Shown(*cost_view.costs(results))],

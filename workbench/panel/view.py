@@ -7,6 +7,7 @@ from html import escape
 
 from workbench.compare import comparison
 from workbench.compare.advice import advice
+from workbench.data.observed import doubts
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
@@ -14,6 +15,7 @@ from workbench.models.formats import TITLES
 from workbench.panel.estimate import Estimate
 from workbench.panel.planned import Planned
 from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan, Until
+from workbench.runs.variants import variants_of
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -149,7 +151,7 @@ def _loaded(measured: int, experiment: Experiment) -> str:
 
 
 def plan_without_model(experiment: Experiment) -> str:
-    asked = counted(len(experiment.variants()), "variant")
+    asked = counted(len(variants_of(experiment)), "variant")
     return (
         f'<div class="wb-plan"><b>{asked}</b> asked for. Load the model to see which of them are possible here.</div>'
     )
@@ -197,6 +199,7 @@ def work(results: Results) -> str:
         ("Python", results.machine.python),
         ("CPU instructions", " ".join(results.machine.instructions) or "none that matter here"),
         ("Samples", results.data),
+        *(("Values", str(each)) for each in results.values),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
         ("Measured until", _until(results.plan)),
@@ -207,6 +210,15 @@ def work(results: Results) -> str:
     )
     notes = "".join(f"<li>{escape(text)}</li>" for text in (*results.notes, *advice(results)))
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def fed(results: Results) -> str:
+    """The values that each input was fed, and what of them cannot be right; nothing where nothing is known."""
+    lines = "".join(f"<li>{escape(str(each))}</li>" for each in results.values)
+    warnings = "".join(message(each, "warn") for each in doubts(results.values))
+    return warnings + (
+        f'<details class="wb-not"><summary>Values fed</summary><ul>{lines}</ul></details>' if lines else ""
+    )
 
 
 def _until(plan: TimingPlan) -> str:

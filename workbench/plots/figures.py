@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from workbench.accuracy.guard import Guard, judgement
-from workbench.choices.budget import budget_of
-from workbench.compare.comparison import digits, plain_name, shortened, variant_name
+from workbench.accuracy.guard import barred
+from workbench.compare.comparison import digits, shortened
+from workbench.compare.pairs import plain_name, variant_name
+from workbench.plots.builds import build_figures
 from workbench.plots.calls import calls_figure, tail_figure
 from workbench.plots.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.plots.costs import cost_figures
@@ -214,7 +215,7 @@ class AccuracyPoint(NamedTuple):
     high: float
     aside: bool
     on_front: bool = False
-    over: bool = False  # over the budget: never on the front
+    barred: str = ""  # why it is never recommended, and so never on the front
 
 
 class AccuracyData(NamedTuple):
@@ -254,10 +255,10 @@ def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
         samples = max(samples, score.samples)
         value, low, high = (100 * share if percent else share for share in shares)
         name, ms = variant_name(row.spec), _median_ms(row) / row.batch
-        said = judgement(row, results.budget)
-        over = said is not None and said.verdict == Guard.OVER
         aside = row.spec.mode == "predict"
-        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, aside, over=over))
+        points.append(
+            AccuracyPoint(name, styles[name], ms, value, low, high, aside, barred=barred(row, results.budget))
+        )
     return AccuracyData(chosen, labelled, samples, _with_front(points, 1 if higher else -1), metric, higher)
 
 
@@ -266,7 +267,7 @@ def _with_front(points: Iterable[AccuracyPoint], sign: int = 1) -> tuple[Accurac
     best = -math.inf
     marked = []
     for point in sorted(points, key=lambda point: (point.ms_per_sample, -sign * point.value)):
-        on_front = not point.aside and not point.over and sign * point.value > best
+        on_front = not point.aside and not point.barred and sign * point.value > best
         best = sign * point.value if on_front else best
         marked.append(point._replace(on_front=on_front))
     return tuple(marked)
@@ -289,12 +290,12 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
     )
     keys: list[tuple[Any, str]] = [(Line2D([], [], color=GREY, linestyle=DASHES), "Pareto front, in bold")]
     for point in data.points:
-        alpha = 0.45 if point.aside or point.over else 1.0
+        alpha = 0.45 if point.aside or point.barred else 1.0
         ax.plot([point.ms_per_sample] * 2, [point.low, point.high], color=point.look.color, linewidth=1, alpha=alpha)
         ax.plot(point.ms_per_sample, point.value, linestyle="", alpha=alpha, **point.look.marks)
         value = f"{point.value:.1f} %" if "%" in data.metric or not data.labelled else f"{point.value:.4g}"
         text = f"{shortened(point.name, NAME)}  {value}, {digits(point.ms_per_sample)} ms"
-        text += ", over budget" if point.over else ""
+        text += f", {point.barred}" if point.barred else ""
         keys.append((Line2D([], [], linestyle="", alpha=alpha, **point.look.marks), text + " *" * point.aside))
     legend = ax.legend(
         [key for key, _ in keys],
@@ -314,9 +315,7 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    """The figures "latency", "throughput", "accuracy", "distribution", "calls", "load", "rates", "roofline" and "clocks", each where
-    there is data for it; none is shown or saved.
-    """
+    """The figures by name, each where there is data for it, in the order of the report; none is shown or saved."""
     import matplotlib as mpl
 
     found: dict[str, Figure] = {}
@@ -331,6 +330,7 @@ def figures(results: Results) -> dict[str, Figure]:
         if results.measured:
             found["distribution"] = tail_figure(results)
             found["calls"] = calls_figure(results)
+        found |= build_figures(results)
         found |= load_figures(results)
         found |= cost_figures(results)
     return found
@@ -389,14 +389,12 @@ def _callers(results: Results) -> str:
 def _accuracy_figure(results: Results, data: AccuracyData) -> Figure:
     what = "Accuracy" if data.labelled else "Agreement with the source model"
     kind = "Wilson" if data.metric.startswith("top-") or not data.labelled else "bootstrap"
-    notes = [
-        f"Bars: 95 % {kind} intervals over {data.samples:,} samples. Variants whose intervals overlap may well be equal.",
-    ]
+    bars = f"Bars: 95 % {kind} intervals over {data.samples:,} samples."
+    notes = [f"{bars} Variants whose intervals overlap may well be equal."]
     if any(point.aside for point in data.points):
         notes.append("* Kept out of the front: a call of predict() spends most of its time outside the model.")
-    if any(point.over for point in data.points):
-        notes.append(f"Pale and kept out of the front: over the budget of {budget_of(results.budget)}.")
-    height = max(4.0, 1.4 + 0.235 * len(data.points))
-    fig = page(results, f"{what} against latency", height, notes)
+    if reasons := ", ".join(sorted({point.barred for point in data.points if point.barred})):
+        notes.append(f"Pale and kept out of the front: {reasons} (budget: {results.budget or 'none'}).")
+    fig = page(results, f"{what} against latency", max(4.0, 1.4 + 0.235 * len(data.points)), notes)
     draw_accuracy(data, fig.subplots())
     return fig

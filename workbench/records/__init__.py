@@ -13,12 +13,14 @@ from functools import cache
 from typing import Any, TypeVar
 
 from workbench.printable import lines, one_line
+from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
-from workbench.records.timing import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
+from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
+from workbench.records.values import InputValues, ValueRange
 from workbench.statistics.durations import Durations
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "GpuState",
     "Hop",
     "InEffect",
+    "InputValues",
     "Launch",
     "LayerProfile",
     "LayerTime",
@@ -74,6 +77,7 @@ __all__ = [
     "Timing",
     "TimingPlan",
     "Until",
+    "ValueRange",
     "Verdict",
     "Wait",
     "from_json",
@@ -119,9 +123,15 @@ class EngineSpec:
 
     @property
     def label(self) -> str:
-        """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``."""
+        """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``.
+
+        Settings of which one run may hold several values are part of it where they are not the library's default:
+        ``onnxruntime int8 level 1``, ``tensorrt fp16 workspace 64 MiB``, and ``b8`` where shapes are fixed to a batch.
+        """
+        level = f" level {self.optimization_level}" if self.optimization_level is not None else ""
+        workspace = f" workspace {self.workspace_bytes / 2**20:g} MiB" if self.workspace_bytes is not None else ""
         fixed = f" b{self.batch}" if self.batch is not None else ""
-        return f"{self.backend_and_mode} {self.asked}{fixed}"
+        return f"{self.backend_and_mode} {self.asked}{level}{workspace}{fixed}"
 
 
 @dataclass(frozen=True)
@@ -371,6 +381,7 @@ class Results:
     run: str = ""  # what the run is called in the store and its history
     tested_digest: str = ""  # SHA-256 of the samples that it was timed and scored with, and of their labels
     calibrated_digest: str = ""  # of those that ranges were found with; "" where no variant needs any
+    values: tuple[InputValues, ...] = ()  # smallest, largest and mean of what each numeric input was fed
 
     @property
     def measured(self) -> tuple[Result, ...]:

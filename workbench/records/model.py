@@ -31,6 +31,7 @@ class TensorSpec:
         0.0  # 8-bit tensors of a quantized file: they stand for scale × (stored - zero_point); 0: for themselves
     )
     zero_point: int = 0
+    stored: str = ""  # the type inside the model where arrays have another: "bfloat16", given and taken as float32
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
@@ -52,6 +53,7 @@ class TensorSpec:
     def __str__(self) -> str:
         sizes = " × ".join("?" if size is None else str(size) for size in self.shape)
         stands = f", standing for {self.scale:.4g} × (stored − {self.zero_point})" if self.scale else ""
+        stands += f", {self.stored} inside" if self.stored else ""
         return f"{self.name}: {self.dtype} [{sizes}]{stands}".replace("− -", "+ ")
 
 

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief
@@ -123,7 +124,7 @@ def remember(
 
 
 def history(
-    store: Store | str | None = None,
+    store: Store | str | Path | None = None,
     *,
     model: str = "",
     variant: str = "",
@@ -164,7 +165,7 @@ def history(
     query += f" WHERE {' AND '.join(condition for condition, _ in asked)}" if asked else ""
     query += " ORDER BY time DESC, results.rowid DESC" + (" LIMIT ?" if limit is not None else "")
     values = [value for _, value in asked] + ([limit] if limit is not None else [])
-    where = store if isinstance(store, Store) else Store(store)
+    where = Store.of(store)
 
     def asked_of(index: sqlite3.Connection) -> list[Any]:
         if records:

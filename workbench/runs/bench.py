@@ -20,7 +20,7 @@ from workbench.runs.board import Board
 from workbench.runs.cohorts import taken
 from workbench.store import Store
 from workbench.system.machine import usable_cores
-from workbench.system.memory import free_memory
+from workbench.system.memory import free_bytes
 from workbench.workers.nursery import Nursery
 from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, held_to, thread_env
 
@@ -75,7 +75,7 @@ class Bench:
         """
         left, tried, spent = list(waiting), set[str](), 0
         self._plant(left)
-        limit = SHARE * free_memory()
+        limit = SHARE * free_bytes()
         crowded = len(left) * USUAL_BYTES > limit
         self.board.say(f"starting {min(len(left), COHORT)} worker processes")
         while left and len(tried) < COHORT and spent <= limit:

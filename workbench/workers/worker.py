@@ -34,7 +34,7 @@ from workbench.errors import (
     out_of_memory,
 )
 from workbench.store import Store
-from workbench.system.memory import free_memory
+from workbench.system.memory import free_bytes
 from workbench.system.turns import turn
 from workbench.workers.nursery import Forked, Nursery
 
@@ -329,6 +329,11 @@ class Pool:
             self._workers.pop(name).kill()
             raise
 
+    def end(self, name: str) -> None:
+        """End the worker called ``name``, if there is one; its next task gets a new one."""
+        if name in self._workers:
+            self._workers.pop(name).close()
+
     def _limited(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments with limits of memory and time: those of the user, of the caller, or the default."""
         limits: dict[str, Any] = {"limit_s": self._limits.seconds} if self._limits.seconds else {}
@@ -336,7 +341,7 @@ class Pool:
             limits["memory_bytes"] = self._limits.memory_bytes
         elif name != GPU_BUILDER and "memory_bytes" not in arguments:
             held = self._workers[name].resident()
-            limits["memory_bytes"] = max(MEMORY_FLOOR, held + int(MEMORY_SHARE * free_memory()))
+            limits["memory_bytes"] = max(MEMORY_FLOOR, held + int(MEMORY_SHARE * free_bytes()))
         return arguments | limits
 
     def close(self) -> None:
@@ -358,6 +363,8 @@ DOING = {
     "rewrite": "rewriting a model to another precision",
     "fix_batch": "fixing the batch of a model",
     "build": "building an engine",
+    "conformance_cases": "loading ONNX's own cases",
+    "conformance_case": "running one of ONNX's own cases",
 }
 """What the tasks of ``workbench.workers.child`` do, for others who wait for them."""
 
