@@ -298,7 +298,10 @@ def _doctor(options: argparse.Namespace) -> int:
     print(f"python        {machine.python}\nworkbench     {__version__}")
     healthy = True
     try:
-        print(f"store         {Store(options.store or None).prepare().root} (writable)")
+        store = Store(options.store or None).prepare()
+        print(f"store         {store.root} (writable)")
+        if remark := store.remark:
+            print(f"              {remark}")
     except StoreError as error:
         healthy = False
         print(f"store         {error.message}")

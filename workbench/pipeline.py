@@ -231,8 +231,8 @@ def _begin(
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
     for each in data.values:
         board.say(f"values of {each}")
-    if store.remark:
-        board.note(store.remark)
+    if remark := store.remark:
+        board.note(remark)
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
