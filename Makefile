@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 # TensorFlow's CPU wheel where there is no CUDA; the other wheel elsewhere (same version).
 CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null && echo yes)
 
+# JupyterLab neither asks about news nor looks for a newer version of itself.
+QUIET_LAB := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
 .PHONY: report test lab app doctor setup lint settings lock clean
 
 report: setup
@@ -18,7 +21,7 @@ test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lab: setup
-	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
+	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab $(QUIET_LAB) notebooks/workbench.ipynb $(ARGS)
 
 # The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it. Only the
 # address with the token, which Voilà prints, opens it: other users of the machine cannot.

@@ -246,10 +246,10 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path, zoo, kept, capsys, pl
 @pytest.mark.parametrize(
     ("place", "says"),
     [
+        ("{folder}", "is a folder. Give the name of a file that ends in .html (option --output)"),
+        ("{folder}/page.ipynb", "does not end in .html or .htm. Choose such a name (option --output)"),
         ("{file}/page.html", "a part of the path is a file, not a folder. Choose another folder (option --output)"),
         ("/proc/x/page.html", "a part of the path cannot be made. Choose another folder (option --output)"),
-        ("{folder}", "is a folder. Give an HTML file, such as reports/workbench.html (option --output)"),
-        ("{folder}/page.ipynb", "the name of the notebook that is written beside the report. Give an HTML file"),
         (
             "{folder}/mine.html",
             "mine.ipynb', which no report wrote. Choose another name for the report (option --output)",

@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from workbench import telemetry
+
+telemetry.turn_off()  # before any other library is imported
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_conformance, cli_precision
+from workbench.choices.limits import limits_of
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, size
 from workbench.models.formats import TITLES
+from workbench.outputs import check_output
+from workbench.printable import one_line
+from workbench.printable import tell as print  # noqa: A004 - names in models and files may hold escape sequences
 from workbench.records import Model
 from workbench.settings_table.kinds import home
 from workbench.settings_table.options import PROGRAM, Parser, add_run_settings, add_settings, given
 from workbench.settings_table.table import SETTINGS
+from workbench.store.store import SHARED, TRUST
 
 OF_INPUTS = ("signature", "input_shapes", "input_values")
 """Settings that decide how a model is opened."""
+OF_LIMITS = ("step_memory_mib", "step_s")
 OF_PEAKS = ("threads", "cores")
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
@@ -31,6 +37,9 @@ NOTHING_MEASURED = "measured 0 (reused 0)"
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status: 0 well, 1 it failed or measured nothing, 2 bad input, 130 interrupted."""
     options = _parser().read(argv)
+    # variables, because the kernel and the jobs of this run have to know it too
+    os.environ.update({TRUST: "1"} if options.trust_store else {})
+    os.environ.update({SHARED: options.shared_store} if options.shared_store else {})
     try:
         status: int = options.command(options)
         sys.stdout.flush()
@@ -70,7 +79,7 @@ def _parser() -> Parser:
     )
     inspect.add_argument("model", type=home, help=SETTINGS["model"].help)
     add_run_settings(inspect, "store")
-    add_settings(inspect, OF_INPUTS)
+    add_settings(inspect, (*OF_INPUTS, *OF_LIMITS))
     inspect.set_defaults(command=_inspect)
 
     past = commands.add_parser("history", help="results of all runs in the store, the newest first")
@@ -98,6 +107,13 @@ def _parser() -> Parser:
     add_run_settings(doctor, "store")
     add_settings(doctor, OF_PEAKS, prefix="for --peaks: ")
     doctor.set_defaults(command=_doctor)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--trust-store", action="store_true", help="use entries of the store that another user or machine signed"
+        )
+        command.add_argument(
+            "--shared-store", default="", metavar="GROUP", help="share the store with this Unix group, or join in; once"
+        )
     return parser
 
 
@@ -121,7 +137,7 @@ def _report(options: argparse.Namespace) -> int:
     summary = page.tagged_text(executed, "summary")
     for text in summary:
         print(text)
-    print(f"\nreport: {html}\nnotebook: {executed}\ntime: {time.monotonic() - began:.1f} s")
+    print(f"\nreport: {one_line(html)}\nnotebook: {one_line(executed)}\ntime: {time.monotonic() - began:.1f} s")
     if NOTHING_MEASURED in "".join(summary):
         print("workbench: No row was measured; the report says of each why not.", file=sys.stderr)
         return 1
@@ -149,9 +165,7 @@ def _check_early(experiment: Experiment, store: str, html: Path) -> None:
             f"There is no data file {experiment.data}. Give an .npz file, or auto, digits or random; or a .csv file, or a folder "
             "of images."
         )
-    if html.is_dir() or html.suffix == ".ipynb":
-        found = "a folder" if html.is_dir() else "the name of the notebook that is written beside the report"
-        raise InputError(f"'{html}' is {found}. Give an HTML file, such as reports/workbench.html (option --output).")
+    page.check_page(html, [experiment.model, experiment.data, *experiment.keep])
     page.spare(_notebook_of(html))
     Store(store or None).prepare()
     with writing(html, "option --output"):
@@ -167,10 +181,13 @@ def _inspect(options: argparse.Namespace) -> int:
     from workbench.runs.sources import examine_model
     from workbench.store import Store
 
-    read = Experiment(model=options.model, **given(options, OF_INPUTS))
+    read = Experiment(model=options.model, **given(options, (*OF_INPUTS, *OF_LIMITS)))
     asked = (read.model, read.signature, read.input_shapes, read.input_values)
     opened = examine_model(
-        *asked, store=Store(options.store or None), say=lambda text: print(f"… {text}", file=sys.stderr)
+        *asked,
+        store=Store(options.store or None),
+        say=lambda text: print(f"… {text}", file=sys.stderr),
+        limits=limits_of(read.step_memory_mib, read.step_s),
     )
     found = described(from_json(Examination, opened.examination)) if opened.examination is not None else []
     known = {heading.lower() for heading, _ in found}  # told better where the graph was looked at
@@ -182,7 +199,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if opened.problem:
         lines.append(("to onnx", opened.problem))
     for name, value in lines:
-        print(f"{name:18}{value}")
+        print(f"{name:18}{one_line(value)}")
     return 0
 
 
@@ -213,13 +230,16 @@ SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s
 
 
 def _history(options: argparse.Namespace) -> int:
-    from workbench.runs.archive import history
+    from workbench.runs.archive import NAMES, history, not_own
+    from workbench.store import Store
 
     if options.compare or options.runs:
         return _runs(options)
     names = ("model", "variant", "backend", "precision", "machine", "status", "batch", "since", "until", "limit")
     found = history(options.store or None, **{name: getattr(options, name) for name in names})
     if options.csv:
+        first = ",".join(NAMES).encode()
+        check_output(options.csv, option="--csv", endings=(".csv",), written_here=lambda start: start.startswith(first))
         with writing(options.csv, "option --csv"):
             found.to_csv(options.csv, index=False)
         print(f"{len(found)} results written to {options.csv}")
@@ -232,6 +252,9 @@ def _history(options: argparse.Namespace) -> int:
     print(shown.to_string(index=False, na_rep="–", float_format=lambda value: f"{value:,.3f}"))
     if len(found) == options.limit:
         print(f"The newest {options.limit}; for more choose --limit.")
+    others = not_own(Store(options.store or None))
+    if others:
+        print(f"Runs of these that were not signed with your key (made elsewhere or by an earlier version): {others}.")
     return 0
 
 
@@ -250,7 +273,7 @@ def _runs(options: argparse.Namespace) -> int:
             print(f"All of them in one run: {shlex.join([PROGRAM, 'report', *words])}")
         return 0
     for run in runs(Store(options.store or None), options.limit):
-        print(f"{run.name}  {run.told}, {counted(run.rows, 'result')}")
+        print(one_line(f"{run.name}  {run.told}, {counted(run.rows, 'result')}"))
     return 0
 
 
@@ -275,7 +298,10 @@ def _doctor(options: argparse.Namespace) -> int:
     print(f"python        {machine.python}\nworkbench     {__version__}")
     healthy = True
     try:
-        print(f"store         {Store(options.store or None).prepare().root} (writable)")
+        store = Store(options.store or None).prepare()
+        print(f"store         {store.root} (writable)")
+        if remark := store.remark:
+            print(f"              {remark}")
     except StoreError as error:
         healthy = False
         print(f"store         {error.message}")

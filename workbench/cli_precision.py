@@ -9,6 +9,9 @@ from typing import Any
 
 from workbench.experiment import Experiment
 from workbench.models.describe import counted
+from workbench.outputs import check_output
+from workbench.printable import one_line
+from workbench.printable import tell as print  # noqa: A004 - names of layers may hold escape sequences
 from workbench.search.sensitivity import Sensitivity
 from workbench.settings_table.kinds import home
 from workbench.settings_table.options import add_run_settings, add_settings, given
@@ -43,6 +46,13 @@ def run(options: argparse.Namespace) -> int:
     """Print the layers by damage and what was tried, and write the list; 1 where nothing was found."""
     from workbench import study
 
+    check_output(
+        options.output,
+        option="--output",
+        endings=(".json",),
+        written_here=lambda start: start.startswith(b'{\n "keep": ['),
+        inputs=[options.model or "", options.data or ""],
+    )
     experiment = Experiment(**given(options, FIELDS))
     common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}
     common |= {"limit_s": options.limit_s, "say": lambda text: print(f"… {text}", file=sys.stderr)}
@@ -76,7 +86,7 @@ def _tell(found: Sensitivity) -> None:
     print("layers by what INT8 in them alone does to the outputs, the worst first:")
     for each in found.ranked()[:WORST]:
         noise = "no change" if each.sqnr_db is None else f"{each.sqnr_db:.1f} dB"
-        print(f"  {each.what} ({each.op}): {noise}, {found.metric} {each.quality:.4f}")
+        print(f"  {one_line(each.what)} ({one_line(each.op)}): {noise}, {found.metric} {each.quality:.4f}")
     if found.diverges_at:
         print(f"inner values come apart first at {found.diverges_at}")
     if found.untried:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from workbench.printable import lines, one_line
+
 
 class WorkbenchError(Exception):
     """Base of every error that the workbench raises on purpose.
@@ -19,10 +21,9 @@ class WorkbenchError(Exception):
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
-        message = "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in message)
-        super().__init__(message)
-        self.message = message
-        self.log = log
+        self.message = one_line(message)
+        super().__init__(self.message)
+        self.log = lines(log)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints instead of a traceback (its documented hook for exceptions)."""
@@ -53,6 +54,18 @@ class WorkerError(WorkbenchError):
     """A worker process ended, hung, or answered nonsense."""
 
 
+class LimitError(WorkerError):
+    """A step needed more memory or time than it may take. It says nothing about the model or the data."""
+
+
+class MemoryLimitError(LimitError):
+    """A step needed more memory than it may take, or than there is."""
+
+
+class TimeLimitError(LimitError):
+    """A step took longer than it may."""
+
+
 class StoreError(WorkbenchError):
     """The store cannot be read or written."""
 
@@ -74,6 +87,9 @@ KINDS: dict[str, type[WorkbenchError]] = {
         PrecisionError,
         RunError,
         WorkerError,
+        LimitError,
+        MemoryLimitError,
+        TimeLimitError,
         StoreError,
         MissingPackageError,
         Cancelled,
@@ -83,17 +99,39 @@ KINDS: dict[str, type[WorkbenchError]] = {
 
 @contextmanager
 def during(step: str, subject: object, kind: type[WorkbenchError] = BuildError) -> Iterator[None]:
-    """Turn any foreign exception inside the block into ``kind``, naming the step and keeping the cause."""
+    """Turn any foreign exception inside the block into ``kind``, naming the step and keeping the cause.
+
+    Memory that ran out becomes a :class:`MemoryLimitError`, because it says nothing about what the step works on.
+    """
     try:
         yield
     except (WorkbenchError, KeyboardInterrupt, SystemExit):
         raise
     except Exception as cause:
+        if out_of_memory(cause):
+            raise MemoryLimitError(f"Memory ran out in the step '{step} {subject}' ({brief(cause, 200)}).") from cause
         raise kind(f"Could not {step} {subject}: {brief(cause)}") from cause
 
 
 _PLACE = re.compile(r"(Exception from|Check '.*' failed at) \S+:\d+:?")
 """Lines of OpenVINO's messages that name a place in its source; the reason stands after them."""
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"bad_alloc|MemoryError|out of memory|(cannot|can't|could not|unable to|failed to) allocate|allocation (of .* |still )?failed|memory exhausted"
+    r"|resource_?exhausted|\boom\b",
+    re.IGNORECASE,
+)
+"""How libraries say that memory ran out: C++, the C library, NumPy, TensorFlow, ONNX Runtime, OpenVINO."""
+
+
+def out_of_memory(cause: BaseException | str) -> bool:
+    """Whether an exception, one that caused it, or the text of a log says that memory ran out."""
+    if isinstance(cause, str):
+        return _OUT_OF_MEMORY.search(cause) is not None
+    if isinstance(cause, MemoryError) or _OUT_OF_MEMORY.search(str(cause)):
+        return True
+    return cause.__cause__ is not None and out_of_memory(cause.__cause__)
 
 
 def brief(cause: BaseException, limit: int = 500) -> str:

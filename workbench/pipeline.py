@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench import backends
 from workbench.accuracy.score import doubts
+from workbench.choices.limits import limits_of
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
 from workbench.data.observed import doubts as doubts_of_values
@@ -23,6 +24,7 @@ from workbench.models.describe import counted, export_notes, sizes_used
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
 from workbench.precision.selection import Selection, selectable
+from workbench.printable import one_line
 from workbench.protocols import YES, Availability, Built, no
 from workbench.records import (
     CPU,
@@ -46,8 +48,9 @@ from workbench.runs.cohorts import cohorts_told, default_baseline
 from workbench.runs.guard_files import score_files
 from workbench.runs.layer_pass import profile_all
 from workbench.runs.measure import measure_and_score, peaks_of
+from workbench.runs.reading import demo_model, read_model
 from workbench.runs.scoring import Way
-from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, open_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of, open_model
 from workbench.runs.unused import unused
 from workbench.runs.variants import variants_of
 from workbench.settings_table.kinds import choose
@@ -161,7 +164,7 @@ def run(
         experiment, metric = replace(experiment, metric=metric), None
     asked = experiment
     cancel, way = Stop.of(cancel), Way.of(experiment, metric)
-    with Pool(store.log_path, cancel) as pool:
+    with Pool(store.log_path, cancel, limits=limits_of(experiment.step_memory_mib, experiment.step_s)) as pool:
         pool.waiting = partial(on_event_only, on_event)
         try:
             model, data, board = _begin(experiment, store, pool, on_event, cancel, way)
@@ -228,6 +231,8 @@ def _begin(
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
     for each in data.values:
         board.say(f"values of {each}")
+    if remark := store.remark:
+        board.note(remark)
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
@@ -354,7 +359,7 @@ def prepared(sources: Sources, spec: EngineSpec) -> Form:
         samples=spec.calibration_samples,
         selection=Selection(spec.quantize, spec.keep),
     )
-    source = replace(made.source, layers=layer_names(Path(sources.model.path)))
+    source = replace(made.source, layers=layer_names(Path(sources.original.path)))
     return replace(made, source=source, as_it_is=held or form == "tflite")
 
 
@@ -416,7 +421,7 @@ def build(
         )
         draft.facts = to_json(record)
 
-    made = store.make("engine", key, fill)
+    made = store.make("engine", key, fill, check=partial(from_json, EngineRecord))
     # the same engine serves any set of batches where the backend has no range for them
     record = from_json(EngineRecord, made.facts)
     known = form.source
@@ -450,7 +455,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         tally=board.tally,
         export=sources.check,
         budget=experiment.budget if data.real else "",
-        notes=tuple(notes),
+        notes=tuple(map(one_line, notes)),
     )
 
 

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import backends
 from workbench.choices.budget import budget_of
+from workbench.choices.limits import limits_of
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
@@ -22,7 +24,8 @@ from workbench.experiment import Experiment
 from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
-from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, read_model
+from workbench.runs.reading import demo_model, read_model
+from workbench.runs.sources import DEMO, Form, Sources, data_of
 from workbench.search.found import Repair
 from workbench.search.repair import MIN_SIZE
 from workbench.search.sensitivity import ALONE, Range, Sensitivity
@@ -57,7 +60,8 @@ class Subject:
 
 @contextmanager
 def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Pool, Dataset, Sources]]:
-    with Pool(store.log_path, threading.Event()) as pool:
+    limits = limits_of(experiment.step_memory_mib, experiment.step_s)
+    with Pool(store.log_path, threading.Event(), limits=limits) as pool:
         path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
         model = read_model(store, pool, path, *asked)
@@ -157,9 +161,8 @@ def layer_sensitivity(
     _check_backend(backend)
     with _subject(asked, place, samples, say) as about:
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, ways=ways, what="sensitivity")
-        found = about.store.make(
-            "sensitivity", key, _asked("sensitivity", about, asked, backend, say, limit_s, ways=ways)
-        )
+        fill = _asked("sensitivity", about, asked, backend, say, limit_s, ways=ways)
+        found = about.store.make("sensitivity", key, fill, check=partial(from_json, Sensitivity))
         return from_json(Sensitivity, found.facts)
 
 
@@ -193,7 +196,8 @@ def mixed_precision(
     with _subject(asked, place, samples, say) as about:
         limits = {"budget": asdict(allowed), "min_size": min_size}
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, limits=limits, what="repair")
-        found = about.store.make("repair", key, _asked("repair", about, asked, backend, say, limit_s, **limits))
+        fill = _asked("repair", about, asked, backend, say, limit_s, **limits)
+        found = about.store.make("repair", key, fill, check=partial(from_json, Repair))
         return from_json(Repair, found.facts)
 
 
@@ -219,11 +223,15 @@ def value_ranges(
                 "onnx", "scan", progress=say, source=str(about.form.source.path), samples=str(about.seen), batch=batch
             )
 
-        facts = about.store.make("ranges", key_of(about=about.key, what="ranges"), fill).facts
-    found = [from_json(Range, each) for each in facts]
+        facts = about.store.make("ranges", key_of(about=about.key, what="ranges"), fill, check=_ranges).facts
+    found = _ranges(facts)
     table = pd.DataFrame([to_json(each) for each in found])
     table["doubts"] = [each.doubts for each in found]
     return table
+
+
+def _ranges(facts: Any) -> list[Range]:
+    return [from_json(Range, each) for each in facts]
 
 
 def _check_backend(name: str) -> None:

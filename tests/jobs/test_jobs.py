@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import recorded
 from small_model import small_onnx
 
 from workbench.errors import StoreError
 from workbench.jobs import jobs
 from workbench.jobs.jobs import Asked, End, Job
-from workbench.records import Event, Result, Status
+from workbench.records import Event, Result, Status, to_json
 from workbench.store import Store
 from workbench.system import turns
 
@@ -194,3 +196,19 @@ def test_a_damaged_job_is_said_to_be_one(store: Store) -> None:
     assert not job.running
     with pytest.raises(StoreError, match="Remove this folder"):
         job.asked  # noqa: B018
+
+
+def test_a_result_or_a_line_of_the_journal_that_was_changed_is_not_shown(store: Store) -> None:
+    job = Job(store.root / "jobs" / "made-up")
+    job.folder.mkdir(parents=True)
+    lines = [json.dumps({"text": f"scored {number}"}) for number in range(3)]
+    signed = [job.signed(line) for line in lines]
+    signed[1] = signed[1].replace("scored 1", "scored 7")
+    (job.folder / jobs.JOURNAL).write_text("\n".join(signed) + "\n")
+    assert job.news()[0] == [{"text": "scored 0"}, {"text": "scored 2"}]
+    whole = recorded.results([])
+    text = job.signed(json.dumps(to_json(whole)))
+    (job.folder / jobs.RESULTS).write_text(text)
+    assert job.results() == whole
+    (job.folder / jobs.RESULTS).write_text(text.replace(whole.model.name, "another"))
+    assert job.results() is None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import date
 
+import pandas as pd
 import pytest
 import recorded
 
@@ -16,7 +19,8 @@ import workbench
 from workbench import cli
 from workbench.errors import InputError, StoreError
 from workbench.records import Failure, Result, Status
-from workbench.runs.archive import FILE, NAMES, history, rebuild, remember
+from workbench.runs.archive import FILE, NAMES, history, not_own, rebuild, remember, runs
+from workbench.store import Store
 
 
 def results(day: int = 1, **changes):
@@ -176,3 +180,49 @@ def test_the_command_line_shows_and_writes_it(store, tmp_path, capsys):
 
 def test_it_is_a_public_name():
     assert workbench.history is history
+
+
+@pytest.mark.parametrize("table", ["results", "runs", "records"])
+def test_a_changed_value_in_the_index_is_never_shown(store, table):
+    remember(store, "run-1", results())
+    whole = history(store, records=True)
+    changes = {
+        "results": "UPDATE results SET p50_ms = p50_ms * 2",
+        "runs": "UPDATE runs SET model = 'another'",
+        "records": "UPDATE records SET json = replace(json, '0', '1')",
+    }
+    with contextlib.closing(sqlite3.connect(store.root / FILE)) as index:
+        assert index.execute(changes[table]).rowcount > 0
+        index.commit()
+    pd.testing.assert_frame_equal(history(store, records=True), whole)
+    assert [run.model for run in runs(store)] == [results().model.name]
+
+
+def test_flipped_bits_of_the_index_are_never_shown(store):
+    for number in range(4):
+        remember(store, f"run-{number}", results(number + 1))
+    whole = history(store)
+    with contextlib.closing(sqlite3.connect(store.root / FILE)) as index:
+        index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path, rng = store.root / FILE, random.Random(0)
+    content = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        path.write_bytes(damaged)
+        try:
+            found = history(store)
+        except StoreError:
+            continue  # said, and nothing shown
+        pd.testing.assert_frame_equal(found, whole)
+
+
+def test_runs_of_somebody_else_are_shown_and_counted(store, monkeypatch, tmp_path):
+    remember(store, "run-1", results())
+    assert not_own(store) == 0
+    monkeypatch.setenv("WORKBENCH_KEY", str(tmp_path / "another" / "key"))
+    theirs = Store(store.root)
+    assert len(history(theirs)) == 3
+    assert not_own(theirs) == 1

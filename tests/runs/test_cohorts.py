@@ -23,6 +23,7 @@ from workbench.runs import bench, cohorts
 from workbench.runs.board import Board
 from workbench.runs.timings import keep_timing
 from workbench.store import Store
+from workbench.system import memory
 
 VARIANTS = ("onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8")
 
@@ -53,7 +54,7 @@ def ask(folder: Path, **changes) -> Experiment:
 
 def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeypatch):
     """With no memory to spare: one variant and the baseline at a time."""
-    monkeypatch.setattr(bench, "free_memory", lambda: 1)
+    monkeypatch.setattr(bench, "free_bytes", lambda: 1)
     monkeypatch.setattr(bench, "usable_cores", lambda: 2)
     asked, most = ask(folder, batches="1"), []
     results = run(
@@ -147,9 +148,9 @@ class Sized(bench.Bench):
 
 
 @pytest.mark.parametrize(("free_gib", "expected"), [(40, 20), (16, 10), (3, 2), (0, 2)])
-def test_a_cohort_takes_half_of_the_free_memory(folder, store, monkeypatch, free_gib, expected):
+def test_a_cohort_takes_half_of_the_free_bytes(folder, store, monkeypatch, free_gib, expected):
     """Of twenty engines at a gibibyte each, two at a time; the last two may go beyond the half."""
-    monkeypatch.setattr(bench, "free_memory", lambda: free_gib * 2**30)
+    monkeypatch.setattr(bench, "free_bytes", lambda: free_gib * 2**30)
     monkeypatch.setattr(bench, "usable_cores", lambda: 2)
     board = Board((), store.new_run(), lambda _: None, lambda _: "")
     sized = Sized(board, ask(folder), store, threading.Event())
@@ -235,6 +236,6 @@ def test_only_what_was_split_is_told():
 
 
 def test_memory_that_is_free_and_that_is_taken(tmp_path):
-    assert 0 < cohorts.free_memory() <= psutil.virtual_memory().total
+    assert 0 < memory.free_bytes() <= psutil.virtual_memory().total
     assert cohorts.taken(psutil.Process().pid) > 2**20
     assert cohorts.taken(2**22 - 1) == 0

@@ -33,8 +33,11 @@ tries = {
     "moved between both": lambda: (scratch / "a").rename(inside / "b"),
     "removed inside": lambda: (inside / "b").unlink(),
     "device": lambda: Path("/dev/null").write_text("x"),
+    "name of a thread": lambda: Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("named"),
     "read outside": lambda: (outside / "old").read_text(),
     "scratch itself removed": lambda: scratch.rmdir(),
+    "of another process": lambda: Path(f"/proc/{os.getppid()}/comm").write_text("x"),
+    "setting of the system": lambda: Path("/proc/sys/kernel/hostname").write_text("x"),
     "new file": lambda: (outside / "new").write_text("x"),
     "changed": lambda: (outside / "old").write_text("x"),
     "cut": lambda: os.truncate(outside / "old", 0),
@@ -64,10 +67,10 @@ def test_a_confined_process_writes_where_it_may_and_nowhere_else(tmp_path):
     said = dict(line.split(": ") for line in done.stdout.splitlines()[1:])
     assert done.stdout.startswith("True\n")
     assert [name for name, what in said.items() if what == "done"] == [
-        "new file inside", "new file in scratch", "moved between both", "removed inside", "device", "read outside",
-        "scratch itself removed",
+        "new file inside", "new file in scratch", "moved between both", "removed inside", "device", "name of a thread",
+        "read outside", "scratch itself removed",
     ]  # fmt: skip
-    assert list(said.values()).count("refused") == 10
+    assert list(said.values()).count("refused") == 12
     assert [(path.name, path.read_text()) for path in places[2].iterdir()] == [("old", "kept")]
 
 

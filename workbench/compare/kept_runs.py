@@ -109,7 +109,12 @@ def read(name: str, store: Store) -> Kept:
 
 
 def _cell(row: dict[str, Any], shared: dict[str, str], calibrated: str, scored_by: str) -> Cell | None:
-    result = from_json(Result, row["result"])
+    try:
+        result = from_json(Result, row["result"])
+    except Exception as cause:  # cattrs raises groups of whatever the fields raise
+        raise InputError(
+            "One of these runs was kept by another version, which noted other things. Run it again."
+        ) from cause
     timing, engine, columns = result.timing, result.engine, row["columns"]
     if timing is None or engine is None:
         return None

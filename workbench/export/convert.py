@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data.synthetic import STRUCTURED, generated
-from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
+from workbench.errors import ExportError, InputError, LimitError, WorkbenchError, brief, during, writing
 from workbench.export.agreement import ROUNDING, Agreement, Span, compare
 from workbench.export.blame import UnrepeatableError, UnsupportedError
 from workbench.export.routes import Origin, Route, otherwise, routes
@@ -96,6 +96,8 @@ def export(
                 check = trial.run(route, tuple(attempts))
             except UnrepeatableError as error:
                 raise ExportError(error.message) from error
+            except LimitError:
+                raise  # another route would need as much again
             except WorkbenchError as error:
                 attempts.append(Attempt(route.title, error.message, unsupported=isinstance(error, UnsupportedError)))
                 log += error.log

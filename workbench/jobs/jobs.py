@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from workbench.experiment import Experiment
 from workbench.models.live import packed
 from workbench.records import Event, Results, Timing, from_json, to_json
 from workbench.store import Store
+from workbench.store.keys import Keyring, keyring
 from workbench.workers.worker import QUIET_ENV
 
 ASKED, LOCK, JOURNAL, CONTROL, RESULTS, RUN, LOG = (
@@ -117,7 +119,22 @@ class Job:
         except FileNotFoundError:
             return [], offset
         whole = text[: text.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+        lines = (self.opened(line) for line in whole.decode("utf-8", errors="replace").splitlines())
+        return [json.loads(line) for line in lines if line is not None], offset + len(whole)
+
+    @cached_property
+    def _keyring(self) -> Keyring:
+        return keyring(self.folder.absolute().parents[1])
+
+    def signed(self, text: str) -> str:
+        """The text after its signature: what a job tells is shown as a result, and is not to be changed by a damaged disk."""
+        return f"{self._keyring.signing.name} {self._keyring.signing.sign(text)} {text}"
+
+    def opened(self, signed: str) -> str | None:
+        """The text that was :meth:`signed`; ``None`` where it was changed, or signed by somebody else."""
+        name, _, rest = signed.partition(" ")
+        signature, _, text = rest.partition(" ")
+        return text if self._keyring.signs(name, signature, text) else None
 
     def follow(self) -> Iterator[Event | End | None]:
         """All that happened from the beginning, then what happens; ``None`` while nothing does. Its last item is an :class:`End`."""
@@ -137,11 +154,12 @@ class Job:
             time.sleep(POLL_S)
 
     def results(self) -> Results | None:
-        """What it came to; ``None`` where it has not, or not yet."""
+        """What it came to; ``None`` where it has not, or not yet, or where the file is damaged."""
         try:
-            return from_json(Results, json.loads((self.folder / RESULTS).read_text(encoding="utf-8")))
-        except OSError:
+            text = self.opened((self.folder / RESULTS).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
             return None
+        return None if text is None else from_json(Results, json.loads(text))
 
     @property
     def run(self) -> str:

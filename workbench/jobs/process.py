@@ -30,8 +30,9 @@ PATIENCE_S = 15.0
 class Journal:
     """Writes events, a line each, so that whoever watches sees whole lines only."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+    def __init__(self, job: jobs.Job) -> None:
+        self._job = job
+        self._file = (job.folder / jobs.JOURNAL).open("ab", buffering=0)
         self._told: dict[str, Timing] = {}
         self._lock = threading.Lock()
         self._ended = False
@@ -47,12 +48,12 @@ class Journal:
             self._write({"end": how, "message": message})
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.write(self._job.signed(json.dumps(line)).encode() + b"\n")
 
 
 def run(job: jobs.Job, store: Store, handed: bytes = b"") -> None:
     asked = job.asked
-    stop, journal = Stop(), Journal(job.folder / jobs.JOURNAL)
+    stop, journal = Stop(), Journal(job)
     for row in asked.skip:
         stop.stop_row(row)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -69,7 +70,7 @@ def run(job: jobs.Job, store: Store, handed: bytes = b"") -> None:
             metric=unpacked(handed) if handed else None,
         )
         draft = job.folder / f".{jobs.RESULTS}"
-        draft.write_text(json.dumps(to_json(results)), encoding="utf-8")
+        draft.write_text(job.signed(json.dumps(to_json(results))), encoding="utf-8")
         draft.replace(job.folder / jobs.RESULTS)
         (job.folder / jobs.RUN).write_text(results.run, encoding="utf-8")
     except Cancelled as error:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from workbench.choices import shapes
 from workbench.data.synthetic import generated
-from workbench.errors import InputError, WorkbenchError, brief
+from workbench.errors import InputError, LimitError, MemoryLimitError, WorkbenchError, brief, out_of_memory
 from workbench.models import formats, safety
 from workbench.models.formats import size_of
 from workbench.models.onnx_file import external_files
@@ -183,12 +183,18 @@ def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "",
     try:
         return _inspect(kind, place, signature, input_shapes, input_values)
     except WorkbenchError as error:
+        if out_of_memory(error) and not isinstance(error, LimitError):
+            raise MemoryLimitError(
+                f"Memory ran out while '{path}' was read ({brief(error, 200)}).", log=error.log
+            ) from error
         if len(error.message) <= LONGEST:
             raise
         # names in a damaged file may be of any length; the end says what to do
         half = LONGEST // 2 - 1
         raise type(error)(f"{error.message[:half]}…{error.message[-half:]}", log=error.log) from error
     except Exception as cause:  # libraries raise whatever they like on a damaged file
+        if out_of_memory(cause):
+            raise MemoryLimitError(f"Memory ran out while '{path}' was read ({brief(cause, 200)}).") from cause
         raise InputError(
             f"'{path}' could not be read ({type(cause).__name__}: {brief(cause, 200)}). It may be damaged; copy or export it "
             "again."
@@ -343,6 +349,8 @@ def _try(
         try:
             worked[size] = run(generated(model.inputs, "random", size).feeds(0, size))
         except InputError as error:
+            if out_of_memory(error):
+                raise
             failed[size] = error.message
 
 

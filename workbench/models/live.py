@@ -54,7 +54,10 @@ def kept_model(model: Any, store: Store) -> Path:
                 draft = Path(scratch) / "model"
                 write_saved_model(model, draft)
             kept = folder / f"{name}-{_content_digest(draft)}{draft.suffix}"
-            if not kept.exists():
+            if not kept.is_dir():  # a file is replaced even where it is there: it may be damaged
+                draft.replace(kept)
+            elif _content_digest(kept) != _content_digest(draft):
+                kept.rename(Path(scratch) / "damaged")
                 draft.replace(kept)
     return kept
 

@@ -20,6 +20,7 @@ from workbench.records import EngineSpec, Model, Result, Results, Status
 from workbench.runs.calibrates import calibrates
 from workbench.runs.sources import DEMO, Sources
 from workbench.store import MANIFEST, Draft, Made, Store
+from workbench.store.store import Check
 from workbench.system.machine import same_versions
 
 RUN_BEGAN = "%Y%m%dT%H%M%S"
@@ -151,7 +152,7 @@ class _Names(Store):
     So an engine's key is worked out in one place only, that in which it is built.
     """
 
-    def make(self, kind: str, key: str, _fill: Callable[[Draft], None]) -> Made:
+    def make(self, kind: str, key: str, fill: Callable[[Draft], None], check: Check = None) -> Made:  # noqa: ARG002 - the store's
         if kind == "engine":
             raise _Engine(self.path(kind, key))
         return Made(self.path(kind, key), {}, reused=True)

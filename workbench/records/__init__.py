@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.printable import lines, one_line
 from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
@@ -225,6 +226,10 @@ class Failure:
     log: str = ""
     repro: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", one_line(self.message))
+        object.__setattr__(self, "log", lines(self.log))
+
 
 @dataclass(frozen=True)
 class Result:
@@ -308,6 +313,9 @@ class Event:
     rows: tuple[str, ...] = ()  # of a detail: the rows it is about
     log: str = ""  # path of what the worker prints that serves these rows now
     at: float = field(default_factory=time.time)  # seconds since 1970
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", one_line(self.text))  # names of files and nodes may hold anything
 
 
 @dataclass(frozen=True)

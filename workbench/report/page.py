@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
+from workbench.outputs import check_output
+from workbench.printable import lines
+from workbench.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 KERNEL = "python3"
 MARK = "inference_workbench"
 """In the metadata of a notebook: :func:`execute` wrote it, and may write over it."""
+MARKS = (
+    b'<meta name="generator" content="Inference Workbench">',
+    # of earlier versions
+    b"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+)
+"""What a page begins with that this module wrote."""
 TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
@@ -61,6 +71,7 @@ def execute(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
         messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        profile = tempfile.mkdtemp(prefix="workbench-")
     for name in ("asyncio", "papermill"):
         logging.getLogger(name).addFilter(_not_of_the_left_behind)
     try:
@@ -70,7 +81,7 @@ def execute(
             kernel_name=KERNEL,
             engine_name=_marking(),
             progress_bar=False,
-            kernel_manager_class=_this_interpreter(messages),
+            kernel_manager_class=_this_interpreter(messages, _kernel_env(profile, parameters)),
             stdout_file=_Lines(progress or (lambda _: None)),
         )
     except PapermillExecutionError as cause:
@@ -88,6 +99,27 @@ def execute(
         ) from cause
     finally:
         messages.close()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+def _kernel_env(profile: str, parameters: dict[str, Any]) -> dict[str, str]:
+    """Environment of the kernel: nothing is written to the home folder, and no start-up file of the user runs."""
+    return Store(parameters.get("store") or None).cache_env | {"IPYTHONDIR": profile}
+
+
+def check_page(html: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to write a report over anything but an earlier report; see :func:`workbench.outputs.check_output`.
+
+    Raises:
+        InputError: ``html`` has another ending, is one of the ``inputs``, or was not written by the workbench.
+    """
+    check_output(
+        html,
+        option="--output",
+        endings=(".html", ".htm"),
+        written_here=lambda start: any(mark in start for mark in MARKS),
+        inputs=inputs,
+    )
 
 
 def spare(output: Path) -> None:
@@ -140,16 +172,16 @@ class _Lines:
         self.rest = ""
 
     def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if shown := line.rpartition("\r")[2].rstrip():
+        *whole, self.rest = (self.rest + text).split("\n")
+        for line in whole:
+            if shown := lines(line.rpartition("\r")[2].rstrip()):
                 self.tell(shown)
 
     def flush(self) -> None:
         """Nothing to do: a line that is not whole yet waits for its end."""
 
 
-def _this_interpreter(messages: BinaryIO) -> Any:
+def _this_interpreter(messages: BinaryIO, env: dict[str, str]) -> Any:
     """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3.
 
     What the kernel says outside of cells goes to ``messages``: on a terminal it would be noise, above all at Ctrl-C.
@@ -167,6 +199,7 @@ def _this_interpreter(messages: BinaryIO) -> Any:
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            options["env"] = {**(options.get("env") or os.environ), **env}
             await super().start_kernel(stdout=messages, stderr=messages, **options)
 
         @property
@@ -194,11 +227,13 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     reached a cell's HTML cannot act. Addresses of links are printed as text.
 
     Raises:
-        InputError: ``executed`` is not a notebook.
+        InputError: ``executed`` is not a notebook, or ``html`` is a file that no report wrote.
         StoreError: ``html`` cannot be written.
     """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
+
+    check_page(html)
 
     notebook = _read(executed)
     config: Any = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # one print, one block
@@ -217,6 +252,7 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     }
     exporter.register_filter("plain", _plain)
     text, _ = exporter.from_notebook_node(notebook, resources={"report": report})
+    text = lines(text)
     with _writing(html):
         html.parent.mkdir(parents=True, exist_ok=True)
         draft = html.with_name(f".{html.name}.{os.getpid()}.part")

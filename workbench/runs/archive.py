@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief
+from workbench.printable import one_line
 from workbench.records import Result, Results, Status, to_json
 from workbench.store import Store, key_of
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 KIND = "results"
 FILE = "results.sqlite"
-VERSION = 2  # of the tables below; another one found is thrown away and made again
+VERSION = 3  # of the tables below; another one found is thrown away and made again
 WAIT_S = 30.0
 KEPT = (Status.DONE, Status.FAILED, Status.BUILT)
 COLUMNS = (
@@ -56,17 +57,19 @@ COLUMNS = (
     ("id", "TEXT PRIMARY KEY"),
 )
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+TYPES: dict[str, Callable[[Any], Any]] = {"TEXT": str, "TEXT PRIMARY KEY": str, "INTEGER": int, "REAL": float}
+"""As SQLite gives values back from a column."""
 KINDS = {name: {"REAL": "float64", "INTEGER": "int64"}.get(kind, "str") for name, kind in COLUMNS if name != "time"}
 NAMES = tuple(name for name, _ in COLUMNS)
 SCHEMA = f"""
-CREATE TABLE results ({", ".join(" ".join(column) for column in COLUMNS)});
-CREATE INDEX by_time ON results (time);
-CREATE INDEX by_model ON results (model, time);
-CREATE TABLE records (id TEXT PRIMARY KEY, json TEXT);
-CREATE TABLE runs (run TEXT PRIMARY KEY, time TEXT, model TEXT, rows INTEGER, parameters TEXT);
+CREATE TABLE results ({", ".join(" ".join(column) for column in COLUMNS)}, seal TEXT);
+CREATE TABLE records (id TEXT PRIMARY KEY, json TEXT, seal TEXT);
+CREATE TABLE runs (run TEXT PRIMARY KEY, time TEXT, model TEXT, rows INTEGER, parameters TEXT, own INTEGER, seal TEXT);
 PRAGMA user_version = {VERSION};
 """
-"""The JSON lies in a table of its own, so that looking through the columns does not read it."""
+"""The JSON lies in a table of its own, so that looking through the columns does not read it. Each row ends in a signature of what
+stands before it: SQLite has no checksums, and the file may have come with somebody else's store.
+"""
 
 
 class Run(NamedTuple):
@@ -163,8 +166,17 @@ def history(
     query += " ORDER BY time DESC, results.rowid DESC" + (" LIMIT ?" if limit is not None else "")
     values = [value for _, value in asked] + ([limit] if limit is not None else [])
     where = Store.of(store)
-    rows = _ask(where, lambda index: index.execute(query, values).fetchall())
+
+    def asked_of(index: sqlite3.Connection) -> list[Any]:
+        if records:
+            _verify(index, where, "records")
+        return index.execute(query, values).fetchall()
+
+    rows = _ask(where, asked_of)
     frame = pd.DataFrame(rows, columns=[*NAMES, *(["record"] if records else [])])
+    for name in KINDS.keys() & frame.columns:
+        if KINDS[name] == "str":
+            frame[name] = frame[name].map(one_line, na_action="ignore")
     return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))
 
 
@@ -177,9 +189,19 @@ def runs(store: Store, limit: int | None = None) -> tuple[Run, ...]:
     query = "SELECT run, time, model, rows, parameters FROM runs WHERE rows > 0 ORDER BY time DESC, run DESC LIMIT ?"
     found = _ask(store, lambda index: index.execute(query, [-1 if limit is None else limit]).fetchall())
     return tuple(
-        Run(name, time, model, rows, None if asked is None else json.loads(asked))
+        Run(one_line(name), time, one_line(model), rows, None if asked is None else json.loads(asked))
         for name, time, model, rows, asked in found
     )
+
+
+def not_own(store: Store) -> int:
+    """How many runs in the history were not signed with the user's key: somebody else, another machine or an earlier version made them.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    query = "SELECT count(*) FROM runs WHERE rows > 0 AND NOT own"
+    return int(_ask(store, lambda index: index.execute(query).fetchone())[0])
 
 
 def scored_by(store: Store, run: str) -> str:
@@ -204,6 +226,10 @@ def _ask(store: Store, what: Callable[[sqlite3.Connection], T]) -> T:
         try:
             with contextlib.closing(_current(store)) as index:
                 return what(index)
+        except _FalseRowError:
+            if last:
+                raise StoreError(f"{store.root / FILE} changes while it is read. Try again.") from None
+            _discard(store)
         except sqlite3.Error as error:
             if last or getattr(error, "sqlite_errorcode", None) not in DAMAGED:
                 raise StoreError(
@@ -235,13 +261,33 @@ def _current(store: Store) -> sqlite3.Connection:
             with _transaction(index):
                 for run in missing:
                     _add(index, run, store)
-        index.execute(
-            "SELECT * FROM results ORDER BY rowid DESC LIMIT 1"
-        ).fetchone()  # a damaged page shows itself here
+        for table in ("results", "runs"):  # a damaged page shows itself here, too
+            _verify(index, store, table)
     except BaseException:
         index.close()
         raise
     return index
+
+
+class _FalseRowError(Exception):
+    """A row of the index is not as it was written, or somebody else wrote it."""
+
+
+def _verify(index: sqlite3.Connection, store: Store, table: str) -> None:
+    """Compare every row of a table with its signature."""
+    for *values, seal in index.execute(f"SELECT * FROM {table}"):  # noqa: S608 - a name from above
+        if seal != _seal(store, table, values):
+            raise _FalseRowError
+
+
+def _seal(store: Store, table: str, values: Sequence[Any]) -> str:
+    return store.keyring.signing.sign(json.dumps([table, *values]))
+
+
+def _insert(index: sqlite3.Connection, store: Store, table: str, values: Sequence[Any]) -> None:
+    """Add a signed row, unless there is one of this name."""
+    places = ", ".join("?" * (len(values) + 1))
+    index.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", [*values, _seal(store, table, values)])  # noqa: S608 - as above
 
 
 def _make(index: sqlite3.Connection) -> None:
@@ -268,23 +314,33 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
 
 def _add(index: sqlite3.Connection, run: str, store: Store) -> None:
     """Add the rows of one run; a run whose artefact is damaged has none."""
-    facts = store.facts(KIND, run)
+    entry = store.entry(KIND, run, _rows)
+    facts = entry.facts if entry else None
     rows: list[dict[str, Any]] = facts["rows"] if facts else []
-    places = ", ".join("?" * len(NAMES))
     for row in rows:
-        columns = [row["columns"].get(name) for name in NAMES]
-        index.execute(f"INSERT OR IGNORE INTO results VALUES ({places})", columns)  # noqa: S608 - question marks
-        index.execute("INSERT OR IGNORE INTO records VALUES (?, ?)", (row["columns"]["id"], json.dumps(row["result"])))
+        columns = [
+            None if (value := row["columns"].get(name)) is None else TYPES[kind](value) for name, kind in COLUMNS
+        ]
+        _insert(index, store, "results", columns)
+        _insert(index, store, "records", [row["columns"]["id"], json.dumps(row["result"])])
     about = facts.get("about", {}) if facts else {}
     asked = about.get("parameters")
-    columns = [
+    told = [
         run,
         about.get("time") or max((row["columns"]["time"] for row in rows), default=""),
         rows[0]["columns"]["model"] if rows else "",
         len(rows),
         None if asked is None else json.dumps(asked),
+        int(entry is not None and entry.own),
     ]
-    index.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", columns)
+    _insert(index, store, "runs", told)
+
+
+def _rows(facts: Any) -> None:
+    """Raise what facts raise that are not those of a run; see :meth:`workbench.store.Store.entry`."""
+    for row in facts["rows"]:
+        [row["columns"][name] for name in ("id", "time", "model")], row["result"]
+    facts.get("about", {}).get("time")
 
 
 def _discard(store: Store) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from workbench import backends
 from workbench.cuda import gpu
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.records import CPU, EngineRecord, Status, TensorSpec, to_json
 from workbench.runs.board import Board
-from workbench.runs.cohorts import free_memory, taken
+from workbench.runs.cohorts import taken
 from workbench.store import Store
 from workbench.system.machine import usable_cores
+from workbench.system.memory import free_bytes
 from workbench.workers.nursery import Nursery
 from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, held_to, thread_env
 
@@ -49,6 +54,17 @@ class Bench:
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._draw = random.Random(experiment.seed)  # noqa: S311 - an order of starting, not a secret
 
+    @cached_property
+    def outbox(self) -> Path:
+        """The folder that workers write their answers to: the only one beside their temporary folder that they may write in.
+
+        It lies in the store, so that what is kept can be moved, and is removed with the workers.
+        """
+        folder = self.store.root / "outbox" / f".{uuid.uuid4().hex}"
+        with writing(folder):
+            folder.mkdir(mode=0o700, parents=True)
+        return folder
+
     def open_cohort(
         self, waiting: Sequence[EngineRecord], beside: Mapping[str, Sequence[EngineRecord]]
     ) -> list[EngineRecord]:
@@ -59,7 +75,7 @@ class Bench:
         """
         left, tried, spent = list(waiting), set[str](), 0
         self._plant(left)
-        limit = SHARE * free_memory()
+        limit = SHARE * free_bytes()
         crowded = len(left) * USUAL_BYTES > limit
         self.board.say(f"starting {min(len(left), COHORT)} worker processes")
         while left and len(tried) < COHORT and spent <= limit:
@@ -97,7 +113,7 @@ class Bench:
         """Import once what many of these engines need."""
         of = [tuple(backends.modules(engine.spec)) for engine in engines if engine.device == CPU]
         many = sorted({imports for imports in of if of.count(imports) >= FORKED_FROM} - set(self._nurseries))
-        env = QUIET_ENV | NO_GPU | thread_env(self.experiment.threads)
+        env = QUIET_ENV | self.store.cache_env | NO_GPU | thread_env(self.experiment.threads)
         for imports in many:
             self._nurseries[imports] = Nursery(self.store.log_path("nursery"), imports, env)
         for nursery in self._nurseries.values():
@@ -106,20 +122,28 @@ class Bench:
     def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[tuple[EngineRecord, Worker]]:
         started = []
         for engine in engines:
-            modules, env, nursery = backends.modules(engine.spec), thread_env(engine.spec.threads), None
+            modules, env, nursery = backends.modules(engine.spec), self._env(engine), None
             if engine.device == CPU:
-                env |= NO_GPU
                 nursery = self._nurseries.get(tuple(modules)) if forked else None
             else:
                 modules += gpu.IMPORTS
-            env |= held_to(self.experiment.plan.cores)
-            worker = Worker(self.store.log_path(engine.spec.label), env=env, cancel=self.cancel, nursery=nursery)
+            worker = Worker(
+                self.store.log_path(engine.spec.label),
+                env=env,
+                cancel=self.cancel,
+                writable=(self.outbox, *self.store.kept_by(engine.device)),
+                nursery=nursery,
+            )
             self._workers[engine.key] = (worker, {})
             rows = tuple(row for row in self.board.rows if row.engine and row.engine.key == engine.key)
             self.board.logs_to(worker.log, rows)
             worker.send("hello", modules=modules)
             started.append((engine, worker))
         return started
+
+    def _env(self, engine: EngineRecord) -> dict[str, str]:
+        env = self.store.cache_env | thread_env(engine.spec.threads) | held_to(self.experiment.plan.cores)
+        return env | NO_GPU if engine.device == CPU else env
 
     def _open(self, engine: EngineRecord, worker: Worker, crowded: bool) -> int:
         """Open one engine; the bytes that its worker takes."""
@@ -165,3 +189,5 @@ class Bench:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+        shutil.rmtree(self.outbox, ignore_errors=True)
+        self.__dict__.pop("outbox")

@@ -3,7 +3,8 @@
 Where such an engine is built, a note is kept under what it was made from: the content of the prepared file and the settings
 that shaped it, but no machine and no version. Copy the folders ``engine`` and ``portable`` of that store into the store of
 another machine, and the engine is found there. It is taken only with the digests that the store wrote when it was built: a
-file that is not as it was built makes the engine count as absent.
+file that is not as it was built makes the engine count as absent. An engine that another key signed is taken only where the user trusts
+the store (``--trust-store``); the copy is then signed with the user's own key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +52,21 @@ def adopted(spec: EngineSpec, key: str, source: Path, store: Store, into: Path) 
     carrier = _carrier(spec)
     assert carrier is not None
     told = store.facts(KIND, _key(carrier, spec, source))
-    folder = store.find("engine", told["engine"]) if _is_note(told) else None
-    if folder is None:
+    found = store.entry("engine", told["engine"], partial(from_json, EngineRecord)) if _is_note(told) else None
+    if found is None:
+        unsigned = (
+            " One that another user or machine signed is used with --trust-store only." if store.foreign(KIND) else ""
+        )
         raise BuildError(
             f"{carrier.builds(spec).reason}, and no engine from this very model is in the store {store.root}. Build one "
-            f"elsewhere ({carrier.builds(spec).fix}), and copy the folders 'engine' and '{KIND}' of its store into this one."
+            f"elsewhere ({carrier.builds(spec).fix}), and copy the folders 'engine' and '{KIND}' of its store into this one.{unsigned}"
         )
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    built = from_json(EngineRecord, manifest["facts"])
+    folder, built = found.folder, from_json(EngineRecord, found.facts)
     able = carrier.opens(spec, built)
     if not able:
         raise BuildError(f"The engine that was carried over cannot be opened here: {able.reason}; {able.fix}.")
     with writing(into):
-        for name, digest in manifest["files"].items():
-            if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise BuildError(f"The engine that was carried over names a file outside its folder ({name!r}).")
+        for name, digest in found.files.items():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, into / name)
             if file_digest(into / name) != digest:

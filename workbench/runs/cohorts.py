@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from workbench.records import EngineRecord, Result, Status, Timing
 from workbench.runs.timings import recall_timing
@@ -65,8 +65,8 @@ def recall(
     timings = {key: recall_timing(store, key) for key in keys.values()}
     whole: dict[str, dict[str, str]] = {}
     for session in {timing.group for timing in timings.values() if timing}:
-        facts = store.facts(KIND, key_of(session=session)) or {"members": {}}
-        members: dict[str, str] = facts["members"]
+        facts = store.facts(KIND, key_of(session=session), _members) or {}
+        members = _members(facts)
         timings |= {key: recall_timing(store, key) for key in members.values() if key not in timings}
         found = [timings[key] for key in members.values()]
         if members and all(timing and timing.group == session for timing in found):
@@ -83,6 +83,10 @@ def recall(
     return {
         row: (timing, also if row == anchor.row else ()) for row, timing in kept.items() if timing.group in comparable
     }
+
+
+def _members(facts: Any) -> dict[str, str]:
+    return {str(engine): str(key) for engine, key in facts.get("members", {}).items()}
 
 
 def engines_of(rows: Iterable[Result]) -> dict[str, EngineRecord]:
@@ -102,20 +106,6 @@ def cohorts_told(rows: Iterable[Result]) -> str:
         if split
         else ""
     )
-
-
-def free_memory() -> int:
-    """Bytes that processes can still take: what the system says is available, or less where a control group allows less."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = (
-            Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
-        )
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such group, or "max": no limit
-        return free
 
 
 def taken(pid: int) -> int:

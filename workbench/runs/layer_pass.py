@@ -57,18 +57,18 @@ def profile(
     if not able or result.engine is None:
         raise InputError(f"'{result.row}' {able.reason}.")
     key = _key(result.engine, result.batch)
-    found = None if again else store.facts(KIND, key)
-    if found is None:
+    known = None if again else store.record(KIND, key, LayerProfile)
+    if known is None:
         with _worker(result.engine, store) as worker:
             found = _measured(worker, result.engine, result.batch, store, samples, say, seconds)
         store.put(KIND, key, found)
-    return from_json(LayerProfile, found)
+        known = from_json(LayerProfile, found)
+    return known
 
 
 def known(result: Result, store: Store) -> LayerProfile | None:
     """The layers of one row's engine at its batch, where they were timed before; costs nothing."""
-    facts = store.facts(KIND, _key(result.engine, result.batch)) if result.engine else None
-    return None if facts is None else from_json(LayerProfile, facts)
+    return store.record(KIND, _key(result.engine, result.batch), LayerProfile) if result.engine else None
 
 
 def profile_all(
@@ -112,8 +112,9 @@ def _key(engine: EngineRecord, batch: int) -> str:
 
 
 def _worker(engine: EngineRecord, store: Store) -> Worker:
-    env = thread_env(engine.spec.threads) | (NO_GPU if engine.device == CPU else {})
-    return Worker(store.log_path(f"{engine.spec.label} layers"), env=env)
+    env = store.cache_env | thread_env(engine.spec.threads) | (NO_GPU if engine.device == CPU else {})
+    writable = store.kept_by(engine.device)
+    return Worker(store.log_path(f"{engine.spec.label} layers"), env=env, writable=writable)
 
 
 def _measured(

@@ -134,11 +134,10 @@ def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...]) ->
 
     They may be of several cohorts, each of which took turns among itself; a comparison asks for that.
     """
-    facts = [store.facts(KIND, load_key(group, row.engine.key if row.engine else "")) for row in rows]
-    if None in facts:
+    found = [store.record(KIND, load_key(group, row.engine.key if row.engine else ""), Load) for row in rows]
+    if None in found:
         return False
-    found = [from_json(Load, each) for each in facts]
-    for row, load in zip(rows, found, strict=True):
+    for row, load in zip(rows, filter(None, found), strict=True):
         board.update(row, f"{told(row, load)} (from the store)", load=load)
     return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from workbench.records import Peaks, from_json, to_json
 from workbench.store import Store, key_of
@@ -36,10 +35,11 @@ def machine_peaks(
         cores=sorted(cores),
         versions=[version_of(name) for name in LIBRARIES],
     )
-    known: Any = None if anew else store.facts("peaks", key)
-    if known is None or from_json(Peaks, known).disturbed:
+    known = None if anew else store.record("peaks", key, Peaks)
+    if known is None or known.disturbed:
         env = NO_GPU | thread_env(threads) | held_to(cores)
-        with Worker(store.log_path("peaks"), env=env, cancel=cancel) as worker:
-            known = worker.call("peaks", threads=threads, progress=lambda phase: say(f"peaks of the machine: {phase}"))
-        store.put("peaks", key, known)
-    return from_json(Peaks, known)
+        with Worker(store.log_path("peaks"), env=env, cancel=cancel, writable=()) as worker:
+            found = worker.call("peaks", threads=threads, progress=lambda phase: say(f"peaks of the machine: {phase}"))
+        store.put("peaks", key, found)
+        known = from_json(Peaks, found)
+    return known

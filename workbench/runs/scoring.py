@@ -13,9 +13,9 @@ from workbench.accuracy.metrics import Metric, metric_of
 from workbench.accuracy.score import score, told
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
-from workbench.errors import Cancelled, InputError, WorkbenchError
+from workbench.errors import Cancelled, InputError, WorkbenchError, writing
 from workbench.experiment import Experiment
-from workbench.records import Accuracy, EngineRecord, Status, from_json, to_json
+from workbench.records import Accuracy, EngineRecord, Status, to_json
 from workbench.runs.bench import Bench
 from workbench.runs.board import Board
 from workbench.store import Draft, Store, key_of
@@ -93,11 +93,11 @@ def unscored_engines(
         return []
     missing = []
     for engine in runnable_engines(board).values():
-        facts = store.facts("accuracy", _accuracy_key(engine, reference, data, way))
-        if facts is None:
+        known = store.record("accuracy", _accuracy_key(engine, reference, data, way), Accuracy)
+        if known is None:
             missing.append(engine)
         else:
-            _show(board, engine, from_json(Accuracy, facts))
+            _show(board, engine, known)
             board.count(reused_scores=1)
     return missing
 
@@ -173,8 +173,10 @@ def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -
             raise WorkbenchError("its worker has ended")
         batch = engine.spec.batch or max(bench.experiment.batches)
         outputs = to_json(bench.outputs)
-        into = str(draft.folder / "outputs.npz")
-        opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=into)
+        answer = bench.outbox / f"{uuid.uuid4().hex}.npz"
+        opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=str(answer))
+        with writing(draft.folder):
+            answer.rename(draft.folder / "outputs.npz")
 
     folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
     with np.load(folder / "outputs.npz", allow_pickle=False) as file:

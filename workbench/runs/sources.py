@@ -6,30 +6,38 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workbench.accuracy.detection import parse_roles
 from workbench.accuracy.label_settings import Reading
 from workbench.accuracy.metrics import Metric, metric_of
+from workbench.choices.limits import Limits
 from workbench.choices.methods import MODELOPT
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.labels import Labelling
 from workbench.data.samples import Samples, save_samples
-from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
+from workbench.errors import (
+    Cancelled,
+    ExportError,
+    InputError,
+    LimitError,
+    WorkbenchError,
+)
 from workbench.experiment import Experiment
 from workbench.export import CONVERSION
 from workbench.models import formats
-from workbench.models.inspection import PROBING, digest_of, recognize
 from workbench.models.live import kept_model
+from workbench.models.original import path_of
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
-from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
 from workbench.runs import conformance
 from workbench.runs.calibrates import CALIBRATED, calibrates
+from workbench.runs.reading import Say, demo_model, read_model, tensorflow_version
 from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.system.machine import version_of
 from workbench.workers.worker import Pool
@@ -39,77 +47,6 @@ KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inf
 CHECK_SAMPLES = 16
 FACTS = 2
 """Version of what an examination holds: raise it when earlier ones would differ."""
-READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
-"""Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
-READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
-"""Memory that reading it may take, library included, and more by its size."""
-
-Say = Callable[[str], None]
-
-
-def tensorflow_version() -> str:
-    return version_of("tensorflow-cpu", "tensorflow")
-
-
-def demo_model(store: Store, pool: Pool, say: Say) -> Path:
-    """Path of the demo's ``.keras`` file, trained on first use (about a minute)."""
-    from workbench.models.demo import recipe_digest
-
-    def fill(draft: Draft) -> None:
-        say("training the demo model on 3,200 digits (once, about a minute)")
-        draft.facts = pool.call("tensorflow", "train_demo", progress=say, into=str(draft.folder))
-
-    key = key_of(recipe=recipe_digest(), tensorflow=tensorflow_version())
-    return store.make("demo", key, fill).folder / "demo.keras"
-
-
-def read_model(
-    store: Store, pool: Pool, path: str, signature: str = "", input_shapes: str = "", input_values: str = ""
-) -> Model:
-    """Open a model: its signature, size and digest, and the batch sizes at which it runs.
-
-    Raises:
-        InputError: it is missing, damaged, of an unknown format, or cannot be used; the text says what to do.
-    """
-    kind = recognize(path)
-    key = key_of(
-        digest=digest_of(path),
-        kind=kind,
-        signature=signature,
-        inputs=[input_shapes, input_values],
-        versions=[tensorflow_version(), *map(version_of, ("keras", "onnx", "ai-edge-litert")), str(PROBING)],
-    )
-
-    def fill(draft: Draft) -> None:
-        size = formats.size_of(Path(path).expanduser())
-        try:
-            draft.facts = pool.call(
-                formats.WORKERS.get(kind, "onnx"),
-                "inspect",
-                limit_s=READING_LIMIT_S + size / READING_BYTES_PER_S,
-                memory_bytes=READING_MEMORY_BYTES + READING_MEMORY_TIMES * size,
-                path=str(Path(path).expanduser().absolute()),
-                signature=signature,
-                input_shapes=input_shapes,
-                input_values=input_values,
-            )
-        except WorkerError as error:
-            raise InputError(
-                f"'{path}' ended or held up the process that read it; it is damaged, or its library cannot bear it. Export "
-                f"it again. ({error.message.partition('. ')[0]}.)",
-                log=error.log,
-            ) from error
-        except RunError as error:  # memory ran out within the limit, or a library failed as nobody foresaw
-            raise InputError(
-                f"'{path}' could not be read; it is damaged, or its library cannot bear it. Export it again. "
-                f"({brief(error, 200)})",
-                log=error.log,
-            ) from error
-
-    facts = store.make("model", key, fill).facts
-    where = Path(path).expanduser().absolute()
-    # the facts are those of the content; another copy of it may have another name
-    return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
 
 def data_of(
@@ -191,6 +128,7 @@ def examine_model(
     store: Store,
     say: Say,
     cancel: threading.Event | None = None,
+    limits: Limits | None = None,
 ) -> Opened:
     """Open a model, bring it to ONNX and look at its graph. Takes as long as the export.
 
@@ -198,7 +136,7 @@ def examine_model(
         InputError: the model cannot be opened.
     """
     store.prepare()
-    with Pool(store.log_path, cancel or threading.Event()) as pool:
+    with Pool(store.log_path, cancel or threading.Event(), limits=limits) as pool:
         pool.waiting = say
         place = str(demo_model(store, pool, say)) if path == DEMO else path
         model = read_model(store, pool, place, signature, input_shapes, input_values)
@@ -210,6 +148,11 @@ def examine_model(
         except WorkbenchError as error:
             return Opened(model, problem=error.message)
         return Opened(model, sources.check, found)
+
+
+def _check_of(facts: Any) -> ExportCheck | None:
+    """What the facts of a form say about its export; ``None`` where they say nothing."""
+    return from_json(ExportCheck, facts["check"]) if isinstance(facts, dict) and "check" in facts else None
 
 
 @dataclass(frozen=True)
@@ -232,9 +175,15 @@ class Sources:
         """``batches`` are those asked for: a conversion is compared there where the model ran at none when it was opened."""
         self._batches = () if model.probe and model.probe.worked else batches
         self._store, self._pool, self._data, self._say = store, pool, data, say
-        self.model = model
+        self.model = model  # with the user's path
         self._forms: dict[str, Form] = {}
+        self._failed: dict[str, WorkbenchError] = {}
         self.check: ExportCheck | None = None
+
+    @cached_property
+    def original(self) -> Model:
+        """The model with the path of its copy in the store, which is what is read."""
+        return replace(self.model, path=str(path_of(self.model, self._store))) if self.model.path else self.model
 
     def get(
         self,
@@ -298,25 +247,32 @@ class Sources:
     def _made(self, kind: str, key: str, fill: Callable[[Draft], None], file: str, signature: str = "") -> Form:
         if key in self._forms:
             return self._forms[key]
-        made: Made = self._store.make(kind, key, fill)
+        if key in self._failed:  # it would fail again, after as long
+            raise self._failed[key]
+        try:
+            made: Made = self._store.make(kind, key, fill, check=_check_of)
+        except (ExportError, LimitError) as error:
+            self._failed[key] = error
+            raise
         source = Source(made.folder / file, self.model.inputs, self.model.outputs, signature)
         form = Form(key, source, made.reused, made=made.facts)
         self._forms[key] = form
-        if isinstance(made.facts, dict) and "check" in made.facts:
-            self.check = from_json(ExportCheck, made.facts["check"])
+        self.check = _check_of(made.facts) or self.check
         return form
 
     def _tensorflow(self, form: str) -> Form:
         model = self.model
         if form in ("keras", "tflite") or model.signed:
             key = key_of(digest=model.digest, form=form, signature=model.signature)
-            source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
+            source = Source(Path(self.original.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)
 
         def fill(draft: Draft) -> None:
             self._say(f"exporting the {formats.TITLES[model.format]} as a SavedModel")
             into = str(draft.folder / "saved_model")
-            self._pool.call("tensorflow", "export_saved_model", progress=self._say, model=to_json(model), into=into)
+            self._pool.call(
+                "tensorflow", "export_saved_model", progress=self._say, model=to_json(self.original), into=into
+            )
             draft.facts = {}
 
         key = key_of(
@@ -379,7 +335,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            selection=[sorted(selection.quantize), sorted(selection.keep), *([SELECTION_RULES] if selection else [])],
+            selection=selection.key,
             versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")
@@ -396,7 +352,7 @@ class Sources:
                 formats.WORKERS.get(model.format, "tensorflow" if model.format == "tflite" else "onnx"),
                 "export_onnx",
                 progress=self._say,
-                model=to_json(model),
+                model=to_json(self.original),
                 saved_model=saved_model,
                 samples=str(self.samples_file(real)) if real else None,
                 into=str(draft.folder / "model.onnx"),

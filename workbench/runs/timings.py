@@ -41,10 +41,9 @@ def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
 
 def recall_timing(store: Store, key: str) -> Timing | None:
     """The timing that was stored under this key, or ``None`` where there is no sound one."""
-    folder = store.find(KIND, key)
-    if folder is None or not (folder / SAMPLES).exists():
-        return None
-    return _read(folder, store.manifest(folder)["facts"])
+    folder = store.path(KIND, key)
+    found = store.entry(KIND, key, lambda facts: _read(folder, facts))
+    return _read(folder, found.facts) if found else None
 
 
 def _read(folder: Path, facts: dict[str, Any]) -> Timing:

@@ -41,7 +41,8 @@ def version() -> int:
 
 
 def writes_only_below(folders: Iterable[str], scratch: str) -> bool:
-    """Let this thread, and all that it starts, write only below ``folders`` and ``scratch``, to devices and to shared memory.
+    """Let this thread, and all that it starts, write only below ``folders`` and ``scratch``, to devices, to shared memory,
+    and to what the kernel keeps of this process's own threads.
 
     Call it before any other thread runs. ``scratch`` itself may be removed as well. Returns whether it holds now.
     """
@@ -51,6 +52,8 @@ def writes_only_below(folders: Iterable[str], scratch: str) -> bool:
         # a folder is removed by a right on the one around it; this right removes empty folders and nothing else
         str(Path(scratch).parent): REMOVE_DIR,
         "/dev": WRITE_FILE | (rights & TRUNCATE),
+        # CUDA names its threads there, and does not start where it cannot (seen with driver 580 on an H200)
+        f"/proc/{os.getpid()}/task": WRITE_FILE | (rights & TRUNCATE),
         **dict.fromkeys(("/dev/shm", *folders, scratch), rights),  # noqa: S108 - shared memory has its place there
     }
     return found > 0 and _restrict(rights, {folder: some for folder, some in allowed.items() if Path(folder).is_dir()})

@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
+from workbench.engines.checked import check_files
+from workbench.errors import BuildError, MemoryLimitError, RunError, WorkbenchError, brief, during, out_of_memory
 from workbench.protocols import GpuSession, Progress, Session, Source
 from workbench.records import (
     EngineRecord,
@@ -134,6 +135,7 @@ def build(
         importlib.import_module(name)
     specs = [tuple(from_json(TensorSpec, one) for one in many) for many in (inputs, outputs)]
     origin = Source(Path(source), specs[0], specs[1], signature, Path(samples) if samples else None)
+    check_files(Path(source), what.backend)
     progress("build")
     began = time.perf_counter()
     with during("build", what.label, BuildError):
@@ -146,6 +148,7 @@ def open_engine(progress: Progress, engine: str, record: dict[str, Any]) -> Any:
     from workbench.backends import get
 
     what = from_json(EngineRecord, record)
+    check_files(Path(engine), what.spec.backend)  # before the clock: it is no part of opening an engine
     progress("open engine")
     began = time.perf_counter()
     with during("open", what.spec.label, RunError):
@@ -341,7 +344,6 @@ def _session() -> Session:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole terminal group
     no_core_dump()
-    no_telemetry()
     serve(int(sys.argv[1]), int(sys.argv[2]))
 
 
@@ -351,13 +353,6 @@ def no_core_dump() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def no_telemetry() -> None:
-    """OpenVINO and NNCF report their use to their maker as soon as they are imported: a thread forks a process for that, which was
-    seen to be left behind for ever, and it happens beside what is timed. Both do without the package where there is none.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def serve(read_fd: int, write_fd: int) -> None:
@@ -405,12 +400,16 @@ def _obey(command: dict[str, Any], write_fd: int) -> dict[str, Any]:
         return {"ok": False, "kind": type(error).__name__, "message": error.message}
     except MemoryError:
         _print_traceback()
-        return {"ok": False, "kind": "RunError", "message": "Memory ran out. Choose a smaller batch or model."}
+        text = f"Memory ran out in the step '{command['task']}'."
+        return {"ok": False, "kind": MemoryLimitError.__name__, "message": text}
     except OSError as error:
         _print_traceback()
         return {"ok": False, "kind": "StoreError", "message": f"Could not read or write a file: {brief(error)}."}
     except (Exception, SystemExit) as error:
         _print_traceback()
+        if out_of_memory(error):
+            text = f"Memory ran out in the step '{command['task']}' ({brief(error, 200)})."
+            return {"ok": False, "kind": MemoryLimitError.__name__, "message": text}
         text = f"The step '{command['task']}' failed: {type(error).__name__}: {brief(error)}"
         return {"ok": False, "kind": RunError.__name__, "message": text}
 

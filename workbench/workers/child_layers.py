@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.engines.checked import check_files
 from workbench.engines.provenance import SourceGraph, attributed, source_graph, with_layer_names
 from workbench.errors import RunError, during
 from workbench.protocols import Profiler, Progress
@@ -42,6 +43,7 @@ def profile(
     backend = get(what.spec.backend)
     if not isinstance(backend, Profiler):
         raise RunError(f"{backend.title} does not tell what a layer takes.")
+    check_files(Path(engine), what.spec.backend)
     data = load_samples(Path(samples)) if samples else generated(what.inputs, "random", batch)
     feeds = data.feeds(0, batch)
     progress(f"{what.spec.label}: timing whole calls")

@@ -25,7 +25,6 @@ from workbench.workers.nursery import MESSAGE_BYTES
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child.no_core_dump()
-    child.no_telemetry()
     pipe = socket.socket(fileno=int(sys.argv[1]))
     while True:
         text, descriptors, _, _ = socket.recv_fds(pipe, MESSAGE_BYTES, 2)

@@ -21,13 +21,31 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from workbench.errors import KINDS, Cancelled, RunError, WorkbenchError, WorkerError
+from workbench.choices.limits import Limits
+from workbench.errors import (
+    KINDS,
+    Cancelled,
+    LimitError,
+    MemoryLimitError,
+    RunError,
+    TimeLimitError,
+    WorkbenchError,
+    WorkerError,
+    out_of_memory,
+)
+from workbench.store import Store
+from workbench.system.memory import free_bytes
 from workbench.system.turns import turn
 from workbench.workers.nursery import Forked, Nursery
 
 POLL_S = 0.05
 LOG_TAIL = 4000  # characters kept of a failed worker's log
 DEFAULT_LIMIT_S = 1800.0
+MEMORY_SHARE, MEMORY_FLOOR = 0.5, 4 * 2**30
+"""Of the free memory, and bytes at least, that a step may take by default."""
+BUSY_SHARE = 0.5
+RAISE_MEMORY = "Raise it with the option --step-memory-mib, free some memory, or choose a smaller model."
+RAISE_TIME = "Raise it with the option --step-s, or choose a smaller model."
 SCRATCH = "WORKBENCH_SCRATCH"
 """Tells a worker which folder to remove where its parent ends before it."""
 WRITABLE = "WORKBENCH_WRITABLE"
@@ -99,11 +117,13 @@ class Worker:
         Raises:
             WorkbenchError: of the kind that the task raised.
             Cancelled: the cancel event was set; the child is ended.
-            WorkerError: the child died, took longer than ``limit_s`` seconds, or more memory than it may.
+            TimeLimitError: it took longer than ``limit_s`` seconds; the child is ended.
+            MemoryLimitError: it needed more memory than it may take; the child is ended.
+            WorkerError: the child died.
         """
-        deadline = time.monotonic() + limit_s
+        began, computed = time.monotonic(), self._computed()
         while True:
-            answer = self._answer(task, deadline, memory_bytes)
+            answer = self._answer(task, began, limit_s, memory_bytes, computed)
             if "phase" in answer:
                 if progress:
                     progress(answer["phase"])
@@ -126,7 +146,9 @@ class Worker:
         self.send(task, memory_bytes, **arguments)
         return self.receive(task, limit_s=limit_s, memory_bytes=memory_bytes, progress=progress)
 
-    def _answer(self, task: str, deadline: float, memory_bytes: int | None) -> dict[str, Any]:
+    def _answer(
+        self, task: str, began: float, limit_s: float, memory_bytes: int | None, computed: float
+    ) -> dict[str, Any]:
         """The next message of the child."""
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
@@ -137,27 +159,24 @@ class Worker:
             if self._cancel.is_set():
                 self.kill()
                 raise Cancelled("Stopped on request.")
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > limit_s:
+                busy = self._computed() - computed
                 self.kill()
-                raise WorkerError(
-                    f"The step '{task}' took longer than its time limit and was ended. "
-                    "Try a smaller model or batch, or look at its log.",
-                    log=self.log_tail(),
-                )
-            if memory_bytes is not None and self._resident() > memory_bytes:
+                said = f"The step '{task}' took longer than its limit of {limit_s:g} s and was ended."
+                if busy < BUSY_SHARE * limit_s:
+                    said += f" It computed for {busy:.0f} s of them: other programs keep this machine busy, or the step waited."
+                raise TimeLimitError(said, log=self.log_tail())
+            if memory_bytes is not None and self.resident() > memory_bytes:
                 self.kill()
-                raise WorkerError(
-                    f"The step '{task}' needed more than {memory_bytes / 2**30:.1f} GiB of memory and was ended. "
-                    "Look at its log.",
-                    log=self.log_tail(),
-                )
+                said = f"The step '{task}' needed more than {memory_bytes / 2**30:.1f} GiB of memory, its limit, and was ended."
+                raise MemoryLimitError(said, log=self.log_tail())
             if select.select([self._read], [], [], POLL_S)[0]:
                 chunk = os.read(self._read, 1 << 16)
                 if not chunk:
-                    raise self._died(task)
+                    raise self._died(task, memory_bytes)
                 self._buffer += chunk
 
-    def _resident(self) -> int:
+    def resident(self) -> int:
         """Bytes of memory that the child holds now; 0 where it has ended."""
         import psutil
 
@@ -166,6 +185,16 @@ class Worker:
         except psutil.Error:
             return 0
 
+    def _computed(self) -> float:
+        """Seconds that the child has used processors for; 0 where it has ended."""
+        import psutil
+
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system)
+        except psutil.Error:
+            return 0.0
+
     def log_tail(self) -> str:
         """The last lines that the child printed; bytes that are no UTF-8 are replaced."""
         try:
@@ -173,12 +202,15 @@ class Worker:
         except OSError:
             return ""
 
-    def _died(self, task: str) -> WorkbenchError:
+    def _died(self, task: str, memory_bytes: int | None = None) -> WorkbenchError:
         code = self.process.wait()
         how = f"exit status {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
+        if memory_bytes is not None and out_of_memory(self.log_tail()):
+            limit = f"{memory_bytes / 2**30:.1f} GiB of memory, its limit"
+            return MemoryLimitError(f"The step '{task}' needed more than {limit}, and ended.", log=self.log_tail())
         hint = " (usually out of memory)" if code == -signal.SIGKILL else ""
         return WorkerError(
             f"The worker process ended with {how}{hint} during the step '{task}'. "
@@ -239,12 +271,19 @@ class Pool:
     """Told at every task which file its worker prints to."""
 
     def __init__(
-        self, log_path: Callable[[str], Path], cancel: threading.Event | None = None, *, confined: bool = True
+        self,
+        log_path: Callable[[str], Path],
+        cancel: threading.Event | None = None,
+        *,
+        confined: bool = True,
+        limits: Limits | None = None,
     ) -> None:
         self._log_path = log_path
         self._cancel = cancel
         self._confined = confined
+        self._limits = limits or Limits()
         self._workers: dict[str, Worker] = {}
+        self._shown: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -252,16 +291,32 @@ class Pool:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def show_as(self, path: Path, shown: str) -> None:
+        """Name ``shown`` in error messages where a worker names ``path``, such as a model where it names its copy."""
+        self._shown |= {str(path.resolve()): shown, str(path): shown}
+
     def call(self, name: str, task: str, *, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
         """Run a task in the worker called ``name``; errors as in :meth:`Worker.receive`."""
+        try:
+            return self._call(name, task, progress, arguments)
+        except WorkbenchError as error:
+            message = error.message
+            if isinstance(error, LimitError):
+                message += f" {RAISE_TIME if isinstance(error, TimeLimitError) else RAISE_MEMORY}"
+            for path, shown in self._shown.items():
+                message = message.replace(path, shown)
+            if message == error.message:
+                raise
+            raise type(error)(message, log=error.log) from error
+
+    def _call(self, name: str, task: str, progress: Callable[[str], None] | None, arguments: dict[str, Any]) -> Any:
         if name not in self._workers:
             log = self._log_path(name)
             store = log.parent.parent
             # what is kept from build to build belongs where a confined worker may write
-            kept = {"XDG_CACHE_HOME": str(store / "cache"), "CUDA_CACHE_PATH": str(store / "cache" / "cuda")}
-            env = kept if name == GPU_BUILDER else NO_GPU
-            # CUDA does not start in a confined process: its driver answers that an operation of the system failed
-            writable = [store] if self._confined and name != GPU_BUILDER else None
+            kept = Store(store).cache_env
+            env = kept if name == GPU_BUILDER else kept | NO_GPU
+            writable = [store] if self._confined else None
             self._workers[name] = Worker(log, env=env, cancel=self._cancel, writable=writable)
         if self.using:
             self.using(self._workers[name].log)
@@ -269,7 +324,7 @@ class Pool:
             with turn(
                 DOING.get(task, task), alone=False, cancel=self._cancel, waiting=progress or self.waiting or _nobody
             ):
-                return self._workers[name].call(task, progress=progress, **arguments)
+                return self._workers[name].call(task, progress=progress, **self._limited(name, arguments))
         except (WorkerError, Cancelled):
             self._workers.pop(name).kill()
             raise
@@ -278,6 +333,16 @@ class Pool:
         """End the worker called ``name``, if there is one; its next task gets a new one."""
         if name in self._workers:
             self._workers.pop(name).close()
+
+    def _limited(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with limits of memory and time: those of the user, of the caller, or the default."""
+        limits: dict[str, Any] = {"limit_s": self._limits.seconds} if self._limits.seconds else {}
+        if self._limits.memory_bytes:
+            limits["memory_bytes"] = self._limits.memory_bytes
+        elif name != GPU_BUILDER and "memory_bytes" not in arguments:
+            held = self._workers[name].resident()
+            limits["memory_bytes"] = max(MEMORY_FLOOR, held + int(MEMORY_SHARE * free_bytes()))
+        return arguments | limits
 
     def close(self) -> None:
         for worker in self._workers.values():
