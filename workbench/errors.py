@@ -136,7 +136,8 @@ def out_of_memory(cause: BaseException | str) -> bool:
 
 def brief(cause: BaseException, limit: int = 500) -> str:
     """The first lines of an exception's text that hold a reason, on one line, at most ``limit`` characters."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(cause))  # colours of a terminal
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not _PLACE.fullmatch(line)] or lines
     text = " ".join(lines[:6]) or type(cause).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

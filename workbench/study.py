@@ -66,7 +66,7 @@ def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Po
         asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
         model = read_model(store, pool, path, *asked)
         data = data_of(experiment, model, calibrating=True)
-        yield pool, data, Sources(store, pool, model, data, say)
+        yield pool, data, Sources(store, pool, model, data, say, experiment.batches)
 
 
 @contextmanager

@@ -52,10 +52,10 @@ def test_the_demo_gives_the_same_numbers_as_its_source(tmp_path, demo_folder):
     assert 0 <= check.max_rel_diff < 1e-5
     assert check.tolerance == TOLERANCE
     assert shapes(into) == {"image": ["batch", 28, 28, 1], "output_0": ["batch", 10]}
-    assert phases == ["converting: Keras → ONNX (Keras' own export)", "comparing the ONNX file with its source"]
+    assert phases == ["converting: Keras → ONNX (tf2onnx)", "comparing the ONNX file with its source"]
     (hop,) = check.hops
     assert hop.inputs == ("real", "random", "ramp", "impulse")
-    assert check.route == "Keras → ONNX (Keras' own export)"
+    assert check.route == "Keras → ONNX (tf2onnx)"
 
 
 def test_converting_changes_nothing_in_this_process(tmp_path):
@@ -156,8 +156,8 @@ def failing(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("unsupported", "has no form for: BesselI0, Lgamma"),
-        ("random", "does not compute what the model computes"),
+        ("unsupported", "cannot be expressed in ONNX: BesselI0, Lgamma (first in 'bessel_i0/BesselI0')"),
+        ("random", "'random', in 'random_uniform/RandomUniform', draws random numbers at inference"),
     ],
 )
 def test_what_cannot_be_converted_says_so_and_leaves_nothing(tmp_path, name, says):
@@ -246,7 +246,20 @@ def test_a_route_that_disagrees_gives_way_to_the_next(tmp_path, demo_folder, mon
     assert check.max_rel_diff < 1e-5
 
 
-@pytest.mark.parametrize("way", ["keras_native", "saved_model_tf2onnx", "frozen_graph", "through_tflite"])
+def test_whatever_a_library_raises_costs_one_route_only(tmp_path, demo_folder, monkeypatch):
+    from workbench.export import routes
+
+    def failing(_origin, _into):
+        raise KeyError("unexpected")
+
+    ways = (routes.Route("the failing way", failing), routes.ROUTES["saved_model"][1])
+    monkeypatch.setitem(routes.ROUTES, "saved_model", ways)
+    check = convert(demo_folder / "saved_model", tmp_path / "demo.onnx")
+    assert check.route == "frozen graph → ONNX (tf2onnx)"
+    assert check.attempts[0].reason.startswith("KeyError: 'unexpected'")
+
+
+@pytest.mark.parametrize("way", ["keras_tf2onnx", "saved_model_tf2onnx", "frozen_graph", "through_tflite"])
 def test_every_route_converts_the_demo(tmp_path, demo_folder, monkeypatch, way):
     from workbench.export import routes
 

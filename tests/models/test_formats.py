@@ -283,7 +283,7 @@ def test_a_file_with_the_wrong_content_is_named(tmp_path):
     with pytest.raises(InputError, match="is not a TensorFlow Lite file, whatever its ending says"):
         inspect_model(tmp_path / "x.tflite")
     (tmp_path / "x.h5").write_bytes(b"not hdf5")
-    with pytest.raises(InputError, match="is not an HDF5 file, whatever its ending says"):
+    with pytest.raises(InputError, match=r"is neither an HDF5 file nor a \.keras archive"):
         inspect_model(tmp_path / "x.h5")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import model_zoo
 import numpy as np
+import onnx
 import pytest
 
 from workbench.errors import InputError
@@ -217,7 +218,7 @@ def damage_keras(kind: str, whole: Path, path: Path) -> None:
         ("random", "is not a whole archive"),
         ("text", "is not a whole archive"),
         ("flipped", "is damaged: its part 'model.weights.h5'"),
-        ("hdf5", "is an HDF5 file: weights only"),
+        ("hdf5", "holds weights only, without the model's layers"),
         ("config.json", "has no config.json inside"),
         ("model.weights.h5", "has no model.weights.h5 inside"),
     ],
@@ -490,3 +491,80 @@ def test_an_unknown_operation_inside_a_function_is_named(tmp_path):
     with pytest.raises(InputError) as error:
         inspect_model(model_zoo.save(proto, tmp_path / "odd.onnx"))
     assert "is the custom operation elsewhere.Odd, which no engine here knows" in one_sentence(error)
+
+
+@pytest.mark.parametrize(("multiple", "worked"), [(4, (4, 8)), (5, (5, 10)), (1, (1, 2, 3))])
+def test_more_batch_sizes_are_tried_where_the_first_fail(tmp_path, multiple, worked):
+    import keras
+
+    from workbench.export.convert import export, saved_model_of
+
+    x = keras.Input((8,), name="x")
+    joined = keras.ops.reshape(keras.layers.Dense(4)(x), (-1, multiple * 4))
+    keras.Model(x, keras.ops.reshape(keras.layers.Dense(multiple * 4)(joined), (-1, 4))).save(tmp_path / "net.keras")
+    model = inspect_model(tmp_path / "net.keras")
+    assert model.probe is not None
+    assert model.probe.worked == worked
+    for size, said in model.probe.failed:  # the library's own sizes, not the calls that led there
+        assert (
+            f"Input to reshape is a tensor with {size * 4} values, but the requested shape requires a multiple of"
+            in said
+        )
+        assert "File" not in said
+    saved_model_of(model, tmp_path / "saved")
+    check = export(model, tmp_path / "saved", None, tmp_path / "net.onnx", lambda _: None)
+    assert check.batches == ((1, 7) if multiple == 1 else worked)
+
+
+def test_a_conversion_is_compared_at_the_batches_asked_for_where_none_ran(tmp_path):
+    import keras
+
+    from workbench.errors import ExportError
+    from workbench.export.convert import export, saved_model_of
+
+    x = keras.Input((8,), name="x")
+    joined = keras.ops.reshape(keras.layers.Dense(4)(x), (-1, 36 * 4))
+    keras.Model(x, keras.ops.reshape(keras.layers.Dense(36 * 4)(joined), (-1, 4))).save(tmp_path / "net.keras")
+    model = inspect_model(tmp_path / "net.keras")
+    assert "It did not run on made-up inputs in batches of 1, 2, 3, 4, 5" in model.notes[0]
+    saved_model_of(model, tmp_path / "saved")
+    with pytest.raises(ExportError, match="requires a multiple of 144"):
+        export(model, tmp_path / "saved", None, tmp_path / "net.onnx", lambda _: None)
+    check = export(model, tmp_path / "saved", None, tmp_path / "net.onnx", lambda _: None, batches=(36, 72))
+    assert check.batches == (36, 72)
+
+
+@pytest.mark.parametrize(("channels", "last", "size"), [(3, True, 224), (1, False, 224), (7, True, 16)])
+def test_free_sizes_of_images_start_at_a_usual_one(tmp_path, channels, last, size):
+    shape = ("n", "h", "w", channels) if last else ("n", channels, "h", "w")
+    net = model_zoo.onnx_model(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])], {}, inputs={"x": shape}, outputs={"y": shape}
+    )
+    model = inspect_model(model_zoo.save(net, tmp_path / "net.onnx"))
+    assert {each.opt for each in model.inputs[0].ranges} == {size}
+
+
+def test_free_sizes_of_images_fall_back_and_the_sizes_tried_are_said(tmp_path):
+    import keras
+
+    def saved(name: str, *, side: int) -> Path:
+        x = keras.Input((None, None, 3), name="x")
+        keras.Model(x, keras.ops.reshape(x, (-1, side * side * 3))).save(tmp_path / name)
+        return tmp_path / name
+
+    model = inspect_model(saved("fits.keras", side=64))
+    assert {each.opt for each in model.inputs[0].ranges} == {128}  # 224 does not fit
+    (note,) = inspect_model(saved("odd.keras", side=211)).notes
+    assert "its free axes at 224, 128, 64, 32, 16, 320, 48 (input_shapes sets others)" in note
+
+
+@pytest.mark.parametrize(("written", "named"), [("model.keras", "model.h5"), ("model.h5", "model.keras")])
+def test_a_keras_file_opens_by_its_content(tmp_path, written, named):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)])
+    model.save(tmp_path / written)
+    (tmp_path / named).write_bytes((tmp_path / written).read_bytes())
+    found = inspect_model(tmp_path / named)
+    assert found.parameters == model.count_params() == 31  # 8 of them are not trainable
+    assert found.outputs[0].shape == (None, 3)

@@ -53,7 +53,7 @@ CASES = {  # the longest first, so that the two at a time end together
         "1",
         right=0.6,  # top-1 of a thousand classes, on crops that may miss the point of the photograph
         right_int8=0.3,
-        route="Keras → ONNX (Keras' own export)",
+        route="Keras → ONNX (tf2onnx)",
     ),
     "basic-pitch-savedmodel": Case(
         "basic_pitch",
@@ -68,7 +68,7 @@ CASES = {  # the longest first, so that the two at a time end together
         "fer/data/emotion_model.hdf5",
         partial(samples.drawn_faces, 48, 64, gray=True, low=-1),
         "tensorflow,onnxruntime,openvino",
-        route="Keras → ONNX (Keras' own export)",
+        route="Keras → ONNX (tf2onnx)",
     ),
     "ocr-recognition": Case(
         "ocr",

@@ -97,7 +97,8 @@ def _shares(shape: tuple[int, ...], kind: str, generator: np.random.Generator) -
         weight = sum(range(1, len(shape))) or 1
         phase = np.arange(shape[0]).reshape([-1] + [1] * (len(shape) - 1)) / max(1, shape[0])
         return np.asarray((total / weight + 0.37 * phase) % 1.0)
-    found = np.full(shape, 0.25)
+    # the background slopes a little: normalization of constant values would only show how sums are rounded
+    found = 0.2 + 0.1 * _shares(shape, "ramp", generator)
     # off the centre, and elsewhere along every second axis: a transposed square would look like itself otherwise
     place = tuple(
         slice(size // 5, max(size // 5 + 1, size // 2))

@@ -11,7 +11,7 @@ import gc
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from workbench.data.synthetic import STRUCTURED, generated
 from workbench.errors import ExportError, InputError, LimitError, WorkbenchError, brief, during, writing
 from workbench.export.agreement import ROUNDING, Agreement, Span, compare
+from workbench.export.blame import UnrepeatableError, UnsupportedError
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
 from workbench.models.onnx_signature import normalize
-from workbench.records import Attempt, ExportCheck, Hop
+from workbench.records import Attempt, ExportCheck, Hop, Probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,12 @@ def saved_model_of(model: Model, into: Path) -> None:
 
 
 def export(
-    model: Model, saved_model: Path | None, samples: Samples | None, into: Path, progress: Callable[[str], None]
+    model: Model,
+    saved_model: Path | None,
+    samples: Samples | None,
+    into: Path,
+    progress: Callable[[str], None],
+    batches: Sequence[int] = (),
 ) -> ExportCheck:
     """Convert ``model`` into the ONNX file ``into`` by the first route whose result agrees with the source.
 
@@ -74,6 +80,7 @@ def export(
         samples: real samples, where there are some.
         into: the file to write; not written where every route fails.
         progress: told of every step.
+        batches: batch sizes that were asked for, which are compared where opening the model found none at which it runs.
 
     Raises:
         ExportError: no route gives a file that computes what the source does; the text says why each did not.
@@ -83,23 +90,36 @@ def export(
     attempts: list[Attempt] = []
     log = ""
     with writing(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=".onnx-") as scratch:
-        trial = _Trial(model, saved_model, samples, Path(scratch), progress)
+        trial = _Trial(model, saved_model, samples, Path(scratch), progress, tuple(batches))
         for route in routes(model):
             try:
                 check = trial.run(route, tuple(attempts))
+            except UnrepeatableError as error:
+                raise ExportError(error.message) from error
             except LimitError:
                 raise  # another route would need as much again
             except WorkbenchError as error:
-                attempts.append(Attempt(route.title, error.message))
+                attempts.append(Attempt(route.title, error.message, unsupported=isinstance(error, UnsupportedError)))
                 log += error.log
+            except MemoryError:
+                raise
+            except Exception as cause:  # whatever a library raises is this route's failure only
+                attempts.append(Attempt(route.title, f"{type(cause).__name__}: {brief(cause, 200)} {otherwise(model)}"))
             else:
                 trial.draft.replace(into)
                 return check
+    raise ExportError(_reason(attempts), log=log)
+
+
+def _reason(attempts: list[Attempt]) -> str:
+    """Why no route led to ONNX. Operations without a form in ONNX are the whole reason: other routes meet them again."""
     first = attempts[0].reason
+    if attempts[0].unsupported:
+        return first
     others = "".join(
         f" {each.route}: {brief(ValueError(each.reason), 160)}" for each in attempts[1:] if each.reason != first
     )
-    raise ExportError(first + (f" Other routes failed too.{others}" if others else ""), log=log)
+    return first + (f" Other routes failed too.{others}" if others else "")
 
 
 @dataclass
@@ -111,6 +131,7 @@ class _Trial:
     samples: Samples | None
     scratch: Path
     progress: Callable[[str], None]
+    asked: tuple[int, ...] = ()
     source: Runner | None = None
 
     @property
@@ -249,15 +270,23 @@ class _Trial:
         }
         return found <= OWN_CHANGES * compare(wanted, source(nudged), self.rounding).largest
 
+    def _batches(self) -> tuple[int, ...]:
+        """Batch sizes to compare: sizes at which the model ran where it does not run at all, or else those asked for."""
+        model = self.model
+        probe = model.probe or Probe()
+        if not model.dynamic_batch:
+            return (model.fixed_batch or 1,)
+        if probe.failed and probe.worked:
+            return tuple(dict.fromkeys((min(probe.worked), max(probe.worked))))
+        if probe.failed and self.asked:
+            return tuple(dict.fromkeys((min(self.asked), max(self.asked))))
+        return COMPARED_BATCHES
+
     def _inputs(self) -> Iterator[tuple[str, str, dict[str, np.ndarray], int]]:
         """Kind, length, feeds and batch size of every comparison."""
         model = self.model
-        worked = model.probe.worked if model.probe else ()
-        batches = COMPARED_BATCHES if model.dynamic_batch else (model.fixed_batch or 1,)
-        if model.dynamic_batch and model.probe and model.probe.failed and worked:
-            batches = (worked[0], worked[-1])
         free = any(spec.free_axes for spec in model.inputs)
-        for batch in dict.fromkeys(batches):
+        for batch in self._batches():
             if self.samples is not None:
                 yield "real", "", self.samples.feeds(0, batch), batch
             for kind in ("random", *STRUCTURED):

@@ -16,11 +16,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ExportError, brief
 from workbench.models.formats import quiet
 from workbench.records import Model
+
+if TYPE_CHECKING:
+    from workbench.export.frozen import Frozen
 
 OPSET = 17
 """From 18 on, tf2onnx writes global average pooling as a transposed ReduceMean, which quantizers pass over."""
@@ -51,21 +54,15 @@ class Route:
     between: str = ""  # "saved_model" or "tflite"
 
 
-def keras_native(origin: Origin, into: Path) -> dict[str, str]:
-    """Keras' own exporter, which wants a model that has been called."""
-    import keras
-    import numpy as np
-
+def keras_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
+    """The Keras model, traced for inference inside this process, handed to tf2onnx."""
+    from workbench.export import frozen
     from workbench.models.formats import keras as keras_format
 
-    loaded = keras_format.load(Path(origin.model.path))
-    one = keras.tree.map_structure(
-        lambda t: np.zeros([size or 1 for size in t.shape], t.dtype), keras_format.structure_of(loaded)
-    )
-    with _converting(origin.model):
-        loaded(one, training=False)
-        loaded.export(into, format="onnx", verbose=False, opset_version=OPSET)
-    return {}
+    model = origin.model
+    with _converting(model):
+        loaded = keras_format.load(Path(model.path))
+        return _convert(frozen.of_keras(frozen.traced(loaded), loaded), into)
 
 
 def saved_model_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
@@ -78,45 +75,24 @@ def saved_model_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
 
 def frozen_graph(origin: Origin, into: Path) -> dict[str, str]:
     """The graph with its variables as constants, handed to tf2onnx."""
-    graph_def, inputs, outputs = _frozen(origin)
-    import tf2onnx
+    from workbench.export import frozen
 
     with _converting(origin.model):
-        tf2onnx.convert.from_graph_def(
-            graph_def,
-            input_names=list(inputs.values()),
-            output_names=list(outputs.values()),
-            opset=OPSET,
-            output_path=str(into),
-        )
-    return {tensor: name for name, tensor in (*inputs.items(), *outputs.items())}
+        return _convert(frozen.of_model(origin.model, origin.saved_model, origin.signature), into)
 
 
-def _frozen(origin: Origin) -> tuple[Any, dict[str, str], dict[str, str]]:
-    from workbench.models.formats import frozen_graph as frozen_format
-    from workbench.models.formats import saved_model as saved_format
+def _convert(found: Frozen, into: Path) -> dict[str, str]:
+    """Hand a frozen graph to tf2onnx; the names of the model's inputs and outputs by those of the graph."""
+    import tf2onnx
 
-    model = origin.model
-    if model.format == "frozen_graph":
-        return frozen_format.load(Path(model.path), model.signature)
-    if model.legacy:
-        return saved_format.legacy_graph(Path(model.path), model.signature)
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    assert origin.saved_model is not None
-    loaded = saved_format.load(origin.saved_model)
-    function = loaded.signatures[origin.signature]
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    given = [tensor for tensor in frozen.inputs if tensor.dtype.name != "resource"]
-    names = {spec.name: next(t.name for t in given if _stem(t.name) in (spec.name, f"{origin.signature}_{spec.name}"))
-             for spec in model.inputs}  # fmt: skip
-    # a signature's outputs come in the order of their names
-    outputs = dict(zip(sorted(function.structured_outputs), (t.name for t in frozen.outputs), strict=True))
-    return frozen.graph.as_graph_def(), names, outputs
-
-
-def _stem(tensor: str) -> str:
-    return tensor.partition(":")[0]
+    tf2onnx.convert.from_graph_def(
+        found.graph_def,
+        input_names=list(found.inputs.values()),
+        output_names=list(found.outputs.values()),
+        opset=OPSET,
+        output_path=str(into),
+    )
+    return {tensor: name for name, tensor in (*found.inputs.items(), *found.outputs.items())}
 
 
 def through_tflite(origin: Origin, into: Path) -> dict[str, str]:
@@ -173,7 +149,7 @@ _FROZEN = Route("frozen graph → ONNX (tf2onnx)", frozen_graph)
 _TFLITE = Route("TFLite → ONNX (tf2onnx)", through_tflite, "tflite")
 ROUTES: dict[str, tuple[Route, ...]] = {
     "keras": (
-        Route("Keras → ONNX (Keras' own export)", keras_native),
+        Route("Keras → ONNX (tf2onnx)", keras_tf2onnx),
         Route(_SAVED.title, saved_model_tf2onnx, "saved_model"),
         Route(_FROZEN.title, frozen_graph, "saved_model"),
         _TFLITE,
@@ -207,13 +183,18 @@ def _converting(model: Model) -> Iterator[None]:
 
     tf2onnx writes a file and ends well also where it met operations that it cannot convert; only its log tells.
     """
-    _learn_erfc()
+    from workbench.export import blame, frozen
+    from workbench.export.handlers import register
+
+    register()
     log = io.StringIO()
     with _listening(log), quiet(), _copying_once(), contextlib.redirect_stdout(io.StringIO()):
         try:
             yield
         except ExportError:
             raise
+        except frozen.RestlessError as cause:
+            raise blame.unrepeatable(model, cause.node, cause.operation, otherwise(model)) from cause
         except (Exception, SystemExit) as cause:
             _raise_unsupported(model, log.getvalue(), cause)
             raise ExportError(
@@ -256,39 +237,17 @@ def _copying_once() -> Iterator[None]:
         optimizer.optimize_graph, Node.update_proto = one_by_one, write
 
 
+_UNKNOWN = re.compile(r"(?:Tensorflow|TFLite) op \[(.*?): (\w+)\] is not supported")
+_FAILED = re.compile(r"""Failed to convert node '(.*?)' .*?\n['"]OP=(\w+)""")
+
+
 def _raise_unsupported(model: Model, log: str, cause: BaseException | None) -> None:
-    missing = re.findall(r"(?:Tensorflow|TFLite) op \[(.*?): (\w+)\] is not supported", log)
+    """Raise where tf2onnx's log names operations that it does not know, or that it could not convert as they are used."""
+    from workbench.export.blame import unsupported
+
+    missing = [*_UNKNOWN.findall(log), *_FAILED.findall(log)]
     if missing:
-        ops = ", ".join(sorted({op for _, op in missing}))
-        raise ExportError(
-            f"'{model.name}' uses what ONNX has no form for: {ops} (first in '{missing[0][0]}'). {otherwise(model)}",
-            log=log,
-        ) from cause
-
-
-def _learn_erfc() -> None:
-    """Teach tf2onnx the one operation of Keras' exact GELU that it lacks: erfc(x) = 1 - erf(x)."""
-    import numpy as np
-    from tf2onnx import utils
-    from tf2onnx.handler import tf_op
-
-    @tf_op("Erfc")
-    class Erfc:
-        @classmethod
-        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
-            dtype = ctx.get_dtype(node.output[0])
-            shape = ctx.get_shape(node.output[0])
-            one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
-            erf = ctx.make_node("Erf", [node.input[0]])
-            ctx.remove_node(node.name)
-            ctx.make_node(
-                "Sub",
-                [one.output[0], erf.output[0]],
-                name=node.name,
-                outputs=node.output,
-                dtypes=[dtype],
-                shapes=[shape],
-            )
+        raise unsupported(model, missing, otherwise(model), log) from cause
 
 
 @contextlib.contextmanager

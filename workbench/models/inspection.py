@@ -8,8 +8,10 @@ see which of them really work.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from workbench.models import formats, safety
 from workbench.models.formats import size_of
 from workbench.models.onnx_file import external_files
 from workbench.models.placeholder import placeholder_notes
+from workbench.models.rows import mixed_outputs
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
 
 if TYPE_CHECKING:
@@ -34,12 +37,26 @@ ACCEPTED = (
 LONGEST = 600
 """Characters of a message about a file."""
 
+PROBING = 2
+"""Raised when opening a model finds out more, so that the store does not hand out what was found before."""
+
 PROBED = (1, 2, 3)
 USUAL_SIZES = (16, 32, 48, 64, 128, 224, 320)
 """Sizes tried in free axes that nobody has given a size."""
 
+IMAGE_SIZES = (224, 128, 64, 32, 16, 320, 48)
+"""The same for the height and width of images: the size that most image models are made for comes first."""
+
+IMAGE_CHANNELS = (1, 3, 4)
+
 PROBED_FURTHER = (4, 8, 16, 32)
 """Tried as well where one of the first sizes fails: perhaps only multiples of some number work."""
+
+PROBED_LAST = (5, 6, 7, 10, 12, 20, 24, 48, 50, 64, 100, 128)
+"""Tried one after another where none of those works, until one does."""
+
+PROBING_S = 20.0
+"""Time for these: a model that fails for another reason than its batch size may be large."""
 
 _TORCH = "Export it with torch.onnx.export and open the .onnx file."
 _WAYS_OUT = {
@@ -235,17 +252,24 @@ def probed(model: Model, run: formats.Runner) -> Model:
             model = candidate
             break
     if fixed is None:
-        _try(model, run, PROBED[1:], worked, failed)
-        if failed and worked:
-            _try(model, run, PROBED_FURTHER, worked, failed)
-    found = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
+        model = _try_batches(model, run, worked, failed)
+    seen = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
     outputs = tuple(
-        _with_layout(spec, found, free=any(each.free_axes for each in model.inputs)) for spec in model.outputs
+        _with_layout(spec, seen, free=any(each.free_axes for each in model.inputs)) for spec in model.outputs
     )
     notes = model.notes
     if not worked:
-        notes = (*notes, f"It did not run on made-up inputs ({brief(ValueError(next(iter(failed.values()))), 200)})")
-    return replace(model, outputs=outputs, probe=Probe(tuple(worked), tuple(failed.items())), notes=notes)
+        reason = brief(ValueError(next(iter(failed.values()))), 400)
+        notes = (*notes, f"It did not run on made-up inputs{_tried(model, failed)}: {reason}")
+    found = replace(model, outputs=outputs, probe=Probe(tuple(worked), tuple(failed.items())), notes=notes)
+    mixed = mixed_outputs(found, run)
+    if mixed:
+        note = (
+            f"The result of a sample depends on the other samples of its batch ({', '.join(mixed)}), as by a softmax over the "
+            "batch axis: results at different batch sizes are not comparable"
+        )
+        found = replace(found, notes=(*found.notes, note))
+    return found
 
 
 def _sized(model: Model) -> Iterator[Model]:
@@ -254,13 +278,64 @@ def _sized(model: Model) -> Iterator[Model]:
     if not asked:
         yield model
         return
-    for size in USUAL_SIZES:
+    for usual, of_images in zip(USUAL_SIZES, IMAGE_SIZES, strict=True):
         inputs = []
         for spec in model.inputs:
+            size = of_images if _is_image(spec) else usual
+            largest = min(2 * size, size + 96) if _is_image(spec) else 2 * size
             given = {each.axis: each for each in spec.ranges}
-            ranges = tuple(given.get(axis, AxisRange(axis, size, size, 2 * size)) for axis in spec.free_axes)
+            ranges = tuple(given.get(axis, AxisRange(axis, size, size, largest)) for axis in spec.free_axes)
             inputs.append(replace(spec, ranges=ranges))
         yield replace(model, inputs=tuple(inputs))
+
+
+def _is_image(spec: TensorSpec) -> bool:
+    """Four axes, the batch first, a number of channels as images have, and height and width free."""
+    return (
+        len(spec.shape) == 4
+        and spec.batch_axis == 0
+        and any(spec.shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
+        and len(spec.free_axes) == 2
+    )
+
+
+def _tried(model: Model, failed: Mapping[int, str]) -> str:
+    """With which sizes a model did not run, in words."""
+    found = f" in batches of {', '.join(map(str, sorted(failed)))}" if model.fixed_batch is None else ""
+    images = any(_is_image(spec) and not spec.ranges for spec in model.inputs)
+    if len(list(itertools.islice(_sized(model), 2))) == 2:
+        sizes = IMAGE_SIZES if images else USUAL_SIZES
+        found += f", its free axes at {', '.join(map(str, sizes))} (input_shapes sets others)"
+    return found
+
+
+def _try_batches(
+    model: Model, run: formats.Runner, worked: dict[int, Mapping[str, np.ndarray]], failed: dict[int, str]
+) -> Model:
+    """Run at more batch sizes, which are added to ``worked`` or ``failed``; the model with the sizes at which it ran.
+
+    A model may run only at multiples of some number, or at one size only.
+    """
+    _try(model, run, PROBED[1:], worked, failed)
+    if not failed:
+        return model
+    if worked:
+        _try(model, run, PROBED_FURTHER, worked, failed)
+        return model
+    first, *others = _sized(model)
+    end = time.monotonic() + PROBING_S
+    for batch in (*PROBED_FURTHER, *PROBED_LAST):
+        if time.monotonic() > end:
+            return model
+        _try(first, run, (batch,), worked, failed)
+        if worked:
+            _try(first, run, (2 * batch,), worked, failed)
+            return first
+    for candidate in others:
+        _try(candidate, run, PROBED_FURTHER[:2], worked, failed)
+        if worked:
+            return candidate
+    return model
 
 
 def _try(

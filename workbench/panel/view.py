@@ -59,7 +59,6 @@ def page_top(title: str, subtitle: str) -> str:
 def model_facts(model: Model, found: Examination | None = None, check: ExportCheck | None = None) -> str:
     """Inputs, outputs, batches, size and digest; where it was looked at also its way to ONNX, operators, work and graph."""
     told = described(found) if found else []
-    known = {heading for heading, _ in told}
     facts: list[tuple[str, ...]] = [
         ("Name", model.name),
         (
@@ -70,7 +69,7 @@ def model_facts(model: Model, found: Examination | None = None, check: ExportChe
         ("Outputs", *map(_tensor, model.outputs)),
         ("Batches", batches_text(model)),
         *([("Precision", f"{model.quantized or 'fp32'}: {model.quantized_how}")] if model.quantized_how else []),
-        *([] if "Parameters" in known else [("Parameters", f"{model.parameters:,}")]),
+        ("Parameters", f"{model.parameters:,}"),
         ("Size", size(model.size_bytes)),
         *((heading, *lines) for heading, lines in told),
         *([("To ONNX", *export_notes(check))] if check else []),

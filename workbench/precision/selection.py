@@ -32,6 +32,11 @@ class Selection:
     def __bool__(self) -> bool:
         return bool(self.quantize or self.keep)
 
+    @property
+    def key(self) -> list[Any]:
+        """What identifies a selection in the key of a file that it was used for."""
+        return [sorted(self.quantize), sorted(self.keep), *([RULES] if self else [])]
+
     def seen(self, nodes: Iterable[Any]) -> Selection:
         """The selection with the nodes of the graph that people see; all of them have names."""
         return replace(self, origins={node.name: node.op_type for node in nodes})

@@ -17,6 +17,7 @@ from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
+from workbench.records.losses import PartLoss
 from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
 from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
@@ -61,6 +62,7 @@ __all__ = [
     "Model",
     "OpenLoop",
     "OpenStretch",
+    "PartLoss",
     "Peak",
     "Peaks",
     "Precision",
@@ -208,6 +210,11 @@ class Accuracy:
     loss_low: float | None = None  # 95 % interval of the loss, from pairs; None of too few samples
     loss_high: float | None = None
     basis: str = ""  # what gave the outputs, where it was not the engine itself
+    labels: str = ""  # what the labels are, in words
+    scored: int = 0  # samples that the metric is of: those with a label and a finite output of the source model
+    not_finite: int = 0  # samples left out because the source model's scored output holds NaN or infinity
+    threshold: float | None = None  # above which one value meant yes; None where no value was cut
+    by: tuple[PartLoss, ...] = ()  # the loss by class and by group, of each the worst first
 
 
 @dataclass(frozen=True)

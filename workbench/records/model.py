@@ -142,6 +142,7 @@ class Attempt:
 
     route: str
     reason: str
+    unsupported: bool = False  # the reason is an operation that ONNX has no form for
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from workbench.accuracy.score import score, told
+from workbench.accuracy.score import told
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.records import Accuracy, EngineSpec, Result, to_json
 from workbench.runs.board import Board
-from workbench.runs.scoring import Way
+from workbench.runs.scoring import Way, scored_on
 from workbench.runs.sources import Form, Sources
 from workbench.store import Draft, Store, key_of
 from workbench.workers.worker import Pool
@@ -61,7 +61,7 @@ def _scored(
     (expected, _), (found, basis) = (
         _outputs(sources, store, pool, one, str(sources.samples_file(test)), test.digest, say) for one in (origin, form)
     )
-    return replace(score(form.key, found, expected, test.labels, way.metric, way.output), basis=basis)
+    return replace(scored_on(test, form.key, found, expected, way), basis=basis)
 
 
 def _outputs(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workbench.errors import InputError, LimitError, RunError, WorkerError, brief
 from workbench.models import formats
-from workbench.models.inspection import recognize
+from workbench.models.inspection import PROBING, recognize
 from workbench.models.original import kept_original
 from workbench.printable import one_line
 from workbench.records import Model, from_json
@@ -56,7 +56,7 @@ def read_model(
         kind=kind,
         signature=signature,
         inputs=[input_shapes, input_values],
-        versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
+        versions=[tensorflow_version(), *map(version_of, ("keras", "onnx", "ai-edge-litert")), str(PROBING)],
     )
 
     def fill(draft: Draft) -> None:

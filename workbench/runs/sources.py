@@ -10,10 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.detection import parse_roles
+from workbench.accuracy.label_settings import Reading
+from workbench.accuracy.metrics import Metric, metric_of
 from workbench.choices.limits import Limits
 from workbench.choices.methods import MODELOPT
-from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.data.dataset import Dataset, dataset
+from workbench.data.labels import Labelling
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import (
     Cancelled,
@@ -23,12 +26,12 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.experiment import Experiment
+from workbench.export import CONVERSION
 from workbench.models import formats
 from workbench.models.live import kept_model
 from workbench.models.original import path_of
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
-from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
@@ -47,7 +50,7 @@ FACTS = 2
 
 
 def data_of(
-    experiment: Experiment, model: Model, *, calibrating: bool | None = None, free_labels: bool | None = None
+    experiment: Experiment, model: Model, *, calibrating: bool | None = None, metric: Metric | None = None
 ) -> Dataset:
     """The samples of an experiment, opened in one way by all who need them: other samples have other keys in the store.
 
@@ -55,15 +58,21 @@ def data_of(
         experiment: its data, seed, pixels, precisions and metric count.
         model: the experiment's model, opened.
         calibrating: whether samples are set aside for calibration; ``None``: if one of its variants calibrates.
-        free_labels: whether labels may be other than class numbers; ``None``: if the experiment's own metric takes such.
+        metric: what compares the labels, where it is not the experiment's own; what labels are is decided for it.
 
     Raises:
         InputError: as :func:`workbench.data.dataset.dataset`.
     """
     if calibrating is None:
         calibrating = calibrates(experiment, model)
-    if free_labels is None:
-        free_labels = takes_free_labels(metric_of(experiment.metric))
+    how = Reading(
+        experiment.labels,
+        experiment.ignore_label,
+        int(experiment.class_axis) if experiment.class_axis else None,
+        parse_roles(experiment.box_outputs),
+        experiment.score_output,
+    )
+    chosen = metric_of(experiment.metric) if metric is None else metric
     return dataset(
         experiment.data,
         model,
@@ -71,7 +80,7 @@ def data_of(
         experiment.seed,
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
-        free_labels=free_labels,
+        labelling=Labelling(chosen, how, experiment.group_column),
         data_mib=experiment.data_mib,
     )
 
@@ -160,7 +169,11 @@ class Form:
 class Sources:
     """The prepared forms of one model, each made at first use."""
 
-    def __init__(self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say) -> None:
+    def __init__(
+        self, store: Store, pool: Pool, model: Model, data: Dataset, say: Say, batches: tuple[int, ...] = ()
+    ) -> None:
+        """``batches`` are those asked for: a conversion is compared there where the model ran at none when it was opened."""
+        self._batches = () if model.probe and model.probe.worked else batches
         self._store, self._pool, self._data, self._say = store, pool, data, say
         self.model = model  # with the user's path
         self._forms: dict[str, Form] = {}
@@ -263,7 +276,10 @@ class Sources:
             draft.facts = {}
 
         key = key_of(
-            digest=model.digest, form="saved_model", signature=model.signature, tensorflow=tensorflow_version()
+            digest=model.digest,
+            form="saved_model",
+            signature=model.signature,
+            versions=[tensorflow_version(), version_of("keras"), str(CONVERSION)],
         )
         return self._made("saved_model", key, fill, "saved_model", KERAS_SIGNATURE)
 
@@ -319,7 +335,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            selection=[sorted(selection.quantize), sorted(selection.keep), *([SELECTION_RULES] if selection else [])],
+            selection=selection.key,
             versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")
@@ -340,12 +356,14 @@ class Sources:
                 saved_model=saved_model,
                 samples=str(self.samples_file(real)) if real else None,
                 into=str(draft.folder / "model.onnx"),
+                batches=self._batches,
             )
             draft.facts = {"check": check}
 
-        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
+        versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version(), str(CONVERSION)]
         signature = [model.signature, to_json(model.inputs)]
-        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
+        asked = {"batches": self._batches} if self._batches else {}
+        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions, **asked)
         return self._made("onnx", key, fill, "model.onnx")
 
     def _fixed(self, origin: Form, batch: int) -> Form:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,14 +82,19 @@ def export_saved_model(progress: Progress, model: dict[str, Any], into: str) -> 
 
 
 def export_onnx(
-    progress: Progress, model: dict[str, Any], saved_model: str | None, samples: str | None, into: str
+    progress: Progress,
+    model: dict[str, Any],
+    saved_model: str | None,
+    samples: str | None,
+    into: str,
+    batches: Sequence[int] = (),
 ) -> Any:
     from workbench.data.samples import load_samples
     from workbench.export.convert import export
 
     record = from_json(Model, model)
     real = load_samples(Path(samples)) if samples else None
-    return to_json(export(record, Path(saved_model) if saved_model else None, real, Path(into), progress))
+    return to_json(export(record, Path(saved_model) if saved_model else None, real, Path(into), progress, batches))
 
 
 def examine(progress: Progress, path: str, model: dict[str, Any], results: str) -> Any:

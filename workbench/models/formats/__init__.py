@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError
+from workbench.errors import InputError, brief
 from workbench.records import TEXT
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ def check_dtype(name: str, dtype: str, role: str) -> str:
 def natural(name: str) -> list[tuple[int, int | str]]:
     """Key that sorts names with their numbers by value."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+
+
+def tensorflow_said(cause: BaseException, limit: int = 200) -> str:
+    """TensorFlow's own sentence, such as "Input to reshape is a tensor with 4 values …", without the calls that led there.
+
+    An error of a graph starts with the Python stack of its tracing, and ends with the sentence and the node in brackets.
+    """
+    found = re.search(r"([^\n]+)\s*\[\[\{\{node ([^}]+)\}\}", str(cause))
+    return brief(ValueError(f"{found[1].strip()} (node '{found[2]}')") if found else cause, limit)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
-from workbench.models.formats import Runner, check_dtype, natural, quiet
+from workbench.models.formats import Runner, check_dtype, natural, quiet, tensorflow_said
 from workbench.records import Model, TensorSpec
 
 PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault", "PlaceholderV2")
@@ -258,7 +258,7 @@ def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> R
         try:
             found = session.run(list(outputs.values()), lifted | {inputs[name]: feeds[name] for name in inputs})
         except Exception as cause:
-            raise InputError(f"TensorFlow could not run the graph: {brief(cause, 200)}") from cause
+            raise InputError(f"TensorFlow could not run the graph: {tensorflow_said(cause)}") from cause
         return dict(zip(outputs, found, strict=True))
 
     return run

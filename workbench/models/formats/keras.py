@@ -13,14 +13,15 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, brief, during
 from workbench.models import safety
-from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model
+from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model, tensorflow_said
 from workbench.records import Model, TensorSpec
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -85,20 +86,40 @@ def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
     )
 
 
-def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+def inputs_of(model: Any) -> list[Any]:
+    """The ``tf.TensorSpec`` of each input, in the order of ``model.inputs``, under the names of the signature."""
+    import tensorflow as tf
+
+    return [tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)) for t in model.inputs]
+
+
+def inference(model: Any) -> Any:
+    """A ``tf.function`` that calls a loaded model with ``training=False``, traced from its inputs' shapes.
+
+    It takes the inputs one by one, in the order of ``model.inputs``, under the names of the signature. ``training=False`` is
+    said here because Keras' augmentation layers are in training mode unless told otherwise.
+    """
     import keras
     import tensorflow as tf
 
-    loaded = load(path)
-    names = [_identifier(tensor.name) for tensor in loaded.inputs]
-    outputs = [spec.name for spec in model.outputs]
-    structure = structure_of(loaded)
+    structure, specs = structure_of(model), inputs_of(model)
 
     # as a graph: run step by step, Keras keeps several times the memory and is slower
-    @tf.function(input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in loaded.inputs], autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
     def call(*given: Any) -> Any:
         # Keras lists the inputs of a dictionary by sorted key, whatever order they were given in
-        return loaded(keras.tree.pack_sequence_as(structure, given), training=False)
+        return model(keras.tree.pack_sequence_as(structure, given), training=False)
+
+    return call
+
+
+def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
+    import tensorflow as tf
+
+    loaded = load(path)
+    names = [spec.name for spec in inputs_of(loaded)]
+    outputs = [spec.name for spec in model.outputs]
+    call = inference(loaded)
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
@@ -107,7 +128,7 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
+                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
             ) from cause
         if isinstance(found, dict):
             return {name: tensor.numpy() for name, tensor in found.items()}
@@ -140,8 +161,8 @@ def _load(path: Path) -> Any:
     import keras
 
     try:
-        with quiet():
-            model = keras.models.load_model(path, safe_mode=True, compile=False)
+        with quiet(), _named_by_content(path) as place:
+            model = keras.models.load_model(place, safe_mode=True, compile=False)
             _ = model.inputs
     except Exception as cause:
         custom = re.search(r"Could not locate (?:class|function) '([^']+)'", str(cause)) or re.search(
@@ -161,18 +182,33 @@ def _load(path: Path) -> Any:
     return model
 
 
-def check(path: Path) -> None:
-    """Refuse what is no whole model, or would run code, before Keras sees it."""
+def _is_hdf5(path: Path) -> bool:
     with path.open("rb") as file:
-        is_hdf5 = file.read(8) == HDF5
-    if path.suffix.lower() in HDF5_ENDINGS:
-        _check_hdf5(path, is_hdf5)
+        return file.read(len(HDF5)) == HDF5
+
+
+@contextmanager
+def _named_by_content(path: Path) -> Iterator[Path]:
+    """A path to the file with the ending that its content asks for: Keras goes by the ending alone."""
+    if _is_hdf5(path) == (path.suffix in HDF5_ENDINGS) and (path.suffix in HDF5_ENDINGS or path.suffix == ".keras"):
+        yield path
         return
-    if is_hdf5:
-        raise InputError(
-            f"'{path}' is an HDF5 file: weights only, or a model of an older Keras. Give a whole model the ending .h5, or "
-            "save it with model.save('model.keras')."
-        )
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
+        link = Path(scratch) / ("model.h5" if _is_hdf5(path) else "model.keras")
+        link.symlink_to(path.absolute())
+        yield link
+
+
+def check(path: Path) -> None:
+    """Refuse a file that does not hold a whole model, or would run code, before Keras sees it.
+
+    What the file is follows from its content: a ``.keras`` file may be named ``.h5``, and an HDF5 file ``.keras``.
+    """
+    if _is_hdf5(path):
+        _check_hdf5(path)
+        return
+    if path.suffix.lower() in HDF5_ENDINGS and not zipfile.is_zipfile(path):
+        raise InputError(f"'{path}' is neither an HDF5 file nor a .keras archive. Save or copy the model again.")
     safety.check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -192,9 +228,7 @@ def check(path: Path) -> None:
         safety.check_hdf5(Path(archive.extract("model.weights.h5", scratch)), f"'{path}'")
 
 
-def _check_hdf5(path: Path, is_hdf5: bool) -> None:
-    if not is_hdf5:
-        raise InputError(f"'{path}' is not an HDF5 file, whatever its ending says. Save the model again.")
+def _check_hdf5(path: Path) -> None:
     safety.check_hdf5(path, f"'{path}'")
     import h5py
 
@@ -219,23 +253,22 @@ def structure_of(model: Any) -> Any:
 
 
 def write_saved_model(model: Any, into: Path) -> None:
-    """Export a loaded Keras model into the folder ``into``.
+    """Export a loaded Keras model into the folder ``into``, as it computes at inference (``training=False``).
 
-    Left to itself Keras makes a fixed batch dynamic, and hands on names such as "my image", which TensorFlow refuses.
-    Here a fixed batch stays fixed, and such names get underscores.
+    ``model.export`` would leave augmentation layers in training mode, make a fixed batch dynamic, and hand on names such as
+    "my image", which TensorFlow refuses. Here a fixed batch stays fixed, and such names get underscores.
     """
     import keras
     import tensorflow as tf
 
-    tensors = list(getattr(model, "inputs", None) or [])
-    signature = None
-    if any(t.shape[0] is not None or not _IDENTIFIER.fullmatch(t.name) for t in tensors):
-        structure = structure_of(model)
-        signature = [
-            keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)), structure)
-        ]
+    signature = keras.tree.map_structure(
+        lambda t: tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)), structure_of(model)
+    )
+    archive = keras.export.ExportArchive()
     with quiet(), during("export", "the Keras model to a SavedModel", InputError):
-        model.export(into, verbose=False, input_signature=signature)
+        archive.track(model)
+        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[signature])
+        archive.write_out(str(into), verbose=False)
 
 
 def _identifier(name: str) -> str:

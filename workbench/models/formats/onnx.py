@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {_said(cause)} "
                 "Give data that the model accepts, as an .npz file."
             ) from cause
 
@@ -274,3 +275,12 @@ def _value_spec(value: Any, role: str) -> TensorSpec:
     # Some exporters write -1 for a dynamic axis.
     shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
     return TensorSpec(value.name, dtype, shape, stored=held if brain else "")
+
+
+def _said(cause: Exception) -> str:
+    """ONNX Runtime's own sentence, without the place in its source code that comes before it."""
+    text = str(cause)
+    node = re.search(r"while running (\w+) node\. Name:'([^']*)'", text)
+    text = text.partition("Status Message: ")[2] or text
+    where = f"{node[1]} '{node[2]}': " if node else ""
+    return brief(ValueError(where + (text.partition(" was false. ")[2] or text)), 300)

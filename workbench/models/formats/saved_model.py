@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
-from workbench.models.formats import Runner, frozen_graph, natural, quiet, unsigned
+from workbench.models.formats import Runner, frozen_graph, natural, quiet, tensorflow_said, unsigned
 from workbench.models.formats.frozen_graph import runner, specs_of, weights_in
 from workbench.records import Model
 
@@ -59,7 +59,7 @@ def run_function(loaded: Any, signature: str, name: str) -> Runner:
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)} "
                 "Give data that the model accepts, as an .npz file."
             ) from cause
         return {key: tensor.numpy() for key, tensor in found.items()}

@@ -1,0 +1,562 @@
+"""Small Keras models, one for each layer and each common function of ``keras.ops``, and the names of all architectures.
+
+Used by ``scripts/keras_conformance.py``, which converts them all, and by the tests, which convert a few.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+Make = Callable[[], Any]
+"""Builds one ``keras.Model``; weights are drawn after ``keras.utils.set_random_seed``."""
+
+NO_MODEL = {
+    "Layer": "the base class",
+    "Wrapper": "the base class of wrappers",
+    "InputSpec": "not a layer",
+    "Lambda": "holds Python code, which is not run",
+    "TorchModuleWrapper": "holds a PyTorch module",
+    "FlaxLayer": "holds a JAX function",
+    "JaxLayer": "holds a JAX function",
+    "TFSMLayer": "reads another SavedModel from a path",
+    "MaxNumBoundingBoxes": "takes bounding boxes, not tensors",
+}
+"""Classes of ``keras.layers`` for which no small model is made, and why."""
+
+
+def architectures() -> tuple[str, ...]:
+    """The functions of ``keras.applications`` that build a model, in alphabetical order."""
+    import keras
+
+    return tuple(
+        name for name, value in inspect.getmembers(keras.applications, inspect.isfunction) if name[0].isupper()
+    )
+
+
+def architecture(name: str) -> Any:
+    """One architecture of ``keras.applications`` with random weights and the logits as output.
+
+    Without the softmax the random network's outputs differ enough from sample to sample for a comparison to say something.
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return getattr(keras.applications, name)(weights=None, classifier_activation=None)
+
+
+def layer_classes() -> tuple[str, ...]:
+    """The distinct layer classes of ``keras.layers``, without aliases such as ``Convolution2D`` for ``Conv2D``."""
+    import keras
+
+    found = {value.__name__ for _, value in inspect.getmembers(keras.layers, inspect.isclass)}
+    return tuple(sorted(name for name in found if name not in NO_MODEL))
+
+
+def small_models() -> dict[str, Make]:
+    """All small models by name: ``Conv2D`` for a layer, ``Conv2D groups=2`` for a variant of it, ``ops.argmax`` for a function."""
+    return {**_layers(), **_pictures(), **_recurrent(), **_preprocessing(), **_several_inputs(), **_functions()}
+
+
+def build(name: str) -> Any:
+    """The small model ``name``, with weights from a fixed seed."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return small_models()[name]()
+
+
+def _through(shape: tuple[int | None, ...], make: Callable[[], Any], dtype: str = "float32", **call: Any) -> Make:
+    """A model that applies one layer to one input of the given shape (without the batch)."""
+
+    def built() -> Any:
+        import keras
+
+        x = keras.Input(shape, dtype=dtype, name="x")
+        return keras.Model(x, make()(x, **call))
+
+    return built
+
+
+def _applying(function: Callable[..., Any], *shapes: tuple[int | None, ...], dtype: str = "float32") -> Make:
+    """A model that applies a function of ``keras.ops`` to inputs of the given shapes."""
+
+    def built() -> Any:
+        import keras
+
+        given = [keras.Input(shape, dtype=dtype, name=name) for name, shape in zip("xyz", shapes, strict=False)]
+        return keras.Model(given if len(given) > 1 else given[0], function(*given))
+
+    return built
+
+
+SEQUENCE = (12, 6)
+PICTURE = (16, 16, 4)
+VOLUME = (8, 8, 8, 4)
+
+
+def _layers() -> dict[str, Make]:
+    import keras
+
+    la = keras.layers
+    by_rank = {1: SEQUENCE, 2: PICTURE, 3: VOLUME}
+    made: dict[str, Make] = {
+        "Activation": _through((8,), lambda: la.Activation("tanh")),
+        "ActivityRegularization": _through((8,), lambda: la.ActivityRegularization(0.1)),
+        "AlphaDropout": _through((8,), lambda: la.AlphaDropout(0.3)),
+        "BatchNormalization": _through(PICTURE, la.BatchNormalization),
+        "Dense": _through((8,), lambda: la.Dense(5)),
+        "Dropout": _through((8,), lambda: la.Dropout(0.3)),
+        "EinsumDense": _through(SEQUENCE, lambda: la.EinsumDense("abc,cd->abd", output_shape=(None, 5))),
+        "ELU": _through((8,), la.ELU),
+        "Flatten": _through(SEQUENCE, la.Flatten),
+        "GaussianDropout": _through((8,), lambda: la.GaussianDropout(0.3)),
+        "GaussianNoise": _through((8,), lambda: la.GaussianNoise(0.3)),
+        "GroupNormalization": _through(PICTURE, lambda: la.GroupNormalization(2)),
+        "Identity": _through((8,), la.Identity),
+        "LayerNormalization": _through(SEQUENCE, la.LayerNormalization),
+        "LeakyReLU": _through((8,), la.LeakyReLU),
+        "Masking": _through(SEQUENCE, la.Masking),
+        "Permute": _through(SEQUENCE, lambda: la.Permute((2, 1))),
+        "PReLU": _through((8,), lambda: la.PReLU("ones")),
+        "ReLU": _through((8,), lambda: la.ReLU(6.0, 0.1, 0.2)),
+        "RepeatVector": _through((8,), lambda: la.RepeatVector(3)),
+        "Reshape": _through(SEQUENCE, lambda: la.Reshape((8, 9))),
+        "RMSNormalization": _through(SEQUENCE, la.RMSNormalization),
+        "Softmax": _through((8,), la.Softmax),
+        "SpectralNormalization": _through((8,), lambda: la.SpectralNormalization(la.Dense(5))),
+        "TimeDistributed": _through(SEQUENCE, lambda: la.TimeDistributed(la.Dense(5))),
+        "UnitNormalization": _through(SEQUENCE, la.UnitNormalization),
+        "Pipeline": _through(PICTURE, lambda: la.Pipeline([la.Rescaling(0.5), la.CenterCrop(8, 8)])),
+        "Embedding": _through((12,), lambda: la.Embedding(20, 5), "int32"),
+        "ReversibleEmbedding": _through((12,), lambda: la.ReversibleEmbedding(20, 5), "int32"),
+    }
+    for rank, shape in by_rank.items():
+        d = f"{rank}D"
+        for kind in ("Conv", "Conv groups=2", "Conv dilation", "Conv same strides=2"):
+            options: dict[str, dict[str, Any]] = {
+                "Conv": {},
+                "Conv groups=2": {"groups": 2},
+                "Conv dilation": {"dilation_rate": 2},
+                "Conv same strides=2": {"padding": "same", "strides": 2},
+            }
+            layer, chosen = getattr(la, f"Conv{d}"), options[kind]
+            made[f"Conv{d}{kind.removeprefix('Conv')}"] = _through(
+                shape, lambda layer=layer, chosen=chosen: layer(6, 3, **chosen)
+            )
+        for name, arguments in (
+            (f"Conv{d}Transpose", (6, 3)),
+            (f"MaxPooling{d}", (2,)),
+            (f"AveragePooling{d}", (2,)),
+            (f"GlobalMaxPooling{d}", ()),
+            (f"GlobalAveragePooling{d}", ()),
+            (f"AdaptiveAveragePooling{d}", (3,)),
+            (f"AdaptiveMaxPooling{d}", (3,)),
+            (f"Cropping{d}", (1,)),
+            (f"ZeroPadding{d}", (1,)),
+            (f"UpSampling{d}", (2,)),
+            (f"SpatialDropout{d}", (0.3,)),
+        ):
+            layer = getattr(la, name)
+            made[name] = _through(shape, lambda layer=layer, arguments=arguments: layer(*arguments))
+        if rank < 3:
+            made[f"SeparableConv{d}"] = _through(shape, lambda d=d: getattr(la, f"SeparableConv{d}")(6, 3))
+            made[f"DepthwiseConv{d}"] = _through(
+                shape, lambda d=d: getattr(la, f"DepthwiseConv{d}")(3, depth_multiplier=2)
+            )
+        made[f"ConvLSTM{d}"] = _through((3, *(6,) * rank, 2), lambda d=d: getattr(la, f"ConvLSTM{d}")(3, 3))
+    made["Conv1D causal"] = _through(SEQUENCE, lambda: la.Conv1D(6, 3, padding="causal"))
+    made["UpSampling2D bilinear"] = _through(PICTURE, lambda: la.UpSampling2D(2, interpolation="bilinear"))
+    return made
+
+
+def _pictures() -> dict[str, Make]:
+    import keras
+
+    la, shape = keras.layers, (16, 16, 3)
+    augmentations: dict[str, Make] = {
+        "AugMix": lambda: la.AugMix((0, 1)),
+        "AutoContrast": lambda: la.AutoContrast(value_range=(0, 1)),
+        "CutMix": la.CutMix,
+        "ContrastLimitedAdaptiveHistogramEqualization": lambda: la.ContrastLimitedAdaptiveHistogramEqualization(
+            value_range=(0, 1), tile_grid_size=(4, 4)
+        ),
+        "Equalization": lambda: la.Equalization(value_range=(0, 1)),
+        "MixUp": la.MixUp,
+        "RandAugment": lambda: la.RandAugment((0, 1)),
+        "RandomBrightness": lambda: la.RandomBrightness(0.2, value_range=(0, 1)),
+        "RandomColorDegeneration": lambda: la.RandomColorDegeneration(0.5, value_range=(0, 1)),
+        "RandomColorJitter": lambda: la.RandomColorJitter((0, 1), 0.2, 0.2, 0.2, 0.2),
+        "RandomContrast": lambda: la.RandomContrast(0.2, value_range=(0, 1)),
+        "RandomCrop": lambda: la.RandomCrop(8, 8),
+        "RandomElasticTransform": lambda: la.RandomElasticTransform(value_range=(0, 1)),
+        "RandomErasing": lambda: la.RandomErasing(value_range=(0, 1)),
+        "RandomFlip": la.RandomFlip,
+        "RandomGaussianBlur": lambda: la.RandomGaussianBlur(value_range=(0, 1)),
+        "RandomGrayscale": la.RandomGrayscale,
+        "RandomHue": lambda: la.RandomHue(0.2, value_range=(0, 1)),
+        "RandomInvert": lambda: la.RandomInvert(value_range=(0, 1)),
+        "RandomPerspective": la.RandomPerspective,
+        "RandomPosterization": lambda: la.RandomPosterization(4, value_range=(0, 1)),
+        "RandomRotation": lambda: la.RandomRotation(0.2),
+        "RandomSaturation": lambda: la.RandomSaturation(0.2, value_range=(0, 1)),
+        "RandomSharpness": lambda: la.RandomSharpness(0.2, value_range=(0, 1)),
+        "RandomShear": lambda: la.RandomShear((0.1, 0.2), (0.1, 0.2)),
+        "RandomTranslation": lambda: la.RandomTranslation(0.2, 0.2),
+        "RandomZoom": lambda: la.RandomZoom(0.2),
+        "Solarization": lambda: la.Solarization(value_range=(0, 1)),
+        "CenterCrop": lambda: la.CenterCrop(8, 8),
+        "Rescaling": lambda: la.Rescaling(1 / 255, offset=-0.5),
+    }
+    made = {name: _through(shape, layer) for name, layer in augmentations.items()}
+    for how in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area"):
+        name = "Resizing" if how == "bilinear" else f"Resizing {how}"
+        made[name] = _through(shape, lambda how=how: la.Resizing(24, 10, interpolation=how))
+    made["Resizing antialias"] = _through(shape, lambda: la.Resizing(7, 9, antialias=True))
+    made["Resizing crop"] = _through(shape, lambda: la.Resizing(8, 12, crop_to_aspect_ratio=True))
+    return made
+
+
+def _recurrent() -> dict[str, Make]:
+    import keras
+
+    la = keras.layers
+    return {
+        "SimpleRNN": _through(SEQUENCE, lambda: la.SimpleRNN(5)),
+        "GRU": _through(SEQUENCE, lambda: la.GRU(5)),
+        "LSTM": _through(SEQUENCE, lambda: la.LSTM(5)),
+        "LSTM return_sequences": _through(SEQUENCE, lambda: la.LSTM(5, return_sequences=True)),
+        "LSTM free length": _through((None, 6), lambda: la.LSTM(5)),
+        "Bidirectional": _through(SEQUENCE, lambda: la.Bidirectional(la.LSTM(5))),
+        "RNN": _through(SEQUENCE, lambda: la.RNN(la.LSTMCell(5))),
+        "SimpleRNNCell": _through(SEQUENCE, lambda: la.RNN(la.SimpleRNNCell(5))),
+        "GRUCell": _through(SEQUENCE, lambda: la.RNN(la.GRUCell(5))),
+        "LSTMCell": _through(SEQUENCE, lambda: la.RNN(la.LSTMCell(5), return_sequences=True)),
+        "StackedRNNCells": _through(SEQUENCE, lambda: la.RNN(la.StackedRNNCells([la.LSTMCell(5), la.GRUCell(4)]))),
+        "Masking LSTM": _masked_lstm,
+    }
+
+
+def _masked_lstm() -> Any:
+    import keras
+
+    x = keras.Input((12,), dtype="int32", name="x")
+    embedded = keras.layers.Embedding(20, 5, mask_zero=True)(x)
+    return keras.Model(x, keras.layers.LSTM(5)(embedded))
+
+
+def _preprocessing() -> dict[str, Make]:
+    import keras
+
+    la = keras.layers
+    return {
+        "CategoryEncoding": _through((4,), lambda: la.CategoryEncoding(8, output_mode="multi_hot"), "int32"),
+        "CategoryEncoding one_hot": _through((1,), lambda: la.CategoryEncoding(8, output_mode="one_hot"), "int32"),
+        "Discretization": _through((4,), lambda: la.Discretization([-0.5, 0.0, 0.7])),
+        "Discretization one_hot": _through((1,), lambda: la.Discretization([-0.5, 0.0, 0.7], output_mode="one_hot")),
+        "HashedCrossing": _crossing,
+        "Hashing": _through((4,), lambda: la.Hashing(8), "int32"),
+        "IntegerLookup": _through((4,), lambda: la.IntegerLookup(vocabulary=[3, 5, 1]), "int64"),
+        "IntegerLookup multi_hot": _through(
+            (4,), lambda: la.IntegerLookup(vocabulary=[3, 5, 100000], output_mode="multi_hot"), "int64"
+        ),
+        "MelSpectrogram": _through(
+            (512,),
+            lambda: la.MelSpectrogram(
+                num_mel_bins=16, sampling_rate=8000, sequence_stride=64, fft_length=128, max_freq=4000
+            ),
+        ),
+        "Normalization": _through((8,), lambda: la.Normalization(mean=0.3, variance=2.0)),
+        "STFTSpectrogram": _through(
+            (512, 1), lambda: la.STFTSpectrogram("real", frame_length=64, frame_step=32, fft_length=64)
+        ),
+        "StringLookup": _through((4,), lambda: la.StringLookup(vocabulary=["red", "green"]), "string"),
+        "TextVectorization": _through((1,), lambda: la.TextVectorization(vocabulary=["red", "green"]), "string"),
+    }
+
+
+def _crossing() -> Any:
+    import keras
+
+    x, y = (keras.Input((1,), dtype="int32", name=name) for name in "xy")
+    return keras.Model([x, y], keras.layers.HashedCrossing(8)((x, y)))
+
+
+def _several_inputs() -> dict[str, Make]:
+    import keras
+
+    la = keras.layers
+
+    def joined(make: Callable[[], Any], *shapes: tuple[int, ...], how: Callable[..., Any] | None = None) -> Make:
+        def built() -> Any:
+            given = [keras.Input(shape, name=name) for name, shape in zip("xyz", shapes, strict=False)]
+            return keras.Model(given, how(make(), *given) if how else make()(given))
+
+        return built
+
+    made = {
+        name: joined(getattr(la, name), (8,), (8,))
+        for name in ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
+    }
+    return {
+        **made,
+        "Dot": joined(lambda: la.Dot(1), (8,), (8,)),
+        "Attention": joined(la.Attention, (5, 8), (6, 8)),
+        "AdditiveAttention": joined(la.AdditiveAttention, (5, 8), (6, 8)),
+        "MultiHeadAttention": joined(
+            lambda: la.MultiHeadAttention(2, 4), (5, 8), (6, 8), how=lambda layer, x, y: layer(x, y)
+        ),
+        "MultiHeadAttention causal": joined(
+            lambda: la.MultiHeadAttention(2, 4), (5, 8), how=lambda layer, x: layer(x, x, use_causal_mask=True)
+        ),
+        "GroupedQueryAttention": joined(
+            lambda: la.GroupQueryAttention(4, 4, 2), (5, 8), (6, 8), how=lambda layer, x, y: layer(x, y)
+        ),
+        "InputLayer": joined(la.Add, (8,), (8,)),
+    }
+
+
+def _functions() -> dict[str, Make]:
+    import keras
+    import numpy as np
+
+    o = keras.ops
+    row, square, picture = (8,), (6, 6), (8, 8, 3)
+    unary = [
+        "abs",
+        "arcsinh",
+        "arctan",
+        "cbrt",
+        "ceil",
+        "cos",
+        "cosh",
+        "erf",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "gelu",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "hard_shrink",
+        "log_sigmoid",
+        "log_softmax",
+        "mean",
+        "median",
+        "negative",
+        "nan_to_num",
+        "reciprocal",
+        "relu6",
+        "round",
+        "selu",
+        "sigmoid",
+        "sign",
+        "signbit",
+        "silu",
+        "sin",
+        "sinc",
+        "sinh",
+        "soft_shrink",
+        "softmax",
+        "softplus",
+        "softsign",
+        "sparse_plus",
+        "sparsemax",
+        "squareplus",
+        "square",
+        "std",
+        "sum",
+        "sum",
+        "tan",
+        "tanh",
+        "tanh_shrink",
+        "trunc",
+        "var",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "argmax",
+        "argmin",
+        "argsort",
+        "sort",
+        "cumsum",
+        "cumprod",
+        "flip",
+        "logsumexp",
+        "max",
+        "min",
+        "prod",
+        "any",
+        "all",
+        "count_nonzero",
+        "diff",
+        "nanmean",
+        "zeros_like",
+        "ones_like",
+        "celu",
+        "elu",
+        "leaky_relu",
+        "glu",
+        "ravel",
+        "deg2rad",
+        "rad2deg",
+    ]
+    made: dict[str, Make] = {}
+    for name in dict.fromkeys(unary):
+        whole = name in (
+            "mean",
+            "median",
+            "std",
+            "sum",
+            "var",
+            "any",
+            "all",
+            "count_nonzero",
+            "max",
+            "min",
+            "prod",
+            "nanmean",
+        )
+        along = whole or name in ("argmax", "argmin", "cumsum", "cumprod", "logsumexp", "flip")
+        function = getattr(o, name)
+        made[f"ops.{name}"] = _applying(
+            lambda x, function=function, along=along: function(x, axis=-1) if along else function(x), SEQUENCE
+        )
+    for name in ("sqrt", "log", "log2", "log10", "log1p", "rsqrt", "arccosh"):
+        made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(o.abs(x) + 1.1), SEQUENCE)
+    for name in ("arcsin", "arccos", "arctanh", "erfinv"):
+        made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(0.9 * o.tanh(x)), SEQUENCE)
+    for name in [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "arctan2",
+        "logaddexp",
+        "greater",
+        "less",
+        "equal",
+        "mod",
+        "floor_divide",
+        "hypot",
+    ]:
+        made[f"ops.{name}"] = _applying(getattr(o, name), row, row)
+    for name in ["bitwise_and", "bitwise_or", "bitwise_xor"]:
+        made[f"ops.{name}"] = _applying(getattr(o, name), row, row, dtype="int32")
+    made["ops.bitwise_not"] = _applying(o.bitwise_not, row, dtype="int32")
+    made["ops.left_shift"] = _applying(lambda x: o.left_shift(x, 2), row, dtype="int32")
+    made["ops.right_shift"] = _applying(lambda x: o.right_shift(x, 1), row, dtype="int32")
+    table = np.arange(36, dtype=np.float32).reshape(12, 3)
+    bins = np.array([-0.5, 0.1, 0.9], np.float32)
+    made |= {
+        "ops.argmax whole": _applying(lambda x: o.argmax(x, axis=1, keepdims=True), SEQUENCE),
+        "ops.average_pool": _applying(lambda x: o.average_pool(x, 2), picture),
+        "ops.cast": _applying(lambda x: o.cast(x, "int32"), row),
+        "ops.clip": _applying(lambda x: o.clip(x, -0.5, 0.5), row),
+        "ops.concatenate": _applying(lambda x, y: o.concatenate([x, y], axis=-1), row, row),
+        "ops.cross": _applying(o.cross, (4, 3), (4, 3)),
+        "ops.det": _applying(o.det, square),
+        "ops.depth_to_space": _applying(lambda x: o.depth_to_space(x, 2), PICTURE),
+        "ops.diagonal": _applying(lambda x: o.diagonal(x, axis1=1, axis2=2), square),
+        "ops.digitize": _applying(lambda x: o.digitize(x, bins), row),
+        "ops.dot_product_attention": _applying(o.dot_product_attention, (5, 2, 4), (6, 2, 4), (6, 2, 4)),
+        "ops.einsum": _applying(lambda x, y: o.einsum("bij,bjk->bik", x, y), square, square),
+        "ops.expand_dims": _applying(lambda x: o.expand_dims(x, 1), row),
+        "ops.extract_sequences": _applying(lambda x: o.extract_sequences(x, 8, 4), (32,)),
+        "ops.fft": _applying(lambda x, y: o.fft((x, y)), (16,), (16,)),
+        "ops.fft2": _applying(lambda x, y: o.fft2((x, y)), (8, 8), (8, 8)),
+        "ops.ifft2": _applying(lambda x, y: o.ifft2((x, y)), (8, 8), (8, 8)),
+        "ops.rfft": _applying(o.rfft, (16,)),
+        "ops.rfft longer": _applying(lambda x: o.rfft(x, fft_length=24), (16,)),
+        "ops.irfft": _applying(lambda x, y: o.irfft((x, y)), (9,), (9,)),
+        "ops.stft": _applying(lambda x: o.stft(x, 16, 8, 16), (64,)),
+        "ops.istft": _applying(lambda x: o.istft(o.stft(x, 16, 8, 16), 16, 8, 16), (64,)),
+        "ops.gaussian_blur": _applying(o.image.gaussian_blur, picture),
+        "ops.image.affine_transform": _applying(
+            lambda x: o.image.affine_transform(x, np.array([1, 0.1, -0.5, -0.2, 1, 0.7, 0, 0], np.float32)), picture
+        ),
+        "ops.image.crop_images": _applying(
+            lambda x: o.image.crop_images(x, 1, 2, target_height=4, target_width=5), picture
+        ),
+        "ops.image.extract_patches": _applying(lambda x: o.image.extract_patches(x, 4), picture),
+        "ops.image.hsv_to_rgb": _applying(lambda x: o.image.hsv_to_rgb(o.sigmoid(x)), picture),
+        "ops.image.pad_images": _applying(
+            lambda x: o.image.pad_images(x, 1, 2, target_height=12, target_width=12), picture
+        ),
+        "ops.image.resize area": _applying(lambda x: o.image.resize(x, (5, 3), "area"), picture),
+        "ops.image.resize lanczos3": _applying(
+            lambda x: o.image.resize(x, (13, 5), "lanczos3", antialias=True), picture
+        ),
+        "ops.image.rgb_to_grayscale": _applying(o.image.rgb_to_grayscale, picture),
+        "ops.image.rgb_to_hsv": _applying(lambda x: o.image.rgb_to_hsv(o.sigmoid(x)), picture),
+        "ops.image.scale_and_translate": _applying(
+            lambda x: o.image.scale_and_translate(
+                x, (2, 10, 12, 3), np.array([1.2, 1.4], np.float32), np.array([0.5, -0.3], np.float32), (1, 2), "linear"
+            ),
+            picture,
+        ),
+        "ops.inner": _applying(lambda x: o.inner(x, np.ones((3, 8), np.float32)), row),
+        "ops.inv": _applying(lambda x: o.inv(x + 5 * np.eye(6, dtype=np.float32)), square),
+        "ops.isin": _applying(lambda x: o.isin(x, np.array([1, 4])), row, dtype="int32"),
+        "ops.layer_normalization": _applying(o.layer_normalization, SEQUENCE),
+        "ops.linspace": _applying(lambda x: x + o.linspace(0.0, 1.0, 8), row),
+        "ops.logical_and": _applying(lambda x, y: o.logical_and(x > 0, y > 0), row, row),
+        "ops.logical_not": _applying(lambda x: o.logical_not(x > 0), row),
+        "ops.matmul": _applying(o.matmul, square, square),
+        "ops.max_pool": _applying(lambda x: o.max_pool(x, 2), picture),
+        "ops.meshgrid": _applying(lambda x: x + o.meshgrid(o.arange(6.0), o.arange(6.0))[0], square),
+        "ops.moments": _applying(lambda x: o.moments(x, axes=[1]), SEQUENCE),
+        "ops.moveaxis": _applying(lambda x: o.moveaxis(x, 1, 2), SEQUENCE),
+        "ops.norm": _applying(lambda x: o.norm(x, axis=-1), SEQUENCE),
+        "ops.normalize": _applying(o.normalize, row),
+        "ops.one_hot": _applying(lambda x: o.one_hot(x, 8), (4,), dtype="int32"),
+        "ops.outer": _applying(lambda x: o.expand_dims(x, 2) * o.expand_dims(x, 1), row),
+        "ops.pad": _applying(lambda x: o.pad(x, [[0, 0], [1, 2], [0, 0]], mode="reflect"), SEQUENCE),
+        "ops.power": _applying(lambda x: o.power(o.abs(x), 1.7), row),
+        "ops.quantile": _applying(lambda x: o.quantile(x, 0.3, axis=-1), row),
+        "ops.repeat": _applying(lambda x: o.repeat(x, 2, axis=1), SEQUENCE),
+        "ops.roll": _applying(lambda x: o.roll(x, 2, axis=1), SEQUENCE),
+        "ops.rot90": _applying(lambda x: o.rot90(x, axes=(1, 2)), square),
+        "ops.scatter_update": _applying(
+            lambda x: o.scatter_update(x, np.array([[0, 1], [0, 3]]), np.array([7.0, 9.0], np.float32)), row
+        ),
+        "ops.searchsorted": _applying(lambda x: o.searchsorted(bins, o.ravel(x)), (1,)),
+        "ops.segment_sum": _applying(
+            lambda x: o.transpose(o.segment_sum(o.transpose(x), np.array([0, 0, 1, 1, 2, 2, 2, 3]), 4)), row
+        ),
+        "ops.select": _applying(lambda x, y: o.select([x > 0, y > 0], [x, y], 0.0), row, row),
+        "ops.slice": _applying(lambda x: o.slice(x, (0, 1), (1, 3)), row),
+        "ops.slice_update": _applying(lambda x: o.slice_update(x, (0, 2), np.full((1, 3), 7, np.float32)), row),
+        "ops.space_to_depth": _applying(lambda x: o.space_to_depth(x, 2), PICTURE),
+        "ops.split": _applying(lambda x: o.split(x, 2, axis=-1), row),
+        "ops.squeeze": _applying(lambda x: o.squeeze(x, 1), (1, 8)),
+        "ops.stack": _applying(lambda x, y: o.stack([x, y], axis=1), row, row),
+        "ops.swapaxes": _applying(lambda x: o.swapaxes(x, 1, 2), SEQUENCE),
+        "ops.take": _applying(lambda x: o.take(table, x, axis=0), (4,), dtype="int32"),
+        "ops.take_along_axis": _applying(
+            lambda x: o.take_along_axis(x, o.argsort(x, axis=-1)[:, :, :2], axis=-1), SEQUENCE
+        ),
+        "ops.tensordot": _applying(lambda x: o.tensordot(x, np.ones((6, 3), np.float32), axes=1), SEQUENCE),
+        "ops.threshold": _applying(lambda x: o.threshold(x, 0.1, 0.0), row),
+        "ops.tile": _applying(lambda x: o.tile(x, (1, 2)), row),
+        "ops.top_k": _applying(lambda x: o.top_k(x, 3), row),
+        "ops.trace": _applying(lambda x: o.trace(x, axis1=1, axis2=2), square),
+        "ops.transpose": _applying(lambda x: o.transpose(x, (0, 2, 1)), SEQUENCE),
+        "ops.tril": _applying(o.tril, square),
+        "ops.triu": _applying(o.triu, square),
+        "ops.unstack": _applying(lambda x: o.unstack(x, axis=1), (3, 4)),
+        "ops.where": _applying(lambda x, y: o.where(x > 0, x, y), row, row),
+        "ops.cholesky": _applying(
+            lambda x: o.cholesky(o.matmul(x, o.transpose(x, (0, 2, 1))) + 6 * np.eye(6, dtype=np.float32)), square
+        ),
+        "ops.solve": _applying(lambda x: o.solve(x + 5 * np.eye(6, dtype=np.float32), x), square),
+        "ops.svd": _applying(lambda x: o.svd(x, compute_uv=False), square),
+        "ops.qr": _applying(lambda x: o.qr(x)[1], square),
+        "ops.view": _applying(lambda x: o.view(x, "int32"), row),
+        "ops.nonzero": _applying(lambda x: o.nonzero(x)[1], row),
+    }
+    return made
