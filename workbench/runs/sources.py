@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from workbench.errors import (
     LimitError,
     WorkbenchError,
 )
+from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.export import CONVERSION
 from workbench.models import formats
@@ -234,7 +235,7 @@ class Sources:
         known = conformance.known_files(self._store)
         versions = [version_of(name) for name in libraries]
         key = key_of(origin=form.key, facts=FACTS, versions=versions, known=known)
-        return self._store.make("examination", key, fill).facts
+        return self._store.make("examination", key, fill, check=partial(from_json, Examination)).facts
 
     def samples_file(self, samples: Samples) -> Path:
         """Where the samples lie as a file that workers can read."""
