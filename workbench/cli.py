@@ -16,7 +16,7 @@ from workbench.choices.methods import METHODS
 from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
-from workbench.models.describe import batches_text, counted, export_notes, size
+from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
 from workbench.models.formats import TITLES
 from workbench.records import Model
 
@@ -256,7 +256,7 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
     ]
     if model.quantized_how:
         lines.append(("precision", f"{model.quantized or 'fp32'}: {model.quantized_how}"))
-    return lines + [("note", note) for note in model.notes]
+    return lines + [("note", note) for note in (*model.notes, *output_notes(model))]
 
 
 SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s", "accuracy", "agreement")

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.agreement import (
+    CLOSE,
+    EVERY,
+    Agreement,
+    Comparable,
+    agreement,
+    check_outputs,
+    classes_of,
+    not_finite,
+)
+from workbench.accuracy.outputs import is_ragged
 from workbench.choices.metrics import Metric, threshold_of
 from workbench.errors import InputError, RunError, during
 from workbench.records import Accuracy
@@ -16,9 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-CLOSE = 1e-3
-
-
 def score(
     engine_key: str,
     outputs: Mapping[str, np.ndarray],
@@ -26,59 +34,57 @@ def score(
     labels: np.ndarray | None,
     metric: Metric | None = None,
     output: str = "",
+    comparable: Comparable = EVERY,
 ) -> Accuracy:
     """Compare an engine's outputs with the source model's on the same samples.
 
     Args:
         engine_key: the engine that gave ``outputs``.
-        outputs: by name, shape (n, ...).
+        outputs: by name, shape (n, ...), or ragged (:mod:`workbench.accuracy.outputs`).
         reference: the source model's outputs, same names and shapes.
         labels: true classes, int, shape (n,), or what ``metric`` compares with; ``None`` where there are none.
         metric: how right outputs are; ``None`` is top-1 where there are classes for labels.
-        output: the one to score; "" finds it.
+        output: the one to score and to compare; "" compares all, and finds the one to score.
+        comparable: what is known of the model's outputs.
 
-    One output is scored, and named in the result. With labels it is the one that the source model is most often right
-    with, among those that tell enough classes apart; without, the first of two axes, or else the first of fewer.
+    With labels one output is scored, and named in the result: the one that the source model is most often right with, among
+    those that tell enough classes apart. The predicted class is the arg-max over the last axis, where that has at least two
+    entries. One value per sample stands for two classes where there are labels 0 and 1.
 
-    The predicted class is the arg-max over the last axis, where that has at least two entries. Where the output has more
-    axes (a class per pixel or token), samples agree if all of their classes do, and there is no metric. Samples agree as well
-    where all values of that output are the source's within 0.1 % of its largest: boxes, maps and landmarks have no class. One
-    value per sample stands for two classes where there are labels 0 and 1 or the source model's values are probabilities:
-    above 0.5 for probabilities, else above 0. Any other single value, such as a regression's, agrees by its size alone.
-
-    ``apart`` compares every output, whatever it means: the largest difference divided by the source's largest value.
+    ``agreement`` is that of the output that agrees least, by the rules of :mod:`workbench.accuracy.agreement`; without labels
+    ``output`` names it too. ``apart`` compares every output that the model repeats, whatever it means: the largest difference
+    divided by the source's largest value.
 
     ``loss`` is the source's metric less the engine's, turned so that more is worse, with an interval from the pairs:
     :mod:`workbench.statistics.paired`.
 
     Raises:
         RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
-        InputError: the metric does not suit the outputs or labels, or there is no such output.
+        InputError: the metric does not suit the outputs or labels, there is no such output, or none that can be compared.
     """
     import numpy as np
 
-    _check_outputs(outputs, reference)
+    check_outputs(outputs, reference, comparable.varying)
     if output and output not in reference:
         raise InputError(f"'score_output' names '{output}'. The model's outputs are: {', '.join(reference)}.")
     if metric is not None:
-        return _score_by(metric, engine_key, outputs, reference, labels, output)
-    name = output or _scored_output(reference, labels)
-    if labels is not None and not _fits(reference[name], labels):
+        return _score_by(metric, engine_key, outputs, reference, labels, output, comparable)
+    scored = output or _scored_output(reference, labels)
+    if labels is not None and not _fits(reference[scored], labels):
         labels = None
-    same = _close(outputs[name], reference[name])
-    count = len(same)
-    if _tells_classes(reference[name], labels):
-        threshold = threshold_of(reference[name])
-        ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
-        same |= (ours == theirs).reshape(count, -1).all(axis=1)
-    agree = int(same.sum())
-    agreement_low, agreement_high = estimates.proportion_interval(agree, count)
+    if labels is not None:
+        _check_repeated(scored, comparable)
+    found = agreement(outputs, reference, comparable, only=output, scored=scored, two_classes=labels is not None)
+    name = found.output if labels is None else scored
+    count = len(reference[name])
     value = low = high = p_value = source_value = loss = None
     span: tuple[float | None, float | None] = (None, None)
     fixed = broken = 0
     if labels is not None:
         if len(labels) != count:
             raise RunError(f"There are {len(labels)} labels for {count} samples.")
+        threshold = threshold_of(reference[name])
+        ours, theirs = classes_of(outputs[name], threshold), classes_of(reference[name], threshold)
         right, source_right = ours == labels, theirs == labels
         value = float(right.mean())
         low, high = estimates.proportion_interval(int(right.sum()), count)
@@ -94,15 +100,12 @@ def score(
         value=value,
         low=low,
         high=high,
-        agreement=agree / count,
-        agreement_low=agreement_low,
-        agreement_high=agreement_high,
+        **_agreement_fields(found),
         fixed=fixed,
         broken=broken,
         p_value=p_value,
-        max_abs_diff=max(_max_abs_diff(outputs[key], reference[key]) for key in outputs),
         output=name,
-        apart={key: _relative(outputs[key], reference[key]) for key in reference},
+        source_not_finite=not_finite(reference),
         chance=None if labels is None else float(np.bincount(labels).max() / count),
         source_value=source_value,
         loss=loss,
@@ -111,20 +114,33 @@ def score(
     )
 
 
-def _check_outputs(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> None:
-    import numpy as np
+def _agreement_fields(found: Agreement) -> dict[str, Any]:
+    """What a score says of agreement."""
+    low, high = estimates.proportion_interval(found.agreeing, found.compared)
+    return {
+        "agreement": found.share,
+        "agreement_low": low,
+        "agreement_high": high,
+        "agreement_output": found.output,
+        "agreements": found.shares,
+        "left_out": found.left_out,
+        "not_compared": found.samples - found.compared,
+        "apart": found.apart,
+        "max_abs_diff": found.max_abs_diff,
+    }
 
-    if set(outputs) != set(reference):
-        raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
-    for name, array in outputs.items():
-        if array.shape != reference[name].shape:
-            raise RunError(
-                f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
-            )
-        if array.dtype.kind == "f" and (~np.isfinite(array) & np.isfinite(reference[name])).any():
-            raise RunError(
-                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
-            )
+
+def _check_repeated(name: str, comparable: Comparable) -> None:
+    """Refuse to score an output that the model itself does not repeat.
+
+    Raises:
+        InputError: ``name`` is such an output.
+    """
+    if name in comparable.varying:
+        raise InputError(
+            f"The output '{name}' cannot be scored: {comparable.varying[name]}. Choose another 'score_output', or export the model "
+            "without its random operations."
+        )
 
 
 def _score_by(
@@ -134,14 +150,14 @@ def _score_by(
     reference: Mapping[str, np.ndarray],
     labels: np.ndarray | None,
     output: str,
+    comparable: Comparable,
 ) -> Accuracy:
     """The score by a metric of its own; how many samples agree is told all the same."""
-    plain = score(engine_key, outputs, reference, None, output=output)
+    plain = score(engine_key, outputs, reference, None, output=output, comparable=comparable)
     if labels is None and not metric.against_source:
         return replace(plain, metric=metric.name)
     name, theirs = _best_output(metric, reference, labels, output)
-    if name != plain.output:
-        plain = score(engine_key, outputs, reference, None, output=name)
+    _check_repeated(name, comparable)
     truth = reference[name] if labels is None else labels
     ours = metric_parts(metric, outputs, name, truth, reference)
     value, source_value = metric.value(ours), metric.value(theirs)
@@ -158,6 +174,7 @@ def _score_by(
     fixed, broken = (int((ours & ~theirs).sum()), int((theirs & ~ours).sum())) if metric.binary else (0, 0)
     return replace(
         plain,
+        output=name,
         labelled=labels is not None,
         value=value,
         low=low,
@@ -234,7 +251,9 @@ def told(accuracy: Accuracy) -> str:
         shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
         share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
     which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
-    text = f"{share}{which} of {accuracy.samples:,} samples"
+    text = f"{share}{which} of {accuracy.samples - (accuracy.value is None) * accuracy.not_compared:,} samples"
+    if accuracy.value is not None and accuracy.agreement < 1 and accuracy.agreement_output not in ("", accuracy.output):
+        text += f"; {accuracy.agreement:.1%} agree in '{accuracy.agreement_output}'"
     worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")
     if worst and accuracy.apart[worst] > CLOSE:
         text += f"; '{worst}' differs by up to {accuracy.apart[worst]:.1%} of its largest value"
@@ -267,7 +286,7 @@ def _scored_output(reference: Mapping[str, np.ndarray], labels: np.ndarray | Non
     if labels is None:
         return best
     right = {
-        name: float((_classes(array, threshold_of(array)) == labels).mean())
+        name: float((classes_of(array, threshold_of(array)) == labels).mean())
         for name, array in reference.items()
         if _fits(array, labels)
     }
@@ -276,59 +295,7 @@ def _scored_output(reference: Mapping[str, np.ndarray], labels: np.ndarray | Non
 
 def _fits(output: np.ndarray, labels: np.ndarray) -> bool:
     """Whether these may be the classes that this output tells apart: one class per sample, enough of them."""
-    if len(output) != len(labels) or labels.ndim != 1 or output.ndim > 2:
+    if len(output) != len(labels) or labels.ndim != 1 or output.ndim > 2 or is_ragged(output):
         return False
     classes = output.shape[-1] if output.ndim == 2 else 1
     return bool(labels.max(initial=0) < classes if classes > 1 else ((labels == 0) | (labels == 1)).all())
-
-
-def _tells_classes(reference: np.ndarray, labels: np.ndarray | None) -> bool:
-    single = reference.ndim < 2 or reference.shape[-1] == 1
-    return not single or labels is not None or reference.dtype.kind != "f" or threshold_of(reference) > 0
-
-
-def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Which samples have the source's values within :data:`CLOSE` of the largest, shape (n,), bool."""
-    import numpy as np
-
-    if reference.dtype.kind != "f":
-        return np.zeros(len(reference), bool)
-    ours, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, reference))
-    finite = np.isfinite(theirs)
-    largest = float(np.abs(theirs[finite]).max()) if finite.any() else 0.0
-    with np.errstate(invalid="ignore"):
-        near = (np.abs(ours - theirs) <= CLOSE * largest) | (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    return np.asarray(near.all(axis=1))
-
-
-def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
-    """Predicted class of each sample, shape (n,), or of each of its positions, shape (n, ...)."""
-    if array.ndim >= 2 and array.shape[-1] > 1:
-        classes: np.ndarray = array.argmax(axis=-1)
-        return classes
-    single: np.ndarray = array.reshape(len(array), -1)
-    single = single[:, 0] if single.shape[1] == 1 else single
-    return single > threshold if single.dtype.kind == "f" else single
-
-
-def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
-    """Over the values that are finite in both; text is 1 apart or not at all."""
-    import numpy as np
-
-    if other.dtype.kind in "OUS":
-        return float((one.astype(str) != other.astype(str)).any())
-    ours, theirs = one.astype(np.float64), other.astype(np.float64)
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
-
-
-def _relative(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference as a share of the largest finite value of ``other``."""
-    import numpy as np
-
-    apart = _max_abs_diff(one, other)
-    if other.dtype.kind in "OUS":
-        return apart
-    theirs = other.astype(np.float64)
-    largest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
-    return apart / largest if largest else apart

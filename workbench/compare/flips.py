@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workbench.accuracy.outputs import load_outputs
 from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.errors import InputError
 from workbench.records import Accuracy, Result, Results
@@ -62,8 +63,7 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
             raise InputError(
                 f"The answers of '{row.row}' are not in the store. Run the experiment with this row again."
             )
-        with np.load(path, allow_pickle=False) as file:
-            outputs.append(file[name])
+        outputs.append(load_outputs(path)[name])
     if any(array.ndim != 2 or array.shape[1] < 2 for array in outputs):
         shape = " × ".join(map(str, outputs[0].shape[1:])) or "one number"
         raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")

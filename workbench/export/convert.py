@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data.synthetic import STRUCTURED, generated
 from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
-from workbench.export.agreement import ROUNDING, Agreement, Span, compare
+from workbench.export.agreement import ROUNDING, Agreement, Span, compare, in_order
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
+from workbench.models.onnx_reach import unreached
 from workbench.models.onnx_signature import normalize
 from workbench.records import Attempt, ExportCheck, Hop
 
@@ -144,6 +145,7 @@ class _Trial:
             attempts=attempts,
             repairs=repairs,
             real_samples=self.samples is not None,
+            unreached=unreached(proto.graph),
         )
 
     @property
@@ -158,7 +160,7 @@ class _Trial:
         """Compare form after form: the source, what lies between, the ONNX file."""
         model = self.model
         if self.source is None:
-            self.source = formats.get(model.format).open(Path(model.path), model)
+            self.source = formats.open_model(model)
         forms: list[tuple[str, Runner]] = [("", self.source)]
         if route.between == "saved_model":
             from workbench.models.formats import saved_model
@@ -179,11 +181,16 @@ class _Trial:
             yield self._hop(after[0], before[1], after[1], last=last)
 
     def _hop(self, step: str, source: Runner, result: Runner, *, last: bool) -> Hop:
+        import numpy as np
+
         kinds, batches, lengths = [], set(), set()
         worst_abs = worst_rel = 0.0
         refused, strict = "", 0
         shaky: list[str] = []
         spans: dict[str, Span] = {}
+        compared: set[str] = set()
+        not_finite: set[str] = set()
+        varying = self.model.varying
         axes = {spec.name: spec.batch_axis for spec in self.model.outputs}
         for kind, length, feeds, batch in self._inputs():
             try:
@@ -192,10 +199,14 @@ class _Trial:
                 refused = refused or error.message
                 continue
             _check_rows(self.model, wanted, batch)
+            wanted = {name: array for name, array in wanted.items() if name not in varying}
             for name, array in wanted.items():
                 spans.setdefault(name, Span(axes.get(name, 0))).add(array)
+                finite = np.isfinite(array) if array.dtype.kind in "fc" else np.ones(array.shape, bool)
+                compared |= {name} if finite.any() or not array.size else set()
+                not_finite |= set() if finite.all() else {name}
             found = result(feeds)
-            agreement = compare(wanted, {name: found[name] for name in wanted}, self.rounding)
+            agreement = compare(wanted, self._in_order(wanted, found), self.rounding)
             worst_abs, worst_rel = max(worst_abs, agreement.max_abs), max(worst_rel, agreement.max_rel)
             kinds.append(kind)
             batches.add(batch)
@@ -221,8 +232,19 @@ class _Trial:
             max_abs_diff=worst_abs,
             max_rel_diff=worst_rel,
             ill_conditioned=tuple(dict.fromkeys(shaky)),
-            constant=tuple(name for name, span in spans.items() if span.constant),
+            constant=tuple(name for name, span in spans.items() if span.constant and name in compared),
+            compared=tuple(name for name in spans if name in compared),
+            not_finite=tuple(name for name in spans if name in not_finite),
+            uncompared=tuple(varying),
         )
+
+    def _in_order(self, wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs to compare; rows whose number follows the data are put into the source's order."""
+        axes = {spec.name: spec.ragged_axis for spec in self.model.outputs}
+        return {
+            name: found[name] if axes.get(name) is None else in_order(array, found[name], axes[name] or 0)
+            for name, array in wanted.items()
+        }
 
     def _ill_conditioned(
         self, source: Runner, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray], agreement: Agreement
@@ -318,13 +340,13 @@ def _check(proto: Any, name: str) -> None:
 
 
 def _check_rows(model: Model, outputs: dict[str, np.ndarray], batch: int) -> None:
-    """Outputs must have their batch where opening the model saw it."""
+    """Outputs must have their batch where opening the model saw it. A single sample may have as many rows as its data asks for."""
     for spec in model.outputs:
-        shape = outputs[spec.name].shape
-        if spec.batch_axis is not None and (
-            len(shape) <= spec.batch_axis or shape[spec.batch_axis] != batch * spec.rows
-        ):
+        shape, rows = outputs[spec.name].shape, batch * spec.rows // spec.samples_per_row
+        if batch == 1 or spec.batch_axis is None or spec.ragged_axis is not None:
+            continue
+        if len(shape) <= spec.batch_axis or shape[spec.batch_axis] != rows:
             raise ExportError(
-                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {batch * spec.rows} "
+                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {rows} "
                 f"entries were expected along axis {spec.batch_axis}. Export the model with rows that follow the batch."
             )

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from workbench.choices import shapes
 from workbench.data.synthetic import generated
 from workbench.errors import InputError, WorkbenchError, brief
 from workbench.models import formats, safety
+from workbench.models.behaviour import CHEAP_S, Behaviour, behaviour
 from workbench.models.formats import size_of
 from workbench.models.onnx_file import external_files
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
@@ -200,15 +203,19 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     text = [spec.name for spec in (*model.inputs, *model.outputs) if spec.dtype == TEXT]
     if text:
         model = replace(model, exportable=model.exportable or f"'{text[0]}' holds text, and engines take numbers")
-    return probed(model, module.open(place, model))
+    began = time.perf_counter()
+    run = formats.open_model(model)
+    cheap = time.perf_counter() - began < CHEAP_S
+    return probed(model, run, partial(formats.open_model, model) if cheap else None)
 
 
-def probed(model: Model, run: formats.Runner) -> Model:
-    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and where its outputs have the batch.
+def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runner] | None = None) -> Model:
+    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and what its outputs do.
 
     An output's batch axis is the one whose size follows the batch; its ``rows`` are the entries there per sample. A
     model that runs at no size is not refused: it may want other values than made-up ones. Free axes for which the user
-    gave no sizes get the first of a few usual ones at which the model runs.
+    gave no sizes get the first of a few usual ones at which the model runs. ``reopen`` opens the model a second time, to see
+    whether it then gives the same values.
     """
     fixed = model.fixed_batch
     worked: dict[int, Mapping[str, np.ndarray]] = {}
@@ -224,11 +231,25 @@ def probed(model: Model, run: formats.Runner) -> Model:
         if failed and worked:
             _try(model, run, PROBED_FURTHER, worked, failed)
     found = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
-    outputs = tuple(_with_layout(spec, found) for spec in model.outputs)
+    seen = behaviour(model, run, next(iter(worked)), reopen) if worked else Behaviour()
+    outputs = tuple(
+        replace(
+            _with_layout(spec, found, seen.ragged.get(spec.name)),
+            unreached=f"it is a copy of the input '{seen.copies[spec.name]}'"
+            if spec.name in seen.copies
+            else spec.unreached,
+        )
+        for spec in model.outputs
+    )
     notes = model.notes
     if not worked:
         notes = (*notes, f"It did not run on made-up inputs ({brief(ValueError(next(iter(failed.values()))), 200)})")
-    return replace(model, outputs=outputs, probe=Probe(tuple(worked), tuple(failed.items())), notes=notes)
+    return replace(
+        model,
+        outputs=outputs,
+        probe=Probe(tuple(worked), tuple(failed.items()), seen.varying, seen.not_finite),
+        notes=notes,
+    )
 
 
 def _sized(model: Model) -> Iterator[Model]:
@@ -260,24 +281,50 @@ def _try(
             failed[size] = error.message
 
 
-def _with_layout(spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]]) -> TensorSpec:
+def _with_layout(
+    spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]], ragged: int | None = None
+) -> TensorSpec:
+    """The output with what running it at several batch sizes has shown: where the batch is, how many rows a sample has.
+
+    ``ragged`` is the axis whose size was seen to follow the values of the inputs.
+    """
     seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
     if not seen:
         return shapes.with_batch_axes([spec])[0]
     batch, shape = next(iter(seen.items()))
-    if len(shape) == len(
-        spec.shape
-    ):  # where the user changed sizes, those that the file declares may no longer be true
+    if len(shape) == len(spec.shape):
+        # where the user changed sizes, or they follow the data, those that the file declares may not be true
         spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
-    if len(seen) == 1:  # one size tells little about axes: the first of that size is the batch, or the first of all
-        if batch in shape:
-            return replace(spec, batch_axis=shape.index(batch))
-        rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
-        return replace(spec, batch_axis=0 if rows else None, rows=max(1, rows))
+    if ragged is None and len(seen) > 1:
+        spec = _with_batch(spec, seen)
+        if spec.batch_axis is not None or len(set(seen.values())) == 1:
+            return spec
+        # its size follows neither the batch alone nor nothing
+        ragged = next((axis for axis, sizes in enumerate(zip(*seen.values(), strict=False)) if len(set(sizes)) > 1), 0)
+    if ragged is not None:
+        leading = ragged != 0 and all(other and other[0] == size for size, other in seen.items())
+        open_shape = tuple(None if axis == ragged else size for axis, size in enumerate(spec.shape))
+        return replace(spec, shape=open_shape, batch_axis=0 if leading else None, ragged_axis=ragged)
+    # one size tells little about axes: the first of that size is the batch, or the first of all
+    if batch in shape:
+        return replace(spec, batch_axis=shape.index(batch))
+    rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
+    return replace(spec, batch_axis=0 if rows else None, rows=max(1, rows))
+
+
+def _with_batch(spec: TensorSpec, seen: Mapping[int, tuple[int, ...]]) -> TensorSpec:
+    """The output with the axis whose size is in proportion to the batch; without one where there is no such axis."""
+    batch, shape = next(iter(seen.items()))
     for axis, size in enumerate(shape):
         others = {count: other[axis] for count, other in seen.items() if len(other) == len(shape)}
         if len(set(others.values())) > 1 and all(other * batch == size * count for count, other in others.items()):
-            return replace(spec, batch_axis=axis, rows=size // batch)
+            fewer = size < batch
+            return replace(
+                spec,
+                batch_axis=axis,
+                rows=1 if fewer else size // batch,
+                samples_per_row=batch // size if fewer else 1,
+            )
     return replace(spec, batch_axis=None)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.agreement import Comparable, not_finite, not_finite_told
+from workbench.accuracy.outputs import load_outputs
 from workbench.accuracy.score import score, told
 from workbench.choices.metrics import AUTO, Metric, metric_of, takes_free_labels
 from workbench.data.dataset import Dataset
@@ -15,7 +17,12 @@ from workbench.experiment import Experiment
 from workbench.records import Accuracy, EngineRecord, Status, from_json, to_json
 from workbench.runs.bench import Bench
 from workbench.runs.board import Board
+from workbench.runs.sources import Sources
 from workbench.store import Draft, Store, key_of
+
+FILE = "outputs.npz"
+OUTPUTS = 2
+"""Of what the file of an engine's outputs holds: raise it when earlier ones would differ."""
 
 
 def runnable_engines(board: Board) -> dict[str, EngineRecord]:
@@ -28,12 +35,12 @@ def runnable_engines(board: Board) -> dict[str, EngineRecord]:
 
 
 def _output_key(engine: EngineRecord, data: Dataset) -> str:
-    return key_of(engine=engine.key, samples=data.test.digest)
+    return key_of(engine=engine.key, samples=data.test.digest, rules=OUTPUTS)
 
 
 def outputs_of(store: Store, engine: EngineRecord, data: Dataset) -> Path | None:
     folder = store.find("outputs", _output_key(engine, data))
-    return folder / "outputs.npz" if folder else None
+    return folder / FILE if folder else None
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Way:
 
 
 PLAIN = Way()
-RULES = 2
+RULES = 3
 """Of how scores are made: raise it when earlier ones would differ."""
 
 
@@ -75,6 +82,12 @@ def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, 
         output=way.output,
         rules=RULES,
     )
+
+
+def comparable_of(sources: Sources) -> Comparable:
+    """What opening the model, and its way to ONNX, have shown of its outputs."""
+    found = Comparable.of(sources.model.outputs, sources.model)
+    return replace(found, unreached=(dict(sources.check.unreached) if sources.check else {}) | dict(found.unreached))
 
 
 def unscored_engines(
@@ -119,8 +132,10 @@ def score_all(
     except WorkbenchError as error:
         bench.board.say(f"no accuracy: the source model could not be run ({error.message})")
         return
+    for text in not_finite_told(not_finite(expected)):
+        bench.board.warn(text)
     try:
-        score(reference.key, expected, expected, data.test.labels, way.metric, way.output)
+        score(reference.key, expected, expected, data.test.labels, way.metric, way.output, bench.comparable)
     except InputError as error:  # what does not suit the source model's own outputs suits nobody's
         bench.board.note(f"No accuracy: {error.message}")
         return
@@ -149,7 +164,7 @@ def _score_one(
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
     outputs = _evaluate(bench, engine, data, samples)
-    accuracy = score(engine.key, outputs, expected, data.test.labels, way.metric, way.output)
+    accuracy = score(engine.key, outputs, expected, data.test.labels, way.metric, way.output, bench.comparable)
     bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
     bench.board.count(scored=1)
     _show(bench.board, engine, accuracy)
@@ -157,7 +172,6 @@ def _score_one(
 
 def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -> dict[str, Any]:
     """Outputs of an engine on every test sample, by name; from the store if they are there."""
-    import numpy as np
 
     def fill(draft: Draft) -> None:
         opened = bench.get(engine.key)
@@ -165,9 +179,8 @@ def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -
             raise WorkbenchError("its worker has ended")
         batch = engine.spec.batch or max(bench.experiment.batches)
         outputs = to_json(bench.outputs)
-        into = str(draft.folder / "outputs.npz")
+        into = str(draft.folder / FILE)
         opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=into)
 
     folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
-    with np.load(folder / "outputs.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return load_outputs(folder / FILE)

@@ -31,6 +31,8 @@ DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
 CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
+MODEL_RULES = 2
+"""Of what opening a model tells, and of the ONNX file that is made of it: raise it when earlier ones would differ."""
 READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
 """Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
 READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
@@ -69,6 +71,7 @@ def read_model(
         kind=kind,
         signature=signature,
         inputs=[input_shapes, input_values],
+        rules=MODEL_RULES,
         versions=[tensorflow_version(), version_of("keras"), version_of("onnx"), version_of("ai-edge-litert")],
     )
 
@@ -278,7 +281,9 @@ class Sources:
     def _tensorflow(self, form: str) -> Form:
         model = self.model
         if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
-            key = key_of(digest=model.digest, form=form, signature=model.signature)
+            # engines of older versions gave the stored integers of a TensorFlow Lite file
+            rules = {"rules": MODEL_RULES} if form == "tflite" else {}
+            key = key_of(digest=model.digest, form=form, signature=model.signature, **rules)
             source = Source(Path(model.path), model.inputs, model.outputs, model.signature)
             return Form(key, source, reused=True)
 
@@ -370,7 +375,9 @@ class Sources:
 
         versions = [version_of("tf2onnx"), version_of("onnx"), tensorflow_version()]
         signature = [model.signature, to_json(model.inputs)]
-        key = key_of(digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions)
+        key = key_of(
+            digest=model.digest, signature=signature, form="fp32", real=data.real, versions=versions, rules=MODEL_RULES
+        )
         return self._made("onnx", key, fill, "model.onnx")
 
     def _fixed(self, origin: Form, batch: int) -> Form:

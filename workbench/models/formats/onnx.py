@@ -10,6 +10,8 @@ from typing import Any
 from workbench.errors import ExportError, InputError, brief
 from workbench.models.formats import Runner, check_dtype
 from workbench.models.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
+from workbench.models.onnx_reach import drawn, unreached
+from workbench.models.onnx_reach import scales as onnx_scales
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
 from workbench.records import Model, TensorSpec
 
@@ -33,13 +35,27 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
     inputs = [v for v in model.graph.input if v.name not in weights]
     quantized, how = already_quantized(model)
     tables = _tables(model.graph)
+    untouched, scales = unreached(model.graph), onnx_scales(model.graph)
+    outputs = [
+        replace(
+            _value_spec(value, "output"),
+            unreached=untouched.get(value.name, ""),
+            scale=scales.get(value.name, (0.0, 0))[0],
+            zero_point=scales.get(value.name, (0.0, 0))[1],
+        )
+        for value in model.graph.output
+    ]
     return {
         "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name)) for v in inputs),
-        "outputs": tuple(_value_spec(v, "output") for v in model.graph.output),
+        "outputs": tuple(outputs),
         "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
         "quantized": quantized,
         "quantized_how": how,
         "exportable": _custom_op(model),
+        "notes": tuple(
+            f"The output '{name}' depends on random numbers: {node} draws them."
+            for name, node in drawn(model.graph).items()
+        ),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
     }
 
