@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # TensorFlow's CPU wheel where there is no CUDA; the other wheel elsewhere (same version).
 CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null && echo yes)
 
-.PHONY: report test lab app doctor setup lint lock clean
+.PHONY: report test lab app doctor setup lint settings lock clean
 
 report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
@@ -20,9 +20,10 @@ test: setup
 lab: setup
 	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab notebooks/workbench.ipynb $(ARGS)
 
-# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it.
+# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it. Only the
+# address with the token, which Voilà prints, opens it: other users of the machine cannot.
 app: setup
-	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila notebooks/app.ipynb $(ARGS)
+	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila --token notebooks/app.ipynb $(ARGS)
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor
@@ -41,7 +42,11 @@ $(READY): requirements.lock pyproject.toml
 	touch $@ && echo "set-up took $$(( $$(date +%s) - start )) s"
 
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/settings.py --check
+
+# After a change of workbench/settings_table: the parameters cells of the notebooks and docs/settings.md.
+settings: setup
+	@$(BIN)/python scripts/settings.py
 
 # Choose versions again, for every supported Python at once. TensorFlow is pinned by its CPU wheel.
 lock: setup

@@ -13,7 +13,7 @@ def convert_model(model: Model, into: Path, samples: Samples | None = None) -> E
     source = None
     if model.is_tensorflow:
         source = Path(model.path)
-        if model.format != "saved_model" or model.legacy:
+        if not model.signed:
             source = into.with_name("as_saved_model")
             saved_model_of(model, source)
     return export(model, source, samples, into, lambda _: None)

@@ -165,14 +165,20 @@ def test_an_interrupted_report_leaves_no_process_and_goes_on_later(tmp_path, zoo
         ),
         ({"model": "parts"}, r"is not a SavedModel: it has no saved_model.pb \(it holds .*\). Accepted are"),
         ({"data": "gone.npz"}, "There is no data file gone.npz. Give an .npz file, or auto, digits or random"),
-        ({"batches": "0"}, "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32"),
-        ({"batches": "1,x"}, "'batches' must be whole numbers with commas, such as 1,8,32; found \"x\""),
+        (
+            {"batches": "0"},
+            "'batches' must be whole numbers from 1 to 65536, separated by commas; found 0. Choose for example 1,8,32",
+        ),
+        ({"batches": "1,x"}, "'batches' must be whole numbers from 1 to 65536, separated by commas; found \"x\""),
         ({"backends": "tflite"}, "Unknown backend 'tflite'. Choose from: tensorflow, .*onnxruntime"),
         ({"precisions": "int4"}, "Unknown value 'int4' for 'precisions'. Choose from: fp32, fp16, bf16, int8"),
         ({"baseline": "openvino fp32"}, "'openvino fp32' for 'baseline'. Choose from: onnxruntime fp32"),
-        ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0"),
+        (
+            {"measure_s": "nan"},
+            "'measure_s' must be a number above 0 and at most 86400 seconds; found nan. Choose for example 1.0",
+        ),
         ({"build_options": "refit,fooooo"}, "No backend has the build option 'fooooo'. Choose from: refit, .*target="),
-        ({"seed": "-1"}, "'seed' must be at least 0; found -1. Choose a larger number"),
+        ({"seed": "-1"}, "'seed' must be a whole number from 0 to .*; found -1. Choose for example 0"),
     ],
 )
 def test_a_bad_option_is_refused_before_any_process_starts(tmp_path, zoo, kept, capsys, changes, says) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from workbench.choices.methods import METHODS
 from workbench.errors import InputError
-from workbench.experiment import PARAMETERS, PROTOCOLS, Experiment
+from workbench.experiment import PARAMETERS, Experiment
 from workbench.records import Calibration, Region, Wait
+from workbench.settings_table.measuring import PROTOCOLS
 
 
 def test_lists_come_as_text_numbers_or_sequences():
@@ -20,9 +21,18 @@ def test_lists_come_as_text_numbers_or_sequences():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"batches": 0}, "Batch sizes must be whole numbers from 1 to 65536; found 0. Choose for example 1,8,32."),
-        ({"batches": "1,x"}, "'batches' must be whole numbers with commas, such as 1,8,32; found \"x\"."),
-        ({"batches": 1.5}, "'batches' must be whole numbers with commas, such as 1,8,32; found 1.5."),
+        (
+            {"batches": 0},
+            "'batches' must be whole numbers from 1 to 65536, separated by commas; found 0. Choose for example 1,8,32.",
+        ),
+        (
+            {"batches": "1,x"},
+            "'batches' must be whole numbers from 1 to 65536, separated by commas; found \"x\". Choose for example 1,8,32.",
+        ),
+        (
+            {"batches": 1.5},
+            "'batches' must be whole numbers from 1 to 65536, separated by commas; found 1.5. Choose for example 1,8,32.",
+        ),
         ({"batches": ""}, "'batches' is empty. Give at least one value."),
         (
             {"precisions": "int4"},
@@ -32,9 +42,12 @@ def test_lists_come_as_text_numbers_or_sequences():
             {"calibration": "best"},
             "Unknown value 'best' for 'calibration'. Choose from: minmax, entropy, percentile, distribution.",
         ),
-        ({"threads": 0}, "'threads' must be at least 1; found 0. Choose a larger number."),
-        ({"threads": True}, "'threads' must be a whole number; found true."),
-        ({"measure_s": "nan"}, "'measure_s' must be above 0 seconds; found nan. Choose for example 1.0."),
+        ({"threads": 0}, "'threads' must be a whole number from 1 to 1024; found 0. Choose for example 2."),
+        ({"threads": True}, "'threads' must be a whole number from 1 to 1024; found true. Choose for example 2."),
+        (
+            {"measure_s": "nan"},
+            "'measure_s' must be a number above 0 and at most 86400 seconds; found nan. Choose for example 1.0.",
+        ),
         ({"cores": "a"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"a\"."),
         ({"cores": "3-1"}, "'cores' must be numbers of cores, such as 0,2 or 0-3; found \"3-1\"."),
         (
@@ -45,11 +58,11 @@ def test_lists_come_as_text_numbers_or_sequences():
         ({"clocks": "maybe"}, "'clocks' must be true or false; found \"maybe\"."),
         ({"tf32": "maybe"}, "'tf32' must be true or false; found \"maybe\"."),
         ({"cuda_graph": 2}, "'cuda_graph' must be true or false; found 2."),
-        ({"streams": 0}, "'streams' must be at least 1; found 0. Choose a larger number."),
-        ({"streams": 65}, "'streams' must be at most 64; found 65. Choose for example 4."),
+        ({"streams": 0}, "'streams' must be a whole number from 1 to 64; found 0. Choose for example 4."),
+        ({"streams": 65}, "'streams' must be a whole number from 1 to 64; found 65. Choose for example 4."),
         (
             {"protocol": "trtexec"},
-            f"Unknown value 'trtexec' for 'protocol'. Choose from: {', '.join(PROTOCOLS[1:])}.",
+            f"Unknown value 'trtexec' for 'protocol'. Choose from: {', '.join(PROTOCOLS)}.",
         ),
         (
             {"build_options": "re fit"},
@@ -61,28 +74,46 @@ def test_lists_come_as_text_numbers_or_sequences():
         ),
         (
             {"within": 2},
-            "'within' must lie between 0 and 1; found 2.0. Choose for example 0.02, which is 2 %.",
+            "'within' must be a number above 0 and below 1; found 2. Choose for example 0.02.",
         ),
-        ({"max_measure_s": 0}, "'max_measure_s' must be above 0 seconds; found 0.0. Choose for example 20."),
-        ({"concurrency": 0}, "'concurrency' must be whole numbers from 1 to 64; found 0. Choose for example 1,2,4."),
-        ({"concurrency": "2x"}, "'concurrency' must be whole numbers with commas, such as 1,2,4; found \"2x\"."),
+        (
+            {"max_measure_s": 0},
+            "'max_measure_s' must be a number above 0 and at most 86400 seconds; found 0. Choose for example 20.",
+        ),
+        (
+            {"concurrency": 0},
+            "'concurrency' must be whole numbers from 1 to 64, separated by commas; found 0. Choose for example 1,2,4.",
+        ),
+        (
+            {"concurrency": "2x"},
+            "'concurrency' must be whole numbers from 1 to 64, separated by commas; found \"2x\". Choose for example 1,2,4.",
+        ),
         ({"rate": -5}, "'rate' must be queries per second, such as 100 or 50,100,200, or auto; found -5."),
         ({"rate": "fast"}, "'rate' must be queries per second, such as 100 or 50,100,200, or auto; found \"fast\"."),
         (
             {"latency_limit_ms": 0},
-            "'latency_limit_ms' must be above 0 milliseconds; found 0.0. Choose for example 100.",
+            "'latency_limit_ms' must be a number above 0 and at most 3600000 milliseconds; found 0. Choose for example 100.0.",
         ),
         (
             {"latency_percentile": 100},
-            "'latency_percentile' must be from 50 to below 100; found 100. Choose for example 99.",
+            "'latency_percentile' must be a number from 50 to below 100; found 100. Choose for example 99.0.",
         ),
-        ({"loadgen_s": "inf"}, "'loadgen_s' must be above 0 seconds; found inf. Choose for example 3.0."),
-        ({"loadgen_queries": -1}, "'loadgen_queries' must be at least 0; found -1. Choose a larger number."),
+        (
+            {"loadgen_s": "inf"},
+            "'loadgen_s' must be a number above 0 and at most 86400 seconds; found inf. Choose for example 3.0.",
+        ),
+        (
+            {"loadgen_queries": -1},
+            "'loadgen_queries' must be a whole number from 0 to 100000000; found -1. Choose for example 1000.",
+        ),
         (
             {"protocol": "mlperf-server", "rate": "50,100"},
             "The protocol mlperf-server needs one 'rate' in queries per second; found \"50,100\". Choose for example 100, or auto.",
         ),
-        ({"measure_s": -1}, "'measure_s' must be above 0 seconds; found -1.0. Choose for example 1.0."),
+        (
+            {"measure_s": -1},
+            "'measure_s' must be a number above 0 and at most 86400 seconds; found -1. Choose for example 1.0.",
+        ),
     ],
 )
 def test_bad_values_get_one_sentence(changes, sentence):
@@ -92,7 +123,7 @@ def test_bad_values_get_one_sentence(changes, sentence):
 
 
 def test_protocols_are_these():
-    assert PROTOCOLS[1:] == ("trtexec-10", "trtexec-11", "mlperf-singlestream", "mlperf-offline", "mlperf-server")
+    assert PROTOCOLS == ("trtexec-10", "trtexec-11", "mlperf-singlestream", "mlperf-offline", "mlperf-server")
 
 
 def test_variants_are_every_combination():
@@ -223,3 +254,31 @@ def test_what_is_no_path_is_told_where_it_belongs(name, value):
         InputError, match=rf"'{name}' must be a path or a name; found a .*run\(experiment, {name}=\.\.\.\)"
     ):
         Experiment(**{name: value})
+
+
+def test_an_experiment_reads_no_file_until_it_is_run(tmp_path):
+    file = tmp_path / "keep.json"
+    asked = Experiment(backends="onnxruntime", precisions="fp32,int8", keep=str(file))  # there is no such file
+    assert asked.variants()[1].keep == (str(file),)
+    with pytest.raises(InputError, match=r"The list of nodes '.*keep\.json' could not be read"):
+        asked.resolved()
+    file.write_text('{"keep": ["conv1", "conv,2"]}')
+    run = asked.resolved()
+    file.write_text('{"keep": ["other"]}')
+    assert run.keep == ("conv1", "conv,2")
+    assert run.variants()[1].keep == ("conv1", "conv,2")
+    assert run.resolved() is run
+    assert Experiment(**run.parameters()) == run
+    assert asked.resolved().keep == ("other",)
+
+
+def test_levels_and_workspaces_are_lists():
+    asked = Experiment(backends="onnxruntime", precisions="fp32", optimization_level="3,default", workspace_mib=[0, 64])
+    assert (asked.optimization_level, asked.workspace_mib) == ((-1, 3), (0, 64))
+    assert [(spec.optimization_level, spec.workspace_bytes) for spec in asked.variants()] == [
+        (None, None),
+        (None, 64 * 2**20),
+        (3, None),
+        (3, 64 * 2**20),
+    ]
+    assert Experiment(optimization_level=1, workspace_mib="5").parameters()["workspace_mib"] == "5"

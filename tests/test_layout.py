@@ -18,7 +18,6 @@ from packaging.utils import canonicalize_name
 
 import workbench
 from workbench.cuda import gpu
-from workbench.experiment import PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -248,9 +247,3 @@ def test_make_lab_opens_the_notebook(tmp_path):
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=20)
-
-
-def test_the_command_line_knows_every_field_of_an_experiment():
-    from workbench.cli import HELP
-
-    assert tuple(HELP) == PARAMETERS

@@ -23,7 +23,9 @@ from workbench import pipeline
 from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.pipeline import run
+from workbench.plots.figures import figures
 from workbench.records import Ended, EngineSpec, Event, Results, Status
+from workbench.runs.archive import runs
 from workbench.store import Store
 
 ROUNDS = 6
@@ -249,10 +251,34 @@ def test_what_is_not_possible_says_why_and_the_rest_is_done(kit: Kit, store: Sto
     found = {row.spec.label: row for row in run(asked, store=store).rows}
     assert found["openvino fp32"].status == Status.DONE
     assert found["openvino fp32"].accuracy.value is None  # random inputs have no labels
-    assert found["onnxruntime fp32"].status == Status.UNSUPPORTED
-    assert "optimization levels are 0 to 3; choose a level of at most 3" in found["onnxruntime fp32"].failure.message
+    level = found["onnxruntime fp32 level 9"]
+    assert level.status == Status.UNSUPPORTED
+    assert "optimization levels are 0 to 3; choose a level of at most 3" in level.failure.message
     assert found["openvino int8"].status == Status.UNSUPPORTED
     assert "INT8 needs real calibration samples" in found["openvino int8"].failure.message
+
+
+def test_levels_are_variants_of_one_run_in_a_store_that_a_path_names(kit: Kit, tmp_path: Path) -> None:
+    asked = ask(kit.folder, precisions="fp32", batches="1", optimization_level="0,3", keep=str(tmp_path / "k.txt"))
+    (tmp_path / "k.txt").write_text("Gemm")
+    found = run(asked, store=str(tmp_path / "store"))
+    assert statuses(found) == {
+        "onnxruntime fp32 level 0 @1": Status.DONE,
+        "onnxruntime fp32 level 3 @1": Status.DONE,
+        "openvino fp32 @1": Status.DONE,
+    }
+    assert counts(found)[:2] == (3, 3)
+    assert "optimization level" in figures(found)
+    (past,) = runs(Store(tmp_path / "store"))
+    assert past.parameters["keep"] == "Gemm"
+    assert "-r optimization_level 3 " in pipeline._repro(asked, found.rows[1])
+
+
+def test_more_threads_than_cores_and_a_store_of_another_kind_are_refused(kit: Kit) -> None:
+    with pytest.raises(InputError, match=r"'threads' is 999, and this process may use \d+ core"):
+        pipeline.check(ask(kit.folder, threads=999))
+    with pytest.raises(InputError, match="'store' must be the path of a folder or a Store; found a int"):
+        run(ask(kit.folder), store=5)
 
 
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.errors import StoreError
+from workbench.errors import InputError, StoreError
 from workbench.store import MANIFEST, Store, key_of
 
 
@@ -157,3 +157,15 @@ def test_names_of_logs_are_safe(store):
     assert path.parent == store.root / "logs"
     assert "<" not in path.name
     assert "/" not in path.name
+
+
+def test_a_store_is_named_by_itself_by_a_path_or_by_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_STORE", "~/usual")
+    kept = Store(tmp_path)
+    assert Store.of(kept) is kept
+    assert Store.of(tmp_path).root == Store.of(str(tmp_path)).root == tmp_path
+    assert Store.of("~/mine").root == tmp_path / "mine"
+    assert Store.of(None).root == Store.of("").root == tmp_path / "usual"
+    with pytest.raises(InputError, match="'store' must be the path of a folder or a Store; found a int"):
+        Store.of(5)

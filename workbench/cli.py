@@ -1,4 +1,4 @@
-"""The command line: ``python -m workbench report | inspect | history | doctor``. Bad input ends in one sentence and status 2."""
+"""The command line: ``workbench report | inspect | history | repair | doctor``. Bad input ends in one sentence and status 2."""
 
 from __future__ import annotations
 
@@ -7,67 +7,22 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from workbench import __version__, cli_precision
-from workbench.choices.methods import METHODS
-from workbench.choices.metrics import METRICS
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
 from workbench.models.formats import TITLES
 from workbench.records import Model
+from workbench.settings_table.kinds import home
+from workbench.settings_table.options import PROGRAM, Parser, add_run_settings, add_settings, given
+from workbench.settings_table.table import SETTINGS
 
-HELP = {
-    "model": '"demo", or a .keras, .h5, .pb, .tflite or .onnx file, or a SavedModel folder',
-    "signature": 'signature of a SavedModel, or "x:0 -> y:0" of a frozen graph; empty: serving_default',
-    "input_shapes": 'sizes of inputs: "x:?x3x48x32..320..640" (? the batch, min..opt..max a range); empty: as declared',
-    "input_values": 'values of inputs that are made up: "sr=16000; ids=0..999"; empty: small ones',
-    "data": '"auto", "digits", "random", an .npz or .csv file with inputs by name and labels as y, or a folder of images',
-    "backends": "which engines to build, comma-separated; backend or backend:mode",
-    "precisions": f"number formats and ways to them, comma-separated: {', '.join(METHODS)}",
-    "batches": "batch sizes, comma-separated",
-    "threads": "threads of every engine",
-    "shapes": '"dynamic": one engine for all batches; "fixed": one for each',
-    "calibration": "how INT8 ranges are chosen: minmax, entropy, percentile or distribution",
-    "calibration_samples": "how many samples calibrate INT8",
-    "optimization_level": "-1: the library's default; ONNX Runtime 0 to 3, TensorRT 0 to 5",
-    "workspace_mib": "workspace limit in MiB where a backend has one; 0: automatic",
-    "tf32": "true or false: FP32 matrix products on an NVIDIA GPU may round their inputs to TF32",
-    "cuda_graph": "true or false: record the launches of one run on an NVIDIA GPU and replay them",
-    "streams": "calls in flight at once on an NVIDIA GPU; with several, throughput is measured and latency is not",
-    "build_options": "options of a backend by name, comma-separated; empty: none",
-    "protocol": '"trtexec-10" or "trtexec-11": time as that tool does, whatever region, measure-s and cuda-graph say; '
-    '"mlperf-singlestream", "mlperf-offline" or "mlperf-server": MLPerf LoadGen drives every engine too, unofficially',
-    "region": '"host-to-host" (NumPy in, NumPy out), "compute" (inputs in place) or "device" (the GPU\'s own clock)',
-    "measure_s": "seconds of measuring per variant and batch in the first launch",
-    "rounds": "interleaved rounds over all variants; at least 6 for a verdict",
-    "baseline": 'what the others are compared with, such as "onnxruntime fp32"; empty: TensorFlow',
-    "seed": "seed of random inputs, of the order of measuring and of arrivals",
-    "within": "measure on until every ratio is known within this share of it, or who is faster; 0.02 is 2 %",
-    "max_measure_s": "seconds of measuring per variant and batch at most; less than 2.5 times measure-s: one launch only",
-    "concurrency": "callers of one engine at once, comma-separated, such as 1,2,4: throughput and latency under load",
-    "rate": 'queries per second that arrive at random times, comma-separated, or "auto": the highest that holds the limit; '
-    "empty: off",
-    "latency_limit_ms": "milliseconds from a query's arrival to its answer that must hold at a rate",
-    "latency_percentile": "percentile of latency that must be within the limit",
-    "loadgen_s": "seconds that LoadGen runs per variant and batch, at least; MLPerf's rules ask for 600",
-    "loadgen_queries": "queries that LoadGen sends at least; 0: 100, and 1000 for mlperf-server",
-    "cores": "cores that every engine is held to, such as 0,2 or 0-3; empty: any",
-    "clocks": "true or false: time each engine over every region, in turn, to see what conversions and calls cost",
-    "roofline": "true or false: measure what this machine can do at most (seconds, once) and what share each variant gets",
-    "layers": "true or false: time every layer of every engine that can tell, in a pass of its own (about 4 s a row)",
-    "quantize": "operation types or node names to rewrite, comma-separated; empty: all that the method takes",
-    "keep": "operation types or node names to leave in FP32, comma-separated, or a file of them (keep.json); empty: none",
-    "budget": 'what a rewritten variant may lose: "0.5 points", "1 %" of the metric, "2 % flips", a number, or "none"',
-    "metric": f"how right answers are: auto (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
-    "score_output": "the output that is scored; empty: the one that the labels suit",
-    "pixels": "what 0 to 255 become in a folder of images: a range such as 0..1, -1..1 or 0..255, or imagenet",
-    "until": '"known": measure until it is known who is faster, or the ratio within that share; "narrow": until it is within '
-    "that share, whoever is faster",
-}
+OF_INPUTS = ("signature", "input_shapes", "input_values")
+"""Settings that decide how a model is opened."""
+OF_PEAKS = ("threads", "cores")
 
 NOTHING_MEASURED = "measured 0 (reused 0)"
 """As :class:`workbench.records.Tally` writes it."""
@@ -75,7 +30,7 @@ NOTHING_MEASURED = "measured 0 (reused 0)"
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status: 0 well, 1 it failed or measured nothing, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(argv)
+    options = _parser().read(argv)
     try:
         status: int = options.command(options)
         sys.stdout.flush()
@@ -99,31 +54,23 @@ def _refuse(error: WorkbenchError, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m workbench", description=sys.modules["workbench"].__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog=PROGRAM, description=sys.modules["workbench"].__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    page = commands.add_parser("report", help="run an experiment headlessly and write one HTML file")
-    page.add_argument("--output", type=Path, default=Path("reports/workbench.html"), help="the HTML file to write")
-    page.add_argument("--remeasure", action="store_true", help="time again what the store has timings for")
-    defaults = Experiment().parameters()
-    for field in fields(Experiment):
-        flag = f"--{field.name.replace('_', '-')}"
-        default = defaults[field.name]
-        # values stay text here: Experiment itself reads and checks them, with one message for every way in
-        page.add_argument(
-            flag,
-            dest=field.name,
-            metavar="VALUE",
-            help=f"{HELP[field.name]} (default: {'empty' if default == '' else default})".replace("%", "%%"),
-        )
+    page = commands.add_parser("report", help="run an experiment without a panel and write one HTML file")
+    page.add_argument("--output", type=path, default=Path("reports/workbench.html"), help="the HTML file to write")
+    add_run_settings(page, "store", "remeasure")
+    add_settings(page)
     page.set_defaults(command=_report)
 
-    inspect = commands.add_parser("inspect", help="say what a model is, how it becomes ONNX, and who takes it")
-    inspect.add_argument("model")
-    for name in ("signature", "input_shapes", "input_values"):
-        inspect.add_argument(f"--{name.replace('_', '-')}", default="", metavar="VALUE", help=HELP[name])
+    inspect = commands.add_parser(
+        "inspect", help="say what a model is, how it becomes ONNX, and which backends take it"
+    )
+    inspect.add_argument("model", type=home, help=SETTINGS["model"].help)
+    add_run_settings(inspect, "store")
+    add_settings(inspect, OF_INPUTS)
     inspect.set_defaults(command=_inspect)
 
     past = commands.add_parser("history", help="results of all runs in the store, the newest first")
@@ -133,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     past.add_argument("--since", metavar="TIME", help="only from then on, such as 2026-11-01; UTC")
     past.add_argument("--until", metavar="TIME", help="only before then")
     past.add_argument("--limit", type=int, default=40, metavar="N", help="at most so many (default: 40)")
-    past.add_argument("--csv", type=Path, metavar="FILE", help="write them, all columns, into this file instead")
+    past.add_argument("--csv", type=path, metavar="FILE", help="write them, all columns, into this file instead")
     past.add_argument("--runs", action="store_true", help="the names of the runs instead")
     past.add_argument(
         "--compare",
@@ -141,24 +88,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="these runs side by side, by their names or the last letters of them",
     )
+    add_run_settings(past, "store")
     past.set_defaults(command=_history)
-    repair = cli_precision.add_to(commands, HELP)
+    cli_precision.add_to(commands)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")
-    doctor.add_argument("--threads", default="1", metavar="VALUE", help=f"for --peaks: {HELP['threads']} (default: 1)")
-    doctor.add_argument("--cores", default="", metavar="VALUE", help=f"for --peaks: {HELP['cores']}")
+    add_run_settings(doctor, "store")
+    add_settings(doctor, OF_PEAKS, prefix="for --peaks: ")
     doctor.set_defaults(command=_doctor)
-    for command in (page, inspect, past, repair, doctor):
-        command.add_argument(
-            "--store", default="", help="folder for artefacts (default: WORKBENCH_STORE or .workbench)"
-        )
     return parser
 
 
+def path(text: str) -> Path:
+    """A path on the command line."""
+    return Path(home(text))
+
+
 def _report(options: argparse.Namespace) -> int:
-    given = {f.name: getattr(options, f.name) for f in fields(Experiment) if getattr(options, f.name) is not None}
-    experiment = Experiment(**given)
+    experiment = Experiment(**given(options)).resolved()
     html: Path = options.output
     _check_early(experiment, options.store, html)
     from workbench.report import page
@@ -218,7 +166,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from workbench.runs.sources import examine_model
     from workbench.store import Store
 
-    asked = (options.model, options.signature, options.input_shapes, options.input_values)
+    read = Experiment(model=options.model, **given(options, OF_INPUTS))
+    asked = (read.model, read.signature, read.input_shapes, read.input_values)
     opened = examine_model(
         *asked, store=Store(options.store or None), say=lambda text: print(f"… {text}", file=sys.stderr)
     )
@@ -297,7 +246,7 @@ def _runs(options: argparse.Namespace) -> int:
         if found.experiment:
             changed = found.experiment.changes() | ({"store": options.store} if options.store else {})
             words = [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-            print(f"All of them in one run: {shlex.join(['python', '-m', 'workbench', 'report', *words])}")
+            print(f"All of them in one run: {shlex.join([PROGRAM, 'report', *words])}")
         return 0
     for run in runs(Store(options.store or None), options.limit):
         print(f"{run.name}  {run.told}, {counted(run.rows, 'result')}")
@@ -367,9 +316,10 @@ def _tell_readings() -> None:
 def _tell_peaks(options: argparse.Namespace) -> None:
     from workbench.runs.peaks import machine_peaks
     from workbench.store import Store
-    from workbench.system.machine import check_cores
+    from workbench.system.machine import check_cores, check_threads
 
-    asked = Experiment(threads=options.threads, cores=options.cores)
+    asked = Experiment(**given(options, OF_PEAKS))
+    check_threads(asked.threads)
     check_cores(asked.plan.cores)
     store = Store(options.store or None).prepare()
     found = machine_peaks(store, asked.threads, cores=asked.plan.cores, anew=True)

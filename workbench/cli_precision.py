@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench.experiment import Experiment
 from workbench.models.describe import counted
 from workbench.search.sensitivity import Sensitivity
+from workbench.settings_table.kinds import home
+from workbench.settings_table.options import add_run_settings, add_settings, given
+from workbench.settings_table.table import SETTINGS
 
-FIELDS = ("model", "signature", "input_shapes", "input_values", "data", "pixels", "batches", "threads", "calibration",
-          "calibration_samples", "budget", "metric", "score_output", "seed")  # fmt: skip
-"""Fields of an experiment that a repair goes by."""
+GROUPS = ("Model", "Data", "Accuracy", "Limits")
+FIELDS = (
+    *(name for name, setting in SETTINGS.items() if setting.group in GROUPS),
+    *("batches", "threads", "calibration", "calibration_samples", "seed"),
+)
+"""Settings that have an effect on a repair."""
 WORST = 8
 
 
-def add_to(commands: Any, help_of: Mapping[str, str]) -> argparse.ArgumentParser:
+def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = commands.add_parser(
         "repair", help="find the layers that must stay in FP32 for INT8 to keep its accuracy, and be fast"
     )
-    for name in FIELDS:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=help_of[name])
     parser.add_argument("--backend", default="onnxruntime", help="onnxruntime or openvino (default: onnxruntime)")
     parser.add_argument(
         "--samples", type=int, default=256, help="samples to search with; up to 8 times as many others confirm"
     )
     parser.add_argument("--limit-s", type=float, default=300.0, help="seconds for each half of the search, about")
-    parser.add_argument("--output", type=Path, default=Path("keep.json"), help="the list of nodes, as JSON")
+    parser.add_argument("--output", type=home, default="keep.json", help="the list of nodes, as JSON")
+    add_run_settings(parser, "store")
+    add_settings(parser, FIELDS)
     parser.set_defaults(command=run)
-    return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the layers by damage and what was tried, and write the list; 1 where nothing was found."""
     from workbench import study
 
-    given = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
-    experiment = Experiment(**given)
+    experiment = Experiment(**given(options, FIELDS))
     common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}
     common |= {"limit_s": options.limit_s, "say": lambda text: print(f"… {text}", file=sys.stderr)}
     repaired = study.mixed_precision(experiment, **common)
@@ -52,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     if repaired.found is None:
         print(f"\nNo answer: {repaired.why}")
         return 1
-    study.save_keep(repaired, options.output)
+    study.save_keep(repaired, Path(options.output))
     print(f"\nfound: {repaired.found.told}")
     if not repaired.found.shown:
         print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -91,9 +92,14 @@ def during(step: str, subject: object, kind: type[WorkbenchError] = BuildError) 
         raise kind(f"Could not {step} {subject}: {brief(cause)}") from cause
 
 
+_PLACE = re.compile(r"(Exception from|Check '.*' failed at) \S+:\d+:?")
+"""Lines of OpenVINO's messages that name a place in its source; the reason stands after them."""
+
+
 def brief(cause: BaseException, limit: int = 500) -> str:
-    """The first telling lines of an exception's text, on one line, at most ``limit`` characters."""
+    """The first lines of an exception's text that hold a reason, on one line, at most ``limit`` characters."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    lines = [line for line in lines if not _PLACE.fullmatch(line)] or lines
     text = " ".join(lines[:6]) or type(cause).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

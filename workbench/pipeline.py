@@ -18,7 +18,7 @@ from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
-from workbench.experiment import Experiment, choose
+from workbench.experiment import Experiment
 from workbench.models.describe import counted, export_notes, row_notes, sizes_used, varying_notes
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
@@ -49,8 +49,10 @@ from workbench.runs.measure import measure_and_score, peaks_of
 from workbench.runs.scoring import Way
 from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, open_model, read_model
 from workbench.runs.unused import unused
+from workbench.runs.variants import variants_of
+from workbench.settings_table.kinds import choose
 from workbench.store import Draft, Store, key_of
-from workbench.system.machine import check_cores, this_machine, version_of
+from workbench.system.machine import check_cores, check_threads, this_machine, version_of
 from workbench.system.stop import Stop
 from workbench.workers.worker import GPU_BUILDER, Pool
 
@@ -59,9 +61,6 @@ __all__ = ["open_model", "plan", "run"]
 STAGES = ("all", "build")
 BUILDERS = ("tensorflow-cpu", "tensorflow")
 """Packages that take part in building some engines besides the backend's own."""
-OF_GPUS: dict[str, Any] = {"tf32": True, "cuda_graph": False, "streams": 1}
-ABSENT: dict[str, Any] = {"optimization_level": None, "workspace_bytes": None, "build_options": (), **OF_GPUS}
-"""Fields of a variant, and their values where a backend has no such setting."""
 
 
 def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) -> tuple[Result, ...]:
@@ -73,7 +72,7 @@ def plan(experiment: Experiment, model: Model, *, has_calibration: bool = True) 
     for address in experiment.backends:
         backends.check(address)
     rows = []
-    for asked in experiment.variants():
+    for asked in variants_of(experiment):
         spec = _effective(asked, model)
         able = _possible(spec, model, has_calibration) and selectable(asked, spec)
         works = {batch: _batch_works(model, batch) for batch in spec.batches}
@@ -107,14 +106,15 @@ def check(experiment: Experiment) -> None:
     """Find what names nothing before any work is done for it.
 
     Raises:
-        InputError: a backend or build option that does not exist, a baseline that is not among the variants, or cores that are
-            not here.
+        InputError: a backend or build option that does not exist, a baseline that is not among the variants, or more threads or
+            other cores than this machine has.
     """
     for address in experiment.backends:
         backends.check(address)
     backends.check_options(experiment.build_options)
-    variants = experiment.variants()
+    variants = variants_of(experiment)
     names = dict.fromkeys(label for spec in variants for label in (replace(spec, batch=None).label, spec.label))
+    check_threads(experiment.threads)
     check_cores(experiment.plan.cores)
     if experiment.baseline:
         choose("baseline", [experiment.baseline], names)
@@ -123,7 +123,7 @@ def check(experiment: Experiment) -> None:
 def run(
     experiment: Experiment | None = None,
     *,
-    store: Store | None = None,
+    store: Store | str | Path | None = None,
     on_event: OnEvent = lambda _: None,
     cancel: threading.Event | None = None,
     only: str = "all",
@@ -138,7 +138,8 @@ def run(
         experiment: what to do; the defaults where nothing is said.
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
-        store: where artefacts and results are kept; what is there already is used again.
+        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there already is
+            used again.
         on_event: called for every step and every change of a row, from the calling thread.
         cancel: set it to stop; rows that had not come to an end are then marked as cancelled. A
             :class:`workbench.system.stop.Stop` can stop single rows as well.
@@ -154,8 +155,8 @@ def run(
     """
     choose("only", [only], STAGES)
     began = time.monotonic()
-    store = (store or Store()).prepare()
-    experiment = with_live(experiment or Experiment(), store, model, data)
+    store = Store.of(store).prepare()
+    experiment = with_live(experiment or Experiment(), store, model, data).resolved()
     if isinstance(metric, str):
         experiment, metric = replace(experiment, metric=metric), None
     asked = experiment
@@ -238,15 +239,10 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
 
 
 def _effective(asked: EngineSpec, model: Model) -> EngineSpec:
-    """The variant without the settings that its backend does not have, so that they change neither key nor label."""
-    settings = backends.get(asked.backend).settings
-    on_cpu = backends.device(asked) == CPU  # a backend may have those of GPUs for some of its modes only
-    changes = {name: value for name, value in ABSENT.items() if name.removesuffix("_bytes") not in settings}
-    changes |= OF_GPUS if on_cpu else {}
+    """The variant without lists of nodes where nothing is rewritten as ONNX, so that they do not change its key."""
     form = backends.get(asked.backend).source(asked, model)
-    if form.startswith("onnx:fp32") or not form.startswith("onnx:"):
-        changes |= {"quantize": (), "keep": ()}  # lists of nodes are for what is rewritten as ONNX
-    return replace(asked, **changes)
+    listless = form.startswith("onnx:fp32") or not form.startswith("onnx:")
+    return replace(asked, quantize=(), keep=()) if listless else asked
 
 
 def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availability:
@@ -265,6 +261,14 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
         if spec.asked != Precision.INT8:
             return no(held, "choose int8, which runs it as it is, or open the model it was made from")
         return able
+    few_bits = (
+        spec.precision not in (Precision.FP32, Precision.FP16, Precision.BF16) or method_of(spec.asked).weights_only
+    )
+    if able and model.quantized.endswith("-weights") and few_bits:
+        return no(
+            f"the model's weights are quantized already ({model.quantized_how})",
+            "choose fp32, which runs it as it is, or open the model it was made from",
+        )
     if able and method_of(spec.asked).calibrated and not has_calibration:
         return no(
             f"{spec.precision.upper()} needs real calibration samples, and the data has none",
@@ -465,6 +469,8 @@ def _repro(experiment: Experiment, row: Result) -> str:
         backends=(row.spec.backend_and_mode,),
         precisions=(row.spec.asked,),
         batches=(row.batch,),
+        optimization_level=(-1 if row.spec.optimization_level is None else row.spec.optimization_level,),
+        workspace_mib=((row.spec.workspace_bytes or 0) // 2**20,),
         baseline="",
     )
     return alone.papermill_command()

@@ -49,17 +49,6 @@ def no(reason: str, fix: str = "") -> Availability:
     return Availability(ok=False, reason=reason, fix=fix)
 
 
-SETTINGS = {
-    "threads": "threads",
-    "optimization_level": "optimization_level",
-    "workspace": "workspace_mib",
-    "tf32": "tf32",
-    "cuda_graph": "cuda_graph",
-    "streams": "streams",
-    "build_options": "build_options",
-}
-"""Names of settings in ``Backend.settings`` and ``Backend.without``, and the field of an experiment that each is."""
-
 ON_CPU = dict.fromkeys(("tf32", "cuda_graph", "streams"), "it runs on the CPU")
 """The part of ``Backend.without`` that is the same for every backend without a GPU."""
 

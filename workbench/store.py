@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench.errors import StoreError, writing
+from workbench.errors import InputError, StoreError, writing
 from workbench.records import FORMAT
 
 MANIFEST = "manifest.json"
@@ -42,7 +42,23 @@ class Store:
     """A folder of artefacts. Safe for several processes at once; nothing in it is ever changed in place."""
 
     def __init__(self, root: str | Path | None = None) -> None:
-        self.root = Path(root or os.environ.get("WORKBENCH_STORE") or ".workbench").absolute()
+        place = os.fspath(root or os.environ.get("WORKBENCH_STORE") or ".workbench")
+        self.root = Path(os.path.expanduser(place)).absolute()  # noqa: PTH111 - Path.expanduser raises for unknown users
+
+    @classmethod
+    def of(cls, given: Store | str | Path | None) -> Store:
+        """The store that a caller named: a store itself, the path of its folder, or ``None`` (and "") for the usual one.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if isinstance(given, Store):
+            return given
+        if given is None or isinstance(given, (str, os.PathLike)):
+            return cls(given or None)
+        raise InputError(
+            f"'store' must be the path of a folder or a Store; found a {type(given).__name__}. Choose for example '.workbench'."
+        )
 
     def prepare(self) -> Store:
         """Make the folder and prove that it can be written to.

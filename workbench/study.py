@@ -18,7 +18,7 @@ from workbench.choices.budget import budget_of
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import InputError, writing
-from workbench.experiment import Experiment, choose
+from workbench.experiment import Experiment
 from workbench.precision.rewrite import CALIBRATED_FORMS, FORMS
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Model, from_json, to_json
@@ -26,9 +26,10 @@ from workbench.runs.sources import DEMO, Form, Sources, data_of, demo_model, rea
 from workbench.search.found import Repair
 from workbench.search.repair import MIN_SIZE
 from workbench.search.sensitivity import ALONE, Range, Sensitivity
+from workbench.settings_table.kinds import choose
 from workbench.store import Draft, Store, key_of
 from workbench.system import turns
-from workbench.system.machine import this_machine, version_of
+from workbench.system.machine import check_threads, this_machine, version_of
 from workbench.workers.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thread_env
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _opened(experiment: Experiment, store: Store, say: Say) -> Iterator[tuple[Po
 
 @contextmanager
 def _subject(experiment: Experiment, store: Store, count: int, say: Say) -> Iterator[Subject]:
+    check_threads(experiment.threads)
     with _opened(experiment, store, say) as (pool, data, sources):
         calibration = data.calibration
         if calibration is None:
@@ -105,14 +107,14 @@ def rewritten(
         InputError: there is no such form, or it needs calibration samples and the data have none.
         ExportError: the model cannot be brought to it.
     """
-    asked, place = experiment or Experiment(), _store(store)
+    asked, place = (experiment or Experiment()).resolved(), Store.of(store).prepare()
     choose("form", [form], FORMS)
     with _opened(asked, place, say) as (_, _, sources):
         found = sources.get(
             f"onnx:{form}",
             method=Calibration(asked.calibration) if form in CALIBRATED_FORMS else None,
             samples=asked.calibration_samples,
-            selection=Selection(asked.quantize, asked.kept),
+            selection=Selection(asked.quantize, asked.keep),
         )
         return found.source.path
 
@@ -151,7 +153,7 @@ def layer_sensitivity(
         InputError: the data have no calibration samples, the metric does not suit them, or the backend does not build INT8 from
             ONNX.
     """
-    asked, place = experiment or Experiment(), _store(store)
+    asked, place = (experiment or Experiment()).resolved(), Store.of(store).prepare()
     _check_backend(backend)
     with _subject(asked, place, samples, say) as about:
         key = key_of(about=about.key, backend=backend, limit_s=limit_s, ways=ways, what="sensitivity")
@@ -183,7 +185,7 @@ def mixed_precision(
     Raises:
         InputError: as :func:`layer_sensitivity`, or the budget is none.
     """
-    asked, place = experiment or Experiment(), _store(store)
+    asked, place = (experiment or Experiment()).resolved(), Store.of(store).prepare()
     allowed = budget_of(asked.budget if budget is None else str(budget))
     if allowed is None:
         raise InputError("A repair needs a budget, and 'budget' is none. Give for example '0.5 points'.")
@@ -208,8 +210,8 @@ def value_ranges(
     """
     import pandas as pd
 
-    asked = experiment or Experiment()
-    with _subject(asked, _store(store), samples, say) as about:
+    asked = (experiment or Experiment()).resolved()
+    with _subject(asked, Store.of(store).prepare(), samples, say) as about:
 
         def fill(draft: Draft) -> None:
             batch = about.model.fixed_batch or 8
@@ -222,10 +224,6 @@ def value_ranges(
     table = pd.DataFrame([to_json(each) for each in found])
     table["doubts"] = [each.doubts for each in found]
     return table
-
-
-def _store(store: Store | str | Path | None) -> Store:
-    return (store if isinstance(store, Store) else Store(store or None)).prepare()
 
 
 def _check_backend(name: str) -> None:
@@ -288,6 +286,7 @@ def save_keep(found: Repair, path: Path) -> None:
         "backend": found.backend,
         "tried": [each.told for each in found.tried],
     }
+    path = Path(path).expanduser()
     with writing(path):
         path.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

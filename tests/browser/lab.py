@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -99,16 +100,19 @@ def _serving(module: list[str], env: dict[str, str], log: Path, address: str, pa
 
 @contextlib.contextmanager
 def voila(scratch: Path, store: Path, **parameters: object) -> Iterator[str]:
-    """Start Voilà on a free port with the notebook of ``make app`` and these parameters; gives its address."""
+    """Start Voilà on a free port with the notebook of ``make app`` and these parameters; gives its address with its token."""
     app = scratch / "app.ipynb"
     app.write_text(json.dumps(_with_parameters(NOTEBOOK.with_name("app.ipynb"), parameters)), encoding="utf-8")
     address = f"http://127.0.0.1:{_free_port()}"
     env = os.environ | {"WORKBENCH_STORE": str(store), "IPYTHONDIR": str(scratch / "ipython")}
     env.pop("WORKBENCH_HEADLESS", None)
-    options = ["--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
-    command = ["voila", *options, str(app)]
-    with _serving(command, env, scratch / "voila.log", address, "/voila/static/main.js"):
-        yield address
+    recipe = (NOTEBOOK.parents[1] / "Makefile").read_text(encoding="utf-8")
+    as_made = re.findall(r"/voila (.*)notebooks/app\.ipynb", recipe)[0].split()  # the options of ``make app``
+    options = [*as_made, "--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    command, log = ["voila", *options, str(app)], scratch / "voila.log"
+    with _serving(command, env, log, address, "/voila/static/main.js"):
+        token = re.findall(r"\?token=\w+", log.read_text(encoding="utf-8"))
+        yield f"{address}/{token[0] if token else ''}"
 
 
 def put_notebook(lab: Lab, name: str, **parameters: object) -> str:

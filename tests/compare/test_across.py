@@ -175,13 +175,21 @@ def test_memory_that_the_kernel_took_is_no_other_machine(store) -> None:
     assert compare_runs("one", "two", store=store).refused == ()
 
 
+def test_levels_of_two_runs_can_be_measured_in_one(store) -> None:
+    level = recorded.spec("onnxruntime fp32", optimization_level=0)
+    one = keep(store, "one", of(row()))
+    two = keep(store, "two", of(replace(row(), spec=level, engine=recorded.engine(level))), optimization_level=0)
+    found = compare_runs(one, two, store=store)
+    assert [line.variant for line in found.lines] == ["onnxruntime fp32", "onnxruntime fp32 level 0"]
+    assert found.experiment.optimization_level == (-1, 0)
+
+
 @pytest.mark.parametrize(
     ("changed", "apart"),
     [
         (row(timing_region=Region.COMPUTE), "region is 'compute' here, 'host-to-host' in one"),
         (row(timing_protocol="trtexec-10"), "protocol is 'trtexec-10' here, 'own settings' in one"),
-        (row(spec=recorded.spec("onnxruntime fp32", workspace_bytes=2**20)),
-         "workspace_bytes is '1048576' here, 'the default' in one"),
+        (row(spec=recorded.spec("onnxruntime fp32", threads=2)), "threads is '2' here, '1' in one"),
         (recorded.on_gpu("onnxruntime fp32"), "device is 'cuda:0, NVIDIA H100 80GB HBM3' here, 'cpu' in one"),
         (replace(row(), engine=recorded.engine(recorded.spec("onnxruntime fp32"), library_version="2.0")),
          "version of onnxruntime is '2.0' here, '1.0' in one"),

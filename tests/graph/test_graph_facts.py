@@ -11,9 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from workbench import backends
+from workbench.engines.provenance import source_graph
 from workbench.errors import InputError
 from workbench.examine import Examination, described, examine, scaled
-from workbench.graph.facts import GraphFacts, graph_facts
+from workbench.graph.facts import COUNTED, GraphFacts, graph_facts
 from workbench.protocols import Refusal
 from workbench.records import AxisRange, Model, TensorSpec, from_json, to_json
 
@@ -79,7 +80,7 @@ def _one(
     node = helper.make_node(op, names, ["y"], **attributes)
     given = [_value(name, list(shape)) for name, shape in inputs.items()]
     saved = _saved(path / f"{op}.onnx", [node], given, [_value("y", list(output))], weights)
-    specs = [TensorSpec(name, "float32", shape) for name, shape in inputs.items()]
+    specs = [TensorSpec(name, "float32", shape, None) for name, shape in inputs.items()]
     return graph_facts(saved, _model(*specs)).flops
 
 
@@ -146,7 +147,56 @@ def test_a_loop_is_counted_by_running_it(tmp_path) -> None:
     path = _saved(tmp_path / "loop.onnx", nodes, [_value("x", ["n", 4])], [_value("y", ["n", 4])], weights)
     facts = graph_facts(path, _model(TensorSpec("x", "float32", (None, 4))))
     assert facts.flops == 3 * 2 * 4 * 4
-    assert facts.flops_source == "shapes seen while ONNX Runtime ran one sample of made-up inputs"
+    assert facts.flops_source == "shapes seen while ONNX Runtime ran one sample of generated inputs"
+
+
+def test_weights_that_a_kernel_packed_are_counted(tmp_path) -> None:
+    """ONNX Runtime's profile leaves the packed weights of a ConvTranspose out of its inputs; the loop makes a run necessary."""
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "w"], ["b"]), helper.make_node("Identity", ["on"], ["go"])],
+        "body", [_value("i", [], INT64), _value("on", [], BOOL), _value("a", None)], [_value("go", [], BOOL), _value("b", None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "t"], ["c"]),
+        helper.make_node("Loop", ["three", "", "c"], ["y"], body=body),
+    ]
+    weights = [_weight("t", 2, 3, 1, 2), _weight("w", 4, 4), numpy_helper.from_array(np.int64(3), "three")]
+    outputs = [_value("y", ["n", 3, 1, 4])]
+    path = _saved(tmp_path / "transposed.onnx", nodes, [_value("x", ["n", 2, 1, 3])], outputs, weights)
+    facts = graph_facts(path, _model(TensorSpec("x", "float32", (None, 2, 1, 3))))
+    assert facts.flops == 2 * (2 * 3) * (3 * 2) + 3 * 2 * (3 * 4) * 4
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["inferred", "seen in a run"])
+def test_the_operations_of_a_fixed_batch_are_told_for_one_sample(tmp_path, loop: bool) -> None:
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "w"], ["b"]), helper.make_node("Identity", ["on"], ["go"])],
+        "body", [_value("i", [], INT64), _value("on", [], BOOL), _value("a", None)], [_value("go", [], BOOL), _value("b", None)],
+    )  # fmt: skip
+    looped = helper.make_node("Loop", ["three", "", "x"], ["y"], body=body)
+    nodes = [looped] if loop else [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = [_weight("w", 4, 4), numpy_helper.from_array(np.int64(3), "three")]
+    path = _saved(tmp_path / "fixed.onnx", nodes, [_value("x", [8, 4])], [_value("y", [8, 4])], weights)
+    fixed = TensorSpec("x", "float32", (8, 4))
+    facts = graph_facts(path, _model(fixed))
+    times = 3 if loop else 1
+    assert facts.flops == times * 2 * 4 * 4
+    assert facts.batch == 8
+    lines = dict(described(Examination(facts)))
+    assert f"{times * 32} FLOPs for one sample, a multiply-add counted as two" in lines["Work"]
+    if not loop:
+        assert facts.activation_bytes == 8 * 2 * 4 * 4  # input and output of the whole batch
+        assert "at most for the fixed batch of 8" in lines["Memory"][1]
+        assert [node.flops for node in source_graph(path, (fixed,)).nodes] == [32]
+
+
+def test_an_unexpected_error_while_counting_is_told_with_its_kind(tmp_path, monkeypatch) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = _saved(tmp_path / "m.onnx", nodes, [_value("x", ["n", 4])], [_value("y", ["n", 4])], [_weight("w", 4, 4)])
+    monkeypatch.setitem(COUNTED, "MatMul", lambda *_: tuple[int, ...]().index(1))
+    facts = graph_facts(path, _model(TensorSpec("x", "float32", (None, 4))))
+    assert facts.flops is None
+    assert "ValueError: " in facts.flops_source
 
 
 def test_what_cannot_be_counted_says_why(tmp_path) -> None:

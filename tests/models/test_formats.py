@@ -93,6 +93,56 @@ def test_large_constants_of_a_frozen_graph_count_and_can_be_outputs(tmp_path):
     runs_alike(inspect_model(tmp_path / "large.pb"), tmp_path)
 
 
+@pytest.fixture(scope="module")
+def training_leftovers(tmp_path_factory) -> Path:
+    """A frozen graph with what training scripts leave in it: a reader before the input, a saver and a variable beside it."""
+    import tensorflow as tf
+
+    path, v1 = tmp_path_factory.mktemp("leftovers") / "leftovers.pb", tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        name = v1.placeholder(tf.string, [], name="file")
+        read = tf.io.decode_raw(tf.io.read_file(name), tf.float32)
+        x = tf.identity(tf.reshape(read, [-1, 3]), name="x")
+        y = tf.matmul(x, tf.constant(np.eye(3, 2, dtype="f4")), name="y")
+        v1.get_variable("step", initializer=np.zeros(1, "f4"), use_resource=True)
+        tf.raw_ops.SaveV2(prefix=name, tensor_names=["y"], shape_and_slices=[""], tensors=[y], name="save")
+        tf.nn.softmax(y, name="fine")
+    found = graph.as_graph_def(add_shapes=True)
+    path.write_bytes(found.SerializeToString())
+    return path
+
+
+def test_a_frozen_graph_is_judged_by_the_tensors_named_alone(training_leftovers, tmp_path):
+    model = inspect_model(training_leftovers, "x:0 -> fine:0")
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == ["x: float32 [? × 3]", "fine: float32 [? × 2]"]
+    runs_alike(model, tmp_path)
+    with pytest.raises(InputError, match="which reaches files"):
+        inspect_model(training_leftovers)
+    with pytest.raises(InputError, match="is a ReadFile, which reaches files"):
+        inspect_model(training_leftovers, "file:0 -> fine:0")
+
+
+def test_functions_that_only_other_parts_of_a_frozen_graph_call_are_left_out(tmp_path):
+    import tensorflow as tf
+
+    from workbench.models.formats import frozen_graph
+
+    @tf.function
+    def save(value):
+        tf.io.write_file("stolen", tf.strings.as_string(value))
+        return value
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        tf.identity(x * 2, name="y")
+        tf.identity(save(tf.reduce_sum(x)), name="other")
+    (tmp_path / "f.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    part, _, _ = frozen_graph.load(tmp_path / "f.pb", "x:0 -> y:0")
+    assert not part.library.function
+    with pytest.raises(InputError, match="WriteFile"):
+        frozen_graph.load(tmp_path / "f.pb", "x:0 -> other:0")
+
+
 def test_a_graph_with_loose_variables_is_not_called_frozen(tf1, tmp_path):
     with pytest.raises(InputError, match="is not frozen: the variable 'v'"):
         inspect_model(tf1 / "unfrozen.pb")
@@ -397,6 +447,82 @@ def test_quantized_operations_are_known_by_name_inside_branches_too(op, domain, 
     branch = helper.make_graph([helper.make_node(op, ["x"], ["y"], domain=domain)], "branch", [], [])
     model = model_zoo.onnx_model([helper.make_node("If", ["p"], ["y"], then_branch=branch, else_branch=branch)])
     assert already_quantized(model) == (("int8", f"it holds 2 {op}") if quantized else ("", ""))
+
+
+def _cast_and_scaled(kind: str, *, form: str) -> Any:
+    """x @ (float(w) × s): weights of few bits by Cast and a scale, in the forms that exporters write."""
+    import model_zoo
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights: dict[str, Any] = {"s": np.full((1, 3), 0.1, "f4"), "z": np.full((1, 3), 2, "f4")}
+    raw = (
+        np.arange(12, dtype=np.int8).reshape(3, 4)
+        if form == "transposed"
+        else np.arange(12, dtype=np.int8).reshape(4, 3)
+    )
+    stored = helper.make_tensor("w", getattr(TensorProto, kind), raw.shape, raw.ravel().tolist())
+    nodes = [helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT)]
+    last = "f"
+    if form == "transposed":
+        nodes.append(helper.make_node("Transpose", [last], ["t"]))
+        last = "t"
+    if form == "zero point":
+        nodes.append(helper.make_node("Sub", [last, "z"], ["d"]))
+        last = "d"
+    nodes += [helper.make_node("Mul", [last, "s"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    model = model_zoo.onnx_model(nodes, weights, opset=22)
+    if form == "constant":
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=stored))
+    else:
+        model.graph.initializer.append(stored)
+    assert numpy_helper.to_array(stored).shape == raw.shape
+    return model
+
+
+@pytest.mark.parametrize("form", ["plain", "zero point", "transposed", "constant"])
+@pytest.mark.parametrize(("kind", "name"), [("INT8", "int8"), ("UINT8", "int8"), ("INT4", "int4")])
+def test_weights_quantized_by_cast_and_scale_are_known(form, kind, name):
+    from workbench.models.formats.onnx import already_quantized
+
+    found = already_quantized(_cast_and_scaled(kind, form=form))
+    assert found == (f"{name}-weights", f"1 of its weights are {name}, turned into floats by Cast and a scale")
+
+
+def test_bytes_that_are_no_weights_are_not_taken_for_quantized_ones():
+    """A table of 8-bit settings that is cast but not scaled, and an 8-bit input that is scaled."""
+    import model_zoo
+    from onnx import TensorProto, helper
+
+    from workbench.models.formats.onnx import already_quantized
+
+    cast = [helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT), helper.make_node("MatMul", ["x", "f"], ["y"])]
+    assert already_quantized(model_zoo.onnx_model(cast, {"w": np.ones((4, 3), "i1")})) == ("", "")
+    scaled = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "s"], ["g"]),
+        helper.make_node("MatMul", ["g", "w"], ["y"]),
+    ]
+    weights = {"s": np.float32(0.1), "w": np.ones((4, 3), "f4")}
+    assert already_quantized(model_zoo.onnx_model(scaled, weights, dtype=TensorProto.UINT8)) == ("", "")
+
+
+def test_weights_quantized_already_are_run_in_fp32_and_not_quantized_again(tmp_path):
+    import model_zoo
+
+    from workbench.experiment import Experiment
+    from workbench.pipeline import plan
+
+    model = inspect_model(model_zoo.save(_cast_and_scaled("INT8", form="plain"), tmp_path / "cast.onnx"))
+    asked = Experiment(
+        backends="onnxruntime", precisions="fp32,int8,int8-dynamic,int8-weights,int4-weights", batches="1"
+    )
+    rows = {row.spec.asked: row.failure.message if row.failure else "" for row in plan(asked, model)}
+    assert rows.pop("fp32") == ""
+    for message in rows.values():
+        assert message == (
+            "the model's weights are quantized already (1 of its weights are int8, turned into floats by Cast and a scale); "
+            "choose fp32, which runs it as it is, or open the model it was made from"
+        )
 
 
 def test_weights_of_4_bits_are_run_as_they_are(tmp_path):

@@ -9,13 +9,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import model_zoo
 import numpy as np
 import pytest
 
 from workbench.errors import InputError
+from workbench.experiment import Experiment
 from workbench.models.inspection import digest_of, inspect_model, recognize
+from workbench.pipeline import run
+from workbench.records import Status
 
 
 def one_sentence(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -416,6 +420,34 @@ def test_sizes_that_the_graph_contradicts_are_found_by_trying(tmp_path):
     assert other.probe is not None
     assert other.probe.worked == ()
     assert "did not run on made-up inputs" in other.notes[0]
+
+
+def _without_output_shape(domain: str, *, rows: Any = "n") -> Any:
+    """gelu(x) @ w with an output of no declared shape; ONNX's shape inference does not know the operator of ONNX Runtime."""
+    from onnx import helper
+
+    nodes = [helper.make_node("Gelu", ["x"], ["g"], domain=domain), helper.make_node("MatMul", ["g", "w"], ["y"])]
+    weights = {"w": np.ones((4, 3), np.float32)}
+    proto = model_zoo.onnx_model(nodes, weights, inputs={"x": (rows, 4)}, opset=20)
+    if domain:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_an_output_without_a_shape_gets_the_one_that_is_inferred_or_seen(tmp_path, domain):
+    path = model_zoo.save(_without_output_shape(domain), tmp_path / "bare.onnx")
+    assert [str(spec) for spec in inspect_model(path).outputs] == ["y: float32 [? × 3]"]
+    fixed = model_zoo.save(_without_output_shape(domain, rows=2), tmp_path / "fixed.onnx")
+    assert [str(spec) for spec in inspect_model(fixed).outputs] == ["y: float32 [2 × 3]"]
+
+
+def test_a_model_with_an_output_without_a_shape_is_run_to_its_results(tmp_path, store):
+    path = model_zoo.save(_without_output_shape("com.microsoft"), tmp_path / "bare.onnx")
+    asked = Experiment(model=str(path), backends="onnxruntime", precisions="fp32", batches="1,2", measure_s=0.05,
+                       max_measure_s=0.05, rounds=2)  # fmt: skip
+    assert [row.status for row in run(asked, store=store).rows] == [Status.DONE, Status.DONE]
 
 
 def test_sizes_that_cannot_be_opened_are_refused_as_such(tmp_path):

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from workbench.panel.show import is_interactive, show
 from workbench.panel.source import MAX_UPLOAD_BYTES, save_upload
 from workbench.records import EngineSpec, Failure, Model, Precision, Result, Status, TensorSpec
 from workbench.runs.sources import Opened
+from workbench.settings_table.table import SETTINGS
 from workbench.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -74,8 +76,8 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         shapes="fixed",
         calibration="minmax",
         calibration_samples=20,
-        optimization_level=1,
-        workspace_mib=64,
+        optimization_level=(0, 1),
+        workspace_mib=(0, 64),
         region="compute",
         measure_s=0.5,
         max_measure_s=0.5,
@@ -91,7 +93,7 @@ def test_controls_say_what_the_experiment_says(store: Store, model: str) -> None
         latency_percentile=90.0,
         loadgen_s=1.0,
         loadgen_queries=200,
-        baseline="onnxruntime fp32",
+        baseline="onnxruntime fp32 level 1",
         seed=3,
         cores="0-1",
         clocks=True,
@@ -124,8 +126,8 @@ def test_changing_a_control_changes_the_experiment_and_the_commands(panel: Panel
             "<b>",
             "&#x27;build_options&#x27; are names of letters, digits and _ . = -; found &quot;&lt;b&gt;&quot;. Separate several by commas.",
         ),
-        ("rounds", 0, "&#x27;rounds&#x27; must be at least 1; found 0. Choose a larger number."),
-        ("threads", 0, "&#x27;threads&#x27; must be at least 1; found 0. Choose a larger number."),
+        ("rounds", 0, "&#x27;rounds&#x27; must be a whole number from 1 to 10000; found 0. Choose for example 12."),
+        ("threads", 0, "&#x27;threads&#x27; must be a whole number from 1 to 1024; found 0. Choose for example 2."),
     ],
 )
 def test_a_bad_value_is_one_sentence_and_stops_the_buttons(
@@ -321,6 +323,56 @@ def test_settings_without_effect_are_gray_with_the_reason(panel: Panel) -> None:
     panel._form.backends["tensorflow"].value = True
     panel._form.backends["onnxruntime"].value = False
     assert control(panel, "optimization_level").disabled
+
+
+def test_every_setting_has_a_control_with_its_help(panel: Panel) -> None:
+    separate = {"model", "data", "backends", "precisions"}
+    assert set(panel._form.control) | separate == set(SETTINGS)
+    for name in panel._form.control:
+        assert SETTINGS[name].help[1:] in unescape(panel._form._hints[name].value) or control(panel, name).disabled, (
+            name
+        )
+
+
+def test_several_values_of_a_setting_are_chips_and_variants(panel: Panel) -> None:
+    levels = control(panel, "optimization_level")
+    assert levels.value == [-1]
+    assert [chip.description for chip in levels.chips.values()] == ["default", "0", "1", "2", "3"]
+    levels.chips[0].value = True
+    levels.other.value = "5, default"
+    assert levels.value == [-1, 0, 5]
+    assert panel.experiment.optimization_level == (-1, 0, 5)
+    assert [label for label, _ in control(panel, "baseline").options] == [
+        "automatic", "onnxruntime fp32", "onnxruntime fp32 level 0", "onnxruntime fp32 level 5",
+    ]  # fmt: skip
+    assert "-r optimization_level -1,0,5" in panel._export.commands.value
+    assert "<b>3 variants</b> asked for" in panel._out.plan.value
+    levels.other.value = "many"
+    assert "found &quot;many&quot;" in panel._out.problem.value
+
+
+def test_a_setting_that_no_chosen_backend_has_says_so_and_multiplies_nothing(panel: Panel) -> None:
+    assert control(panel, "workspace_mib").disabled
+    control(panel, "workspace_mib").value = [0, 16, 64]
+    assert [label for label, _ in control(panel, "baseline").options] == ["automatic", "onnxruntime fp32"]
+    panel._form.backends["openvino"].value = True
+    assert not control(panel, "optimization_level").disabled
+    hint = unescape(panel._form._hints["optimization_level"].value)
+    assert "; no effect on OpenVINO (OpenVINO has no such levels)" in hint
+    assert "no effect" not in panel._form._hints["threads"].value
+
+
+def test_a_file_of_nodes_is_read_when_the_run_begins(panel: Panel, tmp_path: Path) -> None:
+    file = tmp_path / "keep.txt"
+    control(panel, "keep").value = str(file)
+    assert "could not be read" in panel._out.problem.value
+    file.write_text("Gemm\n")
+    control(panel, "keep").value = str(file) + " "
+    assert panel._out.problem.value == ""
+    panel.build()
+    panel.wait(60)
+    file.write_text("Conv\n")
+    assert panel.ran.keep == ("Gemm",)
 
 
 def test_a_backend_that_is_not_installed_is_gray_with_the_fix(

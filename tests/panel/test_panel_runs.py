@@ -16,12 +16,13 @@ from workbench.experiment import Experiment
 from workbench.jobs import jobs
 from workbench.panel import history
 from workbench.panel.export import TABLES, copyable, table_as
-from workbench.panel.fields import Batches, Workspace
+from workbench.panel.fields import Chips
 from workbench.panel.figures import Mark, canvas
 from workbench.panel.panel import NOTEBOOK, Panel
 from workbench.panel.source import completions
 from workbench.records import Status
 from workbench.runs import archive
+from workbench.settings_table.table import SETTINGS
 from workbench.store import Store
 
 
@@ -216,23 +217,20 @@ def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store
     assert ax.format_coord(1.4, y / 3) == ""
 
 
-def test_workspace_is_automatic_or_a_power_of_two() -> None:
-    control = Workspace("Workspace (MiB)", "tip", 0)
-    assert control.slider.layout.display == "none"
-    control.automatic.value = False
-    assert control.value == 1024
-    control.slider.value = 64
-    assert control.value == 64
-    control.value = 100  # of a notebook: kept as it is
-    assert control.value == 100
-    control.value = 0
-    assert control.automatic.value
+def test_workspaces_are_chips_with_a_name_for_the_default() -> None:
+    control = Chips(SETTINGS["workspace_mib"], "tip", (0,))
+    assert [chip.description for chip in control.chips.values()] == ["default", "16", "256", "1024", "4096"]
+    control.value = [0, 100]  # of a notebook: kept as it is
+    assert [size for size, chip in control.chips.items() if chip.value] == [0, 100]
+    control.other.value = "default, 64"
+    assert control.value == [0, 64, 100]
     control.disabled = True
-    assert control.automatic.disabled
+    assert control.other.disabled
+    assert all(chip.disabled for chip in control.chips.values())
 
 
 def test_batches_are_chips_and_others_are_typed() -> None:
-    control = Batches("Batch sizes", "tip", (1, 24))
+    control = Chips(SETTINGS["batches"], "tip", (1, 24))
     assert [size for size, chip in control.chips.items() if chip.value] == [1, 24]
     control.chips[8].value = True
     assert control.value == [1, 8, 24]

@@ -245,7 +245,7 @@ def test_a_list_of_nodes_is_read_by_people_and_by_the_workbench(tmp_path):
     (tmp_path / "names.txt").write_text("# first block\na/Conv\n\nb/Conv\n", encoding="utf-8")
     assert names_in(tmp_path / "names.txt") == ("a/Conv", "b/Conv")
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"other.json' is no list of nodes: the JSON has no 'keep'"):
+    with pytest.raises(InputError, match=r"other.json' is not a list of nodes: its JSON has no 'keep'"):
         names_in(tmp_path / "other.json")
     with pytest.raises(InputError, match="could not be read"):
         names_in(tmp_path / "nothing.json")

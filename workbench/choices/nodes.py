@@ -15,7 +15,7 @@ def expanded(entries: Iterable[str]) -> tuple[str, ...]:
     """The entries, those that are files (``keep.json``, ``names.txt``) replaced by the names in them.
 
     Raises:
-        InputError: there is no such file, or it is no list of nodes.
+        InputError: there is no such file, or it is not a list of nodes.
     """
     names: list[str] = []
     for entry in entries:
@@ -41,5 +41,5 @@ def names_in(path: Path) -> tuple[str, ...]:
         return tuple(str(name) for name in json.loads(text)["keep"])
     except (ValueError, KeyError, TypeError) as cause:
         raise InputError(
-            f"'{path}' is no list of nodes: the JSON has no 'keep'. Save it again from a repair."
+            f"'{path}' is not a list of nodes: its JSON has no 'keep'. Save it again from a repair."
         ) from cause

@@ -19,6 +19,7 @@ from workbench.experiment import PARAMETERS, Experiment
 from workbench.models.inspection import digest_of
 from workbench.runs.archive import Run, runs
 from workbench.runs.sources import DEMO
+from workbench.settings_table.table import SETTINGS
 from workbench.store import Store
 from workbench.system.machine import this_machine
 
@@ -29,12 +30,10 @@ NOT_IN_TURN = (
     "No verdict: these runs were not measured in turn, and a machine may differ by a tenth from one hour to the next. "
     "Measure both in one run to know who is faster."
 )
-FREE = frozenset({
-    "model", "backends", "precisions", "batches", "baseline", "measure_s", "rounds", "seed", "within", "max_measure_s", "concurrency",
-    "rate", "latency_limit_ms", "latency_percentile", "loadgen_s", "loadgen_queries", "clocks", "roofline", "layers", "budget",
-    "metric", "score_output", "until",
-})  # fmt: skip
+FREE = frozenset(name for name, setting in SETTINGS.items() if not setting.condition)
 """Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
+UNITED = ("backends", "precisions", "batches", "optimization_level", "workspace_mib")
+"""Lists whose values are variants: one run takes those of all."""
 TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."
 FRAME = (
     "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "output", "score", "agrees",
@@ -117,7 +116,7 @@ def compare_runs(*names: str, store: Store | str | Path | None = None) -> Across
         InputError: fewer than two runs, or no such run.
         StoreError: the store cannot be read.
     """
-    place = store if isinstance(store, Store) else Store(store or None)
+    place = Store.of(store)
     known = runs(place)
     chosen = list(dict.fromkeys(find(name, known) for name in names))
     if len(chosen) < 2:
@@ -217,8 +216,7 @@ def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
                 "has one value for it"
             )
     united: dict[str, Any] = {
-        name: tuple(dict.fromkeys(value for each in asked for value in getattr(each, name)))
-        for name in ("backends", "precisions", "batches")
+        name: tuple(dict.fromkeys(value for each in asked for value in getattr(each, name))) for name in UNITED
     }
     variants = [{(cell.result.spec.label, cell.result.batch) for cell in each.cells} for each in kept]
     if all(each == variants[0] for each in variants):

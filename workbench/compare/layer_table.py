@@ -34,7 +34,7 @@ def layers(result: Result, store: Store | str | Path | None = None, *, measure: 
     Raises:
         InputError: there is no engine, its library tells no layers, or they were not timed yet.
     """
-    place = store if isinstance(store, Store) else Store(store or None)
+    place = Store.of(store)
     if result.engine is not None:
         found = load(place.path("engine", result.engine.key))
         if found is not None:

@@ -136,13 +136,15 @@ def _work(proto: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, int]:
     model = Model("", "", "onnx", inputs, (), 0, 0, "")
     graph = graph_shapes.inferred(graph_shapes.prepared(proto, model)).graph
     shapes = graph_shapes.Shapes(graph)
+    batch = model.fixed_batch or 1
     found = {}
     for node in graph.node:
         if node.op_type in COUNTED:
             with suppress(graph_shapes.UnknownShapeError, IndexError):
                 sizes = [shapes.of(node.output[0])] if node.op_type in BY_OUTPUT else []
                 needed = node.input[:4] if node.op_type == "QLinearConv" else node.input[:3]
-                found[node.output[0]] = COUNTED[node.op_type](node, [shapes.of(n) for n in needed if n], sizes)
+                counted = COUNTED[node.op_type](node, [shapes.of(n) for n in needed if n], sizes)
+                found[node.output[0]] = round(counted / batch)
     return found
 
 

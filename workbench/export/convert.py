@@ -56,11 +56,9 @@ def saved_model_of(model: Model, into: Path) -> None:
             if model.format == "keras":
                 keras.write_saved_model(keras.load(Path(model.path)), into)
             elif model.format == "frozen_graph":
-                graph_def = frozen_graph.load(Path(model.path))
-                tensors = frozen_graph.tensors_of(graph_def, model.signature, model.name)
-                frozen_graph.write_saved_model(graph_def, *tensors, into)
+                frozen_graph.write_saved_model(*frozen_graph.load(Path(model.path), model.signature), into)
             else:
-                frozen_graph.write_saved_model(*saved_model.legacy_graph(Path(model.path), model.signature), into)
+                saved_model.write_saved_model(Path(model.path), model, into)
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise

@@ -37,9 +37,7 @@ class Origin:
     @property
     def signature(self) -> str:
         """Of the SavedModel form."""
-        return (
-            self.model.signature if self.model.format == "saved_model" and not self.model.legacy else "serving_default"
-        )
+        return self.model.signature if self.model.signed else "serving_default"
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ def _frozen(origin: Origin) -> tuple[Any, dict[str, str], dict[str, str]]:
 
     model = origin.model
     if model.format == "frozen_graph":
-        graph_def = frozen_format.load(Path(model.path))
-        return graph_def, *frozen_format.tensors_of(graph_def, model.signature, model.name)
+        return frozen_format.load(Path(model.path), model.signature)
     if model.legacy:
         return saved_format.legacy_graph(Path(model.path), model.signature)
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

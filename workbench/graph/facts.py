@@ -36,7 +36,7 @@ VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dr
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What an ONNX graph holds and costs for one sample. ``None`` is unknown, and the text beside it says why."""
+    """What an ONNX graph holds and costs. ``None`` is unknown, and the text beside it says why."""
 
     opset: int
     nodes: int  # those of branches and loop bodies included, constants left out
@@ -46,19 +46,23 @@ class GraphFacts:
     flops: int | None = None  # of one sample; a multiply-add counts as two
     flops_source: str = ""  # how they were counted, or why not
     uncounted: tuple[str, ...] = ()  # operators that do arithmetic and are not in ``flops``
-    activation_bytes: int | None = None  # most that is alive at once for one sample, in the order of the file
+    activation_bytes: int | None = None  # most that is alive at once for ``batch`` samples, in the order of the file
     activation_source: str = ""
+    batch: int = 1  # samples in the run that was counted: 1, or the one batch size that the graph takes
     dynamic_axes: tuple[str, ...] = ()  # in words, inputs then outputs
 
 
 def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
     """The facts of the graph in ``onnx_path``, for one sample of ``model`` with its free axes at their usual size.
 
+    A graph with a fixed batch is counted at that batch. Its FLOPs are divided by the batch size; its activations cannot
+    be divided exactly and are those of the whole batch (``batch``).
+
     FLOPs are those of convolutions, matrix products and recurrent layers, 2 for each multiply-add, without biases, as
     papers count them: ``Conv`` 2 · outputs · kernel elements · input channels / groups; ``ConvTranspose`` the same by
     inputs; ``MatMul`` and ``Gemm`` 2 · outputs · inner size; ``LSTM``, ``GRU`` and ``RNN`` 2 · steps · batch · elements
     of W and R; ``Einsum`` of two operands 2 · the product of all index sizes. Shapes come from ONNX shape inference.
-    Where that leaves one open, and for loops, from one run of ONNX Runtime on made-up inputs.
+    Where that leaves one open, and for loops, from one run of ONNX Runtime on generated inputs.
 
     Raises:
         InputError: the file cannot be read as ONNX.
@@ -75,18 +79,20 @@ def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
     nodes = [node for part in graphs(proto.graph) for node in part.node if node.op_type != "Constant"]
     names = Counter(title(node) for node in nodes)
     flops, flops_source, memory, memory_source = _costs(proto, onnx_path, model)
+    batch = model.fixed_batch or 1
     return GraphFacts(
         opset=max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0),
         nodes=len(nodes),
         ops=dict(sorted(names.items(), key=lambda item: (-item[1], item[0]))),
         parameters=sum(math.prod(tensor.dims) for tensor in weight_tensors(proto.graph)),
         weight_bytes=sum(graph_shapes.size_bytes(tensor.dims, tensor.data_type) for tensor in tensors(proto.graph)),
-        flops=flops,
+        flops=None if flops is None else round(flops / batch),
         flops_source=flops_source,
         uncounted=tuple(sorted({title(n) for n in nodes if n.op_type not in COUNTED and n.op_type not in MOVES})),
         activation_bytes=memory,
         activation_source=memory_source,
         dynamic_axes=tuple(_dynamic(model)),
+        batch=batch,
     )
 
 
@@ -111,7 +117,7 @@ def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int |
     if flops is not None and memory is not None:
         return flops, source, memory, source
     seen, not_run = _attempt(lambda: graph_shapes.observed(proto, path, model))
-    by_run = "shapes seen while ONNX Runtime ran one sample of made-up inputs"
+    by_run = f"shapes seen while ONNX Runtime ran {_of_batch(model)} of generated inputs"
     flops_source = memory_source = source
     if flops is None and seen:
         flops, again = _attempt(lambda: _flops_seen(proto.graph, seen))
@@ -126,12 +132,19 @@ def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int |
     return flops, flops_source, memory, memory_source
 
 
+def _of_batch(model: Model) -> str:
+    batch = model.fixed_batch or 1
+    return "one sample" if batch == 1 else f"one batch of {batch}"
+
+
 def _attempt(call: Callable[[], T]) -> tuple[T | None, str]:
     """The result, or why there is none."""
     try:
         return call(), ""
-    except Exception as cause:
+    except UnknownShapeError as cause:
         return None, brief(cause, 200).rstrip(".")
+    except Exception as cause:  # shape inference and the run fail in many ways; the counting must not stop the rest
+        return None, f"{type(cause).__name__}: {brief(cause, 200)}".rstrip(".")
 
 
 def _flops(graph: Any, shapes: Shapes) -> int:

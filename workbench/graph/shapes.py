@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,8 @@ def inferred(proto: Any) -> Any:
 
 
 def observed(proto: Any, path: Path, model: Model) -> dict[str, Seen]:
-    """What every node of ``proto`` took and gave when ONNX Runtime ran it, unoptimized, on one made-up sample.
+    """What every node of ``proto`` took and gave when ONNX Runtime ran it, unoptimized, on one generated sample, or
+    on as many as the graph's fixed batch has.
 
     ``path`` is the file it came from: weights kept beside that file are found there. Raises what ONNX Runtime raises.
     """
@@ -179,7 +180,7 @@ def observed(proto: Any, path: Path, model: Model) -> dict[str, Seen]:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "run")
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        feeds = generated(model.inputs, "random", 1).feeds(0, 1)
+        feeds = generated(model.inputs, "random", 1).feeds(0, model.fixed_batch or 1)
         wanted = session.get_inputs()
         specs = _paired(wanted, model.inputs)
         session.run(None, {v.name: np.asarray(feeds[spec.name]) for v, spec in zip(wanted, specs, strict=True) if spec})
@@ -191,7 +192,29 @@ def observed(proto: Any, path: Path, model: Model) -> dict[str, Seen]:
         if event.get("cat") == "Node" and not what and "output_type_shape" in facts:
             before = found[name].times if name in found else 0
             found[name] = Seen(_sizes(facts["input_type_shape"]), _sizes(facts["output_type_shape"]), before + 1)
-    return found
+    return _with_packed(proto, found)
+
+
+def _with_packed(proto: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
+    """``seen`` with the weights that the profile leaves out: those that ONNX Runtime packed for a kernel beforehand."""
+    stored: dict[str, Shape] = {}
+    for part in graphs(proto.graph):
+        stored |= {tensor.name: tuple(tensor.dims) for tensor in part.initializer}
+        constants = [node for node in part.node if node.op_type == "Constant"]
+        stored.update((n.output[0], tuple(a.t.dims)) for n in constants for a in n.attribute if a.name == "value")
+    for node in (node for part in graphs(proto.graph) for node in part.node):
+        names = [name for name in node.input if name]
+        if node.name not in seen or len(seen[node.name].inputs) == len(names):
+            continue
+        left, inputs = list(seen[node.name].inputs), []
+        for place, name in enumerate(names):
+            computed_later = sum(later not in stored for later in names[place:])
+            if name in stored and (len(left) <= computed_later or left[0] != stored[name]):
+                inputs.append(stored[name])
+            elif left:
+                inputs.append(left.pop(0))
+        seen[node.name] = replace(seen[node.name], inputs=tuple(inputs))
+    return seen
 
 
 def _sizes(entries: list[dict[str, list[int]]]) -> tuple[Shape, ...]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from workbench.errors import InputError, WorkbenchError, brief
 from workbench.models import formats, safety
 from workbench.models.behaviour import CHEAP_S, Behaviour, behaviour
 from workbench.models.formats import size_of
+from workbench.models.layout import with_layout
 from workbench.models.onnx_file import external_files
-from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
+from workbench.models.placeholder import placeholder_notes
+from workbench.records import TEXT, AxisRange, Model, Probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,6 +191,7 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
         safety.check_folder(place)
     module = formats.get(kind)
     facts = module.read(place, signature)
+    without_shape = facts.pop("without_shape", ())
     inputs = shapes.with_batch_axes(facts.pop("inputs"), facts.pop("axis_names", None))
     facts["inputs"] = shapes.with_user(inputs, input_shapes, input_values)
     model = Model(
@@ -206,7 +209,14 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     began = time.perf_counter()
     run = formats.open_model(model)
     cheap = time.perf_counter() - began < CHEAP_S
-    return probed(model, run, partial(formats.open_model, model) if cheap else None)
+    model = probed(model, run, partial(formats.open_model, model) if cheap else None)
+    if without_shape and not (model.probe and model.probe.worked):
+        raise InputError(
+            f"The output '{without_shape[0]}' has no known number of axes, and the model did not run on generated inputs, which "
+            "would show it. Export the model with shapes."
+        )
+    notes = placeholder_notes(model, shapes.parse_shapes(input_shapes))
+    return replace(model, notes=(*model.notes, *notes))
 
 
 def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runner] | None = None) -> Model:
@@ -232,9 +242,10 @@ def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runne
             _try(model, run, PROBED_FURTHER, worked, failed)
     found = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
     seen = behaviour(model, run, next(iter(worked)), reopen) if worked else Behaviour()
+    free = any(each.free_axes for each in model.inputs)
     outputs = tuple(
         replace(
-            _with_layout(spec, found, seen.ragged.get(spec.name)),
+            with_layout(spec, found, seen.ragged.get(spec.name), free=free),
             unreached=f"it is a copy of the input '{seen.copies[spec.name]}'"
             if spec.name in seen.copies
             else spec.unreached,
@@ -279,58 +290,3 @@ def _try(
             worked[size] = run(generated(model.inputs, "random", size).feeds(0, size))
         except InputError as error:
             failed[size] = error.message
-
-
-def _with_layout(
-    spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]], ragged: int | None = None
-) -> TensorSpec:
-    """The output with what running it at several batch sizes has shown: where the batch is, how many rows a sample has.
-
-    ``ragged`` is the axis whose size was seen to follow the values of the inputs.
-    """
-    seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
-    if not seen:
-        return shapes.with_batch_axes([spec])[0]
-    batch, shape = next(iter(seen.items()))
-    if len(shape) == len(spec.shape):
-        # where the user changed sizes, or they follow the data, those that the file declares may not be true
-        spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
-    if ragged is None and len(seen) > 1:
-        spec = _with_batch(spec, seen)
-        if spec.batch_axis is not None or len(set(seen.values())) == 1:
-            return spec
-        # its size follows neither the batch alone nor nothing
-        ragged = next((axis for axis, sizes in enumerate(zip(*seen.values(), strict=False)) if len(set(sizes)) > 1), 0)
-    if ragged is not None:
-        leading = ragged != 0 and all(other and other[0] == size for size, other in seen.items())
-        open_shape = tuple(None if axis == ragged else size for axis, size in enumerate(spec.shape))
-        return replace(spec, shape=open_shape, batch_axis=0 if leading else None, ragged_axis=ragged)
-    # one size tells little about axes: the first of that size is the batch, or the first of all
-    if batch in shape:
-        return replace(spec, batch_axis=shape.index(batch))
-    rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
-    return replace(spec, batch_axis=0 if rows else None, rows=max(1, rows))
-
-
-def _with_batch(spec: TensorSpec, seen: Mapping[int, tuple[int, ...]]) -> TensorSpec:
-    """The output with the axis whose size is in proportion to the batch; without one where there is no such axis."""
-    batch, shape = next(iter(seen.items()))
-    for axis, size in enumerate(shape):
-        others = {count: other[axis] for count, other in seen.items() if len(other) == len(shape)}
-        if len(set(others.values())) > 1 and all(other * batch == size * count for count, other in others.items()):
-            fewer = size < batch
-            return replace(
-                spec,
-                batch_axis=axis,
-                rows=1 if fewer else size // batch,
-                samples_per_row=batch // size if fewer else 1,
-            )
-    return replace(spec, batch_axis=None)
-
-
-def _without_disproved(declared: tuple[int | None, ...], seen: Collection[tuple[int, ...]]) -> tuple[int | None, ...]:
-    """The declared sizes, without those that a run did not have."""
-    return tuple(
-        size if all(len(shape) == len(declared) and shape[axis] == size for shape in seen) else None
-        for axis, size in enumerate(declared)
-    )

@@ -60,11 +60,28 @@ def load_onnx(path: Path) -> Any:
         raise InputError(f"'{path}' holds no ONNX network (no outputs). It may be of another kind; export it again.")
     _check_external(path, model)
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(_with_output_shapes(model) or str(path))
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as cause:
         raise InputError(f"'{path}' is not a valid ONNX model: {brief(cause, 300)} Export it again.") from cause
     return model
+
+
+def _with_output_shapes(model: Any) -> bytes | None:
+    """The model as bytes, in which outputs without a shape have one; ``None`` where all have.
+
+    ONNX's checker asks for the shapes of outputs and libraries do not; a shape without axes satisfies it.
+    """
+    bare = [value.type.tensor_type for value in model.graph.output if value.type.WhichOneof("value") == "tensor_type"]
+    bare = [tensor for tensor in bare if not tensor.HasField("shape")]
+    if not bare:
+        return None
+    for tensor in bare:
+        tensor.shape.SetInParent()
+    content: bytes = model.SerializeToString()
+    for tensor in bare:
+        tensor.ClearField("shape")
+    return content
 
 
 def _check_external(path: Path, model: Any) -> None:
@@ -108,6 +125,72 @@ def quantized_ops(graph: Any) -> Counter[str]:
         for node in part.node
         if node.domain in _KNOWN_DOMAINS and _QUANTIZED.fullmatch(node.op_type)
     )
+
+
+def cast_weights(graph: Any) -> Counter[str]:
+    """How many weights are stored in 8 bits or fewer and become floats by Cast and a scale, by their number format.
+
+    This is how a model whose weights alone are quantized looks where no DequantizeLinear was used: the weight is cast to
+    float, a zero point may be subtracted, and the result is multiplied or divided by a constant. Weights have two axes or
+    more; the layers compute in floats.
+    """
+    import onnx
+
+    names = onnx.TensorProto.DataType
+    small = {number: name for name, number in names.items() if re.fullmatch(r"U?INT[248]|FLOAT[48]\w+", name)}
+    found: Counter[str] = Counter()
+    for part in graphs(graph):
+        stored = {tensor.name: tensor for tensor in part.initializer}
+        for node in part.node:
+            if node.op_type == "Constant":
+                stored.update((node.output[0], a.t) for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
+        readers: dict[str, list[Any]] = {}
+        for node in part.node:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        for name, tensor in stored.items():
+            if tensor.data_type in small and len(tensor.dims) > 1 and _scaled_after_cast(name, readers, set(stored)):
+                kind = small[tensor.data_type].lower()
+                found[
+                    "fp8" if kind.startswith("float8") else "fp4" if kind.startswith("float") else kind.lstrip("u")
+                ] += 1
+    return found
+
+
+_PASSES_ON = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather")
+
+
+def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[str]) -> bool:
+    """Whether a stored tensor is cast to float and then multiplied or divided by a constant, moves of data aside."""
+    import onnx
+
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    waiting, seen = [(name, False)], set()
+    while waiting:
+        tensor, is_float = waiting.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        for node in readers.get(tensor, ()):
+            others = [each for each in node.input if each != tensor]
+            if node.op_type in _PASSES_ON and node.input[0] == tensor:
+                waiting.append((node.output[0], is_float))
+            elif node.op_type == "Cast":
+                to = next((a.i for a in node.attribute if a.name == "to"), 0)
+                waiting.append((node.output[0], to in floats))
+            elif is_float and node.op_type in ("Sub", "Add") and _constant(others, readers, constants):
+                waiting.append((node.output[0], True))
+            elif is_float and node.op_type in ("Mul", "Div") and _constant(others, readers, constants):
+                return True
+    return False
+
+
+def _constant(names: list[str], readers: dict[str, list[Any]], constants: set[str]) -> bool:
+    """Whether all of these are stored, or made from what is stored by a step that only moves or casts it."""
+    made = {
+        node.output[0] for name in constants for node in readers.get(name, ()) if node.op_type in ("Cast", *_PASSES_ON)
+    }
+    return all(name in constants or name in made for name in names)
 
 
 def tensors(graph: Any) -> Iterator[Any]:

@@ -69,7 +69,7 @@ def check_graph_def(graph: Any, what: str) -> None:
     functions = {function.signature.name for function in graph.library.function}
     for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
         # an attribute may name an operation in place of a function, and a function may bear an operation's name
-        for name in _functions_of(node):
+        for name in functions_of(node):
             if name == node.op and name in SAVING:  # where it stands is looked at below
                 continue
             if not (name in functions and _registered(name) is None):
@@ -79,7 +79,7 @@ def check_graph_def(graph: Any, what: str) -> None:
     savers = _holders(graph, SAVING)
     for function in graph.library.function:
         for node in function.node_def:
-            called = sorted(_functions_of(node) & savers)
+            called = sorted(functions_of(node) & savers)
             if called:  # a saver is called by the graph itself, when variables are saved, and by no other function
                 raise InputError(
                     f"The function '{function.signature.name}' of {what} calls '{called[0]}', which {_does(graph, called[0])} "
@@ -148,7 +148,7 @@ def _check_steps(graph: Any, tensors: Iterable[str], operations: set[str], what:
         if name in seen or name not in nodes:
             continue
         seen.add(name)
-        if nodes[name].op in operations or (_functions_of(nodes[name]) | {nodes[name].op}) & savers:
+        if nodes[name].op in operations or (functions_of(nodes[name]) | {nodes[name].op}) & savers:
             raise _reaches_out(name, nodes[name].op, what)
         waiting.extend(nodes[name].input)
 
@@ -201,7 +201,7 @@ def _does(graph: Any, function: str) -> str:
     return "writes" if function in _holders(graph, WRITING) else "reads"
 
 
-def _functions_of(node: Any) -> set[str]:
+def functions_of(node: Any) -> set[str]:
     """The functions that a node calls: its own operation may be one, and its attributes name others, to any depth."""
     names, waiting = {node.op}, [node.attr]
     while waiting:

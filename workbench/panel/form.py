@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,23 +13,23 @@ from workbench import backends
 from workbench.choices.methods import METHODS
 from workbench.compare.comparison import variant_name
 from workbench.experiment import Experiment
-from workbench.panel import load, view, widgets
+from workbench.panel import view, widgets
+from workbench.panel.effects import without_effect, without_some
 from workbench.panel.fields import Fold
-from workbench.panel.settings import SIGNATURE_TIP, settings
+from workbench.panel.settings import held, settings, tip
 from workbench.panel.source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, Source
-from workbench.protocols import SETTINGS, Availability, Backend
+from workbench.protocols import Availability, Backend
 from workbench.records import Model
+from workbench.runs.variants import variants_of
+from workbench.settings_table.table import SETTINGS
 
 FROZEN = ".pb"
+WITH_MODEL = "Model"
 TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: what nothing feeds, and what feeds nothing"
-OF_GPUS = ("tf32", "cuda_graph", "streams", "build_options")
-BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "until", "cuda_graph")
-BASIC = ("batches", "measure_s", "max_measure_s", "within", "until", "baseline", "budget")
+BASIC = tuple(name for name, setting in SETTINGS.items() if setting.basic)
+"""Settings that are seen at once. Those of the model are shown with it, and all others are folded away under *More settings*."""
 USUAL = ("fp32", "fp16", "bf16", "int8")
 """Precisions that are seen at once; other ways to them are folded away."""
-OF_INPUTS = ("signature", "input_shapes", "input_values")
-"""Shown with the model. Every other setting that is not basic is folded away under *More settings*."""
-
 
 MODEL_TIPS = {
     DEMO: "A small convolutional network on real handwritten digits; it is trained here the first time, which takes a minute.",
@@ -148,32 +149,21 @@ class Form:
         """Gray out what has no effect, with the reason, and offer the variants as baselines."""
         here = [each for each in self._choices if each.address in experiment.backends]
         chosen = {each.backend.name: each.backend for each in here}
-        gpu = {
+        on_gpus = {
             each.backend.name: each.backend for each in here if each.address.partition(":")[2] in each.backend.devices
         }
-        for setting, name in SETTINGS.items():
-            why_not = _no_effect(setting, gpu if setting in OF_GPUS and gpu else chosen)
-            if setting in OF_GPUS and not gpu and chosen:
-                why_not = "no effect: none of the chosen backends runs on a GPU"
-            self._enable(name, why_not)
-        for name in BY_PROTOCOL:
-            if experiment.plan.protocol:
-                self._enable(name, f"{experiment.protocol} decides this")
-            elif name not in SETTINGS:
-                self._enable(name, "")
-        for name, why_not in load.without_effect(experiment).items():
-            self._enable(name, why_not)
-        self._enable("metric", self._metric and f"no effect: the function '{self._metric}' was given, and scores")
+        reasons, notes = without_effect(experiment, chosen, on_gpus, self._metric), without_some(chosen, on_gpus)
+        for name in self.control:
+            self._enable(name, reasons.get(name, ""), notes.get(name, ""))
         signature, frozen = self.control["signature"], experiment.model.endswith(FROZEN)
-        signature.description, signature.tooltip = ("Tensors", TENSORS_TIP) if frozen else ("Signature", SIGNATURE_TIP)
+        signature.description, signature.tooltip = (
+            ("Tensors", TENSORS_TIP) if frozen else ("Signature", tip(SETTINGS["signature"]))
+        )
         choice = len(signature.options) > 1 or (experiment.signature and not signature.options)
         widgets.show(signature, frozen or choice)
         if "signature" in self._hints:
             widgets.show(self._hints["signature"], frozen or choice)
-        calibrated = any(METHODS[name].calibrated for name in experiment.precisions)
-        for name in ("calibration", "calibration_samples"):
-            self._enable(name, "" if calibrated else "only INT8 and FP8 are calibrated")
-        labels = dict.fromkeys(variant_name(spec) for spec in experiment.variants())
+        labels = dict.fromkeys(variant_name(spec) for spec in variants_of(experiment))
         options = (("automatic", ""), *((label, label) for label in labels))
         control = self.control["baseline"]
         if tuple(control.options) != options:
@@ -199,16 +189,15 @@ class Form:
             for boxes, chosen in ((self.precisions, experiment.precisions), (self.backends, experiment.backends)):
                 for name, box in boxes.items():
                     box.value = name in chosen and (boxes is self.precisions or self._here[name])
-            values = experiment.parameters() | {"batches": experiment.batches}
             for name, control in self.control.items():
                 if name == "baseline" and experiment.baseline:
                     control.options = (*control.options, (experiment.baseline,) * 2)
-                control.value = values[name]
+                control.value = held(SETTINGS[name], getattr(experiment, name))
         self.refresh(experiment)
 
     def boxes(self) -> tuple[Any, Any, Any]:
         """What the pages Model, Data and Configure hold."""
-        inputs = [self._with_hint(name) for name in ("signature", "input_shapes", "input_values")]
+        inputs = [self._with_hint(name) for name in self.control if SETTINGS[name].group == WITH_MODEL]
         model = [
             widgets.Box([*self.model.controls, self.load], css="wb-line"),
             self.model.hint,
@@ -218,7 +207,6 @@ class Form:
             widgets.VBox([self.backends[each.address], widgets.HTML(view.hint(_offer(each)))], css="wb-offer")
             for each in self._choices
         ]
-        rest = [name for name in self.control if name not in (*BASIC, *OF_INPUTS)]
         usual = [self._precision(name) for name in self.precisions if METHODS[name].name in USUAL]
         others = [self._precision(name) for name in self.precisions if METHODS[name].name not in USUAL]
         configure = [
@@ -229,13 +217,22 @@ class Form:
             Fold("More precisions", [widgets.Box(others, css="wb-offers")]),
             widgets.HTML("<h4>Batches and time</h4>"),
             widgets.Box([self._with_hint(name) for name in BASIC], css="wb-grid"),
-            Fold("More settings", [widgets.Box([self._with_hint(name) for name in rest], css="wb-grid")]),
+            Fold("More settings", self._more()),
         ]
         return (
             widgets.VBox(model),
             widgets.VBox([widgets.Box(self.data.controls, css="wb-line"), self.data.hint]),
             widgets.VBox(configure),
         )
+
+    def _more(self) -> list[Any]:
+        """The settings that are folded away, group by group."""
+        found: list[Any] = []
+        rest = [name for name in self.control if name not in BASIC and SETTINGS[name].group != WITH_MODEL]
+        for group, names in groupby(rest, lambda name: SETTINGS[name].group):
+            found.append(widgets.HTML(f"<h4>{group}</h4>"))
+            found.append(widgets.Box([self._with_hint(name) for name in names], css="wb-grid"))
+        return found
 
     def _precision(self, name: str) -> Any:
         return widgets.VBox([self.precisions[name], widgets.HTML(view.hint(METHODS[name].help))], css="wb-offer")
@@ -246,10 +243,11 @@ class Form:
         self._hints[name] = widgets.HTML(view.hint(_explanation(control)))
         return widgets.VBox([control, self._hints[name]], css="wb-control")
 
-    def _enable(self, name: str, why_not: str) -> None:
+    def _enable(self, name: str, why_not: str, note: str = "") -> None:
         self.control[name].disabled = bool(why_not)
         if name in self._hints:
-            self._hints[name].value = view.hint(why_not or _explanation(self.control[name]))
+            text = why_not or "; ".join(filter(None, (_explanation(self.control[name]), note)))
+            self._hints[name].value = view.hint(text)
 
     def _controls(self) -> Iterable[Any]:
         yield from self.model.controls
@@ -275,14 +273,6 @@ def _checkbox(label: str, tip: str, value: bool, *, disabled: bool = False) -> A
     return widgets.Checkbox(
         description=label, tooltip=tip, value=value, disabled=disabled, indent=False, css="wb-check"
     )
-
-
-def _no_effect(setting: str, chosen: Mapping[str, Backend]) -> str:
-    """Why a setting has no effect on any of these backends; empty where it has one."""
-    if not chosen or any(setting in backend.settings for backend in chosen.values()):
-        return ""
-    reasons = (f"{each.title}: {each.without.get(setting, 'has no such setting')}" for each in chosen.values())
-    return "no effect: " + "; ".join(reasons)
 
 
 def _offer(choice: Choice) -> str:

@@ -56,7 +56,7 @@ class Panel(View):
         data: Any = None,
         metric: Any = None,
     ) -> None:
-        self._store = store if isinstance(store, Store) else Store(store or None)
+        self._store = Store.of(store)
         experiment = pipeline.with_live(experiment or Experiment(), self._store, model, data)
         if isinstance(metric, str):
             experiment, metric = replace(experiment, metric=metric), None
@@ -163,7 +163,8 @@ class Panel(View):
 
     def _ask(self, only: str) -> None:
         try:
-            experiment = self.experiment
+            experiment = self.experiment.resolved()
+            pipeline.check(experiment)
         except WorkbenchError as error:
             self._say(error.message)
             return
@@ -316,10 +317,11 @@ class Panel(View):
         """A control was changed: what follows from it is shown again."""
         try:
             experiment = self.experiment
+            resolved = experiment.resolved()
             model = self._model[1] if self._model and self._model[0] == _asked(experiment) else None
             self._form.refresh(experiment)
             again = bool(self._out.again.value)
-            planned = self._planner.plan(experiment, model, again=again, scored=self._scores) if model else None
+            planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
         except WorkbenchError as error:
             self._out.problem.value = view.message(error.message)
             self._out.plan.value = ""
@@ -328,7 +330,7 @@ class Panel(View):
             self._facts.value = self._told() if model else ""
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
             self._export.refresh(experiment, self._metric_name)
-            other = OTHER_SETTINGS if self.results is not None and self.ran != experiment else ""
+            other = OTHER_SETTINGS if self.results is not None and self.ran != resolved else ""
             other = other or history.scored_otherwise(self._scored, self._scores)
             self._out.outdated.value = view.message(other, "warn")
         self._tick()

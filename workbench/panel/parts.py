@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
 PLOTS = ("latency", "throughput", "accuracy", "distribution", "calls")
 LOAD_PLOTS = ("load", "rates")
+BUILD_PLOTS = ("optimization level", "workspace")
+ONE_BUILD = "No setting of the build had more than one value: give 'optimization_level' or 'workspace_mib' a list."
 COST_PLOTS = {"roofline": cost_view.ROOFLINE_OFF, "clocks": cost_view.CLOCKS_OFF}
 """Figures that have to be asked for, and how."""
 PLOT_DPI = 150
@@ -184,6 +186,14 @@ def _load_figures(results: Results) -> list[Any]:
     return [Image(_png(figures[name]), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
 
 
+def _build_figures(results: Results) -> list[Any]:
+    from workbench.plots import figures as plots
+
+    figures = plots.figures(results) if results.measured else {}
+    drawn = [name for name in BUILD_PLOTS if name in figures]
+    return [shown for name in drawn for shown in _picture(name, results)] or [Shown(f"<p>{ONE_BUILD}</p>", ONE_BUILD)]
+
+
 def looked_at(examination: Any) -> Examination | None:
     """What was stored of a look at the graph, as the record it was."""
     return None if examination is None else from_json(Examination, examination)
@@ -216,6 +226,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
     "cold": lambda results, _: _cold(results),
     "noise": lambda results, _: _noise(results),
+    "build settings": lambda results, _: _build_figures(results),
     "load": lambda results, _: _load(results),
     "load figures": lambda results, _: _load_figures(results),
     "cost": lambda results, _: [Shown(*cost_view.costs(results))],

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, writing
 from workbench.experiment import Experiment
+from workbench.settings_table.notebook import parameters_cell
 from workbench.store import Store
 from workbench.system.resources import notebook
 
-PARAMETER = re.compile(r"^(?P<name>\w+): (?P<kind>\w+) = (?P<value>.*?)(?P<comment>  # .*)?$")
 BUILT_IN = ("demo", "auto", "digits", "random")
 
 
@@ -27,13 +26,13 @@ def save_notebook(experiment: Experiment, path: Path, store: Store) -> Path:
     """
     path = path.expanduser().absolute()
     if path.suffix != ".ipynb":
-        raise InputError(f"'{path.name}' is no name of a notebook. Choose one that ends in .ipynb.")
+        raise InputError(f"'{path.name}' is not the name of a notebook. Choose one that ends in .ipynb.")
     if path.exists():
         raise InputError(f"There is a file {path} already. Choose another name.")
     parameters = placed(experiment.parameters()) | {"store": str(store.root)}
     content = json.loads(notebook("workbench.ipynb").read_text(encoding="utf-8"))
     cell = next(cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", ()))
-    cell["source"] = [_written(line, parameters) for line in "".join(cell["source"]).splitlines(keepends=True)]
+    cell["source"] = parameters_cell(parameters).splitlines(keepends=True)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -50,12 +49,3 @@ def placed(parameters: dict[str, Any]) -> dict[str, Any]:
         if parameters[name] not in BUILT_IN
     }
     return parameters | paths
-
-
-def _written(line: str, parameters: dict[str, Any]) -> str:
-    """A line of the parameters' cell with this experiment's value."""
-    found = PARAMETER.match(line.rstrip("\n"))
-    if found is None or found["name"] not in parameters:
-        return line
-    end = "\n" if line.endswith("\n") else ""
-    return f"{found['name']}: {found['kind']} = {parameters[found['name']]!r}{found['comment'] or ''}{end}"

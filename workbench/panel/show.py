@@ -11,6 +11,7 @@ from workbench.experiment import Experiment
 from workbench.panel.panel import Panel
 from workbench.panel.parts import Report, View
 from workbench.records import FINAL, Event, Status
+from workbench.settings_table.table import RUN_SETTINGS
 from workbench.store import Store
 
 
@@ -46,7 +47,7 @@ def show(
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
     """
-    place = store if isinstance(store, Store) else Store(store or None)
+    place, remeasure = Store.of(store), RUN_SETTINGS["remeasure"].parse(remeasure)
     experiment = pipeline.with_live(experiment, place, model, data)
     if is_interactive():
         from IPython.display import display

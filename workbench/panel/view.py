@@ -14,6 +14,7 @@ from workbench.models.formats import TITLES
 from workbench.panel.estimate import Estimate
 from workbench.panel.planned import Planned
 from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan, Until
+from workbench.runs.variants import variants_of
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -154,7 +155,7 @@ def _loaded(measured: int, experiment: Experiment) -> str:
 
 
 def plan_without_model(experiment: Experiment) -> str:
-    asked = counted(len(experiment.variants()), "variant")
+    asked = counted(len(variants_of(experiment)), "variant")
     return (
         f'<div class="wb-plan"><b>{asked}</b> asked for. Load the model to see which of them are possible here.</div>'
     )

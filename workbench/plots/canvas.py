@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 
 class Look(NamedTuple):
-    """How a variant looks in every figure: color and marker tell engine and method, fill and line the precision."""
+    """How a variant looks in every figure: color and marker tell engine, method and settings of the build, fill and line the precision."""
 
     color: str
     marker: str
@@ -73,13 +73,18 @@ def looks(results: Results) -> dict[str, Look]:
     """The look of every variant of these results; the baseline's engine comes first and is black."""
     baseline = plain_name(results, results.baseline)
     rows = sorted(results.rows, key=lambda row: variant_name(row.spec) != baseline)
-    engines = list(dict.fromkeys((row.spec.backend_and_mode, row.spec.method) for row in rows))
+    engines = list(dict.fromkeys(_engine(row) for row in rows))
     found = {}
     for row in results.rows:
-        place = engines.index((row.spec.backend_and_mode, row.spec.method))
+        place = engines.index(_engine(row))
         color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
         found[variant_name(row.spec)] = Look(color, marker, *PRECISIONS[row.spec.precision])
     return found
+
+
+def _engine(row: Result) -> tuple[object, ...]:
+    spec = row.spec
+    return spec.backend_and_mode, spec.method, spec.optimization_level, spec.workspace_bytes
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

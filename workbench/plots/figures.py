@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from workbench.accuracy.guard import Guard, judgement
 from workbench.choices.budget import budget_of
 from workbench.compare.comparison import digits, plain_name, shortened, variant_name
+from workbench.plots.builds import build_figures
 from workbench.plots.calls import calls_figure, tail_figure
 from workbench.plots.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
 from workbench.plots.costs import cost_figures
@@ -317,9 +318,7 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    """The figures "latency", "throughput", "accuracy", "distribution", "calls", "load", "rates", "roofline" and "clocks", each where
-    there is data for it; none is shown or saved.
-    """
+    """The figures by name, each where there is data for it, in the order of the report; none is shown or saved."""
     import matplotlib as mpl
 
     found: dict[str, Figure] = {}
@@ -334,6 +333,7 @@ def figures(results: Results) -> dict[str, Figure]:
         if results.measured:
             found["distribution"] = tail_figure(results)
             found["calls"] = calls_figure(results)
+        found |= build_figures(results)
         found |= load_figures(results)
         found |= cost_figures(results)
     return found
@@ -392,14 +392,12 @@ def _callers(results: Results) -> str:
 def _accuracy_figure(results: Results, data: AccuracyData) -> Figure:
     what = "Accuracy" if data.labelled else "Agreement with the source model"
     kind = "Wilson" if data.metric.startswith("top-") or not data.labelled else "bootstrap"
-    notes = [
-        f"Bars: 95 % {kind} intervals over {data.samples:,} samples. Variants whose intervals overlap may well be equal.",
-    ]
+    bars = f"Bars: 95 % {kind} intervals over {data.samples:,} samples."
+    notes = [f"{bars} Variants whose intervals overlap may well be equal."]
     if any(point.aside for point in data.points):
         notes.append("* Kept out of the front: a call of predict() spends most of its time outside the model.")
     if any(point.over for point in data.points):
         notes.append(f"Pale and kept out of the front: over the budget of {budget_of(results.budget)}.")
-    height = max(4.0, 1.4 + 0.235 * len(data.points))
-    fig = page(results, f"{what} against latency", height, notes)
+    fig = page(results, f"{what} against latency", max(4.0, 1.4 + 0.235 * len(data.points)), notes)
     draw_accuracy(data, fig.subplots())
     return fig

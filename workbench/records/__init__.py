@@ -130,9 +130,15 @@ class EngineSpec:
 
     @property
     def label(self) -> str:
-        """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``."""
+        """Short name of the variant in tables, plots and on the command line: ``onnxruntime int8``.
+
+        Settings of which one run may hold several values are part of it where they are not the library's default:
+        ``onnxruntime int8 level 1``, ``tensorrt fp16 workspace 64 MiB``, and ``b8`` where shapes are fixed to a batch.
+        """
+        level = f" level {self.optimization_level}" if self.optimization_level is not None else ""
+        workspace = f" workspace {self.workspace_bytes / 2**20:g} MiB" if self.workspace_bytes is not None else ""
         fixed = f" b{self.batch}" if self.batch is not None else ""
-        return f"{self.backend_and_mode} {self.asked}{fixed}"
+        return f"{self.backend_and_mode} {self.asked}{level}{workspace}{fixed}"
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,7 @@ class Model:
     quantized_how: str = ""  # where that was seen, in words
     probe: Probe | None = None
     legacy: bool = False  # a SavedModel that only TensorFlow 1's loader opens: used through its frozen graph
+    unsigned: bool = False  # a SavedModel without signatures: used through a function of it, which ``signature`` names
     exportable: str = ""  # why it cannot become ONNX, naming the layer or operation; "": nothing known against it
     notes: tuple[str, ...] = ()
 
@@ -145,6 +146,11 @@ class Model:
     @property
     def is_tensorflow(self) -> bool:
         return self.format in ("keras", "saved_model", "frozen_graph")
+
+    @property
+    def signed(self) -> bool:
+        """A SavedModel that is used as it lies, by a signature of its own."""
+        return self.format == "saved_model" and not (self.legacy or self.unsigned)
 
     @property
     def fixed_batch(self) -> int | None:

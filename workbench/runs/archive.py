@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workbench.errors import InputError, StoreError, brief
@@ -120,7 +121,7 @@ def remember(
 
 
 def history(
-    store: Store | str | None = None,
+    store: Store | str | Path | None = None,
     *,
     model: str = "",
     variant: str = "",
@@ -161,7 +162,7 @@ def history(
     query += f" WHERE {' AND '.join(condition for condition, _ in asked)}" if asked else ""
     query += " ORDER BY time DESC, results.rowid DESC" + (" LIMIT ?" if limit is not None else "")
     values = [value for _, value in asked] + ([limit] if limit is not None else [])
-    where = store if isinstance(store, Store) else Store(store)
+    where = Store.of(store)
     rows = _ask(where, lambda index: index.execute(query, values).fetchall())
     frame = pd.DataFrame(rows, columns=[*NAMES, *(["record"] if records else [])])
     return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))

@@ -33,6 +33,8 @@ CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 MODEL_RULES = 2
 """Of what opening a model tells, and of the ONNX file that is made of it: raise it when earlier ones would differ."""
+FACTS = 2
+"""Version of what an examination holds: raise it when earlier ones would differ."""
 READING_LIMIT_S, READING_BYTES_PER_S = 120.0, 2e6
 """Time that reading a model may take, and more by its size: a damaged file can hold a library up for ever."""
 READING_MEMORY_BYTES, READING_MEMORY_TIMES = 2 * 2**30, 12
@@ -102,7 +104,7 @@ def read_model(
             ) from error
 
     facts = store.make("model", key, fill).facts
-    where = Path(path).absolute()
+    where = Path(path).expanduser().absolute()
     # the facts are those of the content; another copy of it may have another name
     return replace(from_json(Model, facts), path=str(where), name=where.name if where.is_dir() else where.stem)
 
@@ -137,7 +139,12 @@ def data_of(
 
 
 def open_model(
-    model: Any, signature: str = "", input_shapes: str = "", input_values: str = "", *, store: Store | None = None
+    model: Any,
+    signature: str = "",
+    input_shapes: str = "",
+    input_values: str = "",
+    *,
+    store: Store | str | Path | None = None,
 ) -> Model:
     """Open a model file and say what it is; ``"demo"`` is the built-in one, and a live ``keras.Model`` is saved first.
 
@@ -147,7 +154,7 @@ def open_model(
     Raises:
         InputError: the model cannot be used; the text says why and what to do.
     """
-    store = (store or Store()).prepare()
+    store = Store.of(store).prepare()
     path = model if isinstance(model, str | Path) else kept_model(model, store)
     with Pool(store.log_path, threading.Event()) as pool:
         if path == DEMO:
@@ -256,7 +263,7 @@ class Sources:
                 "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
             )
 
-        key = key_of(origin=form.key, versions=[version_of(name) for name in libraries])
+        key = key_of(origin=form.key, facts=FACTS, versions=[version_of(name) for name in libraries])
         return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
@@ -280,7 +287,7 @@ class Sources:
 
     def _tensorflow(self, form: str) -> Form:
         model = self.model
-        if form in ("keras", "tflite") or (model.format == "saved_model" and not model.legacy):
+        if form in ("keras", "tflite") or model.signed:
             # engines of older versions gave the stored integers of a TensorFlow Lite file
             rules = {"rules": MODEL_RULES} if form == "tflite" else {}
             key = key_of(digest=model.digest, form=form, signature=model.signature, **rules)

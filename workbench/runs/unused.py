@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from workbench import backends
 from workbench.experiment import Experiment
-from workbench.protocols import ON_CPU, SETTINGS
+from workbench.protocols import ON_CPU
+from workbench.settings_table.table import BACKEND_SETTINGS
 
 
 def unused(experiment: Experiment) -> list[str]:
     """A sentence for each such setting: which of the chosen backends take no notice of it, and why."""
     changed = experiment.changes()
     found = []
-    for setting, name in SETTINGS.items():
+    for setting, name in BACKEND_SETTINGS.items():
         reasons: dict[str, list[str]] = {}
         for address in dict.fromkeys(experiment.backends) if name in changed else ():
             if why := _without(setting, address):

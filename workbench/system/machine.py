@@ -62,6 +62,19 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_threads(asked: int) -> None:
+    """Has this machine as many cores as an engine may use threads?
+
+    Raises:
+        InputError: no; the threads would take turns on a core, and times would say little.
+    """
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked > here:
+        raise InputError(
+            f"'threads' is {asked}, and this process may use {here} core{'s' * (here > 1)}. Choose at most {here}."
+        )
+
+
 def check_cores(asked: tuple[int, ...]) -> None:
     """Can a process be held to these cores here?
 

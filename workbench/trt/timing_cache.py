@@ -114,7 +114,7 @@ class _Opened:
     """The cache of this machine, opened for reading and changing: ``ITimingCache`` with its keys, from 10.8 on."""
 
     def __init__(self, store: Store | str | Path | None, flavour: Flavour) -> None:
-        place = store if isinstance(store, Store) else Store(store or None)
+        place = Store.of(store)
         self.trt, self.log = library(flavour)
         file = path(flavour, str(self.trt.__version__), place.root / "cache")
         if file is None or not file.is_file():

@@ -24,9 +24,7 @@ LIFTED_BYTES = 1 << 16
 
 
 def read(path: Path, signature: str) -> dict[str, Any]:
-    graph_def = load(path)
-    inputs, outputs = tensors_of(graph_def, signature, path.name)
-    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
+    graph_def, inputs, outputs = load(path, signature)
     parameters = weights_in(graph_def)
     graph, _ = _imported(graph_def, inputs, outputs)
     return {
@@ -38,18 +36,97 @@ def read(path: Path, signature: str) -> dict[str, Any]:
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
-    graph_def = load(path)
-    inputs, outputs = tensors_of(graph_def, model.signature, path.name)
-    safety.check_outputs(graph_def, outputs.values(), f"'{path}'")
-    return runner(graph_def, inputs, outputs)
+    return runner(*load(path, model.signature))
 
 
-def load(path: Path) -> Any:
-    """The ``GraphDef`` in ``path``.
+def load(path: Path, signature: str) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """The part of the ``GraphDef`` in ``path`` that leads to the outputs, and its input and output tensors by name.
+
+    Only that part is checked: what a training script left beside it (readers, summaries, savers) is dropped, not run.
 
     Raises:
-        InputError: not a frozen graph, or one whose weights are not frozen.
+        InputError: not a frozen graph, one whose weights are not frozen, or one that does more than compute.
     """
+    graph_def = _parsed(path)
+    inputs, outputs = tensors_of(graph_def, signature, path.name)
+    found: InputError | None = None
+    # what computes an input is kept where it is harmless: TensorFlow reads the input's shape from it
+    for cut in (False, True):
+        try:
+            part = pruned(graph_def, inputs, outputs, cut=cut)
+            safety.check_graph_def(part, f"'{path}'")
+            safety.check_outputs(part, outputs.values(), f"'{path}'")
+            _check_frozen(part, path)
+        except InputError as error:
+            found = found or error
+        else:
+            return part, inputs, outputs
+    assert found is not None
+    raise found
+
+
+def pruned(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], *, cut: bool) -> Any:
+    """A ``GraphDef`` with the nodes and functions that the tensors ``outputs`` need.
+
+    With ``cut`` the tensors ``inputs`` become placeholders, and what computes them is left out.
+
+    Raises:
+        InputError: an input is to be cut off whose type the graph does not tell.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph_def.node}
+    ends = {tensor.partition(":")[0] for tensor in inputs.values()}
+    fed = {name for name in ends if nodes[name].op not in PLACEHOLDERS} if cut else set()
+    needed: set[str] = set()
+    waiting = [*ends, *(tensor.partition(":")[0] for tensor in outputs.values())]
+    while waiting:
+        name = waiting.pop()
+        if name in needed or name not in nodes:
+            continue
+        needed.add(name)
+        if name not in fed:
+            waiting.extend(source.lstrip("^").partition(":")[0] for source in nodes[name].input)
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    part.node.extend(_placeholder(node) if node.name in fed else node for node in graph_def.node if node.name in needed)
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    used: set[str] = set()
+    calls: set[str] = set().union(*(safety.functions_of(node) for node in part.node))
+    while calls := (calls & set(functions)) - used:
+        used |= calls
+        calls = set().union(*(safety.functions_of(n) for name in calls for n in functions[name].node_def))
+    part.library.function.extend(functions[name] for name in sorted(used))
+    part.library.gradient.extend(g for g in graph_def.library.gradient if {g.function_name, g.gradient_func} <= used)
+    return part
+
+
+def _placeholder(node: Any) -> Any:
+    """A placeholder in the place of a node, with the type and shape that the node's attributes tell."""
+    import tensorflow as tf
+
+    made = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
+    kind = next((node.attr[key].type for key in ("dtype", "T", "DstT", "out_type") if node.attr[key].type), 0)
+    if not kind:
+        raise InputError(
+            f"The type of the tensor '{node.name}:0' is not written in the graph. Name another tensor as input in 'signature'."
+        )
+    made.attr["dtype"].type = kind
+    shape = made.attr["shape"].shape
+    shapes = node.attr["_output_shapes"].list.shape
+    shape.CopyFrom(shapes[0]) if shapes else setattr(shape, "unknown_rank", True)
+    return made
+
+
+def _check_frozen(graph_def: Any, path: Path) -> None:
+    unfrozen = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "VariableV2", "Variable")]
+    if unfrozen:
+        raise InputError(
+            f"'{path.name}' is not frozen: the variable '{unfrozen[0]}' has its values elsewhere. Freeze it, or open "
+            "the SavedModel folder."
+        )
+
+
+def _parsed(path: Path) -> Any:
     import tensorflow as tf
 
     graph_def = tf.compat.v1.GraphDef()
@@ -61,13 +138,6 @@ def load(path: Path) -> Any:
         ) from cause
     if not graph_def.node:
         raise InputError(f"'{path}' holds no graph. Freeze the model again, or open its SavedModel folder.")
-    safety.check_graph_def(graph_def, f"'{path}'")
-    unfrozen = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "VariableV2", "Variable")]
-    if unfrozen:
-        raise InputError(
-            f"'{path.name}' is not frozen: the variable '{unfrozen[0]}' has its values elsewhere. Freeze it, or open the "
-            "SavedModel folder."
-        )
     return graph_def
 
 

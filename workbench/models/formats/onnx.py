@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import ExportError, InputError, brief
 from workbench.models.formats import Runner, check_dtype
-from workbench.models.onnx_file import graphs, load_onnx, quantized_ops, weight_tensors
+from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, weight_tensors
 from workbench.models.onnx_reach import drawn, unreached
 from workbench.models.onnx_reach import scales as onnx_scales
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
@@ -33,6 +33,7 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         raise InputError(f"'{path.name}' could not be read. {error.message}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in weights]
+    _infer_outputs(model)
     quantized, how = already_quantized(model)
     tables = _tables(model.graph)
     untouched, scales = unreached(model.graph), onnx_scales(model.graph)
@@ -52,6 +53,7 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         "quantized": quantized,
         "quantized_how": how,
         "exportable": _custom_op(model),
+        "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
         "notes": tuple(
             f"The output '{name}' depends on random numbers: {node} draws them."
             for name, node in drawn(model.graph).items()
@@ -125,7 +127,8 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
 def already_quantized(model: Any) -> tuple[str, str]:
     """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
 
-    "int8" stands for integers of 8 bits and of fewer.
+    "int8" stands for integers of 8 bits and of fewer; "int8-weights" and the like for weights that are stored in the format
+    and become floats before a layer computes with them.
     """
     import onnx
 
@@ -135,6 +138,10 @@ def already_quantized(model: Any) -> tuple[str, str]:
     )
     if found:
         return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    stored = cast_weights(model.graph)
+    if stored:
+        counts = " and ".join(f"{count} of its weights are {kind}" for kind, count in sorted(stored.items()))
+        return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, turned into floats by Cast and a scale"
     if halves:
         return "fp16", f"{halves} of its weights are 16-bit floats"
     return "", ""
@@ -170,6 +177,23 @@ def _custom_op(model: Any) -> str:
     return ""
 
 
+def _infer_outputs(model: Any) -> None:
+    """Give outputs that declare no shape the one that ONNX shape inference finds, where it finds one."""
+    import onnx
+
+    bare = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
+    if not bare or model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
+        return
+    try:
+        inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    except Exception:  # opening the model shows the shape where it runs
+        return
+    for value in bare:
+        found = inferred[value.name].type.tensor_type
+        if found.HasField("shape"):
+            value.type.tensor_type.shape.CopyFrom(found.shape)
+
+
 def _value_spec(value: Any, role: str) -> TensorSpec:
     import onnx
 
@@ -181,10 +205,9 @@ def _value_spec(value: Any, role: str) -> TensorSpec:
         )
     tensor = value.type.tensor_type
     dtype = check_dtype(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, role)
-    if not tensor.HasField("shape"):
+    if not tensor.HasField("shape") and role == "input":
         raise InputError(
-            f"The {role} '{value.name}' has no known number of axes. Export the model with shapes "
-            "(onnx.shape_inference.infer_shapes may find them)."
+            f"The input '{value.name}' has no known number of axes. Export the model with the shapes of its inputs."
         )
     # Some exporters write -1 for a dynamic axis.
     return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim))

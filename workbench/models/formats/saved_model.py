@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
-from workbench.models.formats import Runner, natural, quiet
+from workbench.models.formats import Runner, frozen_graph, natural, quiet, unsigned
 from workbench.models.formats.frozen_graph import runner, specs_of, weights_in
 from workbench.records import Model
 
@@ -25,6 +25,8 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     except InputError as cause:
         return _read_legacy(path, signature, cause)
     names = tuple(sorted(loaded.signatures))
+    if not names:
+        return _read_unsigned(loaded, path, signature)
     chosen = choose(path, names, signature)
     function = loaded.signatures[chosen]
     return {
@@ -39,6 +41,9 @@ def read(path: Path, signature: str) -> dict[str, Any]:
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
     if model.legacy:
         return runner(*legacy_graph(path, model.signature))
+    if model.unsigned:
+        loaded = load(path)
+        return unsigned.runner(loaded, unsigned.function_of(loaded, model.name, model.signature), model.name)
     return run_function(load(path), model.signature, model.name)
 
 
@@ -104,8 +109,6 @@ def choose(path: Path, names: tuple[str, ...], signature: str) -> str:
         return chosen
     listed = ", ".join(names) or "none at all"
     asked = f"no signature '{signature}'" if signature else f"several signatures and no {DEFAULT}"
-    if not names:
-        asked = "no signature to call"
     raise InputError(f"'{path.name}' has {asked}; it has: {listed}. Set 'signature' to one of those.")
 
 
@@ -115,6 +118,27 @@ def count_parameters(function: Any) -> int:
 
     weights = [v for v in {id(v): v for v in function.variables}.values() if v.dtype.is_floating]
     return int(sum(np.prod(v.shape.as_list(), dtype=np.int64) for v in weights))
+
+
+def _read_unsigned(loaded: Any, path: Path, signature: str) -> dict[str, Any]:
+    function = unsigned.function_of(loaded, path.name, signature)
+    return {
+        "inputs": specs_of(function.inputs, "input"),
+        "outputs": specs_of(function.outputs, "output"),
+        "parameters": count_parameters(function.concrete),
+        "signature": function.name,
+        "unsigned": True,
+        "notes": (f"This SavedModel has no signature; its function '{function.name}' is used.",),
+    }
+
+
+def write_saved_model(path: Path, model: Model, into: Path) -> None:
+    """A SavedModel with the signature ``serving_default`` in place of one that lacks it, or that only TensorFlow 1 opens."""
+    if model.legacy:
+        frozen_graph.write_saved_model(*legacy_graph(path, model.signature), into)
+        return
+    loaded = load(path)
+    unsigned.write_saved_model(loaded, unsigned.function_of(loaded, model.name, model.signature), into)
 
 
 def _read_legacy(path: Path, signature: str, cause: InputError) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Settings of accuracy, and limits of what a run may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workbench.choices.budget import budget_of
+from workbench.choices.metrics import AUTO, METRICS, check_name
+from workbench.errors import InputError
+from workbench.settings_table.declared import declared
+from workbench.settings_table.kinds import Choice, Integer, Number, Text, shown, whole
+
+NO_LABEL = "none"
+LABELS = ("auto", "classes", "positions", "one-hot", "multilabel", "soft", "values", "boxes")
+
+
+def _check_ignored(text: str) -> None:
+    if text not in ("", NO_LABEL) and whole(text) is None:
+        raise InputError(
+            f"'ignore_label' must be a whole number, '{NO_LABEL}' or empty; found {shown(text)}. Choose for example 255."
+        )
+
+
+def _check_axis(text: str) -> None:
+    if text and whole(text) is None:
+        raise InputError(f"'class_axis' must be the number of an axis, such as 1 or -1, or empty; found {shown(text)}.")
+
+
+def _check_boxes(text: str) -> None:
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        what, equals, output = part.partition("=")
+        if not (what.strip() and equals and output.strip()):
+            raise InputError(
+                f"'box_outputs' must be pairs such as boxes=output0,scores=output1,classes=output2; found {shown(part)}."
+            )
+
+
+@dataclass(frozen=True)
+class AccuracySettings:
+    """How right an engine is, and what a rewrite may cost."""
+
+    GROUP: ClassVar[str] = "Accuracy"
+
+    budget: str = declared(Text(
+        default="0.5 points",
+        label="Budget",
+        help='what a rewritten variant may lose: points or % of the metric, % flips, a number in the metric\'s unit, or "none"',
+        example="1 %",
+        check=budget_of,
+        basic=True,
+        condition=False,
+    ))  # fmt: skip
+    metric: str = declared(Text(
+        default=AUTO,
+        label="Metric",
+        help=f"accuracy metric: {AUTO} (top-1 of classes), {', '.join(METRICS)}, or top- and a number",
+        suggestions=(AUTO, *METRICS),
+        check=check_name,
+        condition=False,
+    ))  # fmt: skip
+    score_output: str = declared(Text(
+        default="",
+        label="Scored output",
+        help="name of the output that is scored",
+        empty="the output that the labels fit",
+        condition=False,
+    ))  # fmt: skip
+    labels: str = declared(Choice(
+        default="auto",
+        label="Labels",
+        help="what the labels of the data are",
+        choices=LABELS,
+    ))  # fmt: skip
+    ignore_label: str = declared(Text(
+        default="",
+        label="Ignored label",
+        help='label of positions that are not scored, or "none" where every label counts',
+        example="255",
+        empty="the usual rule of the task",
+        check=_check_ignored,
+    ))  # fmt: skip
+    class_axis: str = declared(Text(
+        default="",
+        label="Class axis",
+        help="axis of the scored output that holds the classes, counted from 0, or from the end with a minus sign",
+        example="1",
+        empty="recognized from the shapes",
+        check=_check_axis,
+    ))  # fmt: skip
+    box_outputs: str = declared(Text(
+        default="",
+        label="Outputs of boxes",
+        help="which outputs of a detector are its boxes, scores and classes",
+        example="boxes=output0,scores=output1,classes=output2",
+        empty="recognized from names and shapes",
+        check=_check_boxes,
+    ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """What one step of a run may take before it is ended. None of them changes a result."""
+
+    GROUP: ClassVar[str] = "Limits"
+
+    step_memory_mib: int = declared(Integer(
+        default=0,
+        label="Memory of a step (MiB)",
+        help="memory that the process of one step may take",
+        example="8192",
+        unit="MiB",
+        empty="a share of the free memory",
+        low=0,
+        high=2**26,
+        condition=False,
+    ))  # fmt: skip
+    step_s: float = declared(Number(
+        default=0.0,
+        label="Time of a step (s)",
+        help="time that one step, such as an export or a build, may take",
+        example="3600",
+        unit="seconds",
+        empty="the limit of each step",
+        low=0,
+        high=30 * 86400,
+        condition=False,
+    ))  # fmt: skip
+    data_mib: int = declared(Integer(
+        default=0,
+        label="Unpacked data (MiB)",
+        help="memory that the unpacked samples may take",
+        example="2048",
+        unit="MiB",
+        empty="a share of the free memory",
+        low=0,
+        high=2**26,
+        condition=False,
+    ))  # fmt: skip

@@ -1,0 +1,74 @@
+"""Settings of the model and of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workbench.choices.pixels import scaling
+from workbench.choices.shapes import parse_shapes, parse_values
+from workbench.settings_table.declared import declared
+from workbench.settings_table.kinds import Place, Text
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, and what its inputs take."""
+
+    GROUP: ClassVar[str] = "Model"
+
+    model: str = declared(Place(
+        default="demo",
+        label="Model",
+        help='the built-in "demo", or the path of a .keras, .h5, .pb, .tflite or .onnx file or of a SavedModel folder',
+        condition=False,  # a model is identified by its content
+    ))  # fmt: skip
+    signature: str = declared(Text(
+        default="",
+        label="Signature",
+        help="signature of a SavedModel, or the input and output tensors of a frozen graph",
+        example="x:0 -> y:0",
+        empty="the signature made for inference",
+    ))  # fmt: skip
+    input_shapes: str = declared(Text(
+        default="",
+        label="Input sizes",
+        help="sizes of the inputs by name; ? is the batch, min..opt..max a range",
+        example="x:?x3x48x32..320..640",
+        empty="as declared",
+        check=parse_shapes,
+    ))  # fmt: skip
+    input_values: str = declared(Text(
+        default="",
+        label="Input values",
+        help="values of generated inputs by name, a number or low..high each",
+        example="sr=16000; ids=0..999",
+        empty="small values",
+        check=parse_values,
+    ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which samples, and how they are read."""
+
+    GROUP: ClassVar[str] = "Data"
+
+    data: str = declared(Place(
+        default="auto",
+        label="Data",
+        help='"auto", "digits", "random", or the path of an .npz or .csv file or of a folder of images',
+    ))  # fmt: skip
+    pixels: str = declared(Text(
+        default="0..1",
+        label="Pixels",
+        help='folder of images: the range that the pixel values 0 to 255 are scaled to, or "imagenet"',
+        example="-1..1",
+        check=scaling,
+    ))  # fmt: skip
+    group_column: str = declared(Text(
+        default="",
+        label="Group column",
+        help="array or column of the data that names the group of each sample, such as the patient or the recording",
+        empty="samples are independent",
+    ))  # fmt: skip
