@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.accuracy.agreement import Comparable, agreement, not_finite, not_finite_told
-from workbench.accuracy.outputs import ragged
+from workbench.accuracy.by_sample import ragged
 from workbench.accuracy.score import score, told
 from workbench.errors import InputError, RunError
 from workbench.records import Model, Probe, TensorSpec

@@ -23,8 +23,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workbench.accuracy.by_sample import is_ragged
 from workbench.accuracy.matching import Detections, detections, same_detections, same_rows
-from workbench.accuracy.outputs import is_ragged
 from workbench.choices.metrics import threshold_of
 from workbench.errors import InputError, RunError
 

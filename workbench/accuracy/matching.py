@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.accuracy.outputs import is_ragged
+from workbench.accuracy.by_sample import is_ragged
 
 if TYPE_CHECKING:
     import numpy as np

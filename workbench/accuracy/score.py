@@ -15,7 +15,7 @@ from workbench.accuracy.agreement import (
     classes_of,
     not_finite,
 )
-from workbench.accuracy.outputs import is_ragged
+from workbench.accuracy.by_sample import is_ragged
 from workbench.choices.metrics import Metric, threshold_of
 from workbench.errors import InputError, RunError, during
 from workbench.records import Accuracy
@@ -40,7 +40,7 @@ def score(
 
     Args:
         engine_key: the engine that gave ``outputs``.
-        outputs: by name, shape (n, ...), or ragged (:mod:`workbench.accuracy.outputs`).
+        outputs: by name, shape (n, ...), or ragged (:mod:`workbench.accuracy.by_sample`).
         reference: the source model's outputs, same names and shapes.
         labels: true classes, int, shape (n,), or what ``metric`` compares with; ``None`` where there are none.
         metric: how right outputs are; ``None`` is top-1 where there are classes for labels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.accuracy.outputs import load_outputs
+from workbench.accuracy.by_sample import load_outputs
 from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.errors import InputError
 from workbench.records import Accuracy, Result, Results

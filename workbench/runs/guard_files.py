@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from workbench.accuracy.outputs import load_outputs
+from workbench.accuracy.by_sample import load_outputs
 from workbench.accuracy.score import score, told
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, WorkbenchError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.accuracy.agreement import Comparable, not_finite, not_finite_told
-from workbench.accuracy.outputs import load_outputs
+from workbench.accuracy.by_sample import load_outputs
 from workbench.accuracy.score import score, told
 from workbench.choices.metrics import AUTO, Metric, metric_of, takes_free_labels
 from workbench.data.dataset import Dataset

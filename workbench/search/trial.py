@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.accuracy.outputs import of_all_samples
+from workbench.accuracy.by_sample import of_all_samples
 from workbench.accuracy.score import score
 from workbench.backends import get
 from workbench.choices.metrics import Metric
@@ -72,7 +72,7 @@ class Bench:
 
 
 def run_all(session: Session, samples: Samples, batch: int, outputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    """Every sample once; outputs by name with the sample as their first axis: :func:`workbench.accuracy.outputs.of_all_samples`."""
+    """Every sample once; outputs by name with the sample as their first axis: :func:`workbench.accuracy.by_sample.of_all_samples`."""
     return of_all_samples(session.run, samples.feeds, samples.count, batch, outputs)
 
 
@@ -86,7 +86,8 @@ def sqnr_db(found: Outputs, reference: Outputs) -> float:
 
     noise = signal = 0.0
     for name, theirs in reference.items():
-        if theirs.dtype.kind != "f":  # integers, text, and outputs whose number of rows follows the data
+        # left out: integers, text, and outputs whose number of rows follows the data
+        if theirs.dtype.kind != "f" or found[name].dtype.kind != "f":
             continue
         ours = found[name].astype(np.float64)
         wanted = theirs.astype(np.float64)

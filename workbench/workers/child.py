@@ -256,11 +256,11 @@ def peaks(progress: Progress, threads: int) -> Any:
 def evaluate(
     progress: Progress, samples: str, batch: int, into: str, outputs: list[dict[str, Any]] | None = None
 ) -> Any:
-    """Run every sample once, ``batch`` at a time, and write the outputs as :mod:`workbench.accuracy.outputs` says.
+    """Run every sample once, ``batch`` at a time, and write the outputs as :mod:`workbench.accuracy.by_sample` says.
 
     ``outputs`` are the model's, which say where each has its batch.
     """
-    from workbench.accuracy.outputs import of_all_samples, save_outputs
+    from workbench.accuracy.by_sample import of_all_samples, save_outputs
     from workbench.data.samples import load_samples
 
     session, data = _session(), load_samples(Path(samples))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.accuracy.outputs import is_ragged, load_outputs, of_all_samples, ragged, save_outputs
+from workbench.accuracy.by_sample import is_ragged, load_outputs, of_all_samples, ragged, save_outputs
 from workbench.errors import RunError
 from workbench.records import TensorSpec
 
