@@ -489,3 +489,27 @@ def test_outputs_whose_rows_follow_the_data_convert(tmp_path, rows):
     convert_model(inspect_model(tmp_path / "where"), tmp_path / "where.onnx")
     x = np.float32([[1, -1, 0, 2], [-1, -1, -1, 3]])
     np.testing.assert_array_equal(model_zoo.run_onnx(tmp_path / "where.onnx", {"x": x})["at"], np.argwhere(x > 0))
+
+
+def test_a_row_at_the_threshold_of_a_selection_is_chance(tmp_path, monkeypatch):
+    """Rounding puts it on either side; the other inputs must still agree."""
+    from workbench.export import convert as tested
+
+    nodes = [
+        onnx.helper.make_node("Greater", ["x", "zero"], ["above"]),
+        onnx.helper.make_node("NonZero", ["above"], ["y"]),
+    ]
+    proto = model_zoo.onnx_model(nodes, {"zero": np.float32(0.25)}, outputs={"y": (2, "found")})
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    model = inspect_model(model_zoo.save(proto, tmp_path / "where.onnx"))
+    assert model.outputs[0].ragged_axis == 1
+
+    below = onnx.numpy_helper.from_array(np.nextafter(np.float32(0.25), np.float32(0)), "zero")
+    # the conversion compares with a threshold that is lower in its last digit
+    monkeypatch.setattr(tested, "_check", lambda proto, name: proto.graph.initializer[0].CopyFrom(below))
+    x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    x[0, 0] = 0.25
+    check = convert_model(model, tmp_path / "out.onnx", Samples("edge", {"x": x}))
+    (hop,) = check.hops
+    assert hop.ill_conditioned == ("real",)
+    assert set(hop.inputs) == {"real", "random", "ramp", "impulse"}

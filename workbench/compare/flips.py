@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.accuracy.by_sample import load_outputs
+from workbench.accuracy.by_sample import is_ragged, load_outputs
 from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.errors import InputError
 from workbench.records import Accuracy, Result, Results
@@ -65,6 +65,10 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
             )
         outputs.append(load_outputs(path)[name])
     if any(array.ndim != 2 or array.shape[1] < 2 for array in outputs):
+        if any(is_ragged(array) for array in outputs):
+            raise InputError(
+                f"The output '{name}' has as many rows as the data asks for: no classes that could be compared one by one."
+            )
         shape = " × ".join(map(str, outputs[0].shape[1:])) or "one number"
         raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")
     ours, theirs = (array.argmax(axis=1) for array in outputs)
