@@ -27,7 +27,7 @@ def model(*outputs: str) -> Model:
 def test_random_numbers_are_seen():
     draw = np.random.default_rng(0)
     run = lambda feeds: {"o": feeds["x"] + draw.random(feeds["x"].shape), "y": feeds["x"] * 2}  # noqa: E731
-    assert behaviour(model("o", "y"), run, 2).varying == {"o": "two runs on one input differ"}
+    assert behaviour(model("o", "y"), run, 2).varying == {"o": "two runs on the same input differ"}
 
 
 def test_rounding_is_not_taken_for_random_numbers():
@@ -44,9 +44,7 @@ def test_a_state_is_seen_though_two_runs_in_a_row_are_alike():
         seen.append(feeds["x"])
         return {"o": feeds["x"] * len({each.tobytes() for each in seen})}
 
-    assert behaviour(model("o"), run, 1).varying == {
-        "o": "a run on one input differs after runs on others: the model keeps a state"
-    }
+    assert behaviour(model("o"), run, 1).varying == {"o": "a run on the same input differs after runs on others"}
 
 
 def test_numbers_drawn_at_opening_are_seen():
@@ -59,7 +57,7 @@ def test_numbers_drawn_at_opening_are_seen():
     first = opened()
     assert behaviour(model("o"), first, 1).varying == {}
     found = behaviour(model("o"), first, 1, opened)
-    assert found.varying == {"o": "the model opened a second time gives other values for one input"}
+    assert found.varying == {"o": "the model opened a second time gives other values for the same input"}
 
 
 def test_not_finite_and_copied_outputs_are_named():
@@ -134,10 +132,10 @@ def test_more_rows_than_samples_are_told():
 
 
 def test_notes_name_what_is_random_or_not_finite():
-    probe = Probe((1,), (), {"noise": "two runs on one input differ"}, {"o": "NaN for 5 of 5 made-up inputs"})
+    probe = Probe((1,), (), {"noise": "two runs on the same input differ"}, {"o": "NaN for 5 of 5 made-up inputs"})
     assert list(output_notes(replace(model("noise", "o"), probe=probe))) == [
         (
-            "The output 'noise' does not repeat itself: two runs on one input differ. It is not compared with the source model, neither "
+            "The output 'noise' is random, or keeps a state: two runs on the same input differ. It is not compared with the source model, neither "
             "after the conversion nor for agreement or accuracy."
         ),
         "The output 'o' is not finite: NaN for 5 of 5 made-up inputs.",

@@ -145,7 +145,7 @@ def test_random_outputs_are_named_and_not_held_against_an_engine(tmp_path, share
     results = ran(path, data, shared, backends="onnxruntime,openvino")
     assert [(row.status, row.accuracy) for row in results.rows] == [(Status.DONE, None)] * 2
     (warning,) = results.warnings
-    assert warning.startswith("The output 'o' does not repeat itself: two runs on one input differ.")
+    assert warning.startswith("The output 'o' is random, or keeps a state: two runs on the same input differ.")
 
 
 @pytest.mark.parametrize("images", [1, "n"])

@@ -190,6 +190,7 @@ class _Trial:
         compared: set[str] = set()
         not_finite: set[str] = set()
         varying = self.model.varying
+        ragged = {spec.name for spec in self.model.outputs if spec.ragged_axis is not None}
         axes = {spec.name: spec.batch_axis for spec in self.model.outputs}
         for kind, length, feeds, batch in self._inputs():
             try:
@@ -200,7 +201,8 @@ class _Trial:
             _check_rows(self.model, wanted, batch)
             wanted = {name: array for name, array in wanted.items() if name not in varying}
             for name, array in wanted.items():
-                spans.setdefault(name, Span(axes.get(name, 0))).add(array)
+                if name not in ragged:  # whose size depends on the input
+                    spans.setdefault(name, Span(axes.get(name, 0))).add(array)
                 finite = np.isfinite(array) if array.dtype.kind in "fc" else np.ones(array.shape, bool)
                 compared |= {name} if finite.any() or not array.size else set()
                 not_finite |= set() if finite.all() else {name}
@@ -236,8 +238,8 @@ class _Trial:
             max_rel_diff=worst_rel,
             ill_conditioned=tuple(dict.fromkeys(shaky)),
             constant=tuple(name for name, span in spans.items() if span.constant and name in compared),
-            compared=tuple(name for name in spans if name in compared),
-            not_finite=tuple(name for name in spans if name in not_finite),
+            compared=tuple(sorted(compared)),
+            not_finite=tuple(sorted(not_finite)),
             uncompared=tuple(varying),
         )
 

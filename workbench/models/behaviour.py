@@ -48,7 +48,7 @@ def behaviour(model: Model, run: Runner, batch: int, reopen: Callable[[], Runner
     found, ends = Behaviour(), time.monotonic() + LONGEST_S
     first = generated(model.inputs, "random", batch).feeds(0, batch)
     wanted = run(first)
-    _compare(found, wanted, run(first), "two runs on one input differ")
+    _compare(found, wanted, run(first), "two runs on the same input differ")
     seen = [(first, wanted)]
     for kind, seed in (*(("random", seed) for seed in SEEDS[1:]), *((kind, 0) for kind in STRUCTURED)):
         if time.monotonic() > ends:
@@ -59,9 +59,9 @@ def behaviour(model: Model, run: Runner, batch: int, reopen: Callable[[], Runner
         except InputError:  # other values than the model takes
             continue
     if time.monotonic() < ends:
-        _compare(found, wanted, run(first), "a run on one input differs after runs on others: the model keeps a state")
+        _compare(found, wanted, run(first), "a run on the same input differs after runs on others")
     if reopen is not None and time.monotonic() < ends:
-        _compare(found, wanted, reopen()(first), "the model opened a second time gives other values for one input")
+        _compare(found, wanted, reopen()(first), "the model opened a second time gives other values for the same input")
     by_output = {name: [outputs[name] for _, outputs in seen if name in outputs] for name in wanted}
     found.not_finite = {name: told for name, arrays in by_output.items() if (told := _not_finite(arrays))}
     for name in [name for name in wanted if name not in found.varying]:

@@ -112,7 +112,7 @@ def varying_notes(model: Model) -> Iterator[str]:
     """The outputs that the model does not repeat, and what follows from that."""
     for name, how in model.varying.items():
         yield (
-            f"The output '{name}' does not repeat itself: {how}. It is not compared with the source model, neither after the "
+            f"The output '{name}' is random, or keeps a state: {how}. It is not compared with the source model, neither after the "
             "conversion nor for agreement or accuracy."
         )
 
