@@ -34,7 +34,7 @@ import workbench
 from workbench.accuracy.guard import judge
 from workbench.choices.budget import ABSOLUTE, Budget
 from workbench.choices.metrics import Metric
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
 from workbench.errors import InputError
@@ -250,7 +250,7 @@ def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list
             file = about.quantizer.write(Path(folder) / f"{number}.onnx", left)
             records.append(about.bench.built(file, Precision.INT8, str(number)))
         feeds = about.seen.samples.feeds(0, about.bench.batch)
-        speeds = race(about.bench, records, feeds, laps=6, rounds=5, block_s=0.06)
+        speeds = race(about.bench, records, feeds, launches=6, rounds=5, block_s=0.06)
     ratio = [f"×{s.ratio:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in speeds]
     cells = [
         name,

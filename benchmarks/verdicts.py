@@ -35,7 +35,7 @@ from models import chain, small_cnn
 from record import ROOT, Section, parser, tell
 
 from workbench import Experiment, backends, run
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset
 from workbench.data.samples import save_samples
 from workbench.records import Ended, EngineRecord, Model, Result, Results, Status, Timing
@@ -50,7 +50,8 @@ from workbench.workers.worker import QUIET_ENV
 
 BUDGET_S, MEASURE_S = 20.0, 1.0
 DECIDES = (
-    "statistics/estimates", "timing/verdict", "runs/rounds", "timing/benchmark", "timing/guards", "records/timing"
+    "statistics/estimates", "timing/verdict", "measure/interleave", "runs/rounds", "timing/benchmark", "timing/guards",
+    "records/timing", "records/blocks",
 )  # fmt: skip
 SLOWED = "slowed"
 TITLE = "Verdicts on engines that are equal, and on one that is 5 % slower"

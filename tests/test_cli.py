@@ -219,7 +219,7 @@ def test_an_unknown_signature_lists_those_there_are(demo_folder, kept, capsys) -
         (
             "dense.onnx",
             "wide.npz",
-            r"'x' expects \[\? × 4\], but the array 'x' of 'wide.npz' has \[9 × 5\]. Reshape it",
+            r"'x' expects \[\? × 4\], but the array 'x' of 'wide.npz' has \[9 × 5\]. Save samples of the size that 'x' takes",
         ),
         ("dense.onnx", "whole.npz", r"'x' expects float32, but .* has int64. Convert it with x.astype\('float32'\)"),
     ],

@@ -22,6 +22,7 @@ from processes import running
 from workbench import pipeline
 from workbench.errors import InputError
 from workbench.experiment import Experiment
+from workbench.panel import parts, view
 from workbench.pipeline import run
 from workbench.plots.figures import figures
 from workbench.records import Ended, EngineSpec, Event, Results, Status
@@ -104,6 +105,29 @@ def test_a_run_ends_with_timing_accuracy_and_the_precision_that_was_built(kit: K
             assert row.accuracy.value == 1
             assert row.accuracy.max_abs_diff < 1e-5
     assert running("workbench.workers.child") == []
+
+
+def test_results_show_the_values_that_were_fed(kit: Kit) -> None:
+    (values,) = kit.results.values
+    x = np.load(kit.folder / "data.npz")["x"]
+    assert x.min() in (values.tested.low, values.calibrated.low)
+    assert values.tested.low >= x.min()
+    assert f"values of {values}" in [event.text for event in kit.events]
+    assert str(values) in view.work(kit.results)
+    assert f"values of {values}" in repr(parts.PARTS["work"](kit.results, ask(kit.folder))[0])
+    assert not any("do not fit" in note for note in kit.results.notes)
+
+
+def test_calibration_samples_of_another_range_are_told(kit: Kit, store: Store) -> None:
+    x = np.load(kit.folder / "data.npz")["x"]
+    np.savez(kit.folder / "scaled.npz", x=x, x_calibration=x[:30] * 255)
+    asked = ask(kit.folder, precisions="fp32,int8", backends="onnxruntime", batches="1")
+    results = run(dataclasses.replace(asked, data=str(kit.folder / "scaled.npz")), store=store)
+    (note,) = [note for note in results.notes if "do not fit" in note]
+    assert note.startswith("The values of the input 'x' do not fit those of its calibration samples: -")
+    assert results.values[0].calibrated.high > 200 > results.values[0].tested.high
+    assert str(results.values[0]) in view.work(results)
+    assert "do not fit" in parts.folded_cost(results)
 
 
 def test_variants_of_one_batch_take_turns_in_every_round(kit: Kit) -> None:

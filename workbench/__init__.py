@@ -10,11 +10,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from workbench.choices.metrics import Metric as Metric
     from workbench.compare.across import compare_runs as compare_runs
-    from workbench.compare.comparison import comparison as comparison
     from workbench.compare.comparison import table as table
     from workbench.compare.cost_table import costs as costs
     from workbench.compare.fairness import settings as settings
     from workbench.compare.layer_table import layers as layers
+    from workbench.compare.pairs import comparison as comparison
     from workbench.compare.three_clocks import clocks as clocks
     from workbench.compare.why import why_not_faster as why_not_faster
     from workbench.errors import WorkbenchError as WorkbenchError
@@ -37,7 +37,7 @@ _HOMES = {
     "WorkbenchError": "errors",
     "clocks": "compare.three_clocks",
     "compare_runs": "compare.across",
-    "comparison": "compare.comparison",
+    "comparison": "compare.pairs",
     "costs": "compare.cost_table",
     "figures": "plots.figures",
     "history": "runs.archive",

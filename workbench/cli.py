@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__, cli_precision
+from workbench import __version__, cli_conformance, cli_precision
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
@@ -91,6 +91,7 @@ def _parser() -> Parser:
     add_run_settings(past, "store")
     past.set_defaults(command=_history)
     cli_precision.add_to(commands)
+    cli_conformance.add_to(commands)
 
     doctor = commands.add_parser("doctor", help="what is installed, which backends are ready, and how to fix the rest")
     doctor.add_argument("--peaks", action="store_true", help="measure again what this machine can do at most")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench import backends
+from workbench.conformance.warnings import warnings_of
 from workbench.errors import WorkbenchError, brief
 from workbench.graph.facts import GraphFacts, graph_facts
 from workbench.graph.picture import svg
@@ -26,11 +27,14 @@ class Examination:
         default_factory=dict
     )  # by backend built from ONNX; empty: it takes every node
     problems: tuple[str, ...] = ()  # sentences
+    differences: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by backend and mode: what it is known to compute differently from ONNX's definition, as sentences
 
 
-def examine(onnx: Path, model: Model, progress: Progress) -> Examination:
-    """Facts, picture and refusals for the ONNX form of ``model`` in ``onnx``. Backends that are not ready
-    here, or not built from ONNX, are left out.
+def examine(onnx: Path, model: Model, progress: Progress, results: Path | None = None) -> Examination:
+    """Facts, picture, refusals and known differences for the ONNX form of ``model`` in ``onnx``. Backends that are not ready
+    here, or not built from ONNX, are left out. ``results`` is the folder where the user's own conformance results lie.
 
     Never raises for what a library or the graph is like: that becomes one of ``problems``.
     """
@@ -56,7 +60,13 @@ def examine(onnx: Path, model: Model, progress: Progress) -> Examination:
             refusals[name] = backend.preflight(onnx)
         except Exception as cause:
             problems.append(_sentence(f"{backend.title} could not be asked what it takes", cause))
-    return Examination(facts, picture, refusals, tuple(problems))
+    progress("compare with ONNX's own cases")
+    differences: dict[str, tuple[str, ...]] = {}
+    try:
+        differences = warnings_of(onnx, model, [results] if results else [])
+    except Exception as cause:
+        problems.append(_sentence("The operators could not be compared with ONNX's own cases", cause))
+    return Examination(facts, picture, refusals, tuple(problems), differences)
 
 
 def _sentence(what: str, cause: Exception) -> str:
@@ -70,8 +80,16 @@ def described(found: Examination) -> list[tuple[str, tuple[str, ...]]]:
     for name, refused in found.refusals.items():
         lines = tuple(_refused(refusal) for refusal in refused[:SHOWN])
         more = (f"… and {len(refused) - SHOWN} more",) if len(refused) > SHOWN else ()
-        told.append((backends.get(name).title, (*lines, *more) or ("takes every node",)))
+        lines = (*lines, *more) or ("takes every node",)
+        told.append((backends.get(name).title, (*lines, *_differences(found, name))))
     return told + [("Not found out", found.problems)] * bool(found.problems)
+
+
+def _differences(found: Examination, backend: str) -> tuple[str, ...]:
+    """Of all modes of a backend."""
+    return tuple(
+        text for address, told in found.differences.items() if address.partition(":")[0] == backend for text in told
+    )
 
 
 def _facts(facts: GraphFacts) -> list[tuple[str, tuple[str, ...]]]:

@@ -7,7 +7,7 @@ import textwrap
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from workbench.accuracy.agreement import not_finite_told
 from workbench.accuracy.score import doubts
 from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
+from workbench.data.observed import doubts as doubts_of_values
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment
@@ -226,6 +227,8 @@ def _begin(
     possible = [row for row in rows if row.status == Status.PLANNED]
     variants = {row.spec for row in possible}
     board.say(f"{model.name}: {counted(len(variants), 'variant')}, {counted(len(possible), 'row')}; {data.description}")
+    for each in data.values:
+        board.say(f"values of {each}")
     for row in rows:
         board.update(row)  # shows every row at once, planned or not possible
     return model, data, board
@@ -313,8 +316,11 @@ def _reference(experiment: Experiment, board: Board, sources: Sources, store: St
     if not any(row.engine and row.engine.runnable for row in board.rows):
         return None
     model = sources.model
-    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else "onnxruntime"
-    precision = Precision.INT8 if model.quantized == "int8" else Precision.FP32
+    # ONNX Runtime's CPU provider has few kernels for bfloat16
+    brain = model.quantized == Precision.BF16 and bool(backends.get("openvino").status())
+    runs_onnx = "openvino" if brain else "onnxruntime"
+    name = "tensorflow" if model.is_tensorflow else "litert" if model.format == "tflite" else runs_onnx
+    precision = Precision.INT8 if model.quantized == "int8" else Precision.BF16 if brain else Precision.FP32
     spec = EngineSpec(name, precision, batches=experiment.batches, threads=experiment.threads)
     if experiment.shapes == "fixed":
         spec = replace(spec, batch=max(experiment.batches), batches=(max(experiment.batches),))
@@ -426,6 +432,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes = [*model.notes, *row_notes(model), *(export_notes(sources.check) if sources.check else ())]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
+    notes += doubts_of_values(data.values)
     notes += filter(None, [sizes_used(model, data)])
     notes += unused(experiment)
     notes += filter(None, [cohorts_told(board.rows)])
@@ -440,6 +447,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         rows=board.rows,
         baseline=experiment.baseline or default_baseline(row for row in board.rows if row.timing),
         data=data.description,
+        values=data.values,
         tested_digest=data.test.digest,
         calibrated_digest=data.calibration.digest if data.calibration else "",
         plan=experiment.plan,

@@ -35,7 +35,7 @@ from workbench.workers.worker import DEFAULT_LIMIT_S, NO_GPU, Pool, Worker, thre
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 3
+VERSION = 4
 """Of how these questions are answered: raise it when answers of before would differ."""
 UNSEEN = 8
 Say = Callable[[str], None]

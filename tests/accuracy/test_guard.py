@@ -34,11 +34,11 @@ def test_what_spells_no_budget_is_told_how(text):
         budget_of(text)
 
 
-def scored(n=2000, broken=0, fixed=0, labels=True, metric=None):
-    """A source that is right nine times in ten, and an engine with so many flips."""
+def scored(n=2000, broken=0, fixed=0, labels=True, metric=None, shift=0.01):
+    """A source that is right nine times in ten, and an engine with so many flips whose outputs are ``shift`` larger elsewhere."""
     wanted = np.zeros(n, np.int64)
     source = np.eye(2)[np.repeat([0, 1], [n - n // 10, n // 10])]
-    engine = source.copy()
+    engine = source * (1 + shift)
     engine[:broken] = [0, 1]
     engine[n - fixed :] = [1, 0]
     return score("k", {"y": engine}, {"y": source}, wanted if labels else None, metric)
@@ -72,7 +72,8 @@ def test_points_are_for_shares_and_few_samples_have_no_verdict():
     few = score("k", {"y": wide + 1}, {"y": wide}, wide, METRICS["mae"])
     assert judge(few, budget_of("0.5 points")).why.startswith("points are for shares, and mae is none")
     found = judge(few, budget_of("0.1"))
-    assert (found.verdict, found.why) == (Guard.UNSURE, "10 samples are too few for an interval")
+    assert (found.verdict, found.needed) == (Guard.UNSURE, 20)
+    assert found.why == "10 samples are too few for an interval; at least 20 are needed"
 
 
 def results(*accuracies, budget="0.5 points"):
@@ -88,7 +89,7 @@ def results(*accuracies, budget="0.5 points"):
 def test_the_table_marks_who_is_over():
     from workbench.compare.comparison import table
 
-    made = results(scored(), scored(), scored(broken=200))
+    made = results(scored(shift=0), scored(), scored(broken=200))
     frame = table(made, "onnxruntime fp32")
     assert list(frame["budget"]) == ["within", "within", "over"]
     assert frame["loss"].tolist() == pytest.approx([0, 0, 10])
@@ -98,8 +99,9 @@ def test_the_table_marks_who_is_over():
 def test_the_figure_keeps_who_is_over_out_of_the_front():
     from workbench.plots.figures import accuracy_data
 
-    points = {point.name: point for point in accuracy_data(results(scored(), scored(), scored(broken=200))).points}
-    assert points["onnxruntime int8-dynamic"].over
+    made = results(scored(shift=0), scored(), scored(broken=200))
+    points = {point.name: point for point in accuracy_data(made).points}
+    assert points["onnxruntime int8-dynamic"].barred == "over budget"
     assert not points["onnxruntime int8-dynamic"].on_front
     assert points["onnxruntime int8"].on_front
 
@@ -107,7 +109,7 @@ def test_the_figure_keeps_who_is_over_out_of_the_front():
 def test_the_panel_marks_who_is_over():
     from workbench.panel.tables import row
 
-    made = results(scored(), scored(n=100), scored(broken=200))
+    made = results(scored(shift=0), scored(n=100), scored(broken=200))
     marks = [row(each, budget=made.budget) for each in made.rows]
     assert ["wb-guard" in mark for mark in marks] == [False, True, True]
     assert "over budget" in marks[2]
@@ -117,10 +119,11 @@ def test_the_panel_marks_who_is_over():
 def test_who_is_over_never_wins_in_the_panel():
     from workbench.compare.limits import Limits, choose_row
 
-    chosen = choose_row(results(scored(), scored(), scored(broken=200)), Limits())
+    rows = (scored(shift=0), scored(), scored(broken=200))
+    chosen = choose_row(results(*rows), Limits())
     assert chosen.winner.spec.label == "onnxruntime int8"
     assert chosen.out == {"onnxruntime int8-dynamic @1": "over the budget of 0.5 points"}
-    assert choose_row(results(scored(), scored(), scored(broken=200), budget=""), Limits()).out == {}
+    assert choose_row(results(*rows, budget=""), Limits()).out == {}
 
 
 def test_a_limit_of_loss_is_of_the_metric_where_that_is_a_share():
@@ -145,3 +148,113 @@ def test_without_a_score_or_a_budget_nothing_is_said():
     (row,) = results(scored()).rows
     assert judgement(replace(row, accuracy=None), "0.5 points") is None
     assert judgement(row, "") is None
+
+
+@pytest.mark.parametrize("n", [1, 20, 200])
+@pytest.mark.parametrize("budget", ["0.5 points", "1 %", "2 % flips", "0", "0.02"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_engine_whose_outputs_are_the_sources_is_within_by_construction(n, budget, labels):
+    """The source's own format, and an engine that differs by rounding: whatever the number of samples."""
+    for shift in (0, 5e-4):
+        found = judge(scored(n=n, labels=labels, shift=shift), budget_of(budget))
+        assert found.verdict == Guard.WITHIN
+        assert found.why == "its outputs are the source model's within 0.1% on every sample"
+    assert judge(scored(n=n, labels=labels, shift=5e-3), budget_of(budget)).verdict == Guard.UNSURE or n == 200
+
+
+def test_one_changed_answer_is_not_the_sources_output_however_close():
+    """Class numbers lie close to each other by their size, and are other answers all the same."""
+    source = np.full(300, 9_999, np.int64)
+    engine = source.copy()
+    engine[0] = 9_998
+    found = score("k", {"y": engine}, {"y": source}, None)
+    assert max(found.apart.values()) < 1e-3
+    assert judge(found, budget_of("0.5 points")).verdict == Guard.UNSURE
+
+
+@pytest.mark.parametrize(
+    ("changes", "budget"),
+    [
+        ({"n": 597}, "0.5 points"), ({"n": 597, "broken": 1}, "0.5 points"), ({"n": 300, "fixed": 3}, "0.5 points"),
+        ({"n": 597, "labels": False}, "0.5 points"), ({"n": 200, "broken": 2, "labels": False}, "2 % flips"),
+        ({"n": 400, "broken": 3, "fixed": 1}, "1 %"), ({"n": 597}, "0.005"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_the_number_of_samples_that_would_show_it(changes, budget):
+    """That many samples with the same shares are within, and nine tenths of them are not."""
+    found = judge(scored(**changes), budget_of(budget))
+    assert found.verdict == Guard.UNSURE
+    assert found.needed > changes["n"]
+    counts = {name: changes.get(name, 0) / changes["n"] for name in ("broken", "fixed")}
+
+    def at(n):
+        scaled = {name: round(share * n) for name, share in counts.items()}
+        return judge(scored(n=n, labels=changes.get("labels", True), **scaled), budget_of(budget)).verdict
+
+    assert at(round(1.02 * found.needed)) == Guard.WITHIN
+    assert at(round(0.9 * found.needed)) == Guard.UNSURE
+
+
+def test_what_is_missing_is_said_in_words():
+    said = judge(scored(n=597), budget_of("0.5 points"))
+    assert said.why == ("changed none of 597 answers; 597 samples cannot exclude a loss of 0.5 points, about 730 would")
+    free = judge(scored(n=200, labels=False), budget_of("0.5 points"))
+    assert free.why == (
+        "changed none of 200 answers; 200 samples cannot exclude that more than 0.5 % of the answers changed, about 770 would"
+    )
+    hopeless = judge(scored(broken=10), budget_of("0.5 points"))
+    assert hopeless.needed is None
+    assert hopeless.why.endswith(
+        "cannot exclude a loss of 0.5 points, and nor would more, unless they show a smaller loss"
+    )
+
+
+def test_a_bootstrap_interval_narrows_with_the_root_of_the_samples():
+    wide = np.linspace(0, 1, 160, dtype=np.float32).reshape(40, 4)
+    draw = np.random.default_rng(0)
+    found = score("k", {"y": wide + draw.normal(0.0, 0.05, wide.shape)}, {"y": wide}, wide * 1.02, METRICS["mae"])
+    held = budget_of(str(round(found.loss + (found.loss_high - found.loss) / 2, 6)))
+    assert judge(found, held).needed == pytest.approx(4 * 40, rel=0.02)
+
+
+def test_an_fp32_engine_that_disagrees_says_so_first_and_is_never_recommended():
+    from workbench.compare.advice import advice, recommended
+    from workbench.compare.comparison import table
+    from workbench.compare.limits import Limits, choose_row
+    from workbench.panel.tables import row
+    from workbench.plots.figures import accuracy_data
+
+    made = results(scored(shift=0), scored(shift=0))
+    wrong = replace(made.rows[1], spec=recorded.spec("openvino fp32"), accuracy=scored(n=5000, broken=1))
+    made = replace(made, rows=(made.rows[0], wrong))
+    assert judgement(wrong, "0.5 points").verdict == Guard.WITHIN  # the budget alone would let it through
+    told = (
+        "its outputs disagree with the source model's, which FP32 must not: 'y' differs by up to 100.00% of its largest"
+    )
+    assert table(made, "onnxruntime fp32")["note"][1].startswith(told)
+    assert "1 of 5,000 samples get another answer; it is never recommended" in table(made)["note"][1]
+    assert recommended(made)[1].row is made.rows[0]
+    assert any(line.startswith(f"openvino fp32: {told}") for line in advice(made))
+    chosen = choose_row(made, Limits())
+    assert chosen.winner is made.rows[0]
+    assert chosen.out == {"openvino fp32 @1": "disagrees with the source"}
+    assert choose_row(replace(made, budget=""), Limits()).winner is made.rows[0]
+    assert "disagrees with the source" in row(wrong, budget=made.budget)
+    assert not next(point for point in accuracy_data(made).points if point.barred).on_front
+    alone = replace(made, rows=(wrong,), baseline="openvino fp32")
+    assert recommended(alone) == {}
+
+
+def test_what_is_no_disagreement():
+    from workbench.accuracy.guard import disagreement
+
+    (row,) = results(scored(shift=0)).rows
+    assert disagreement(row) == ""
+    assert disagreement(replace(row, accuracy=scored(shift=5e-4))) == ""  # rounding
+    assert disagreement(replace(row, accuracy=scored(shift=5e-3)))
+    tf32 = replace(row, engine=replace(row.engine, device="cuda:0"), accuracy=scored(shift=5e-3))
+    assert disagreement(tf32) == ""
+    assert disagreement(replace(tf32, spec=replace(row.spec, tf32=False)))
+    lower = replace(row, spec=recorded.spec("onnxruntime fp16"), accuracy=scored(broken=100))
+    assert disagreement(lower) == ""  # what a lower precision loses is the budget's business
+    assert disagreement(replace(row, accuracy=None)) == ""

@@ -3,7 +3,7 @@ import pytest
 
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
-from workbench.data.splits import held_apart, row_digests
+from workbench.data.splits import drawn, held_apart, row_digests
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -55,3 +55,75 @@ def test_data_that_hold_nothing_else_are_refused(tmp_path):
 def test_what_is_apart_is_left_as_it_is():
     test = Samples("t", {"x": rows(3, 4, 4)})
     assert held_apart(Samples("c", {"x": rows(1, 2)}), test) == (test, 0)  # a duplicate within the test samples stays
+
+
+def shares(labels, wanted):
+    chosen, how = drawn(len(labels), wanted, np.asarray(labels))
+    assert len(set(chosen.tolist())) == wanted
+    return np.bincount(np.asarray(labels)[chosen], minlength=max(labels) + 1).tolist(), how
+
+
+@pytest.mark.parametrize(("sizes", "wanted", "found"), [
+    ([50, 50], 10, [5, 5]),
+    ([90, 10], 10, [9, 1]),
+    ([990, 5, 5], 10, [8, 1, 1]),
+    ([40, 40, 20], 5, [2, 2, 1]),
+    ([30, 1, 29], 6, [3, 0, 3]),  # the only sample of a class stays to be tested
+    ([4, 4], 7, [4, 3]),
+    ([10] * 10, 3, None),
+])  # fmt: skip
+def test_every_class_calibrates_with_its_share(sizes, wanted, found):
+    counts, how = shares(np.repeat(np.arange(len(sizes)), sizes), wanted)
+    if found is None:
+        assert (sum(counts), max(counts), how) == (3, 1, "drawn at random over 3 of 10 classes")
+    else:
+        assert counts == found
+        classes = sum(count > 0 for count in found)
+        over = f"all {classes}" if classes == len(sizes) else f"{classes} of {len(sizes)}"
+        assert how == f"drawn at random over {over} classes"
+
+
+def test_the_draw_repeats_and_is_not_of_the_first_rows():
+    labels = np.repeat([0, 1], 500)
+    chosen, _ = drawn(1000, 100, labels)
+    assert chosen.tolist() == drawn(1000, 100, labels)[0].tolist()
+    assert chosen.max() > 900
+    assert 0.2 < labels[chosen[:30]].mean() < 0.8  # the first of them are a draw too
+
+
+@pytest.mark.parametrize(
+    "labels", [None, np.linspace(0, 1, 1000), np.arange(1000), np.zeros((1000, 4, 4), int), np.ones((1000, 3))]
+)
+def test_without_classes_the_rows_are_spread_evenly(labels):
+    chosen, how = drawn(1000, 10, labels)
+    assert sorted(chosen.tolist()) == list(range(0, 1000, 100))
+    assert how == "spread evenly over the rows"
+
+
+def test_one_hot_labels_and_text_are_classes():
+    numbers = np.repeat([0, 1, 2], [60, 30, 10])
+    wanted, _ = shares(numbers, 10)
+    for labels in (np.eye(3, dtype=int)[numbers], np.array(["a", "b", "c"])[numbers]):
+        chosen, how = drawn(100, 10, labels)
+        assert np.bincount(numbers[chosen]).tolist() == wanted == [6, 3, 1]
+        assert how == "drawn at random over all 3 classes"
+
+
+def test_a_sorted_file_calibrates_over_all_classes_and_tests_the_rest(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    found = dataset(npz(tmp_path, x=x, y=np.repeat([0, 1], 30)), MODEL, 20, 0, demo=False)
+    assert np.bincount(found.calibration.labels).tolist() == [10, 10]
+    assert np.bincount(found.test.labels).tolist() == [20, 20]
+    assert (
+        "40 samples of data.npz; 20 others, drawn at random over all 2 classes, calibrate and are not tested"
+        in found.description
+    )
+    both = np.concatenate([found.calibration.inputs["x"], found.test.inputs["x"]])
+    assert sorted(both[:, 0].tolist()) == sorted(x[:, 0].tolist())
+
+
+def test_digits_calibrate_over_all_classes():
+    what = Model("m", "m", "keras", (TensorSpec("image", "float32", (None, 28, 28, 1)),), (), 1, 1, "d")
+    found = dataset("digits", what, 50, 0, demo=True)
+    assert np.bincount(found.calibration.labels).tolist() == [5] * 10
+    assert "50 others, drawn at random over all 10 classes, calibrate" in found.description

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.engines import openvino_profile, ort_profile, tf_profile
+from workbench.models.openvino_tensors import Names
 
 
 def kernel(name, op, ts, dur, dtype="float"):
@@ -90,7 +91,7 @@ def test_a_layer_of_openvino_that_takes_no_whole_microsecond_is_a_layer():
     request = SimpleNamespace(get_profiling_info=lambda: next(calls))
     runtime = SimpleNamespace(get_ops=list)
     compiled = SimpleNamespace(create_infer_request=lambda: request, get_runtime_model=lambda: runtime)
-    profiled = openvino_profile.ProfiledOpenVino(compiled)
+    profiled = openvino_profile.ProfiledOpenVino(compiled, Names((), ()))
     profiled.begin()
     for _ in range(3):
         profiled.collect()

@@ -27,7 +27,7 @@ def network(tmp_path):
 @pytest.mark.parametrize("way", [NNCF, CONTROL])
 def test_layers_are_quantized_unless_control_finds_that_they_change_too_many_answers(network, way):
     """Of noise, the largest of eight channels changes somewhere in nearly every image: control turns the layer back."""
-    found, note = quantized(network, Samples("s", {"x": IMAGES}), way, lambda _: None)
+    found, note = quantized(network, Samples("s", {"x": IMAGES}), way, lambda _: None, ["x"])
     kinds = {op.get_type_name() for op in found.get_ops()}
     assert ("FakeQuantize" in kinds) == (way == NNCF)
     assert note == ("controlled on 12 calibration samples: at most 1% of answers may change" if way == CONTROL else "")
@@ -35,7 +35,7 @@ def test_layers_are_quantized_unless_control_finds_that_they_change_too_many_ans
 
 def test_control_needs_samples_to_split(network):
     with pytest.raises(BuildError, match=r"there are 8. Set 'calibration_samples' to 20 or more"):
-        quantized(network, Samples("s", {"x": IMAGES[:8]}), CONTROL, lambda _: None)
+        quantized(network, Samples("s", {"x": IMAGES[:8]}), CONTROL, lambda _: None, ["x"])
 
 
 def test_without_nncf_it_says_what_to_install(monkeypatch):

@@ -15,7 +15,7 @@ import recorded
 from processes import running
 
 from workbench import history
-from workbench.compare.comparison import comparison
+from workbench.compare.pairs import comparison
 from workbench.experiment import Experiment
 from workbench.pipeline import run
 from workbench.records import Result, Status, Verdict

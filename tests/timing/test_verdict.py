@@ -7,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import recorded
+import recorded_load
 from recorded import block, timing
 
-from workbench.records import Region, Surroundings, Verdict
+from workbench.compare.load_table import load_comparison
+from workbench.compare.pairs import comparison
+from workbench.measure.interleave import Taken
+from workbench.records import ClosedLoop, LoadBlock, Region, Surroundings, Verdict
+from workbench.search import trial
 from workbench.timing import verdict
+from workbench.timing.benchmark import BlockTimes
 from workbench.timing.verdict import RESOLUTION, Evidence, evidence, judged
 
 LOOKS = (4, 8, 16, 32, 39)
@@ -148,11 +154,11 @@ def test_time_spent_waiting_for_a_core_is_no_time_of_a_call():
 def test_the_median_stands_where_few_calls_waited():
     around = Surroundings(cores=2, waited_s=0.01, worked_s=0.1)
     samples = (1_000_000,) * 99 + (11_000_000,)  # one call was interrupted for 10 ms
-    assert verdict.typical_ns(replace(block(0, [1.0]), samples_ns=samples, around=around)) == 1_000_000
+    assert replace(block(0, [1.0]), samples_ns=samples, around=around).typical_ns() == 1_000_000
     skewed = (*range(1_000_000, 2_000_000, 10_000), 9_000_000)
     plain = replace(block(0, [1.0]), samples_ns=skewed)
-    assert verdict.typical_ns(plain) == np.median(skewed)
-    assert verdict.typical_ns(replace(plain, around=replace(around, waited_s=0.001))) == np.median(skewed)
+    assert plain.typical_ns() == np.median(skewed)
+    assert replace(plain, around=replace(around, waited_s=0.001)).typical_ns() == np.median(skewed)
 
 
 def test_what_a_call_worked_is_the_least_that_it_took():
@@ -160,11 +166,11 @@ def test_what_a_call_worked_is_the_least_that_it_took():
     for waited_s in (0.09, 0.098, 0.13):
         around = Surroundings(cores=2, waited_s=waited_s, worked_s=0.01)
         held_up = replace(block(0, [100.0]), around=around)
-        assert verdict.typical_ns(held_up) == pytest.approx(10_000_000)
+        assert held_up.typical_ns() == pytest.approx(10_000_000)
     asleep = replace(around, waited_s=0.03, worked_s=0.001)  # most of the call ran in other threads
-    assert verdict.typical_ns(replace(held_up, around=asleep)) == pytest.approx(70_000_000)
+    assert replace(held_up, around=asleep).typical_ns() == pytest.approx(70_000_000)
     unknown = replace(around, worked_s=None)
-    assert verdict.typical_ns(replace(held_up, around=unknown)) == 100_000_000
+    assert replace(held_up, around=unknown).typical_ns() == 100_000_000
 
 
 def test_a_launch_with_too_few_rounds_does_not_count():
@@ -238,3 +244,36 @@ def test_first_baseline():
     assert verdict.first_baseline(specs).label == "openvino fp32"
     assert verdict.first_baseline([*specs, recorded.spec("tensorflow fp32")]).label == "tensorflow fp32"
     assert verdict.first_baseline([]) is None
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.78, 0.9, 1.003, 1.2, 1.24, 1.3, 2.0])
+def test_latency_load_and_races_give_one_word_for_the_same_times(ratio, monkeypatch):
+    """Twelve rounds of one launch: in the latency table, under load by one caller, and in a race of a search."""
+    rounds = 12
+    ms = [1.0 + 0.01 * (number % 3) for number in range(rounds)]
+    ours = [each / ratio for each in ms]
+
+    def row(label, times):
+        blocks = tuple(block(number, [each] * 5) for number, each in enumerate(times))
+        made = recorded.measured(label)
+        loop = ClosedLoop(
+            1, tuple(LoadBlock(n, 0, (int(t * 1e6),), 100 / t, 0.1, 0.1, True) for n, t in enumerate(times))
+        )
+        return replace(made, timing=replace(made.timing, blocks=blocks), load=recorded_load.load(closed=(loop,)))
+
+    results = recorded.results([row("tensorflow fp32", ms), row("onnxruntime fp32", ours)])
+
+    def launch(_bench, _records, _feeds, _rounds, _block_s):
+        for number in range(rounds):
+            for variant, times in enumerate((ms, ours)):
+                ns = [int(times[number] * 1e6)] * 5
+                yield Taken(variant, BlockTimes(ns, 0.005, 0.005, True, None, None), True, number, variant, 0, 0.0)
+
+    monkeypatch.setattr(trial, "_launch", launch)
+    latency = comparison(results).rows[1]
+    load = load_comparison(results)[1]
+    race = trial.race(None, [None, None], {}, launches=1, rounds=rounds)[1]
+    assert load.verdict == latency.verdict
+    assert race.word == latency.verdict
+    assert (load.low, load.high) == pytest.approx((latency.low, latency.high), rel=1e-4)
+    assert (race.low, race.high) == pytest.approx((latency.low, latency.high), rel=1e-4)

@@ -103,6 +103,17 @@ def test_the_log_may_hold_anything(worker):
     assert "broken" in worker.log_tail()
 
 
+def test_a_worker_of_a_pool_can_be_ended(store):
+    with Pool(store.log_path) as pool:
+        pool.end("a")  # there is none
+        pool.call("a", "hello", modules=[])
+        first = pool._workers["a"].process
+        pool.end("a")
+        assert first.poll() is not None
+        pool.call("a", "hello", modules=[])
+        assert pool._workers["a"].process.pid != first.pid
+
+
 def test_a_pool_replaces_a_dead_worker(store):
     with Pool(store.log_path) as pool:
         pool.call("a", "hello", modules=[])

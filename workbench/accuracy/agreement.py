@@ -23,8 +23,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workbench.accuracy.by_sample import is_ragged
-from workbench.accuracy.matching import Detections, detections, same_detections, same_rows
+from workbench.accuracy.by_sample import is_ragged, ragged
+from workbench.accuracy.matching import Detections, detections, in_order, same_detections, same_rows
 from workbench.choices.metrics import threshold_of
 from workbench.errors import InputError, RunError
 
@@ -103,20 +103,21 @@ def agreement(
         RunError: names or shapes differ, or a value is not finite where the source's is.
         InputError: there is no output that can be compared.
     """
-    import numpy as np
-
     check_outputs(outputs, reference, comparable.varying)
     left_out = _left_out(reference, comparable, only)
     rest = {name: array for name, array in reference.items() if name not in left_out}
+    group = detections(rest)
     found: dict[str, tuple[int, int]] = {}
-    for name, (same, usable) in _compared(outputs, rest, scored * two_classes, comparable.scores).items():
+    for name, (same, usable) in _compared(outputs, rest, group, scored * two_classes, comparable.scores).items():
         if usable.any():
             found[name] = (int((same & usable).sum()), int(usable.sum()))
         else:
             left_out[name] = f"the source model gives no finite value in it, for all of {len(usable)} samples"
     _check_any(found, reference, comparable, only, left_out)
     worst = min(found, key=lambda name: (found[name][0] / found[name][1], name in comparable.unreached, name != scored))
-    both = [name for name in reference if name not in comparable.varying]
+    turned = set(group.names) if group else set()  # their rows may stand in any order
+    both = {name: (outputs[name], reference[name]) for name in reference if name not in comparable.varying}
+    both |= {name: (_separate(ours), _separate(theirs)) for name, (ours, theirs) in both.items() if name in turned}
     return Agreement(
         samples=len(reference[worst]),
         output=worst,
@@ -124,8 +125,8 @@ def agreement(
         compared=found[worst][1],
         shares={name: same / count for name, (same, count) in found.items()},
         left_out=left_out,
-        apart={name: relative(outputs[name], reference[name]) for name in both},
-        max_abs_diff=float(np.max([max_abs_diff(outputs[name], reference[name]) for name in both], initial=0.0)),
+        apart={name: relative(*pair) for name, pair in both.items()},
+        max_abs_diff=max((max_abs_diff(*pair) for pair in both.values()), default=0.0),
     )
 
 
@@ -160,13 +161,13 @@ def _check_any(
 def _compared(
     outputs: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
+    group: Detections | None,
     two_classes: str,
     scores: Collection[str],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By output: which samples agree, and in which the source's values can be compared; both of shape (n,), bool."""
     import numpy as np
 
-    group = detections(reference)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     if group is not None:
         usable = np.logical_and.reduce([usable_samples(reference[name]) for name in group.names])
@@ -317,13 +318,13 @@ def classes_of(array: np.ndarray, threshold: float) -> np.ndarray:
 def max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
     """Largest difference over the values that are finite in both; text is 1 apart or not at all.
 
-    Of ragged outputs rows are compared in sorted order, and samples with another number of rows are left to :func:`relative`.
+    Of ragged outputs each row is compared with the one that it is closest to, and samples with another number of rows are left to :func:`relative`.
     """
     import numpy as np
 
     if is_ragged(one) or is_ragged(other):
         pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.shape == b.shape and a.size]
-        return max((max_abs_diff(_in_order(a), _in_order(b)) for a, b in pairs), default=0.0)
+        return max((max_abs_diff(in_order(b, a), b) for a, b in pairs), default=0.0)
     if other.dtype.kind in TEXT_KINDS:
         return float((one.astype(str) != other.astype(str)).any())
     ours, theirs = one.astype(np.float64), other.astype(np.float64)
@@ -331,11 +332,9 @@ def max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
 
 
-def _in_order(rows: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    flat = rows.reshape(len(rows), -1).astype(np.float64)
-    return np.asarray(flat[np.lexsort(flat.T[::-1])])
+def _separate(array: np.ndarray) -> np.ndarray:
+    """An output with an array of its own for each sample."""
+    return array if is_ragged(array) else ragged(list(array))
 
 
 def relative(one: np.ndarray, other: np.ndarray) -> float:

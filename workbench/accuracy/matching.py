@@ -100,6 +100,28 @@ def same_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:
     return _matching(np.array([_near(row, other, tolerance).all(axis=1) for row in one]))
 
 
+def in_order(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """``found`` with its rows in the order of those of ``wanted`` that they are closest to, over both arrays taken together.
+
+    Arrays that are equal, of different shapes, not of finite numbers, or of more than :data:`MOST_ROWS` rows are given back as they
+    are.
+    """
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    numbers = wanted.dtype.kind in "fiub" and found.dtype.kind in "fiub"
+    if wanted.shape != found.shape or not numbers or not 1 < len(wanted) <= MOST_ROWS or not wanted.size:
+        return found
+    if np.array_equal(wanted, found):
+        return found
+    rows = [each.reshape(len(each), -1).astype(np.float64) for each in (wanted, found)]
+    if not all(np.isfinite(each).all() for each in rows):
+        return found
+    _, order = linear_sum_assignment(cdist(*rows, "chebyshev"))
+    return np.asarray(found[order])
+
+
 def _near(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> np.ndarray:
     import numpy as np
 

@@ -33,7 +33,10 @@ from workbench.engines.ort_session import (
     overwritten,
     placement,
 )
+from workbench.errors import BuildError
+from workbench.models import ort_values
 from workbench.models.onnx_file import graphs
+from workbench.precision.kept import REQUANTIZERS, came_out_in_int8, hold, release
 from workbench.protocols import (
     YES,
     Availability,
@@ -154,7 +157,7 @@ class OnnxRuntime:
         progress("optimize graph")
         if spec.mode == CUDA:
             return _built_for_cuda(source.path, spec, into, options, progress)
-        ort.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
+        _optimized(source, spec, into, options)
         progress("read back precision")
         return Built(
             library="ONNX Runtime",
@@ -187,21 +190,26 @@ class OnnxRuntime:
 class OnnxRuntimeSession:
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._run = ort_values.runner(session)
+        self._inputs = {value.name: value.type for value in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._session
+        del self._session, self._run
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
+        return self._run(feeds)
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
+            if self._inputs.get(name) == ort_values.BFLOAT16:
+                binding.bind_ortvalue_input(name, ort_values.value_of(array, ort_values.BFLOAT16))
+            else:
+                binding.bind_cpu_input(name, array)
         for name in self._outputs:
             binding.bind_output(name, "cpu")
         session = self._session
@@ -214,10 +222,8 @@ class OnnxRuntimeSession:
         return Callers((Caller(self.run, self.stage),) * count, "one session")
 
     def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
-        import onnxruntime as ort
-
         session, outputs = self._session, self._outputs
-        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        values = {name: ort_values.value_of(array, self._inputs.get(name, "")) for name, array in feeds.items()}
         return (
             lambda: session.run_with_ort_values(outputs, values),
             "run_with_ort_values: OrtValues in, OrtValues out that each call makes",
@@ -225,6 +231,30 @@ class OnnxRuntimeSession:
 
     def in_effect(self) -> tuple[InEffect, ...]:
         return found_in(self._session)
+
+
+def _optimized(source: Source, spec: EngineSpec, into: Path, options: Any) -> None:
+    """Write the optimized file, with the nodes that are to stay in FP32 left alone (:mod:`workbench.precision.kept`).
+
+    Raises:
+        BuildError: such a node came out in INT8 all the same.
+    """
+    import onnxruntime as ort
+
+    held = into / "held.onnx"
+    kept = hold(source.path, held) if spec.precision == Precision.INT8 else ()
+    path, disabled = (held, list(REQUANTIZERS)) if kept else (source.path, None)
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+    if not kept:
+        return
+    del session
+    held.unlink()
+    release(into / FILE, [spec.name for spec in source.outputs])
+    if wrong := came_out_in_int8(source.path, into / FILE):
+        raise BuildError(
+            f"These nodes were to stay in FP32, and ONNX Runtime's optimizer built them in INT8: {', '.join(wrong)}. Set "
+            "'optimization_level' to 1, or leave them out of 'keep'."
+        )
 
 
 def _cuda_supports(spec: EngineSpec, model: Model) -> Availability:

@@ -14,6 +14,7 @@ from workbench.data.samples import load_samples
 from workbench.engines.openvino_profile import ProfiledOpenVino
 from workbench.errors import brief
 from workbench.models.onnx_file import graphs
+from workbench.models.openvino_tensors import Names, by_place, reader, tensor_of, writer
 from workbench.precision.nncf_int8 import quantized
 from workbench.protocols import (
     ON_CPU,
@@ -125,14 +126,16 @@ class OpenVino:
         import openvino
 
         core, note = openvino.Core(), ""
-        model: Any = str(source.path)
+        model: Any = core.read_model(str(source.path))
+        names = Names.of_onnx(source.path, model)
         if source.samples is not None:
-            model, note = quantized(core.read_model(model), load_samples(source.samples), spec.method, progress)
+            model, note = quantized(model, load_samples(source.samples), spec.method, progress, names.inputs)
         progress("compile")
         compiled = core.compile_model(model, "CPU", _config(spec))
         progress("export blob")
         with (into / FILE).open("wb") as file:
             file.write(compiled.export_model().getvalue())
+        names.write(into)
         progress("read back precision")
         return Built(
             library="OpenVINO",
@@ -149,7 +152,8 @@ class OpenVino:
         def compiled(streams: int) -> Any:
             return core.import_model((engine / FILE).read_bytes(), "CPU", _config(spec, streams))
 
-        return OpenVinoSession(compiled(1), compiled)
+        one = compiled(1)
+        return OpenVinoSession(one, Names.read(engine, one), compiled)
 
     def profiles(self, spec: EngineSpec) -> Availability:  # noqa: ARG002 - the contract
         return YES
@@ -158,17 +162,19 @@ class OpenVino:
         import openvino
 
         config = _config(record.spec) | {"PERF_COUNT": True}
-        return ProfiledOpenVino(openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config))
+        compiled = openvino.Core().import_model((engine / FILE).read_bytes(), "CPU", config)
+        return ProfiledOpenVino(compiled, Names.read(engine, compiled))
 
 
 class OpenVinoSession:
     """One infer request. ``again`` compiles the engine for a number of streams."""
 
-    def __init__(self, compiled: Any, again: Callable[[int], Any]) -> None:
-        self._compiled, self._again = compiled, again
+    def __init__(self, compiled: Any, names: Names, again: Callable[[int], Any]) -> None:
+        self._compiled, self._names, self._again = compiled, names, again
         self._request = compiled.create_infer_request()
-        self._outputs = [output.get_any_name() for output in compiled.outputs]
-        self._inputs: dict[str, np.ndarray] = {}  # views of the request's own memory, of the shapes that came last
+        self._read = reader(names, compiled)
+        # what writes into the request's own memory, and the shape that came last
+        self._inputs: dict[str, tuple[tuple[int, ...], Callable[[np.ndarray], None]]] = {}
         # OpenVINO 2026.4 crashes where one request is used after another that shared its caller's memory was freed
         self._kept: list[Any] = []
 
@@ -181,28 +187,27 @@ class OpenVinoSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As ``infer(feeds)``, which asks for every tensor, its type and its shape anew: about 30 µs in each call."""
         for name, array in feeds.items():
-            into = self._inputs.get(name)
-            if into is None or into.shape != array.shape:
-                into = self._resized(name, array.shape)
-            into[...] = array
-        return dict(zip(self._outputs, self._request.infer().values(), strict=True))  # copies
+            shape, write = self._inputs.get(name) or (None, None)
+            if write is None or shape != array.shape:
+                write = self._resized(name, array.shape)
+            write(array)
+        return self._read(self._request.infer())  # copies
 
-    def _resized(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        tensor = self._request.get_tensor(name)
+    def _resized(self, name: str, shape: tuple[int, ...]) -> Callable[[np.ndarray], None]:
+        tensor = self._request.get_input_tensor(self._names.place(name))
         if tuple(tensor.shape) != shape:
             tensor.shape = shape
-        view: np.ndarray = tensor.data
-        self._inputs[name] = view
-        return view
+        self._inputs[name] = shape, writer(tensor)
+        return self._inputs[name][1]
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
-        import openvino
-
         # a request of its own: run() would copy its inputs into this memory, whatever their shape
-        request, own = self._compiled.create_infer_request(), dict(feeds)
-        self._kept.append((request, own))  # it borrows their memory and does not keep them alive
-        for name, array in own.items():
-            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        request, ports = self._compiled.create_infer_request(), self._compiled.inputs
+        places = {self._names.place(name): array for name, array in feeds.items()}
+        own = {place: tensor_of(array, ports[place]) for place, array in places.items()}
+        self._kept.append((request, own, places))  # it borrows their memory and does not keep them alive
+        for place, tensor in own.items():
+            request.set_input_tensor(place, tensor)
         # not start_async and wait, which hand the call to another thread and back: about 10 µs
         return lambda: request.infer(share_outputs=True)
 
@@ -211,14 +216,14 @@ class OpenVinoSession:
         with the threads of one call, because requests beyond the streams wait; OpenVINO makes no more than it has cores for.
         """
         shared = self._compiled if count == 1 else self._again(count)
-        each = [OpenVinoSession(shared, self._again) for _ in range(count)]
+        each = [OpenVinoSession(shared, self._names, self._again) for _ in range(count)]
         self._kept.extend(each)  # with the requests that they make
         streams = shared.get_property("NUM_STREAMS")
         note = f"{streams} {'stream' if streams == 1 else 'streams'}, an infer request for each"
         return Callers(tuple(Caller(one.run, one.stage) for one in each), note)
 
     def library_call(self, feeds: Mapping[str, np.ndarray]) -> tuple[Callable[[], object], str]:
-        request, own = self._compiled.create_infer_request(), dict(feeds)
+        request, own = self._compiled.create_infer_request(), by_place(self._names, self._compiled, feeds)
         self._kept.append((request, own))
         return (
             lambda: request.infer(own, share_inputs=True, share_outputs=True),

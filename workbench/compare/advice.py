@@ -1,8 +1,9 @@
 """Which variant is to be taken: one rule for the report, the panel's sentence and its winner.
 
-Taken is the fastest of those that are within the budget. What the model came as stands beside them only as the baseline: where it
-is not shown to be within, it is called the baseline and nothing else. One is faster than another by their comparison, so those
-that it cannot tell from the fastest are named with it.
+Recommended is the fastest of those that are within the budget. Engines whose outputs are the source model's are within by
+construction, the source's own format among them; FP32 engines whose outputs disagree with the source are never recommended. A
+baseline in the format that the model came in which is not shown to be within is called the baseline and nothing else. One is faster
+than another by their comparison, so those that it cannot tell from the fastest are named with it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, judgement
+from workbench.accuracy.guard import Guard, disagreement, judgement
 from workbench.choices.budget import Budget, budget_of
-from workbench.compare.comparison import comparison, plain_name, variant_name
+from workbench.compare.pairs import comparison, plain_name, variant_name
 from workbench.records import Precision, Result, Results, Verdict
 
 
@@ -37,7 +38,11 @@ def within(row: Result, results: Results) -> bool:
 
 
 def may_be_taken(row: Result, results: Results) -> bool:
-    """Whether the row is within the budget, or the baseline as the model came and not over it; everyone, where nothing is judged."""
+    """Whether the row may be recommended: it is within the budget, or the baseline in the format that the model came in and not
+    over it; any row, where nothing is judged. Never an FP32 engine whose outputs disagree with the source model's.
+    """
+    if disagreement(row):
+        return False
     if judged_by(results) is None or within(row, results):
         return True
     found = judgement(row, results.budget)
@@ -109,20 +114,35 @@ def advice(results: Results) -> tuple[str, ...]:
     if budget is None:
         return ()
     lines = [*best_told(results)]
-    told = {Guard.OVER: f"over {budget}, not recommended", Guard.UNSURE: f"cannot be told from {budget}"}
+    told = {Guard.OVER: f"over {budget}, not recommended", Guard.UNSURE: f"not shown to be within {budget}"}
     for verdict, text in told.items():
         lines += [f"{text}: {label}, {said}" for label, said in _judged(results, verdict).items()]
-    return tuple(lines)
+    apart = {row.spec.label: why for row in results.rows if (why := disagreement(row))}
+    return (*lines, *(f"{label}: {why}" for label, why in apart.items()))
 
 
 def _judged(results: Results, verdict: Guard) -> dict[str, str]:
     """The variants of one verdict, each once, and the figures behind it; of the baseline only that it is over."""
     found: dict[str, str] = {}
+    faster = _times_as_fast(results) if verdict == Guard.UNSURE else {}
     for row in results.rows:
         said = judgement(row, results.budget)
         baseline = _as_it_came(row, results) and _is_baseline(row, results)
         if said is not None and said.verdict == verdict and (verdict == Guard.OVER or not baseline):
-            found.setdefault(row.spec.label, str(said).partition(": ")[2])
+            figures = str(said).partition(": ")[2]
+            found.setdefault(row.spec.label, faster.get(row.spec.label, "") + figures)
+    return found
+
+
+def _times_as_fast(results: Results) -> dict[str, str]:
+    """By variant: how many times as fast as the baseline it is at its first batch size, in words; those shown to be faster."""
+    if not results.measured:
+        return {}
+    rows = comparison(results).rows
+    found: dict[str, str] = {}
+    for row in rows:
+        if row.verdict == Verdict.FASTER and row.speedup is not None:
+            found.setdefault(row.result.spec.label, f"{row.speedup:.3g} times as fast as the baseline, ")
     return found
 
 

@@ -1,19 +1,17 @@
-"""Many results against one baseline: ratios with intervals and verdicts, and the tables that show them."""
+"""The table of results, for programs and for people: a row per result, compared with one baseline."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench.accuracy.guard import guarded, same_files
 from workbench.accuracy.guard import remarks as guard_remarks
 from workbench.choices.methods import method_of
+from workbench.compare.pairs import comparison, variant_name
 from workbench.compare.remarks import remark
-from workbench.errors import InputError
-from workbench.records import CPU, Comparison, Result, Row, Status, Verdict
-from workbench.timing.verdict import evidence, judged
+from workbench.records import CPU, Result, Row, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pandas.io.formats.style import Styler
 
-    from workbench.records import EngineSpec, Results, Timing
+    from workbench.records import Results
 
 COLUMNS = (
     "variant",
@@ -76,109 +74,13 @@ ABSENT = "–"
 TERMINAL_WIDTH = 140
 
 
-def variant_name(spec: EngineSpec) -> str:
-    """The variant's label without the batch that fixed shapes add: what two batches of one variant share."""
-    return replace(spec, batch=None).label
-
-
-def plain_name(results: Results, label: str) -> str:
-    """The variant's name for a label that may carry the batch of fixed shapes."""
-    return {row.spec.label: variant_name(row.spec) for row in results.rows}.get(label, label)
-
-
-def comparison(results: Results, baseline: str = "") -> Comparison:
-    """Every measured row against the baseline's row with the same batch, paired by round.
-
-    A row that must not be compared stands in ``refused`` instead of ``rows``. Where the results' own baseline was
-    planned but gave no timing, every row says "cannot tell" and why.
-
-    Raises:
-        InputError: no row of that name was measured; the message lists those that were.
-    """
-    name = _baseline_name(results, baseline)
-    anchors = {row.batch: row for row in results.measured if variant_name(row.spec) == name}
-    words: dict[str, Row] = {}
-    for batch, anchor in anchors.items():
-        pairs = [_in_turn(row, anchor) for row in results.measured if row.batch == batch and row is not anchor]
-        words |= _judged([pair for pair in pairs if not _mismatch(*pair)])
-    rows, refused = [], []
-    for result in results.measured:
-        base = anchors.get(result.batch)
-        if base is None:
-            why = _missing_baseline(results, name, result.batch)
-            rows.append(Row(result, Verdict.CANNOT_TELL, why=why))
-        elif result is base:
-            rows.append(Row(result, Verdict.BASELINE, speedup=1.0))
-        elif reason := _mismatch(*_in_turn(result, base)):
-            refused.append((result.row, reason))
-        else:
-            across = base.device if base.device != result.device else ""
-            rows.append(replace(words[result.row], result=result, across=across))
-    return Comparison(baseline=name, rows=tuple(rows), refused=tuple(refused))
-
-
-def _baseline_name(results: Results, asked: str) -> str:
-    wanted = asked or results.baseline
-    name = plain_name(results, wanted)
-    measured = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
-    planned = any(variant_name(row.spec) == name for row in results.rows)
-    # the experiment's own baseline may have failed: the other rows are still worth a table
-    if name in measured or not measured or (planned and not asked):
-        return name
-    found = "it was not measured" if planned else "there is no such variant"
-    raise InputError(f"Cannot compare with the baseline '{wanted}': {found}. Choose from: {', '.join(measured)}.")
-
-
-def _missing_baseline(results: Results, name: str, batch: int) -> str:
-    for row in results.rows:
-        if variant_name(row.spec) == name and row.batch == batch and row.failure:
-            return f"the baseline {name} failed at batch {batch}: {row.failure.message}"
-    return f"the baseline {name} was not measured at batch {batch}"
-
-
-def _in_turn(result: Result, anchor: Result) -> tuple[Result, Result]:
-    """Both with those of their timings that took turns with each other, where there are such: the baseline of an experiment
-    has one for every cohort.
-    """
-    ours, theirs = ({timing.group: timing for timing in (_timing(row), *row.also)} for row in (result, anchor))
-    shared = [group for group in ours if group in theirs]
-    if not shared:
-        return result, anchor
-    return replace(result, timing=ours[shared[0]]), replace(anchor, timing=theirs[shared[0]])
-
-
-def _mismatch(result: Result, anchor: Result) -> str:
-    """Why these two must not be compared, naming the key and both values; ``""`` where they may."""
-    ours, theirs = _timing(result), _timing(anchor)
-    for key in ("group", "region", "batch", "protocol"):
-        mine, base = getattr(ours, key), getattr(theirs, key)
-        if mine != base:
-            hint = " (not measured in turn with each other)" if key == "group" else ""
-            return f"{key} differs: '{mine}' here, '{base}' for the baseline{hint}"
-    return ""
-
-
-def _judged(pairs: list[tuple[Result, Result]]) -> dict[str, Row]:
-    """By row: the verdicts of all that are compared with one baseline, which are taken together."""
-    found = [evidence(_timing(row), _timing(anchor)) for row, anchor in pairs]
-    rows = {}
-    for (row, _), facts, one in zip(pairs, found, judged(found), strict=True):
-        told = facts.kept and one.verdict != Verdict.CANNOT_TELL  # where it could not tell, the reason says it
-        note = f"the machine was busy with other things in {facts.spoiled} of {facts.shared} rounds" if told else ""
-        rows[row.row] = Row(row, one.verdict, one.speedup, one.low, one.high, one.why, note=note)
-    return rows
-
-
-def _timing(result: Result) -> Timing:
-    assert result.timing is not None
-    return result.timing
-
-
 def table(results: Results, baseline: str = "") -> pd.DataFrame:
     """One row per result, in the order of the results; columns as in ``COLUMNS``, absent values missing.
 
-    Milliseconds are milliseconds, MiB are 2**20 and MB 10**6 bytes, percent is 0 to 100. ``speed-up`` is the
-    baseline's time divided by this one's. A percentile is missing where the sample is too small to support it. ``agree in`` names the
+    Milliseconds are milliseconds, MiB are 2**20 and MB 10**6 bytes, percent is 0 to 100. ``p50 ms``, ``samples/s`` and
+    ``speed-up`` have one basis: the typical call of the undisturbed rounds, without waiting for a core
+    (:attr:`workbench.records.Timing.median_s`); the speed-up divides the baseline's time by this one's, round by round. A
+    percentile is missing where it is not known (:meth:`workbench.records.Timing.no_percentile`). ``agree in`` names the
     output that agrees least, of which ``agree %`` is, where several are compared. ``score``
     and ``loss`` are in the metric's own unit, percent and points for shares; ``budget`` is what the guard says.
 
@@ -218,9 +120,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "ended": "",
     }
     if timing := result.timing:
-        # of means over several runs, or of times between the answers of several streams, percentiles of a call are not known
-        single = timing.streams == 1 and (timing.device is None or timing.device.runs == 1)
-        for percent in (50, 90, 95, 99) if single else (50,):
+        for percent in (50, 90, 95, 99):
             value = timing.percentile_s(percent)
             cells[f"p{percent} ms"] = None if value is None else value * 1e3
         cells |= {"queries/s": timing.queries_per_s, "samples/s": timing.samples_per_s}

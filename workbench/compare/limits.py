@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, judgement
+from workbench.accuracy.guard import barred
 from workbench.compare.advice import fastest, judged_by, may_be_taken, within
 from workbench.records import Accuracy, Result, Results
 
@@ -62,7 +62,7 @@ def choose_row(results: Results, limits: Limits) -> Choice:
     out = {}
     kept = []
     for row in results.measured:
-        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), _over(row, results.budget))))
+        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), _barred(row, results.budget))))
         if why:
             out[row.row] = why
         else:
@@ -76,10 +76,9 @@ def choose_row(results: Results, limits: Limits) -> Choice:
     return Choice(winner, ties, out, budget, apart, within(winner, results))
 
 
-def _over(row: Result, budget: str) -> str:
-    """Why the guard never recommends the row; empty where it may."""
-    found = judgement(row, budget)
-    return f"over the budget of {budget}" if found is not None and found.verdict == Guard.OVER else ""
+def _barred(row: Result, budget: str) -> str:
+    """Why the row is never recommended, with the budget; empty where it may be."""
+    return barred(row, budget).replace("over budget", f"over the budget of {budget}")
 
 
 def _too_slow(row: Result, limits: Limits) -> str:
@@ -87,7 +86,7 @@ def _too_slow(row: Result, limits: Limits) -> str:
         return ""
     found = row.timing.percentile_s(limits.percent)
     if found is None:
-        return f"p{limits.percent} is not known: too few calls"
+        return f"p{limits.percent} is not known: {row.timing.no_percentile(limits.percent)}"
     if found <= limits.latency_s:
         return ""
     return f"p{limits.percent} is {found * 1e3:.3g} ms, the limit {limits.latency_s * 1e3:.3g} ms"

@@ -6,10 +6,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import ABSENT, TERMINAL_WIDTH, digits, plain_name, speedup_text, variant_name
+from workbench.compare.comparison import ABSENT, TERMINAL_WIDTH, digits, speedup_text
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.records import Answer, ClosedLoop, Load, LoadGenRun, OpenLoop, Result, Results, Verdict
-from workbench.statistics import estimates
-from workbench.timing.verdict import ALLOWANCE
+from workbench.timing.verdict import ALLOWANCE, Lap, between, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,24 +50,34 @@ class LoadRow(NamedTuple):
 def load_comparison(results: Results, baseline: str = "") -> tuple[LoadRow, ...]:
     """Every closed loop, in the order of the results, against the baseline's with the same batch and callers.
 
-    A ratio is taken within a round, in which both ran within seconds of each other, over rounds after which neither engine's
-    threads were still at work. Its interval is that of :func:`workbench.statistics.estimates.ratio_interval`, widened on both sides by what one
-    launch of an engine's process may differ from another (:data:`workbench.timing.verdict.ALLOWANCE`): load is measured in one launch.
+    The verdict is that of :func:`workbench.timing.verdict.judged`, taken together for all loops of one batch size and number of
+    callers. Load is measured in one launch, so the interval is widened as that of a single launch. A round counts where neither
+    engine's threads were still at work after it.
     """
     name = plain_name(results, baseline or results.baseline)
     anchors = {row.batch: row for row in results.rows if variant_name(row.spec) == name and row.load}
-    return tuple(
-        _judged(result, load, loop, anchors.get(result.batch))
-        for result, load in _loaded(results)
-        for loop in load.closed
-    )
+    loops = [(result, load, loop) for result, load in _loaded(results) for loop in load.closed]
+    rows = [_unjudged(result, load, loop, anchors.get(result.batch)) for result, load, loop in loops]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, row in enumerate(rows):
+        if row is None:
+            groups.setdefault((loops[place][0].batch, loops[place][2].concurrency), []).append(place)
+    for (batch, callers), places in groups.items():
+        load = anchors[batch].load
+        base = load.at(callers) if load else None
+        assert base is not None
+        found = judged([between(_laps(loops[place][2]), _laps(base)) for place in places])
+        for place, one in zip(places, found, strict=True):
+            rows[place] = LoadRow(loops[place][0], loops[place][2], *one)
+    return tuple(row for row in rows if row is not None)
 
 
 def _loaded(results: Results) -> Iterator[tuple[Result, Load]]:
     return ((row, row.load) for row in results.rows if row.load)
 
 
-def _judged(result: Result, load: Load, loop: ClosedLoop, anchor: Result | None) -> LoadRow:
+def _unjudged(result: Result, load: Load, loop: ClosedLoop, anchor: Result | None) -> LoadRow | None:
+    """The row of a loop that is not compared with the baseline's; ``None`` where it is to be compared."""
     if not loop.blocks:
         return LoadRow(result, loop, None, why=loop.failure)
     base = anchor.load.at(loop.concurrency) if anchor and anchor.load else None
@@ -77,15 +87,12 @@ def _judged(result: Result, load: Load, loop: ClosedLoop, anchor: Result | None)
         return LoadRow(result, loop, Verdict.BASELINE, speedup=1.0)
     if load.group != anchor.load.group:
         return LoadRow(result, loop, None, why="not compared: not measured in turn with the baseline")
-    ours, theirs = loop.by_round, base.by_round
-    ratios = [ours[number] / theirs[number] for number in sorted(ours.keys() & theirs.keys()) if theirs[number] > 0]
-    interval = estimates.ratio_interval(ratios)
-    if interval is None:
-        why = f"{len(ratios)} usable rounds, at least {estimates.samples_needed(50)} are needed"
-        return LoadRow(result, loop, Verdict.CANNOT_TELL, why=why)
-    ratio, low, high = interval[0], interval[1] / (1 + ALLOWANCE), interval[2] * (1 + ALLOWANCE)
-    verdict = Verdict.FASTER if low > 1 else Verdict.SLOWER if high < 1 else Verdict.CANNOT_TELL
-    return LoadRow(result, loop, verdict, ratio, low, high)
+    return None
+
+
+def _laps(loop: ClosedLoop) -> dict[int, Lap]:
+    """The rounds of a loop by number: the mean time from one answer to the next, of all callers together."""
+    return {block.round: Lap(0, 1 / block.calls_per_s if block.calls else 0.0, block.quiet) for block in loop.blocks}
 
 
 def load_table(results: Results, baseline: str = "") -> pd.DataFrame:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from workbench.accuracy.guard import disagreement
 from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
-"""A mean above so many medians is told: samples/s, which goes by the mean, then says less than the median does."""
+"""A mean above so many medians is reported: samples/s goes by the median, and a long run of calls would be slower."""
 
 
 def remark(result: Result, row: Row | None, refused: str) -> str:
@@ -14,6 +15,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     ``refused`` is why the row must not be compared with the baseline.
     """
     parts = []
+    if why := disagreement(result):
+        parts.append(why)
     if result.failure:
         parts.append(result.failure.message)
     if result.engine and result.engine.note:
@@ -27,13 +30,12 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
         parts.append(row.note)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
-    if result.accuracy and (told := agreement_told(result.accuracy)):
-        parts.append(told)
+    parts.append(agreement_told(result.accuracy) if result.accuracy else "")
     if result.timing:
         parts += _timing_notes(result.timing)
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
         parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
-    return "; ".join(part.rstrip(". ") for part in parts)
+    return "; ".join(part.rstrip(". ") for part in parts if part)
 
 
 def agreement_told(score: Accuracy) -> str:
@@ -86,5 +88,8 @@ def _timing_notes(timing: Timing) -> list[str]:
     parts += [f"{count} of {blocks} blocks were spoiled by {why}" for why, count in timing.spoiled_blocks.items()]
     mean = float(timing.samples_s.mean())
     if mean > UNEVEN * timing.median_s:
-        parts.append(f"calls took {mean / timing.median_s:.1f} times the median on average: some were held up")
+        parts.append(
+            f"calls took {mean / timing.median_s:.1f} times the median on average, because some were held up; samples/s goes by "
+            "the median"
+        )
     return parts

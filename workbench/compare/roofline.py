@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import variant_name
+from workbench.compare.pairs import variant_name
 from workbench.records import CPU, TEXT
 
 if TYPE_CHECKING:

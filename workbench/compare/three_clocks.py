@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import variant_name
+from workbench.compare.pairs import variant_name
 from workbench.records import Region
 from workbench.statistics import estimates
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from workbench import backends
 from workbench.choices import methods
 from workbench.choices.methods import method_of
-from workbench.compare.comparison import comparison, variant_name
 from workbench.compare.layer_view import aligned, transitions
+from workbench.compare.pairs import comparison, variant_name
 from workbench.errors import InputError
 from workbench.records import CPU, Precision, Result, Results, Row, Verdict
 from workbench.records.layers import CONVERT, LAYOUT, OTHER, WEIGHTS, LayerProfile, LayerTime

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workbench.cuda.graph import Graph, captured
+from workbench.data import bfloat16
 from workbench.errors import RunError
 from workbench.records import Wait
 
@@ -164,8 +165,8 @@ class Lane:
                 self._driver.memcpy_dtoh_async(buffer.host, buffer.device, self._stream)
 
     def fetch(self) -> dict[str, np.ndarray]:
-        """Out of pinned memory: the arrays belong to the caller."""
-        return {name: buffer.host.copy() for name, buffer in self._outputs.items()}
+        """Out of pinned memory: the arrays belong to the caller; bfloat16 comes out as float32."""
+        return {name: bfloat16.real(buffer.host) for name, buffer in self._outputs.items()}
 
     def round_trip(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.put(feeds)

@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.choices.pixels import AUTO
 from workbench.data.files import arrays_of
+from workbench.data.images import FILES
+from workbench.data.inputs import converted, fed, possible_channels_twice
+from workbench.data.observed import observed
 from workbench.data.samples import WHOLE, Samples
-from workbench.data.splits import told_apart
+from workbench.data.splits import drawn, told_apart
 from workbench.data.synthetic import generated
 from workbench.errors import InputError
-from workbench.records import TEXT
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import Model, TensorSpec
+    from workbench.records import InputValues, Model, TensorSpec
 
 RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
 RANDOM_BYTES = 2**27
@@ -36,6 +39,7 @@ class Dataset:
     test: Samples
     description: str
     real: bool
+    values: tuple[InputValues, ...] = ()  # smallest, largest and mean of what each numeric input is fed
 
 
 def digits() -> tuple[Samples, Samples, Samples]:
@@ -79,19 +83,21 @@ def dataset(
     seed: int,
     demo: bool,
     *,
-    pixels: str = "0..1",
+    pixels: str = AUTO,
     free_labels: bool = False,
+    data_mib: int = 0,
 ) -> Dataset:
     """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file, of a ``.csv`` file
-    or of a folder of images, whose values from 0 to 255 become ``pixels``. With ``free_labels`` labels may be anything that
-    has one entry per sample.
+    or of a folder of images, whose values become ``pixels``. With ``free_labels`` labels may be anything that has one entry
+    per sample. ``data_mib`` limits what a file may take in memory, in MiB (0: a quarter of the free memory).
 
     No test sample is among the calibration samples: those that would be are left out and told.
 
     ``auto`` is the digits for the demo's model and random inputs for any other. The arrays of an ``.npz`` file carry
     the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds class numbers; calibration
-    samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one), and without them the first
-    ``calibration_samples`` rows, which are then not tested on. With ``calibration_samples`` 0 nothing is set aside.
+    samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one), and without them
+    ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are then not tested
+    on. With ``calibration_samples`` 0 nothing is set aside.
 
     Raises:
         InputError: the data do not fit the model; the message says what was expected and found.
@@ -103,9 +109,9 @@ def dataset(
     if data == "digits":
         found = _digits(model, calibration_samples)
     else:
-        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, free_labels)
+        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, free_labels, data_mib)
     test, description = told_apart(found.calibration, found.test, found.description)
-    return replace(found, test=test, description=description)
+    return replace(found, test=test, description=description, values=observed(test, found.calibration))
 
 
 def _random(model: Model, seed: int) -> Dataset:
@@ -128,27 +134,32 @@ def _digits(model: Model, calibration_samples: int) -> Dataset:
     where = "the built-in digits"
     parts = []
     for part in (calibration, test):
-        array = _checked(spec, part.inputs["image"], where)
+        array = fed(spec, part.inputs["image"], where)
         parts.append(Samples(part.name, {spec.name: array}, part.labels))
     _check_classes(model, parts[1].labels, where)
-    chosen = _first(parts[0], calibration_samples, where)
+    chosen, how = _first(parts[0], calibration_samples, where)
     text = f"{DIGITS_TEST:,} real handwritten digits (MNIST) that the demo was not trained on"
+    text += f"; {calibration_samples:,} others, {how}, calibrate" if how else ""
     return Dataset(chosen, parts[1], text, real=True)
 
 
-def _first(calibration: Samples, wanted: int, where: str) -> Samples | None:
+def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | None, str]:
+    """``wanted`` of the samples that are for calibration alone, and how they were chosen, in words; none with 0."""
     if wanted == 0:
-        return None
+        return None, ""
     if calibration.count < wanted:
         raise InputError(
             f"'calibration_samples' is {wanted}, but {where} hold only {calibration.count} for calibration. "
             f"Set 'calibration_samples' to {calibration.count} or less."
         )
-    return calibration.take(slice(wanted))
+    chosen, how = drawn(calibration.count, wanted, calibration.labels)
+    return calibration.take(chosen), how
 
 
-def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, free_labels: bool) -> Dataset:
-    arrays, told = arrays_of(path, model, pixels)
+def _from_file(
+    path: Path, model: Model, calibration_samples: int, pixels: str, free_labels: bool, data_mib: int
+) -> Dataset:
+    arrays, told = arrays_of(path, model, pixels, data_mib=data_mib)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
@@ -164,12 +175,12 @@ def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, 
         if spec.batch_axis is None and arrays[key].ndim == len(spec.shape):
             constants[spec.name] = _constant(spec, arrays[key], f"the array '{key}' of '{path.name}'")
             continue
-        rows[spec.name] = _checked(spec, arrays[key], f"the array '{key}' of '{path.name}'")
+        rows[spec.name] = fed(spec, arrays[key], f"the array '{key}' of '{path.name}'")
         if spec.batch_axis != 0:
             axes[spec.name] = WHOLE if spec.batch_axis is None else spec.batch_axis
         extra = _key(arrays, [f"calibration_{spec.name}", *(["x_calibration", "calibration_x"] if single else [])])
         if extra is not None:
-            calibration[spec.name] = _checked(spec, arrays[extra], f"the array '{extra}' of '{path.name}'")
+            calibration[spec.name] = fed(spec, arrays[extra], f"the array '{extra}' of '{path.name}'")
         used.add(extra)
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
@@ -179,20 +190,21 @@ def _from_file(path: Path, model: Model, calibration_samples: int, pixels: str, 
     if not free_labels:
         _check_classes(model, labels, f"'{path.name}'")
     chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
-    ignored = sorted(set(arrays) - used - {key})
+    ignored = sorted(set(arrays) - used - {key, FILES})
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
+    for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
+        told += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
     return Dataset(chosen, test, text + told, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` itself, if it can be fed whole to the input ``spec``, which has no batch axis."""
-    fits = all(size in (None, found) for size, found in zip(spec.shape, array.shape, strict=True))
-    if not fits or str(array.dtype) != spec.dtype:
+    """``array`` as it can be fed whole to the input ``spec``, which has no batch axis."""
+    if any(size not in (None, found) for size, found in zip(spec.shape, array.shape, strict=True)):
         raise InputError(
             f"The input {spec} is fed whole, but {where} is {array.dtype} {list(array.shape)}. Save it in that form."
         )
-    return array
+    return converted(spec, array, where)
 
 
 def _key(arrays: Mapping[str, Any], names: list[str]) -> str | None:
@@ -202,6 +214,7 @@ def _key(arrays: Mapping[str, Any], names: list[str]) -> str | None:
 def _split(
     samples: Samples, given: dict[str, np.ndarray], model: Model, wanted: int, path: Path
 ) -> tuple[Samples | None, Samples, str]:
+    """Calibration samples, test samples, and what they are, in words."""
     if given:
         missing = [spec.name for spec in model.inputs if spec.name in samples.inputs and spec.name not in given]
         if missing:
@@ -210,12 +223,10 @@ def _split(
                 "others out."
             )
         _same_length(given, path)
-        calibration = _first(
-            replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None),
-            wanted,
-            f"the arrays of '{path.name}'",
-        )
-        return calibration, samples, f"{samples.count:,} samples of {path.name}, calibrated with its calibration arrays"
+        separate = replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None)
+        calibration, how = _first(separate, wanted, f"the arrays of '{path.name}'")
+        text = f"{samples.count:,} samples of {path.name}"
+        return calibration, samples, text + (f"; {wanted:,} of its calibration arrays calibrate, {how}" if how else "")
     if wanted == 0:
         return None, samples, f"{samples.count:,} samples of {path.name}"
     if samples.count < wanted + 1:
@@ -223,53 +234,17 @@ def _split(
             f"'{path.name}' has {samples.count} rows, but {wanted} are to be set aside for calibration and at least 1 "
             f"must remain to test with. Set 'calibration_samples' below {samples.count}, or add calibration arrays."
         )
-    calibration = samples.take(slice(wanted))
-    test = samples.take(slice(wanted, None))
-    return (
-        calibration,
-        test,
-        f"{test.count:,} samples of {path.name}; its first {wanted:,} calibrate and are not tested",
-    )
+    chosen, how = drawn(samples.count, wanted, samples.labels)
+    test = samples.take(_others(samples.count, chosen))
+    told = f"{test.count:,} samples of {path.name}; {wanted:,} others, {how}, calibrate and are not tested"
+    return samples.take(chosen), test, told
 
 
-def _checked(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` itself, if it can be fed to the input ``spec``; real numbers are quantized for an input of 8 bits."""
+def _others(count: int, chosen: np.ndarray) -> np.ndarray:
+    """The row numbers that were not chosen, ascending."""
     import numpy as np
 
-    inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
-    wanted = ("?", *("?" if size is None else str(size) for size in inner))
-    fits = array.ndim == len(wanted) and all(
-        size in ("?", str(found)) for size, found in zip(wanted, array.shape, strict=True)
-    )
-    if not fits:
-        raise InputError(
-            f"The input '{spec.name}' expects [{' × '.join(wanted)}], but {where} "
-            f"has [{' × '.join(map(str, array.shape))}]. Reshape it."
-        )
-    if spec.dtype == TEXT:
-        if array.dtype.kind not in "UO":
-            raise InputError(
-                f"The input '{spec.name}' expects text, but {where} has {array.dtype}. Save it with x.astype(str)."
-            )
-        return array.astype(object)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise InputError(
-            f"A value that is not a number or is infinite is in row {bad} of {where}. "
-            f"Remove such rows, for example with numpy.isfinite."
-        )
-    if spec.scale and array.dtype.kind == "f":
-        ends = np.iinfo(spec.dtype)
-        array = np.clip(np.round(array / spec.scale) + spec.zero_point, ends.min, ends.max).astype(spec.dtype)
-    if array.dtype != np.dtype(spec.dtype):
-        scale = " and scale the values as in training" if array.dtype.kind in "iu" and spec.dtype[0] == "f" else ""
-        raise InputError(
-            f"The input '{spec.name}' expects {spec.dtype}, but {where} has {array.dtype}. "
-            f"Convert it with x.astype('{spec.dtype}'){scale}."
-        )
-    if len(array) == 0:
-        raise InputError(f"There is nothing to feed to '{spec.name}': {where} has no rows. Save at least one sample.")
-    return array
+    return np.setdiff1d(np.arange(count), chosen)
 
 
 def _same_length(inputs: Mapping[str, np.ndarray], path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.npz import map_npz
 from workbench.errors import InputError, brief, writing
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LABELS = "labels"
 _INPUT, _CONSTANT, _AXIS = "input:", "constant:", "axis:"
 _TEXT = "text:"
+CHUNK_BYTES = 2**26
 WHOLE = -1
 """Place of the batch in :attr:`Samples.axes` for an input that has none: each sample is one whole feed."""
 
@@ -50,7 +52,11 @@ class Samples:
         total = hashlib.sha256()
         for name, array in sorted(_arrays(self).items()):
             total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            total.update(_contiguous(array).tobytes() if array.dtype != object else repr(array.tolist()).encode())
+            if array.dtype == object:
+                total.update(repr(array.tolist()).encode())
+                continue
+            for rows in chunks(array):
+                total.update(rows.tobytes())
         return total.hexdigest()
 
     def take(self, chosen: slice | np.ndarray | list[int]) -> Samples:
@@ -79,7 +85,17 @@ class Samples:
 def _contiguous(array: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    return np.require(array, requirements="C")  # unlike ascontiguousarray it leaves scalars without axes
+    return np.require(array, requirements=["C", "A"])  # unlike ascontiguousarray it leaves scalars without axes
+
+
+def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """``array`` in consecutive parts of its first axis of about 64 MiB, so that work on them needs no copy of the whole."""
+    if array.ndim == 0:
+        yield array
+        return
+    step = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
 
 
 def _arrays(samples: Samples) -> dict[str, np.ndarray]:
@@ -89,31 +105,6 @@ def _arrays(samples: Samples) -> dict[str, np.ndarray]:
     arrays |= {_CONSTANT + name: array for name, array in samples.constants.items()}
     arrays |= {_AXIS + name: np.array(axis) for name, axis in samples.axes.items()}
     return arrays if samples.labels is None else {**arrays, _LABELS: samples.labels}
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file. Pickled objects are refused, because loading one runs code."""
-    import numpy as np
-
-    what = f"The data '{path}'"
-    if not path.is_file():
-        raise InputError(f"{what} was not found. Give data as 'auto', 'digits', 'random', or the path of an .npz file.")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise InputError(f"{what} is a single array. Save it by name: numpy.savez('data.npz', x=array).")
-            return {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
-    except Exception as cause:
-        if "allow_pickle" in str(cause) and "Object arrays" in str(cause):
-            raise InputError(
-                f"{what} holds Python objects, and loading those would run code. Save plain arrays of numbers."
-            ) from cause
-        raise InputError(
-            f"{what} is not a readable .npz file. Make one with numpy.savez('data.npz', x=images, y=labels)."
-        ) from cause
 
 
 def save_samples(samples: Samples, path: Path) -> None:
@@ -129,8 +120,8 @@ def save_samples(samples: Samples, path: Path) -> None:
 
 
 def load_samples(path: Path) -> Samples:
-    """The inverse of :func:`save_samples`."""
-    arrays = read_npz(path)
+    """The inverse of :func:`save_samples`. Large arrays are mapped from the file, not copied into memory."""
+    arrays = map_npz(path)
     for key in [key for key in arrays if key.startswith(_TEXT)]:
         arrays[key.removeprefix(_TEXT)] = arrays.pop(key).astype(object)
     parts = {

@@ -1,4 +1,4 @@
-"""Calibration and test samples are never the same: told apart by a digest of every row."""
+"""Which samples calibrate, and that none of them is tested: rows drawn over all classes, and compared by a digest of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,70 @@ from typing import TYPE_CHECKING
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from workbench.data.samples import Samples
+
+SEED = 0
+"""Of the draw of calibration samples. It is no setting: another draw would mean other engines and other test samples."""
+
+
+def drawn(count: int, wanted: int, labels: np.ndarray | None) -> tuple[np.ndarray, str]:
+    """Numbers of the rows that calibrate, and how they were chosen, in words.
+
+    Where the labels are classes, each class gets its share of the rows, and at least one where ``wanted`` allows it; the rows of a
+    class are drawn at random with the seed :data:`SEED`. Otherwise the rows are spread evenly over the whole file, because files
+    are often sorted. In either case any first part of the answer is a draw of the same kind.
+
+    Args:
+        count: rows in all.
+        wanted: how many to choose, from 1 to ``count``.
+        labels: shape ``(count,)``, class numbers or text; ``(count, classes)``, one-hot; anything else says nothing of classes.
+
+    Returns:
+        int64 array of shape ``(wanted,)``, without repetition.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(SEED)
+    classes = _classes(labels)
+    if classes is None:
+        rows = (np.arange(wanted) * count) // wanted
+        return generator.permutation(rows), "spread evenly over the rows"
+    names, numbers, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    shares = _shares(sizes, wanted)
+    chosen = [generator.permutation(np.flatnonzero(numbers == number))[:share] for number, share in enumerate(shares)]
+    over = f"all {len(names)} classes" if (shares > 0).all() else f"{int((shares > 0).sum())} of {len(names)} classes"
+    return generator.permutation(np.concatenate(chosen)), f"drawn at random over {over}"
+
+
+def _classes(labels: np.ndarray | None) -> np.ndarray | None:
+    """One class for each row, or ``None`` where the labels are not classes."""
+    import numpy as np
+
+    if labels is None or not len(labels):
+        return None
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iub" and (labels.sum(axis=1) == 1).all():
+        return np.asarray(labels.argmax(axis=1))
+    if labels.ndim != 1 or labels.dtype.kind not in "iubU":
+        return None
+    return labels if 2 * len(np.unique(labels)) <= len(labels) else None
+
+
+def _shares(sizes: np.ndarray, wanted: int) -> np.ndarray:
+    """How many rows each class gives: in proportion to its size, at least one, and not its last, as far as that is possible."""
+    import numpy as np
+
+    exact = sizes * wanted / sizes.sum()
+    least = (sizes > 1) & (wanted >= len(sizes))
+    most = np.maximum(sizes - 1, 0) if wanted <= (sizes - 1).sum() else sizes
+    shares: np.ndarray = np.minimum(np.maximum(np.floor(exact).astype(np.int64), least), most)
+    while shares.sum() != wanted:
+        missing = shares.sum() < wanted
+        open_ = shares < most if missing else shares > 1 if (shares > 1).any() else shares > 0
+        gain = (exact - shares) if missing else (shares - exact)
+        shares[np.argmax(np.where(open_, gain, -np.inf))] += 1 if missing else -1
+    return shares
 
 
 def row_digests(samples: Samples) -> list[bytes]:

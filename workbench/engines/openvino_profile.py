@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.engines.provenance import kind_of
+from workbench.models.openvino_tensors import Names, by_place
 from workbench.protocols import Told
 from workbench.records.layers import CallTimes, LayerTime
 
@@ -19,8 +20,8 @@ FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "in
 class ProfiledOpenVino:
     """A request of a model that was compiled with ``PERF_COUNT``; the counters are read after each call."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled, self._request = compiled, compiled.create_infer_request()
+    def __init__(self, compiled: Any, names: Names) -> None:
+        self._compiled, self._names, self._request = compiled, names, compiled.create_infer_request()
         self._times = CallTimes()
         self._types: dict[str, tuple[str, str]] = {}
 
@@ -31,7 +32,7 @@ class ProfiledOpenVino:
         del self._request, self._compiled
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
-        request, given = self._request, dict(feeds)
+        request, given = self._request, by_place(self._names, self._compiled, feeds)
         return lambda: request.infer(given)
 
     def begin(self) -> None:

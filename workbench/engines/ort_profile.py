@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.engines.ort_session import options_of
 from workbench.engines.provenance import kind_of
+from workbench.models import ort_values
 from workbench.protocols import Told
 from workbench.records import EngineSpec
 from workbench.records.layers import LayerTime
@@ -44,8 +45,8 @@ class ProfiledOrt:
         self._folder.cleanup()
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
-        session, given = self._session, dict(feeds)
-        return lambda: session.run(None, given)
+        run, given = ort_values.runner(self._session), dict(feeds)
+        return lambda: run(given)
 
     def begin(self) -> None:
         self._calls = 0

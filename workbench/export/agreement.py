@@ -107,27 +107,6 @@ def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], r
     return Agreement(max_abs, max_rel, of_spread, of_slice, worst)
 
 
-def in_order(wanted: np.ndarray, found: np.ndarray, axis: int) -> np.ndarray:
-    """``found`` with its entries along ``axis`` in the order of those of ``wanted`` that they are closest to.
-
-    For outputs whose rows are a set, such as selected boxes, of which two libraries sort ties differently. Arrays of different
-    shapes, or of more than :data:`SLICES` rows, are given back as they are.
-    """
-    import numpy as np
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
-
-    if wanted.shape != found.shape or not 1 < wanted.shape[axis] <= SLICES or wanted.dtype.kind not in "fiub":
-        return found
-    if np.array_equal(wanted, found):
-        return found
-    rows = [np.moveaxis(each, axis, 0).reshape(each.shape[axis], -1).astype(np.float64) for each in (wanted, found)]
-    if not all(np.isfinite(each).all() for each in rows):
-        return found
-    _, order = linear_sum_assignment(cdist(*rows, "chebyshev"))
-    return np.asarray(np.take(found, order, axis=axis))
-
-
 def _worst_slice(source: np.ndarray, found: np.ndarray, size: float, rounding: float) -> float:
     """The largest ``of_slice`` over the entries of every axis but the first."""
     import numpy as np

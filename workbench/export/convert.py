@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.matching import in_order
 from workbench.data.synthetic import STRUCTURED, generated
 from workbench.errors import ExportError, InputError, WorkbenchError, brief, during, writing
-from workbench.export.agreement import ROUNDING, Agreement, Span, compare, in_order
+from workbench.export.agreement import ROUNDING, Agreement, Span, compare
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
@@ -225,9 +226,13 @@ class _Trial:
         if not kinds:
             raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {refused}")
         if not strict:
+            fix = (
+                "Give other data, such as the model was trained on."
+                if "real" in kinds
+                else "Give real data, as an .npz file."
+            )
             raise ExportError(
-                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. Give "
-                "real data, as an .npz file."
+                f"'{self.model.name}' answers the last digit of its inputs so strongly that no comparison says anything. {fix}"
             )
         return Hop(
             step=step,
@@ -262,11 +267,15 @@ class _Trial:
 
     def _in_order(self, wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs to compare; rows whose number follows the data are put into the source's order."""
+        import numpy as np
+
         axes = {spec.name: spec.ragged_axis for spec in self.model.outputs}
-        return {
-            name: found[name] if axes.get(name) is None else in_order(array, found[name], axes[name] or 0)
-            for name, array in wanted.items()
-        }
+        ordered = {name: found[name] for name in wanted}
+        for name, axis in axes.items():
+            if axis is not None and name in wanted:
+                rows = in_order(np.moveaxis(wanted[name], axis, 0), np.moveaxis(found[name], axis, 0))
+                ordered[name] = np.moveaxis(rows, 0, axis)
+        return ordered
 
     def _ill_conditioned(
         self, source: Runner, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray], agreement: Agreement

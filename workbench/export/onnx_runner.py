@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.errors import RunError, during
-from workbench.models.onnx_file import graphs
+from workbench.models.bfloat16_models import by_openvino, holds_bfloat16
+from workbench.models.ort_values import runner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +28,14 @@ class OnnxFile:
         Raises:
             RunError: nothing here runs it.
         """
+        import onnx
+
         self.basis = UNOPTIMIZED
         with during("run", "the rewritten file", RunError):
-            if not _holds_bf16(path):
+            if not holds_bfloat16(onnx.load(path, load_external_data=False)):
                 self._run = _by_onnxruntime(path)
             elif find_spec("openvino") is not None:
-                self.basis, self._run = BY_OPENVINO, _by_openvino(path)
+                self.basis, self._run = BY_OPENVINO, by_openvino(path, "bf16")
             else:
                 raise RunError("Nothing here runs a BF16 file to score it. To change that: pip install openvino")
 
@@ -61,22 +64,4 @@ def _by_onnxruntime(path: Path) -> Run:
     # the default level computes garbage from FP8, and any level may fuse what another engine does not
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda feeds: dict(zip(names, session.run(None, dict(feeds)), strict=True))
-
-
-def _by_openvino(path: Path) -> Run:
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
-    names = [output.get_any_name() for output in compiled.outputs]
-    return lambda feeds: dict(zip(names, (each.copy() for each in request.infer(dict(feeds)).values()), strict=True))
-
-
-def _holds_bf16(path: Path) -> bool:
-    import onnx
-
-    parts = graphs(onnx.load(path, load_external_data=False).graph)
-    return any(tensor.data_type == onnx.TensorProto.BFLOAT16 for part in parts for tensor in part.initializer)
+    return runner(session)

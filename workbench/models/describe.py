@@ -69,9 +69,10 @@ def export_notes(check: ExportCheck) -> Iterator[str]:
             )
     constant = dict.fromkeys(name for hop in check.hops for name in hop.constant)
     if constant:
+        real = check.real_samples or any("real" in hop.inputs for hop in check.hops)
         yield (
-            f"Little is proven: {', '.join(constant)} did not depend on any input compared. Is the model trained? "
-            "Give real data."
+            f"Little is proven: {', '.join(constant)} did not depend on any input compared. Is the model trained"
+            + (", and do the data belong to it?" if real else "? Give real data.")
         )
     yield from _without_weights(check)
     for attempt in check.attempts:

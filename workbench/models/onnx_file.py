@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, brief
+from workbench.models.onnx_upgrade import upgraded
 
 # How protobuf writes the entry {key: "location", value: <path>} of a tensor whose data lies in another file.
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
@@ -42,7 +43,16 @@ def external_files(path: Path) -> list[Path]:
 
 
 def load_onnx(path: Path) -> Any:
-    """The ``ModelProto`` in ``path``, checked, with its weights loaded.
+    """The ``ModelProto`` in ``path``, checked, with its weights loaded; one of an opset below 7 is brought there.
+
+    Raises:
+        InputError: as :func:`stored_onnx`, or it is too old to be upgraded.
+    """
+    return upgraded(stored_onnx(path), path.name)
+
+
+def stored_onnx(path: Path) -> Any:
+    """The ``ModelProto`` in ``path`` as it is, checked, with its weights loaded.
 
     Raises:
         InputError: not ONNX, cut short, not valid, or with weights missing or outside its folder.

@@ -10,13 +10,11 @@ from typing import Any
 
 from workbench.errors import ExportError, brief
 from workbench.models.onnx_file import graphs
+from workbench.models.onnx_upgrade import OLDEST_OPSET
 from workbench.records import TensorSpec
 
 OLDEST_IR = 4
 """Before IR version 4, initializers had to be listed among the inputs as well."""
-
-OLDEST_OPSET = 7
-"""Before it, binary operations broadcast by an attribute; ONNX's converter takes not all of them."""
 
 CHANGED = {"Scan": 9, "Hardmax": 13, "GroupNormalization": 21}
 """Operations that mean something else from this opset on, and that ONNX's converter carries over as they are."""

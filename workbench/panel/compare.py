@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.compare import comparison
-from workbench.compare.comparison import variant_name
 from workbench.compare.flips import flips
 from workbench.compare.limits import PERCENTS, Choice, Limits, choose_row
+from workbench.compare.pairs import comparison, variant_name
 from workbench.compare.remarks import remark
 from workbench.errors import WorkbenchError, brief
 from workbench.experiment import Experiment
@@ -132,7 +131,7 @@ class ComparePage:
         """Baselines, rows and ranges of the sliders are those of the results."""
         self._quiet = True
         names = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
-        automatic = comparison.comparison(results).baseline
+        automatic = comparison(results).baseline
         self.baseline.options = names
         self.baseline.value = automatic if automatic in names else names[0]
         times = [row.timing.median_s * 1e3 for row in results.measured if row.timing]
@@ -167,7 +166,7 @@ class ComparePage:
             self.table.show([tables.line(row) for row in possible])
             self.said.value = view.warnings(results) if results else ""
             return
-        compared = comparison.comparison(results, self.baseline.value)
+        compared = comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
         choice = choose_row(results, self.limits)
         self.table.show([

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from workbench import backends
 from workbench.choices.methods import METHODS
-from workbench.compare.comparison import variant_name
+from workbench.compare.pairs import variant_name
 from workbench.experiment import Experiment
 from workbench.panel import view, widgets
 from workbench.panel.effects import without_effect, without_some

@@ -138,11 +138,11 @@ def _clocks(results: Results) -> list[Any]:
 
 
 def folded_cost(results: Results) -> str:
-    """Cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
+    """Values fed, cost and settings below the panel's table: differences in sight, tables folded away; nothing where nothing was measured."""
     if not results.measured:
         return ""
     cost = f'<details class="wb-not"><summary>What it cost</summary>{cost_view.costs(results)[0]}</details>'
-    return cost + cost_view.settings(results)[0]
+    return view.fed(results) + cost + cost_view.settings(results)[0]
 
 
 def _cold(results: Results) -> list[Any]:
@@ -209,7 +209,8 @@ def _model(results: Results) -> str:
 
 
 def _work(results: Results) -> list[Any]:
-    return [Shown(view.work(results), "\n".join((*results.notes, f"this run: {results.tally}")))]
+    values = (f"values of {each}" for each in results.values)
+    return [Shown(view.work(results), "\n".join((*values, *results.notes, f"this run: {results.tally}")))]
 
 
 def _layers(results: Results) -> list[Any]:

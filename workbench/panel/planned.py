@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from workbench import backends, pipeline
-from workbench.choices.methods import method_of
 from workbench.data.dataset import Dataset
 from workbench.experiment import Experiment
 from workbench.panel.estimate import Estimate, History, kind_of
 from workbench.records import EngineSpec, Model, Result, Results, Status
+from workbench.runs.calibrates import calibrates
 from workbench.runs.sources import DEMO, Sources
 from workbench.store import MANIFEST, Draft, Made, Store
 from workbench.system.machine import same_versions
@@ -65,7 +65,7 @@ class Planner:
         """
         made_up = _made_up(experiment)
         rows = pipeline.plan(experiment, model, has_calibration=not made_up)
-        calibrating = any(method_of(name).calibrated for name in experiment.precisions)
+        calibrating = calibrates(experiment, model)
         samples = None if made_up or not calibrating else _Samples(self._digest(experiment, model, scored))
         # the model's path has no part in any name; with it, its layers would be read from the file
         about = (replace(model, path=""), made_up, samples and samples.known)

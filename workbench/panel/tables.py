@@ -7,7 +7,7 @@ import io
 from html import escape
 from typing import Any
 
-from workbench.accuracy.guard import Guard, judgement
+from workbench.accuracy.guard import Guard, disagreement, judgement
 from workbench.choices.methods import method_of
 from workbench.compare.comparison import digits
 from workbench.compare.flips import Flip, Flips, picture
@@ -24,9 +24,22 @@ COLUMNS = (
         "time of the baseline divided by the time of this variant; above 1 is faster; with its 95 % interval",
         largest_first=True,
     ),
-    Column("Median ms", "half of the timed calls were faster than this (p50)", numeric=True),
-    Column("p95 ms", "95 of 100 calls were faster; only where there were enough calls to know", numeric=True),
-    Column("Samples/s", "calls per second, one after another, times the batch", numeric=True, largest_first=True),
+    Column(
+        "Median ms",
+        "time of a typical call (p50): the median over undisturbed rounds, without waiting for a core",
+        numeric=True,
+    ),
+    Column(
+        "p95 ms",
+        "95 of 100 calls were faster; shown only where the samples are single calls, and enough of them",
+        numeric=True,
+    ),
+    Column(
+        "Samples/s",
+        "typical calls per second, one after another, times the batch: the batch divided by the median",
+        numeric=True,
+        largest_first=True,
+    ),
     Column(
         "Asked → built",
         "number format that was asked for, and that of the layers with weights, read back from the engine",
@@ -64,7 +77,7 @@ def line(result: Result, judged: Row | None = None, remark: str = "", **more: An
         "Batch": result.batch,
         "Speed-up": judged.speedup if judged else None,
         "Median ms": timing.median_s if timing else None,
-        "p95 ms": timing.percentile_s(95) if timing and timing.streams == 1 else None,
+        "p95 ms": timing.percentile_s(95) if timing else None,
         "Samples/s": timing.samples_per_s if timing else None,
         "Asked → built": (result.spec.asked, engine.realized.label) if engine else None,
         "Accuracy": None if score is None else score.agreement if score.value is None else score.value,
@@ -85,7 +98,7 @@ def row(
     of the results, ``star`` what it is starred as.
     """
     timing, engine = result.timing, result.engine
-    p95 = timing.percentile_s(95) if timing and timing.streams == 1 else None
+    p95 = timing.percentile_s(95) if timing else None
     starred = f' <span class="wb-winner">★ {star}</span>' if star else ""
     built = engine.realized.label if engine else ""
     differs = ' class="wb-differs"' if built and not built.startswith(method_of(result.spec.asked).realized) else ""
@@ -155,6 +168,8 @@ def accuracy(result: Result) -> str:
 
 def guarded(result: Result, budget: str) -> str:
     """What the guard says, where that is more than that all is well."""
+    if why := disagreement(result):
+        return f' <span class="wb-guard wb-guard-over" title="{escape(why)}">disagrees with the source</span>'
     found = judgement(result, budget)
     if found is None or found.verdict == Guard.WITHIN:
         return ""

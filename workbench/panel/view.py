@@ -7,6 +7,7 @@ from html import escape
 
 from workbench.compare import comparison
 from workbench.compare.advice import advice
+from workbench.data.observed import doubts
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
 from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
@@ -203,6 +204,7 @@ def work(results: Results) -> str:
         ("Python", results.machine.python),
         ("CPU instructions", " ".join(results.machine.instructions) or "none that matter here"),
         ("Samples", results.data),
+        *(("Values", str(each)) for each in results.values),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
         ("Rounds", f"{results.plan.rounds}, variants in a fresh random order in each"),
         ("Measured until", _until(results.plan)),
@@ -213,6 +215,15 @@ def work(results: Results) -> str:
     )
     notes = "".join(f"<li>{escape(text)}</li>" for text in (*results.notes, *advice(results)))
     return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def fed(results: Results) -> str:
+    """The values that each input was fed, and what of them cannot be right; nothing where nothing is known."""
+    lines = "".join(f"<li>{escape(str(each))}</li>" for each in results.values)
+    warnings = "".join(message(each, "warn") for each in doubts(results.values))
+    return warnings + (
+        f'<details class="wb-not"><summary>Values fed</summary><ul>{lines}</ul></details>' if lines else ""
+    )
 
 
 def _until(plan: TimingPlan) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import shortened, variant_name
+from workbench.compare.comparison import shortened
+from workbench.compare.pairs import variant_name
 from workbench.plots.canvas import NAME, Look, looks, page, scale
 
 if TYPE_CHECKING:

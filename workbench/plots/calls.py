@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workbench.compare.comparison import plain_name, shortened, variant_name
+from workbench.compare.comparison import shortened
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.plots.canvas import DASHES, GREY, NAME, Look, looks, page, scale
 from workbench.statistics import estimates
 
@@ -101,14 +102,18 @@ class TailData(NamedTuple):
 
 
 def tail_data(results: Results, batch: int | None = None) -> tuple[TailData, ...]:
-    """The variants measured at ``batch``, as in :func:`calls_data`."""
+    """The variants measured at ``batch``, as in :func:`calls_data`, whose samples are times of single calls."""
     styles = looks(results)
-    names = [(variant_name(row.spec), row) for row in _shown(results, batch)]
+    names = [(variant_name(row.spec), row) for row in _shown(results, batch) if not _timing(row).not_single]
     return tuple(TailData(name, styles[name], np.sort(_timing(row).samples_s) * 1e3) for name, row in names)
 
 
 def draw_tail(data: tuple[TailData, ...], ax: Axes) -> None:
     """For each variant the share of calls that took longer than a time: a step for every call."""
+    if not data:
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "times of single calls were not measured", transform=ax.transAxes, ha="center", color=GREY)
+        return
     for each in data:
         line: dict[str, Any] = {"color": each.look.color, "linestyle": each.look.line, "linewidth": 1.3}
         ax.ecdf(each.ms, complementary=True, label=shortened(each.name, NAME), **line)

@@ -6,7 +6,8 @@ import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from workbench.compare.comparison import plain_name, shortened, variant_name
+from workbench.compare.comparison import shortened
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.records import CPU, Precision, Region
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import digits, plain_name, shortened
+from workbench.compare.comparison import digits, shortened
+from workbench.compare.pairs import plain_name
 from workbench.compare.roofline import placed
 from workbench.compare.three_clocks import Read, reads
 from workbench.plots.canvas import DASHES, GREY, NAME, Look, looks, margin_text, page, rows, scale

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from workbench.accuracy.guard import Guard, judgement
-from workbench.choices.budget import budget_of
-from workbench.compare.comparison import digits, plain_name, shortened, variant_name
+from workbench.accuracy.guard import barred
+from workbench.compare.comparison import digits, shortened
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.plots.builds import build_figures
 from workbench.plots.calls import calls_figure, tail_figure
 from workbench.plots.canvas import DASHES, GREY, NAME, STYLE, Look, looks, margin_text, page, rows, scale, spread
@@ -215,7 +215,7 @@ class AccuracyPoint(NamedTuple):
     high: float
     aside: bool
     on_front: bool = False
-    over: bool = False  # over the budget: never on the front
+    barred: str = ""  # why it is never recommended, and so never on the front
     output: str = ""  # whose agreement it is: the worst of several
 
 
@@ -256,11 +256,10 @@ def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
         samples = max(samples, score.samples)
         value, low, high = (100 * share if percent else share for share in shares)
         name, ms = variant_name(row.spec), _median_ms(row) / row.batch
-        said = judgement(row, results.budget)
-        over = said is not None and said.verdict == Guard.OVER
         aside = row.spec.mode == "predict"
         output = "" if labelled or len(score.agreements) < 2 else score.agreement_output
-        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, aside, over=over, output=output))
+        why = barred(row, results.budget)
+        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, aside, barred=why, output=output))
     return AccuracyData(chosen, labelled, samples, _with_front(points, 1 if higher else -1), metric, higher)
 
 
@@ -269,7 +268,7 @@ def _with_front(points: Iterable[AccuracyPoint], sign: int = 1) -> tuple[Accurac
     best = -math.inf
     marked = []
     for point in sorted(points, key=lambda point: (point.ms_per_sample, -sign * point.value)):
-        on_front = not point.aside and not point.over and sign * point.value > best
+        on_front = not point.aside and not point.barred and sign * point.value > best
         best = sign * point.value if on_front else best
         marked.append(point._replace(on_front=on_front))
     return tuple(marked)
@@ -292,13 +291,13 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
     )
     keys: list[tuple[Any, str]] = [(Line2D([], [], color=GREY, linestyle=DASHES), "Pareto front, in bold")]
     for point in data.points:
-        alpha = 0.45 if point.aside or point.over else 1.0
+        alpha = 0.45 if point.aside or point.barred else 1.0
         ax.plot([point.ms_per_sample] * 2, [point.low, point.high], color=point.look.color, linewidth=1, alpha=alpha)
         ax.plot(point.ms_per_sample, point.value, linestyle="", alpha=alpha, **point.look.marks)
         value = f"{point.value:.1f} %" if "%" in data.metric or not data.labelled else f"{point.value:.4g}"
         text = f"{shortened(point.name, NAME)}  {value}, {digits(point.ms_per_sample)} ms"
         text += f", in '{point.output}'" if point.output else ""
-        text += ", over budget" if point.over else ""
+        text += f", {point.barred}" if point.barred else ""
         keys.append((Line2D([], [], linestyle="", alpha=alpha, **point.look.marks), text + " *" * point.aside))
     legend = ax.legend(
         [key for key, _ in keys],
@@ -396,8 +395,8 @@ def _accuracy_figure(results: Results, data: AccuracyData) -> Figure:
     notes = [f"{bars} Variants whose intervals overlap may well be equal."]
     if any(point.aside for point in data.points):
         notes.append("* Kept out of the front: a call of predict() spends most of its time outside the model.")
-    if any(point.over for point in data.points):
-        notes.append(f"Pale and kept out of the front: over the budget of {budget_of(results.budget)}.")
+    if reasons := ", ".join(sorted({point.barred for point in data.points if point.barred})):
+        notes.append(f"Pale and kept out of the front: {reasons} (budget: {results.budget or 'none'}).")
     fig = page(results, f"{what} against latency", max(4.0, 1.4 + 0.235 * len(data.points)), notes)
     draw_accuracy(data, fig.subplots())
     return fig

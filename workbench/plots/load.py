@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import digits, plain_name, shortened, variant_name
+from workbench.compare.comparison import digits, shortened
+from workbench.compare.pairs import plain_name, variant_name
 from workbench.plots.canvas import DASHES, GREY, NAME, Look, looks, page, scale
 from workbench.statistics.queues import knee
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.compare.comparison import digits, variant_name
+from workbench.compare.comparison import digits
+from workbench.compare.pairs import variant_name
 from workbench.plots.canvas import COLORS, MARKERS, STYLE, margin_text, sheet
 from workbench.records import Precision
 

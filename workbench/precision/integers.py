@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ExportError, InputError, brief, during
 from workbench.models.onnx_file import graphs, quantized_ops
-from workbench.models.onnx_repair import name_nodes, raise_opset
+from workbench.models.onnx_repair import inline_functions, name_nodes, raise_opset
 from workbench.precision.calibration import find_ranges, fixed_rows, library_method, unsigned_options
+from workbench.precision.kept import note_kept
 from workbench.precision.selection import Selection
 from workbench.records import Calibration
 
@@ -75,6 +76,8 @@ def static(
     find_ranges(prepared, kinds, samples, method, ranges, symmetric=form == "int8-s8", progress=progress)
     progress("writing INT8")
     kinds, chosen = _quantize_as_far_as_possible(prepared, into, form, kinds, chosen, ranges, method, samples, progress)
+    if selection:
+        note_kept(into, [node.name for node in prepared_model.graph.node if not selection.takes(node)])
     check(into, "INT8")
     result = onnx.load(into)
     weighted, quantized = weighted_layers(result.graph)
@@ -115,6 +118,7 @@ def prepared_for_int8(
     import onnx
 
     refuse_quantized(model)
+    inline_functions(model)  # the bodies of functions have nodes without names, and are written out in any case
     name_nodes(model)
     selection = selection.seen(model.graph.node)
     progress("preparing for INT8")
@@ -122,14 +126,15 @@ def prepared_for_int8(
     onnx.save(raise_opset(model, _OPSET), raised)
     _prepare(raised, prepared)
     ready = onnx.load(prepared)
-    if _flatten_biases(ready.graph):
-        onnx.save(ready, prepared)
+    _flatten_biases(ready.graph)
+    name_nodes(ready)  # preparing may leave nodes without a name, or with another node's
+    onnx.save(ready, prepared)
     selection.check(ready.graph.node)
     return prepared, selection
 
 
-def _flatten_biases(graph: Any) -> bool:
-    """Constant biases of Gemm as vectors; whether there were others. A bias of [1, n], which fusing MatMul and Add may leave,
+def _flatten_biases(graph: Any) -> None:
+    """Constant biases of Gemm as vectors. A bias of [1, n], which fusing MatMul and Add may leave,
     means the same, and the quantizer gives it scales that do not fit it.
     """
     from onnx import numpy_helper
@@ -147,7 +152,6 @@ def _flatten_biases(graph: Any) -> bool:
     read = {name for part in graphs(graph) for node in part.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
-    return bool(wide)
 
 
 def _prepare(source: Path, into: Path) -> None:

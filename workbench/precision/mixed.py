@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ExportError, during
 from workbench.precision.calibration import find_ranges, library_method, unsigned_options
 from workbench.precision.integers import WEIGHTED, prepared_for_int8
+from workbench.precision.kept import note_kept
 from workbench.precision.selection import Selection
 from workbench.records import Calibration
 
@@ -56,10 +57,10 @@ class Quantizer:
         import onnx
 
         self._method, self._folder = method, folder
-        self.prepared, _ = prepared_for_int8(onnx.load(source), folder, Selection(), say)
+        self.prepared, self._seen = prepared_for_int8(onnx.load(source), folder, Selection(), say)
         graph = onnx.load(self.prepared).graph
         self.order = tuple(node.name for node in graph.node)
-        units = _units(graph)
+        self.units = units = _units(graph)
         if not any(unit.weighted for unit in units):
             raise ExportError("The model has no convolution or matrix product outside branches and loops to quantize.")
         self._ranges = folder / "ranges.json"
@@ -118,7 +119,15 @@ class Quantizer:
                 calibration_cache_path=self._ranges,
                 extra_options=unsigned_options(self._method),
             )
+            chosen = {name for unit in units for name in unit.nodes}
+            note_kept(into, [name for unit in self.units for name in unit.nodes if name not in chosen])
         return into
+
+    def original(self, node: str) -> str:
+        """The name that a prepared node has in the model that was given, where it has one there: preparing joins nodes, and
+        ``dense/MatMulAddFusion`` was made of ``dense``.
+        """
+        return self._seen.origin(node) or node
 
 
 @contextlib.contextmanager

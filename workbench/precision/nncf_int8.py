@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.choices.methods import CONTROL
@@ -20,8 +20,10 @@ FEWEST = 20
 """Calibration samples that are split into those that calibrate and those that control."""
 
 
-def quantized(model: Any, samples: Samples, way: str, progress: Callable[[str], None]) -> tuple[Any, str]:
-    """An ``openvino.Model`` in INT8, and what to tell of it.
+def quantized(
+    model: Any, samples: Samples, way: str, progress: Callable[[str], None], inputs: Sequence[str]
+) -> tuple[Any, str]:
+    """An ``openvino.Model`` in INT8, and what to tell of it. ``inputs`` names its inputs in its own order.
 
     Plain, all samples choose the ranges. With control, the first half does, and the other half is answered by the model in
     FP32 and in INT8: where more than one answer in a hundred differs, NNCF turns the layers back that matter most. No labels
@@ -36,7 +38,7 @@ def quantized(model: Any, samples: Samples, way: str, progress: Callable[[str], 
     if way != CONTROL:
         progress(f"NNCF: quantize with {samples.count} samples")
         with during("quantize", "the model by NNCF", BuildError):
-            data = nncf.Dataset(_feeds(samples))
+            data = nncf.Dataset(_feeds(samples, inputs))
             return nncf.quantize(model, data, subset_size=samples.count), ""
     if samples.count < FEWEST:
         raise BuildError(
@@ -49,20 +51,22 @@ def quantized(model: Any, samples: Samples, way: str, progress: Callable[[str], 
     with during("quantize", "the model by NNCF", BuildError):
         found = nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset(_feeds(first)),
-            nncf.Dataset(_feeds(second)),
-            _agreement(_answers(model, _feeds(second))),
+            nncf.Dataset(_feeds(first, inputs)),
+            nncf.Dataset(_feeds(second, inputs)),
+            _agreement(_answers(model, _feeds(second, inputs))),
             max_drop=MAX_DROP,
             subset_size=half,
         )
     return found, f"controlled on {second.count} calibration samples: at most {MAX_DROP:.0%} of answers may change"
 
 
-def _feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
-    return [samples.feeds(number, 1) for number in range(samples.count)]
+def _feeds(samples: Samples, inputs: Sequence[str]) -> list[list[np.ndarray]]:
+    """One sample after another, the inputs by position: OpenVINO does not keep all names."""
+    each = (samples.feeds(number, 1) for number in range(samples.count))
+    return [[feeds[name] for name in inputs] for feeds in each]
 
 
-def _answers(model: Any, feeds: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _answers(model: Any, feeds: Iterable[list[np.ndarray]]) -> dict[str, np.ndarray]:
     """All outputs of a model, compiled or not, by place, one feed after another."""
     import numpy as np
     import openvino

@@ -11,6 +11,8 @@ from workbench.errors import InputError
 from workbench.protocols import YES, Availability, no
 from workbench.records import EngineSpec
 
+RULES = 2
+"""Of what a selection does to a file: raise it when files of before would differ."""
 FUSED = "/"
 """What ONNX Runtime puts between a node's name and what it made of it: ``dense/MatMulAddFusion``."""
 
@@ -57,10 +59,14 @@ class Selection:
                         f"Near ones: {', '.join(near)}."
                     )
 
+    def origin(self, name: str) -> str:
+        """The node of the graph that people see which a prepared node was made of; "" where there is none."""
+        found = (origin for origin in self.origins if name == origin or name.startswith(origin + FUSED))
+        return max(found, key=len, default="")
+
     def _meant(self, node: Any) -> set[str]:
         """Every entry that means this node: its type and name, and those of the node that it was made of."""
-        origins = {name for name in self.origins if node.name == name or node.name.startswith(name + FUSED)}
-        origin = max(origins, key=len, default="")
+        origin = self.origin(node.name)
         return {node.op_type, node.name, origin, self.origins.get(origin, "")} - {""}
 
 

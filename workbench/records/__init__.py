@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
@@ -28,7 +29,8 @@ from workbench.records.model import (
     real_numbers,
 )
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
-from workbench.records.timing import Block, DeviceFacts, GpuState, Launch, Surroundings, Timing, TimingPlan
+from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
+from workbench.records.values import InputValues, ValueRange
 from workbench.statistics.durations import Durations
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "GpuState",
     "Hop",
     "InEffect",
+    "InputValues",
     "Launch",
     "LayerProfile",
     "LayerTime",
@@ -84,6 +87,7 @@ __all__ = [
     "Timing",
     "TimingPlan",
     "Until",
+    "ValueRange",
     "Verdict",
     "Wait",
     "from_json",
@@ -389,6 +393,7 @@ class Results:
     run: str = ""  # what the run is called in the store and its history
     tested_digest: str = ""  # SHA-256 of the samples that it was timed and scored with, and of their labels
     calibrated_digest: str = ""  # of those that ranges were found with; "" where no variant needs any
+    values: tuple[InputValues, ...] = ()  # smallest, largest and mean of what each numeric input was fed
 
     @property
     def measured(self) -> tuple[Result, ...]:

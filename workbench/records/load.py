@@ -86,11 +86,6 @@ class ClosedLoop:
         return sum(block.calls for block in self.blocks) / sum(block.wall_s for block in self.blocks)
 
     @property
-    def by_round(self) -> dict[int, float]:
-        """Calls per second of every round after which the engine's threads had come to rest."""
-        return {block.round: block.calls_per_s for block in self.blocks if block.quiet}
-
-    @property
     def latencies_s(self) -> np.ndarray:
         """Seconds of every call, shape (n,), float64, by round."""
         import numpy as np

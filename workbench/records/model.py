@@ -38,6 +38,7 @@ class TensorSpec:
     # outputs: the axis whose size follows the values of the inputs, as of NonMaxSuppression; known only after a run
     ragged_axis: int | None = None
     unreached: str = ""  # outputs: why no weight has a part in it, such as "it is a copy of the input 'x'"; "": one has
+    stored: str = ""  # the type inside the model where arrays have another: "bfloat16", given and taken as float32
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
@@ -63,6 +64,7 @@ class TensorSpec:
     def __str__(self) -> str:
         sizes = " × ".join("?" if size is None else str(size) for size in self.shape)
         stands = f", standing for {self.scale:.4g} × (stored − {self.zero_point})" if self.scale else ""
+        stands += f", {self.stored} inside" if self.stored else ""
         return f"{self.name}: {self.dtype} [{sizes}]{stands}".replace("− -", "+ ")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workbench.records.cost import Clock, Energy, InEffect
+from workbench.records.blocks import Block, without_spoiled
+from workbench.records.cost import Clock, InEffect
 from workbench.records.terms import Ended, Region, Until, Wait
 from workbench.statistics import estimates
 
@@ -15,12 +17,6 @@ if TYPE_CHECKING:
 
 
 RELAUNCH_ROUNDS = 4
-BUSY_CORES, BUSY_SHARE = 0.5, 0.25
-LOST_SHARE = 0.05
-TICK_S = 0.01
-"""When a block is spoiled: other programs used more than half a core and a quarter of all, and a tick of every core on top,
-because the kernel counts whole ticks; or the calls had to wait for a core, or the hypervisor withheld one, for more
-than a twentieth of the block."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +67,6 @@ class TimingPlan:
 
 
 @dataclass(frozen=True)
-class GpuState:
-    """What NVML read right after the last timed call of a block."""
-
-    sm_mhz: int
-    memory_mhz: int
-    power_w: float
-    temperature_c: int
-    throttled: tuple[str, ...] = ()  # what held the clocks down, such as "power cap"; an idle GPU is not throttled
-
-
-@dataclass(frozen=True)
 class DeviceFacts:
     """What a GPU session told of one engine at one batch size, outside the timed calls.
 
@@ -107,62 +92,6 @@ class DeviceFacts:
         parts = (self.copy_in_ns, self.compute_ns, self.copy_out_ns)
         copy_in, compute, copy_out = (float(np.median(part)) * 1e-9 if part else 0.0 for part in parts)
         return copy_in, compute, copy_out
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the system counted between the first and the last timed call of a block. ``None``: it does not tell.
-
-    CPU seconds come in the kernel's ticks, usually of 10 ms.
-    """
-
-    cores: int  # that the machine has
-    others_cpu_s: float | None = None  # CPU seconds of everybody but this process
-    stolen_s: float | None = None  # CPU seconds that a hypervisor gave to others
-    waited_s: float | None = None  # the calling thread could have run, and another one had its core
-    minor_faults: int | None = None  # pages that were mapped without reading a disk
-    major_faults: int | None = None  # pages that were read from a disk
-    voluntary_switches: int | None = None
-    involuntary_switches: int | None = None
-    mhz: float | None = None  # of the core that the last call ran on
-    throttles: int | None = None  # times that heat slowed a core or the package down
-    worked_s: float | None = None  # CPU seconds of the calling thread
-
-
-@dataclass(frozen=True)
-class Block:
-    """One uninterrupted run of timed calls of one variant inside one round."""
-
-    round: int
-    position: int  # place in the round's random order
-    samples_ns: Sequence[int]  # duration of every call; with several streams, between two that came to their end
-    cpu_s: float  # CPU time of the worker's process over the block, all threads
-    wall_s: float
-    quiet: bool  # the worker's own threads were asleep again before the next variant began
-    gpu: GpuState | None = None
-    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
-    launch: int = 0  # which start of the process; rounds are numbered on
-    began_s: float = 0.0  # since the measuring of this batch size began
-    around: Surroundings | None = None
-
-    @property
-    def spoiled(self) -> str:
-        """What outside the worker spoiled this block, in a word or two; "" where nothing did."""
-        around = self.around
-        if around is None:
-            return ""
-        if around.throttles:
-            return "heat"
-        if around.major_faults:
-            return "reading from a disk"
-        if (around.stolen_s or 0) > LOST_SHARE * self.wall_s:
-            return "the hypervisor"
-        if (around.waited_s or 0) > LOST_SHARE * self.wall_s:
-            return "waiting for a core"
-        usual_s = self.wall_s * max(BUSY_CORES, BUSY_SHARE * around.cores) + TICK_S * around.cores
-        if (around.others_cpu_s or 0) > usual_s:
-            return "other programs"
-        return ""
 
 
 @dataclass(frozen=True)
@@ -216,30 +145,102 @@ class Timing:
 
         return {b.round: float(np.median(b.samples_ns)) * 1e-9 for b in self.blocks}
 
-    def percentile_s(self, percent: float) -> float | None:
-        """Latency percentile in seconds, or ``None`` where the sample is too small to support it.
+    @property
+    def alone(self) -> bool:
+        """Whether calls follow each other and are timed by the host's clock: see :meth:`Block.typical_ns`."""
+        return self.region != Region.DEVICE and self.streams == 1
 
-        Under a protocol of trtexec its own rule is used, which asks for no size of the sample.
+    @cached_property
+    def counted(self) -> tuple[Block, ...]:
+        """The blocks that the latency figures, samples/s and the speed-up rest on.
+
+        Blocks beside threads of another variant are left out, and spoiled ones as in :func:`without_spoiled`, launch by launch.
+        Under a protocol, whose rules are its own, and where nothing else is left, all blocks count.
         """
-        if self.protocol.startswith("trtexec"):
-            return estimates.trtexec_percentile(self.samples_s, percent)
-        return estimates.percentile(self.samples_s, percent)
+        quiet: dict[int, list[int]] = {}
+        for place, block in enumerate(self.blocks):
+            if block.quiet:
+                quiet.setdefault(block.launch, []).append(place)
+        if self.protocol or not quiet:
+            return self.blocks
+        bad = {place for place, block in enumerate(self.blocks) if block.spoiled}
+        kept = sorted(place for places in quiet.values() for place in without_spoiled(places, bad))
+        return tuple(self.blocks[place] for place in kept)
 
     @property
-    def median_s(self) -> float:
+    def not_single(self) -> str:
+        """Why a sample is not the time of a single call, in a few words; "" where it is."""
+        if self.streams > 1:
+            return f"{self.streams} calls were in flight at once"
+        if self.device and self.device.runs > 1:
+            return f"each time is the mean over {self.device.runs} runs"
+        return ""
+
+    def no_percentile(self, percent: float) -> str:
+        """Why a latency percentile is not known, in a few words; "" where it is. This is the only place that decides it.
+
+        Of samples that are not single calls (:attr:`not_single`) only the median is known: their spread is not that of calls.
+        """
+        if percent != 50 and self.not_single:
+            return self.not_single
+        if self.protocol.startswith("trtexec"):
+            return ""  # its own rule asks for no size of the sample
+        count = sum(len(block.samples_ns) for block in self.counted)
+        return "too few calls" if count < estimates.samples_needed(percent) else ""
+
+    def percentile_s(self, percent: float) -> float | None:
+        """Latency percentile in seconds, or ``None`` where :meth:`no_percentile` gives a reason.
+
+        Taken over the blocks that count (:attr:`counted`). Up to the median, calls that waited for a core are shortened by the
+        share of their block that was waited (:meth:`Block.typical_ns`), as in the speed-up; above it calls stand as they were,
+        because a caller waits for the slow ones. Under a protocol of trtexec its own rule is used, on all calls.
+        """
         import numpy as np
 
-        return float(np.median(self.samples_s))
+        if self.no_percentile(percent):
+            return None
+        if self.protocol.startswith("trtexec"):
+            return estimates.trtexec_percentile(self.samples_s, percent)
+        return float(np.percentile(self._calls_s(as_they_were=percent > 50), percent))
+
+    def _calls_s(self, *, as_they_were: bool) -> np.ndarray:
+        """Seconds of the calls that count, shape (n,), float64; without the waiting for a core unless ``as_they_were``."""
+        import numpy as np
+
+        parts = []
+        for block in self.counted:
+            samples = np.asarray(block.samples_ns, dtype=np.float64)
+            if not as_they_were and self.alone and (median := float(np.median(samples))):
+                samples = samples * (block.typical_ns() / median)
+            parts.append(samples)
+        return np.concatenate(parts) * 1e-9
+
+    @cached_property
+    def median_s(self) -> float:
+        """Seconds of a typical call: the median over the blocks that count, without waiting for a core.
+
+        :attr:`samples_per_s` and the speed-up (:mod:`workbench.timing.verdict`) have the same basis, so that the three agree in
+        a row however busy the machine was. Under a protocol, which sets its own rules, the median of all calls.
+        """
+        import numpy as np
+
+        return float(np.median(self.samples_s if self.protocol else self._calls_s(as_they_were=False)))
 
     @property
     def queries_per_s(self) -> float:
-        """Calls per second, one after another. Over the region device by the host's time, as ``trtexec`` counts them: the
-        GPU's own time leaves out what the host does between two calls.
+        """Calls per second, one after another, at the pace of a typical call: 1 / :attr:`median_s`.
+
+        With several calls in flight it is answers per second over all timed calls. Over the region device it goes by the host's
+        time, as ``trtexec`` counts: the GPU's own time leaves out what the host does between two calls. Under a protocol every
+        call counts.
         """
-        samples = self.samples_s
         if self.region == Region.DEVICE:
             runs = self.device.runs if self.device else 1
-            return float(len(samples) * runs / sum(block.wall_s for block in self.blocks))
+            calls = sum(len(block.samples_ns) for block in self.counted)
+            return float(calls * runs / sum(block.wall_s for block in self.counted))
+        if self.streams == 1 and not self.protocol:
+            return 1 / self.median_s if self.median_s else 0.0
+        samples = self._calls_s(as_they_were=True)
         return float(len(samples) / samples.sum())
 
     @property
@@ -306,8 +307,8 @@ class Timing:
         import numpy as np
 
         of_launches: dict[int, list[float]] = {}
-        for block in self.blocks:
-            of_launches.setdefault(block.launch, []).append(float(np.median(block.samples_ns)) * 1e-9)
+        for block in self.counted:
+            of_launches.setdefault(block.launch, []).append(block.typical_ns(alone=self.alone) * 1e-9)
         if len(of_launches) >= estimates.LAUNCHES:
             center = estimates.trimmed_center([float(np.log(np.median(medians))) for medians in of_launches.values()])
             half = center.half_width(1 - estimates.CONFIDENCE)

@@ -16,6 +16,7 @@ from typing import Any
 
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.experiment import Experiment
+from workbench.measure.interleave import Rounds, interleave
 from workbench.records import (
     Answer,
     ClosedLoop,
@@ -37,7 +38,6 @@ from workbench.runs.board import Board
 from workbench.store import Store, key_of
 from workbench.system.machine import this_machine
 from workbench.system.turns import turn as place_in_line
-from workbench.timing.benchmark import order
 from workbench.timing.loadgen import here, refusal
 from workbench.workers.worker import Worker
 
@@ -196,24 +196,26 @@ def _closed_loops(bench: Bench, plan: LoadPlan, turns: list[Turn], level: int, s
             turn.keep(closed=(*turn.load.closed, ClosedLoop(level, failure=answer)))
         else:
             ready.append((turn, answer["note"]))
-    blocks: dict[int, tuple[LoadBlock, ...]] = dict.fromkeys(range(len(ready)), ())
     failures: dict[int, str] = {}
-    disturbed = False
-    for number, places in order(len(ready), plan.rounds, plan.seed + level):
+
+    def block(place: int) -> tuple[Any, bool] | None:
+        answer = _asked(bench, ready[place][0], "load_block", seconds=plan.block_s)
+        if isinstance(answer, str):
+            failures[place] = answer
+            return None
+        return answer, answer["quiet"]
+
+    def each_round(number: int) -> None:
         if number % 4 == 0:
             about = f"{level} {'caller' if level == 1 else 'callers'}"
             bench.board.whisper(f"{about}: round {number + 1} of {plan.rounds}, {len(ready)} variants in turn")
-        for position, place in enumerate(places):
-            if place in failures:
-                continue
-            answer = _asked(bench, ready[place][0], "load_block", seconds=plan.block_s)
-            if isinstance(answer, str):
-                failures[place], disturbed = answer, True
-                continue
-            rested = answer["quiet"]
-            found = from_json(LoadBlock, answer | {"round": number, "position": position})
-            blocks[place] += (replace(found, quiet=rested and not disturbed),)
-            disturbed = not rested
+
+    blocks: list[tuple[LoadBlock, ...]] = [()] * len(ready)
+    rounds = Rounds(plan.rounds, plan.seed + level)
+    for taken in interleave(
+        len(ready), rounds, block, takes_part=lambda place: place not in failures, each_round=each_round
+    ):
+        blocks[taken.variant] += (from_json(LoadBlock, taken.value | taken.where),)
     for place, (turn, note) in enumerate(ready):
         failed = failures.get(place, "")
         loop = ClosedLoop(level, () if failed else blocks[place], note, failed)
@@ -242,21 +244,28 @@ def _open_loops(bench: Bench, plan: LoadPlan, turns: list[Turn], rates: list[flo
         planned = -(-counted // STRETCHES) * STRETCHES
         loops.append(OpenLoop(rate, turn.callers, plan.limit_s, plan.percent, plan.seed, planned))
         bench.board.whisper(f"{turn.row.row}: {rate:,.4g} queries per second")
-    for number, places in order(len(turns), STRETCHES, plan.seed):
-        for place in places:
-            loop = loops[place]
-            if loop.failure or loop.ended_early:
-                continue
-            may_be_over = loop.planned * (1 - plan.percent / 100)
-            answer = _asked(
-                bench, turns[place], "open_stretch", rate=loop.rate, count=loop.planned // STRETCHES,
-                seed=plan.seed * 1000 + number, latency_limit_s=plan.limit_s,
-                may_be_over=max(0.0, may_be_over - sum(stretch.over for stretch in loop.stretches) / 3),
-            )  # fmt: skip
-            if isinstance(answer, str):
-                loops[place] = replace(loop, failure=answer)
-            else:
-                loops[place] = replace(loop, stretches=(*loop.stretches, from_json(OpenStretch, answer)))
+    done = [0] * len(turns)  # stretches of each, which have arrivals of their own
+
+    def stretch(place: int) -> tuple[OpenStretch, bool] | None:
+        loop = loops[place]
+        may_be_over = loop.planned * (1 - plan.percent / 100)
+        answer = _asked(
+            bench, turns[place], "open_stretch", rate=loop.rate, count=loop.planned // STRETCHES,
+            seed=plan.seed * 1000 + done[place], latency_limit_s=plan.limit_s,
+            may_be_over=max(0.0, may_be_over - sum(stretch.over for stretch in loop.stretches) / 3),
+        )  # fmt: skip
+        done[place] += 1
+        if isinstance(answer, str):
+            loops[place] = replace(loop, failure=answer)
+            return None
+        return from_json(OpenStretch, answer), True
+
+    def goes_on(place: int) -> bool:
+        return not loops[place].failure and not loops[place].ended_early
+
+    for taken in interleave(len(turns), Rounds(STRETCHES, plan.seed), stretch, takes_part=goes_on):
+        loop = loops[taken.variant]
+        loops[taken.variant] = replace(loop, stretches=(*loop.stretches, taken.value))
     for turn, loop in zip(turns, loops, strict=True):
         turn.keep(open=tuple(sorted((*turn.load.open, loop), key=lambda each: each.rate)))
     return loops

@@ -6,13 +6,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from workbench import backends
 from workbench.errors import Cancelled, RunError, WorkbenchError
+from workbench.measure.interleave import Rounds, interleave
 from workbench.records import (
     Block,
     Clock,
@@ -34,7 +35,6 @@ from workbench.runs.cohorts import anchors, keep_members, timeable, timing_key
 from workbench.runs.timings import keep_timing
 from workbench.system.turns import turn as place_in_line
 from workbench.timing import verdict
-from workbench.timing.benchmark import order
 from workbench.workers.worker import Worker
 
 CLOCK_S = 0.03
@@ -160,34 +160,46 @@ def _take_turns(bench: Bench, party: Party, launch: int, samples: str, region: R
     """The rounds of one launch, over those that go on."""
     plan = bench.experiment.plan
     turns = [turn for turn in party.open if _warm_up(bench, turn, samples, region)]
-    rounds = plan.relaunch_rounds if launch else plan.rounds
-    disturbed = False  # by the threads of the variant before, which had not come to rest
+    rounds = Rounds(plan.relaunch_rounds if launch else plan.rounds, plan.seed + party.batch, launch, party.rounds)
     again = f"launch {launch + 1}, " if launch else ""
-    for number, places in order(len(turns), rounds, plan.seed + party.batch + 1009 * launch):
+
+    def takes_part(place: int) -> bool:
+        goes_on = bench.get(turns[place].engine.key) is not None and not bench.board.stop.has(turns[place].row.row)
+        if not goes_on:  # it failed in an earlier round, or was asked to stop
+            bench.board.withdraw()
+        return goes_on
+
+    def each_round(number: int) -> None:
         if number % 4 == 0:
-            bench.board.whisper(
-                f"batch {party.batch}: {again}round {number + 1} of {rounds}, {len(turns)} variants in turn"
-            )
-        for position, place in enumerate(places):
-            turn = turns[place]
-            held = bench.get(turn.engine.key)
-            if held is None or bench.board.stop.has(turn.row.row):
-                bench.board.withdraw()
-                continue  # failed in an earlier round, or was asked to stop
-            began_s = time.monotonic() - party.began
-            try:
-                answer = held[0].call("block", seconds=plan.block_s, min_calls=plan.min_calls)
-            except Cancelled:
-                raise
-            except WorkbenchError as error:
-                bench.drop(turn.engine.key, "measure", error)
-                continue
-            rested = answer["quiet"]
-            where = {"round": party.rounds + number, "position": position, "launch": launch, "began_s": began_s}
-            found = from_json(Block, answer | where)
-            turn.blocks += (replace(found, quiet=rested and not disturbed),)
-            disturbed = not rested
-    party.rounds += rounds
+            about = f"{again}round {number + 1} of {rounds.count}, {len(turns)} variants in turn"
+            bench.board.whisper(f"batch {party.batch}: {about}")
+
+    for taken in interleave(
+        len(turns),
+        rounds,
+        lambda place: _block(bench, turns[place]),
+        takes_part=takes_part,
+        each_round=each_round,
+        clock=lambda: time.monotonic() - party.began,
+    ):
+        more = {"launch": taken.launch, "began_s": taken.began_s}
+        turns[taken.variant].blocks += (from_json(Block, taken.value | taken.where | more),)
+    party.rounds += rounds.count
+
+
+def _block(bench: Bench, turn: Turn) -> tuple[dict[str, Any], bool] | None:
+    """One block of a variant as JSON, and whether its threads rested afterwards; ``None`` where it failed, which ends it."""
+    plan, held = bench.experiment.plan, bench.get(turn.engine.key)
+    if held is None:
+        return None
+    try:
+        answer = held[0].call("block", seconds=plan.block_s, min_calls=plan.min_calls)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        bench.drop(turn.engine.key, "measure", error)
+        return None
+    return answer, answer["quiet"]
 
 
 def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:

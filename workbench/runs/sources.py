@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.choices.methods import MODELOPT, method_of
+from workbench.choices.methods import MODELOPT
 from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.samples import Samples, save_samples
@@ -20,16 +20,18 @@ from workbench.models.inspection import digest_of, recognize
 from workbench.models.live import kept_model
 from workbench.precision import modelopt
 from workbench.precision.rewrite import ALL, CALIBRATED_FORMS
+from workbench.precision.selection import RULES as SELECTION_RULES
 from workbench.precision.selection import Selection
 from workbench.protocols import Source
 from workbench.records import Calibration, ExportCheck, Model, from_json, to_json
+from workbench.runs import conformance
+from workbench.runs.calibrates import CALIBRATED, calibrates
 from workbench.store import Draft, Made, Store, file_digest, key_of
 from workbench.system.machine import version_of
 from workbench.workers.worker import Pool
 
 DEMO = "demo"
 KERAS_SIGNATURE = "serving_default"  # the one that Keras' export writes for inference
-CALIBRATED = "+calibration"
 CHECK_SAMPLES = 16
 MODEL_RULES = 2
 """Of what opening a model tells, and of the ONNX file that is made of it: raise it when earlier ones would differ."""
@@ -117,14 +119,14 @@ def data_of(
     Args:
         experiment: its data, seed, pixels, precisions and metric count.
         model: the experiment's model, opened.
-        calibrating: whether samples are set aside for calibration; ``None``: if one of its precisions is calibrated.
+        calibrating: whether samples are set aside for calibration; ``None``: if one of its variants calibrates.
         free_labels: whether labels may be other than class numbers; ``None``: if the experiment's own metric takes such.
 
     Raises:
         InputError: as :func:`workbench.data.dataset.dataset`.
     """
     if calibrating is None:
-        calibrating = any(method_of(name).calibrated for name in experiment.precisions)
+        calibrating = calibrates(experiment, model)
     if free_labels is None:
         free_labels = takes_free_labels(metric_of(experiment.metric))
     return dataset(
@@ -135,6 +137,7 @@ def data_of(
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
         free_labels=free_labels,
+        data_mib=experiment.data_mib,
     )
 
 
@@ -260,10 +263,17 @@ class Sources:
         def fill(draft: Draft) -> None:
             self._say("examining the graph")
             draft.facts = self._pool.call(
-                "onnx", "examine", progress=self._say, path=str(form.source.path), model=to_json(self.model)
+                "onnx",
+                "examine",
+                progress=self._say,
+                path=str(form.source.path),
+                model=to_json(self.model),
+                results=str(conformance.folder_of(self._store)),
             )
 
-        key = key_of(origin=form.key, facts=FACTS, versions=[version_of(name) for name in libraries])
+        known = conformance.known_files(self._store)
+        versions = [version_of(name) for name in libraries]
+        key = key_of(origin=form.key, facts=FACTS, versions=versions, known=known)
         return self._store.make("examination", key, fill).facts
 
     def samples_file(self, samples: Samples) -> Path:
@@ -315,9 +325,10 @@ class Sources:
     def _calibration(self, count: int) -> Samples:
         calibration = self._data.calibration
         if calibration is None:
+            given = "none of the data were set aside" if self._data.real else "random inputs were given"
             raise InputError(
-                "INT8 needs real calibration samples, and none were given. Give data as an .npz file with "
-                "the model's inputs (option --data)."
+                f"INT8 needs real calibration samples, and {given}. "
+                + ("Ask for a precision that calibrates." if self._data.real else "Give real data (option --data).")
             )
         return calibration.take(slice(0, count))
 
@@ -356,7 +367,7 @@ class Sources:
             form=form,
             method=method if calibration else None,
             samples=calibration.digest if calibration else None,
-            selection=[sorted(selection.quantize), sorted(selection.keep)],
+            selection=[sorted(selection.quantize), sorted(selection.keep), *([SELECTION_RULES] if selection else [])],
             versions=[version_of("onnxruntime"), version_of("onnx"), *outside],
         )
         return self._made("onnx", key, fill, "model.onnx")

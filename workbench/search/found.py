@@ -31,7 +31,7 @@ class Tried:
             return f"{self.name}: {self.error}"
         parts = [f"{self.name}: quality {self.quality:.4f}", f"{self.size_ratio:.2f} times smaller"]
         if self.speed:
-            parts.append(f"×{self.speed.ratio:.2f} [{self.speed.low:.2f}, {self.speed.high:.2f}] {self.speed.word}")
+            parts.append(str(self.speed))
         if self.confirmed is not None:
             parts.append(f"{self.confirmed:.4f} on unseen samples")
         if self.judged is not None:

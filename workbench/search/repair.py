@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, judge
+from workbench.accuracy.guard import could_show, judge
 from workbench.choices.budget import POINTS, Budget
 from workbench.errors import InputError, WorkbenchError
 from workbench.models.describe import counted
 from workbench.precision.mixed import Unit
-from workbench.records import Accuracy, EngineRecord, Precision
+from workbench.records import Accuracy, EngineRecord, Precision, Verdict
 from workbench.search.found import Repair, Tried
 from workbench.search.sensitivity import ALONE, Sensitivity, Study
 from workbench.search.slow import slow_units
@@ -98,8 +98,9 @@ class Search:
         )
 
     def _nodes(self, tried: Tried) -> tuple[str, ...]:
-        """All nodes of the units that stay in FP32, their activations too."""
-        return tuple(name for unit in self._quantizer.units if unit.name in tried.excluded for name in unit.nodes)
+        """All nodes of the units that stay in FP32, their activations too, by their names in the model that was given."""
+        prepared = (name for unit in self._quantizer.units if unit.name in tried.excluded for name in unit.nodes)
+        return tuple(dict.fromkeys(map(self._quantizer.original, prepared)))
 
     def _starts(self, damage: Mapping[str, float]) -> list[Start]:
         """Where the search begins, and in which orders it leaves units out."""
@@ -228,7 +229,7 @@ class Search:
     def _confirm(self, models: Sequence[Tried]) -> None:
         """Judge models on unseen samples, the fastest first, until one is shown to hold the budget."""
         for each in sorted(models, key=lambda one: -(one.speed.ratio if one.speed else 0)):
-            if each.speed is not None and each.speed.word != "slower" and self._confirmed(each).shown:
+            if each.speed is not None and each.speed.word != Verdict.SLOWER and self._confirmed(each).shown:
                 return
 
     def _confirmed(self, each: Tried) -> Tried:
@@ -241,10 +242,12 @@ class Search:
     def _wanting(self) -> bool:
         """Whether it is worth leaving out more: nothing holds, or nothing is shown to where so many samples could show it."""
         winner = self._winner()
-        return winner is None or (not winner.shown and judge(self._unseen.fp32, self._budget).verdict == Guard.WITHIN)
+        return winner is None or (not winner.shown and could_show(self._unseen.fp32, self._budget))
 
     def _winner(self) -> Tried | None:
-        held = [each for each in self._tried.values() if each.holds and each.speed and each.speed.word != "slower"]
+        held = [
+            each for each in self._tried.values() if each.holds and each.speed and each.speed.word != Verdict.SLOWER
+        ]
         return max(held, key=lambda each: (each.shown, each.speed.ratio if each.speed else 0), default=None)
 
     def _why(self, found: Sensitivity) -> str:

@@ -5,9 +5,8 @@ Runs in a child process, one engine after another: for searches that try dozens,
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ from workbench.accuracy.by_sample import of_all_samples
 from workbench.accuracy.score import score
 from workbench.backends import get
 from workbench.choices.metrics import Metric
+from workbench.measure.interleave import Rounds, Taken, interleave
 from workbench.protocols import Session, Source
-from workbench.records import Accuracy, EngineRecord, EngineSpec, Precision, TensorSpec
-from workbench.statistics import estimates
+from workbench.records import Accuracy, Block, EngineRecord, EngineSpec, Precision, TensorSpec, Verdict
 from workbench.system.turns import turn
 from workbench.timing import benchmark
+from workbench.timing.verdict import Judged, between, judged, laps_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,16 +129,18 @@ def named(scored: Accuracy) -> str:
 
 @dataclass(frozen=True)
 class Speed:
-    """How much faster than the first engine another one is: its ratio of times, with a 95 % interval over laps."""
+    """How much faster than the first engine another one is, with the verdict of :func:`workbench.timing.verdict.judged`."""
 
-    ratio: float
-    low: float
-    high: float
+    ratio: float  # of times; by the typical calls where there were too few rounds for an interval
+    low: float | None  # of the interval that the verdict rests on; None: too few rounds for one
+    high: float | None
     median_s: float
+    word: Verdict = Verdict.CANNOT_TELL
 
-    @property
-    def word(self) -> str:
-        return "faster" if self.low > 1 else "slower" if self.high < 1 else "cannot tell"
+    def __str__(self) -> str:
+        """``×1.52 [1.48, 1.56] faster``."""
+        ends = "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"×{self.ratio:.2f}{ends} {self.word}"
 
 
 def race(
@@ -146,54 +148,55 @@ def race(
     records: Sequence[EngineRecord],
     feeds: Mapping[str, np.ndarray],
     *,
-    laps: int = 4,
-    rounds: int = 4,
+    launches: int = 4,
+    rounds: int = 5,
     block_s: float = 0.02,
 ) -> list[Speed]:
-    """Time engines in turns, in a new random order each round; ratios are those to the first, within a round.
+    """Time engines in turn, in a new random order each round, and compare all of them with the first.
 
-    For every lap all engines are opened anew, because two openings of one engine differ by where their memory comes to lie; a
-    lap counts as the median of its rounds, and the interval is over laps, as in :mod:`workbench.timing.verdict` over launches. All
-    of it happens in this one process, which is fair for one thread: no pool of one engine spins beside another.
+    For every launch all engines are opened again, because two openings of one engine differ by where their memory comes to lie.
+    The verdict is the report's own, over launches and shared among the engines. All of it happens in this one process, which is
+    fair for one thread: no pool of one engine spins beside another.
     """
     import numpy as np
 
-    found: list[list[float]] = [[] for _ in records]
-    medians: list[list[float]] = [[] for _ in records]
-    for lap in range(laps):
-        times = _lap(bench, records, feeds, rounds, block_s, lap)
-        for place, own in enumerate(times):
-            ratios = [first / mine for first, mine in zip(times[0], own, strict=True)]
-            found[place].append(float(np.log(np.median(ratios))))
-            medians[place] += own
-    return [_speed(logs, float(np.median(own))) for logs, own in zip(found, medians, strict=True)]
+    blocks: list[list[Block]] = [[] for _ in records]
+    for launch in range(launches):
+        for taken in _launch(bench, records, feeds, Rounds(rounds, 0, launch, launch * rounds), block_s):
+            times = taken.value
+            blocks[taken.variant].append(
+                Block(
+                    samples_ns=times.samples_ns,
+                    cpu_s=times.cpu_s,
+                    wall_s=times.wall_s,
+                    around=times.around,
+                    launch=taken.launch,
+                    **taken.where,
+                )
+            )
+    typical = [float(np.median([block.typical_ns() for block in own])) * 1e-9 for own in blocks]
+    laps = [laps_of(own) for own in blocks]
+    found = judged([between(own, laps[0]) for own in laps[1:]])
+    first = Speed(1.0, 1.0, 1.0, typical[0], Verdict.BASELINE)
+    return [first, *(_speed(one, own, typical[0]) for one, own in zip(found, typical[1:], strict=True))]
 
 
-def _lap(
-    bench: Bench,
-    records: Sequence[EngineRecord],
-    feeds: Mapping[str, np.ndarray],
-    rounds: int,
-    block_s: float,
-    seed: int,
-) -> list[list[float]]:
-    """For each engine the median seconds of a call in every round."""
-    import numpy as np
-
-    medians: list[list[float]] = [[] for _ in records]
+def _launch(
+    bench: Bench, records: Sequence[EngineRecord], feeds: Mapping[str, np.ndarray], rounds: Rounds, block_s: float
+) -> Iterator[Taken[benchmark.BlockTimes]]:
+    """The rounds of one launch: all engines are opened for it and closed after it."""
     with turn("timing mixed models", alone=True), ExitStack() as stack:
         calls = [stack.enter_context(bench.open(record)).stage(feeds) for record in records]
         for call in calls:
             benchmark.warm_up(call, 0.05)
-        for _, places in benchmark.order(len(calls), rounds, seed):
-            for place in places:
-                times = benchmark.timed_block(calls[place], block_s, min_calls=2).samples_ns
-                medians[place].append(float(np.median(times)) * 1e-9)
-    return medians
+
+        def block(place: int) -> tuple[benchmark.BlockTimes, bool]:
+            times = benchmark.timed_block(calls[place], block_s, min_calls=2)
+            return times, times.quiet
+
+        yield from interleave(len(calls), rounds, block)
 
 
-def _speed(logs: Sequence[float], median_s: float) -> Speed:
-    center = estimates.trimmed_center(logs)
-    half = center.half_width(1 - estimates.CONFIDENCE)
-    ratio, low, high = (math.exp(center.mean + side * half) for side in (0, -1, 1))
-    return Speed(ratio, low, high, median_s)
+def _speed(one: Judged, typical_s: float, first_s: float) -> Speed:
+    ratio = first_s / typical_s if one.speedup is None else one.speedup
+    return Speed(ratio, one.low, one.high, typical_s, one.verdict)

@@ -60,9 +60,9 @@ class DataSettings:
         help='"auto", "digits", "random", or the path of an .npz or .csv file or of a folder of images',
     ))  # fmt: skip
     pixels: str = declared(Text(
-        default="0..1",
+        default="auto",
         label="Pixels",
-        help='folder of images: the range that the pixel values 0 to 255 are scaled to, or "imagenet"',
+        help="folder of images: the range that pixel values are scaled to, or imagenet; auto: 0..1, and unchanged for integer inputs",
         example="-1..1",
         check=scaling,
     ))  # fmt: skip

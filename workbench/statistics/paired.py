@@ -31,9 +31,22 @@ def difference_of_shares(
     (continuity corrected). It keeps its level for few samples and few flips, where an interval from the flips' variance has no
     width at all.
     """
-    n = len(ours)
     both, first, second = (int(part.sum()) for part in (ours & theirs, ours & ~theirs, ~ours & theirs))
-    neither = n - both - first - second
+    return difference_of_counts(both, first, second, len(ours) - both - first - second, confidence)
+
+
+def difference_of_counts(
+    both: int, first: int, second: int, neither: int, confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
+    """:func:`difference_of_shares` from the four counts of pairs: true of both, of the first only, of the second only, of neither.
+
+    Example:
+        >>> difference, low, high = difference_of_counts(90, 5, 2, 3)
+        >>> round(difference, 2), round(low, 3), round(high, 3)
+        (0.03, -0.026, 0.087)
+
+    """
+    n = both + first + second + neither
     p, q = (both + first) / n, (both + second) / n
     low_p, high_p = proportion_interval(both + first, n, confidence)
     low_q, high_q = proportion_interval(both + second, n, confidence)

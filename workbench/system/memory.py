@@ -64,3 +64,23 @@ def at_most(memory_bytes: int | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def free_bytes() -> int:
+    """Memory in bytes that this process can still take: what the machine has free, or less under a control group's limit."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().available), *_left_in_group()])
+
+
+def _left_in_group() -> list[int]:
+    """What the limit of this process's control group (version 2) leaves; empty where there is none."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
+        folder = Path("/sys/fs/cgroup") / group.lstrip("/")
+        folder = folder if (folder / "memory.max").is_file() else Path("/sys/fs/cgroup")
+        most = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        return [] if most == "max" else [max(0, int(most) - used)]
+    except (OSError, ValueError):
+        return []

@@ -1,17 +1,16 @@
-"""The only clock: warm-up, blocks of timed calls, and the random order in which variants take turns.
+"""The only clock: warm-up and blocks of timed calls.
 
-``warm_up`` and ``timed_block`` run in the worker that holds the engine; ``order`` is drawn by the parent, which
-drives the workers of all variants in turn, one at a time, so that a drift of the machine touches all of them alike.
+Both run in the process that holds the engine. The order in which variants take turns is that of
+:mod:`workbench.measure.interleave`.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from workbench.records import Surroundings
@@ -131,13 +130,6 @@ def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:
             return True
         used = now
     return False
-
-
-def order(variants: int, rounds: int, seed: int) -> Iterator[tuple[int, list[int]]]:
-    """For every round, the variants in a fresh random order: (round, [variant, ...])."""
-    draw = random.Random(seed)  # noqa: S311 - an order of measuring, not a secret
-    for number in range(rounds):
-        yield number, draw.sample(range(variants), variants)
 
 
 def _few_and_alike(durations: list[int]) -> bool:

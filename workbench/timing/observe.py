@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from workbench.measure.interleave import Rounds, interleave
 from workbench.protocols import GpuSession, HasLibraryCall, MetersEnergy, Session, TellsSettings
 from workbench.records import Clock, InEffect, Region, Wait
 from workbench.system import energy, in_effect
@@ -45,15 +45,18 @@ def clocks(
     calls = _calls(session, feeds, compute=compute)
     for _, _, call in calls:
         benchmark.warm_up(call, block_s)
-    kept: dict[str, list[tuple[int, ...]]] = {name: [] for name, _, _ in calls}
-    draw = random.Random(seed)  # noqa: S311 - an order of measuring, not a secret
-    for _ in range(rounds):
-        for name, _, call in draw.sample(calls, len(calls)):
-            device = name == str(Region.DEVICE)
-            kept[name].append(tuple(benchmark.timed_block(call, block_s, device=device).samples_ns))
-            if isinstance(session, GpuSession):
-                session.drain()
-    return tuple(Clock(name, encloses, tuple(kept[name])) for name, encloses, _ in calls)
+
+    def block(place: int) -> tuple[tuple[int, ...], bool]:
+        name, _, call = calls[place]
+        times = benchmark.timed_block(call, block_s, device=name == str(Region.DEVICE))
+        if isinstance(session, GpuSession):
+            session.drain()
+        return tuple(times.samples_ns), times.quiet
+
+    kept: list[list[tuple[int, ...]]] = [[] for _ in calls]
+    for taken in interleave(len(calls), Rounds(rounds, seed), block):
+        kept[taken.variant].append(taken.value)
+    return tuple(Clock(name, encloses, tuple(own)) for (name, encloses, _), own in zip(calls, kept, strict=True))
 
 
 def _calls(

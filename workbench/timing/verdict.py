@@ -5,8 +5,8 @@ to lie: on the machine of ``benchmarks/verdicts.py`` by 0.3 % for weights that f
 them. No number of rounds within one launch averages that out (Kalibera and Jones, Rigorous benchmarking in reasonable time,
 ISMM 2013). So processes are started again, in random order, and the interval is over launches:
 
-* of a round, the logarithm of the ratio of both blocks' typical times (:func:`typical_ns`: the median, without waiting for
-  a core): taken within seconds, so that drift touches both sides;
+* of a round, the logarithm of the ratio of both blocks' typical times (:meth:`workbench.records.Block.typical_ns`: the median, without
+  waiting for a core): taken within seconds, so that drift touches both sides;
 * of a launch, the median of its rounds: one number, so that rounds may depend on each other as they like;
 * of all launches, a trimmed mean with its t interval (:func:`workbench.statistics.estimates.trimmed_center`).
 
@@ -32,10 +32,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.records import Precision, Region, Timing, Verdict
+from workbench.records import Precision, Timing, Verdict
+from workbench.records.blocks import without_spoiled
 from workbench.statistics import estimates
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 ALPHA = 1 - estimates.CONFIDENCE
 ALLOWANCE = 0.25
 RESOLUTION = 0.005
-LAUNCH_ROUNDS = 3  # usable rounds that make a launch count
-SPOILED_SHARE = 0.5
+LAUNCH_ROUNDS = 3
+"""Usable rounds that make a launch count."""
 
 
 class Evidence(NamedTuple):
@@ -75,35 +76,62 @@ class Judged(NamedTuple):
         return math.inf if self.low is None or self.high is None else math.sqrt(self.high / self.low) - 1
 
 
+class Lap(NamedTuple):
+    """One variant's part in one round: what the verdict needs of it."""
+
+    launch: int
+    seconds: float  # of a typical call; under load, of each answer of all callers together
+    quiet: bool = True  # no thread of another variant, or of its own from before, was still at work
+    spoiled: bool = False  # something outside disturbed it
+
+
+def laps_of(blocks: Iterable[Block], *, alone: bool = True) -> dict[int, Lap]:
+    """Blocks of timed calls as laps, by round; ``alone`` as in :meth:`workbench.records.Block.typical_ns`."""
+    return {
+        block.round: Lap(block.launch, block.typical_ns(alone=alone) * 1e-9, block.quiet, bool(block.spoiled))
+        for block in blocks
+    }
+
+
 def evidence(ours: Timing, theirs: Timing) -> Evidence:
+    """What two timings say about each other: :func:`between` their rounds."""
+    mine, base = (laps_of(timing.blocks, alone=timing.alone) for timing in (ours, theirs))
+    return between(mine, base, ours.looks)
+
+
+def between(ours: Mapping[int, Lap], theirs: Mapping[int, Lap], looks: int = 1) -> Evidence:
     """The rounds that both took part in, without those that must not count.
 
-    Beside threads of another variant that had not come to rest a block is biased, so it never counts. What comes from
-    outside hits all variants alike: rounds that it spoiled are left out, unless they are more than half of a launch's. A
-    launch counts with at least three rounds.
+    Every comparison of the workbench goes through here: latency rounds, closed loops under load, and the races of a search for
+    mixed precision. Beside threads of another variant that had not come to rest a round is biased, so it never counts. Rounds
+    that something outside spoiled are left out as in :func:`workbench.records.blocks.without_spoiled`. A launch counts with at
+    least three rounds.
+
+    Args:
+        ours: by round number, the variant's parts.
+        theirs: by round number, the baseline's.
+        looks: how often a verdict is asked for, at most; the error probability is shared among them.
     """
-    mine, base = ({block.round: block for block in timing.blocks} for timing in (ours, theirs))
-    took, base_took = _typical(ours), _typical(theirs)
-    shared = sorted(mine.keys() & base.keys())
+    shared = sorted(ours.keys() & theirs.keys())
     quiet: dict[int, list[int]] = {}
     for number in shared:
-        if mine[number].quiet and base[number].quiet and took[number] > 0:
-            quiet.setdefault(mine[number].launch, []).append(number)
+        mine, base = ours[number], theirs[number]
+        if mine.quiet and base.quiet and mine.seconds > 0 and base.seconds > 0:
+            quiet.setdefault(mine.launch, []).append(number)
     launches: list[float] = []
     ratios: list[float] = []
     spoiled = kept = 0
     for numbers in quiet.values():
-        bad = {number for number in numbers if mine[number].spoiled or base[number].spoiled}
-        used = numbers if len(bad) > SPOILED_SHARE * len(numbers) else [each for each in numbers if each not in bad]
-        found = [base_took[number] / took[number] for number in used]
+        bad = {number for number in numbers if ours[number].spoiled or theirs[number].spoiled}
+        used = without_spoiled(numbers, bad)
+        found = [theirs[number].seconds / ours[number].seconds for number in used]
         spoiled += len(bad)
         kept += len(bad & set(used))
         ratios += found
         if len(found) >= LAUNCH_ROUNDS:
             launches.append(math.log(statistics.median(found)))
     disturbed = len(shared) - sum(map(len, quiet.values()))
-    looks = max(1, ours.looks)
-    return Evidence(tuple(launches), tuple(ratios), looks, len(shared), disturbed, spoiled, kept)
+    return Evidence(tuple(launches), tuple(ratios), max(1, looks), len(shared), disturbed, spoiled, kept)
 
 
 def judged(found: Sequence[Evidence]) -> list[Judged]:
@@ -176,32 +204,6 @@ def _too_few(found: Evidence) -> str:
 
 def _busy(found: Evidence) -> str:
     return f"the machine was busy with other things in {found.spoiled} of {found.shared} rounds, too many to leave out"
-
-
-def typical_ns(block: Block, *, alone: bool = True) -> float:
-    """Nanoseconds of one call of a block: the median; or the mean without the time waited for a core, where that is less.
-
-    On a machine with more work than cores a call of some milliseconds is interrupted nearly every time, and the median then
-    says how long others worked. The kernel counts how long the calling thread was ready and had no core; without it the
-    mean is what the call itself took. Undisturbed calls are skewed to the right, so that their median is less than their mean and
-    stands. It is never taken to be less than the thread's own CPU time. ``alone=False``: calls overlap or are timed by a GPU's clock, and the median stands always.
-    """
-    import numpy as np
-
-    median = float(np.median(block.samples_ns))
-    around = block.around
-    if not alone or around is None or not around.waited_s or around.worked_s is None:
-        return median
-    total = float(np.sum(block.samples_ns))
-    # reading the counters may have waited too: what is left of the calls is then too little, and the CPU time is right
-    working = max(total - around.waited_s * 1e9, min(total, around.worked_s * 1e9))
-    return min(median, working / len(block.samples_ns))
-
-
-def _typical(timing: Timing) -> dict[int, float]:
-    """By round: :func:`typical_ns`."""
-    alone = timing.region != Region.DEVICE and timing.streams == 1
-    return {block.round: typical_ns(block, alone=alone) for block in timing.blocks}
 
 
 def first_baseline(specs: Iterable[EngineSpec]) -> EngineSpec | None:

@@ -37,7 +37,7 @@ from workbench.records import (
 from workbench.system import confine, energy
 from workbench.system.memory import at_most, memory
 from workbench.timing import benchmark, load_tasks, observe
-from workbench.workers import child_layers
+from workbench.workers import child_conformance, child_layers
 
 REMOVALS = 5
 
@@ -91,10 +91,10 @@ def export_onnx(
     return to_json(export(record, Path(saved_model) if saved_model else None, real, Path(into), progress))
 
 
-def examine(progress: Progress, path: str, model: dict[str, Any]) -> Any:
+def examine(progress: Progress, path: str, model: dict[str, Any], results: str) -> Any:
     from workbench.examine import examine as look
 
-    return to_json(look(Path(path), from_json(Model, model), progress))
+    return to_json(look(Path(path), from_json(Model, model), progress, Path(results)))
 
 
 def rewrite(progress: Progress, **asked: Any) -> Any:
@@ -282,7 +282,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     for task in (
         hello, inspect, train_demo, export_saved_model, export_onnx, examine, rewrite, fix_batch, build,
         open_engine, rehearse, prepare_timing, block, device, peak, in_effect, clocks, peaks, evaluate, evaluate_onnx,
-        *child_layers.TASKS,
+        *child_conformance.TASKS, *child_layers.TASKS,
     )
 }  # fmt: skip
 for _name, _task in load_tasks.TASKS.items():

@@ -274,6 +274,11 @@ class Pool:
             self._workers.pop(name).kill()
             raise
 
+    def end(self, name: str) -> None:
+        """End the worker called ``name``, if there is one; its next task gets a new one."""
+        if name in self._workers:
+            self._workers.pop(name).close()
+
     def close(self) -> None:
         for worker in self._workers.values():
             worker.close()
@@ -293,6 +298,8 @@ DOING = {
     "rewrite": "rewriting a model to another precision",
     "fix_batch": "fixing the batch of a model",
     "build": "building an engine",
+    "conformance_cases": "loading ONNX's own cases",
+    "conformance_case": "running one of ONNX's own cases",
 }
 """What the tasks of ``workbench.workers.child`` do, for others who wait for them."""
 

@@ -1,32 +1,34 @@
-"""ONNX files: opsets from 7 on, weights inside or in files beside them, functions of their own or none."""
+"""ONNX files: any opset, weights inside or in files beside them, functions of their own or none."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from workbench.data import bfloat16
 from workbench.errors import ExportError, InputError, brief
+from workbench.models.bfloat16_models import holds_bfloat16
+from workbench.models.bfloat16_models import runner as bfloat16_runner
 from workbench.models.formats import Runner, check_dtype
-from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, weight_tensors
+from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, stored_onnx, weight_tensors
 from workbench.models.onnx_reach import drawn, unreached
 from workbench.models.onnx_reach import scales as onnx_scales
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
+from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of, upgraded
+from workbench.models.ort_values import runner
 from workbench.records import Model, TensorSpec
 
-OLDEST_OPSET = 7
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
                     "com.microsoft.nchwc")  # fmt: skip
 
 
 def read(path: Path, _signature: str) -> dict[str, Any]:
-    model = load_onnx(path)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OLDEST_OPSET)
-    if opset < OLDEST_OPSET:
-        raise InputError(
-            f"'{path.name}' uses ONNX opset {opset}; engines begin at {OLDEST_OPSET}. Convert it with onnx.version_converter."
-        )
+    stored = stored_onnx(path)
+    opset = opset_of(stored)
+    model = upgraded(stored, path.name)
     try:
         inline_functions(model)
     except ExportError as error:
@@ -54,22 +56,83 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         "quantized_how": how,
         "exportable": _custom_op(model),
         "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
-        "notes": tuple(
-            f"The output '{name}' depends on random numbers: {node} draws them."
-            for name, node in drawn(model.graph).items()
-        ),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
+        "notes": (*_age(path, opset), *_brains(path, stored), *_drawn(model.graph)),
     }
+
+
+def _brains(path: Path, stored: Any) -> tuple[str, ...]:
+    """What is told of a model in bfloat16 that ONNX Runtime does not open."""
+    import onnxruntime
+
+    if not holds_bfloat16(stored):
+        return ()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception:
+        other = _in_bfloat16(path)
+        return (f"ONNX Runtime has no kernels for its bfloat16, so {other[1]} runs the source model",) if other else ()
+    return ()
+
+
+def _age(path: Path, opset: int) -> tuple[str, ...]:
+    """What is told of a file of an opset below 7."""
+    if opset >= OLDEST_OPSET:
+        return ()
+    by = _original(path)[1]
+    compared = (
+        f"exporting compares it with the file as it is, run by {by}"
+        if by
+        else "nothing here runs the file as it is, so the two could not be compared"
+    )
+    return (f"The file is of ONNX opset {opset}; ONNX's converter brings it to {OLDEST_OPSET}, and {compared}",)
+
+
+def _original(path: Path) -> tuple[Runner | None, str]:
+    """What runs a file of an opset below 7 as it is, and its name; ``None`` and an empty name where nothing here does."""
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        return session_runner(path, path.name), "ONNX Runtime"
+    except InputError:
+        pass
+    proto = stored_onnx(path)
+    try:
+        reference = ReferenceEvaluator(proto)
+    except Exception:  # it has no such operator
+        return None, ""
+    names = [value.name for value in proto.graph.output]
+
+    def run(feeds: Any) -> dict[str, Any]:
+        try:
+            return dict(zip(names, reference.run(names, dict(feeds)), strict=True))
+        except Exception as cause:
+            raise InputError(f"ONNX's reference evaluator could not run '{path.name}': {brief(cause, 200)}") from cause
+
+    return run, "ONNX's reference evaluator"
+
+
+def _drawn(graph: Any) -> Iterator[str]:
+    for name, node in drawn(graph).items():
+        yield f"The output '{name}' depends on random numbers: {node} draws them."
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
     """The file as it stands; with the sizes of ``model`` in place of its own where these differ, which ONNX Runtime holds
-    its inputs to.
+    its inputs to. A file of an opset below 7 is run as it is by what runs it, else as it was upgraded.
 
     Raises:
         InputError: ONNX Runtime does not take it, or not with these sizes.
     """
-    if not _other_sizes(path, model):
+    import onnx
+
+    declared = onnx.load(path, load_external_data=False)
+    sizes = overridden(declared.graph, model.inputs)
+    if not sizes and opset_of(declared) < OLDEST_OPSET:
+        return _original(path)[0] or session_runner(load_onnx(path).SerializeToString(), model.name)
+    if not sizes:
         try:
             return session_runner(path, model.name)
         except InputError as error:
@@ -81,7 +144,7 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
                 ) from error
             raise
     proto = load_onnx(path)
-    override_shapes(proto, overridden(proto.graph, model.inputs))
+    override_shapes(proto, sizes)
     try:
         content = proto.SerializeToString()
     except Exception as cause:  # one protobuf message ends at 2 GiB
@@ -90,12 +153,6 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
             "with those sizes."
         ) from cause
     return session_runner(content, model.name, "Give other sizes as 'input_shapes', or none.")
-
-
-def _other_sizes(path: Path, model: Model) -> bool:
-    import onnx
-
-    return bool(overridden(onnx.load(path, load_external_data=False).graph, model.inputs))
 
 
 def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it again.") -> Runner:
@@ -108,20 +165,36 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as cause:
-        raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
-    outputs = [output.name for output in session.get_outputs()]
+        other = _in_bfloat16(source)
+        if other is None:
+            raise InputError(f"ONNX Runtime could not open '{name}': {brief(cause, 300)} {otherwise}") from cause
+        by_name, library = other
+    else:
+        by_name, library = runner(session), "ONNX Runtime"
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
-            return dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+            return by_name(feeds)
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"ONNX Runtime could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
+                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
                 "Give data that the model accepts, as an .npz file."
             ) from cause
 
     return run
+
+
+def _in_bfloat16(source: Path | bytes) -> tuple[Runner, str] | None:
+    """What runs a model in bfloat16 that ONNX Runtime does not open, and its name; ``None`` for all others."""
+    import onnx
+
+    if isinstance(source, bytes) or not holds_bfloat16(onnx.load(source, load_external_data=False)):
+        return None
+    try:
+        return bfloat16_runner(source)
+    except Exception:  # it is ONNX Runtime's reason that is told
+        return None
 
 
 def already_quantized(model: Any) -> tuple[str, str]:
@@ -144,6 +217,11 @@ def already_quantized(model: Any) -> tuple[str, str]:
         return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, turned into floats by Cast and a scale"
     if halves:
         return "fp16", f"{halves} of its weights are 16-bit floats"
+    brains = sum(
+        tensor.data_type == onnx.TensorProto.BFLOAT16 for part in graphs(model.graph) for tensor in part.initializer
+    )
+    if brains:
+        return "bf16", f"{brains} of its weights are bfloat16"
     return "", ""
 
 
@@ -204,10 +282,13 @@ def _value_spec(value: Any, role: str) -> TensorSpec:
             "tensors (with skl2onnx: the option zipmap=False)."
         )
     tensor = value.type.tensor_type
-    dtype = check_dtype(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, role)
+    held = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    brain = held == bfloat16.NAME  # sessions take and give it as float32
+    dtype = check_dtype(value.name, "float32" if brain else held, role)
     if not tensor.HasField("shape") and role == "input":
         raise InputError(
             f"The input '{value.name}' has no known number of axes. Export the model with the shapes of its inputs."
         )
     # Some exporters write -1 for a dynamic axis.
-    return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim))
+    shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
+    return TensorSpec(value.name, dtype, shape, stored=held if brain else "")

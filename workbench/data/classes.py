@@ -1,0 +1,105 @@
+"""Which sub-folder of a folder of images is which class, and folders whose sub-folders are not classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.records import Model
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev", "holdout"}
+"""Names of parts of a data set, in lower case: where all sub-folders are named so, they are not classes."""
+PICTURES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "input", "inputs"}
+TRUTHS = {"label", "labels", "mask", "masks", "annotation", "annotations", "segmentation", "segmentationclass", "target",
+          "targets", "truth", "gt", "groundtruth"}  # fmt: skip
+_NO_CLASSES = ("__MACOSX", "__pycache__")
+
+
+def is_image(path: Path) -> bool:
+    """Whether this is a file that is read as an image, by its ending."""
+    return path.suffix.lower() in IMAGES and path.is_file() and not path.name.startswith(".")
+
+
+def classes(folder: Path, model: Model) -> dict[str, int]:
+    """Class numbers by name of sub-folder: the name itself where all names are numbers, else its place in the order of names.
+
+    Returns:
+        One entry for each sub-folder; ``{".": 0}`` where there are none, and the images have no labels.
+
+    Raises:
+        InputError: the sub-folders are parts of a data set, images and their masks, or hold folders themselves; or there are
+            more or fewer of them than the model has classes.
+    """
+    names = _folders(folder)
+    if not names:
+        return {".": 0}
+    _refuse_parts(folder, names)
+    _refuse_deeper(folder, names)
+    if all(name.isdecimal() for name in names):
+        numbers = {name: int(name) for name in names}
+        if len(set(numbers.values())) < len(numbers):
+            raise InputError(
+                f"Two sub-folders of '{folder.name}' stand for the same class number ({', '.join(names[:5])}). Keep one of them."
+            )
+        return numbers
+    told = {spec.shape[-1] for spec in model.outputs if len(spec.shape) == 2 and spec.shape[-1]}
+    told |= {2} if 1 in told else set()
+    if told and len(names) not in told:
+        raise InputError(
+            f"'{folder.name}' has {len(names)} sub-folders, and the model tells {max(told)} classes apart, so that names alone do "
+            "not say which class is which. Name the sub-folders by class number, from 0."
+        )
+    return {name: number for number, name in enumerate(names)}
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name not in _NO_CLASSES
+    )
+
+
+def _refuse_parts(folder: Path, names: list[str]) -> None:
+    lower = {name.lower() for name in names}
+    if lower <= SPLITS:
+        raise InputError(
+            f"The sub-folders of '{folder}' ({', '.join(names)}) are parts of a data set, not classes. Choose one of them, such as "
+            f"'{folder / _preferred(names)}'."
+        )
+    if lower & PICTURES and lower & TRUTHS and lower <= PICTURES | TRUTHS:
+        raise InputError(
+            f"The sub-folders of '{folder}' ({', '.join(names)}) look like images and their truth, not classes. Give an .npz file "
+            "with the images as x and the truth as y."
+        )
+
+
+def _preferred(names: list[str]) -> str:
+    """The part that a person would test on: one that is not for training."""
+    return next((name for name in names if not name.lower().startswith("train")), names[0])
+
+
+def _refuse_deeper(folder: Path, names: list[str]) -> None:
+    """Refuse folders of folders: which level holds the classes cannot be known.
+
+    A single sub-folder of one name in every class, such as ``images``, leaves no doubt.
+    """
+    inner = {name: {sub for sub in _folders(folder / name) if _holds_images(folder / name / sub)} for name in names}
+    deeper = {sub for subs in inner.values() for sub in subs}
+    if not deeper or (len(deeper) == 1 and all(len(subs) == 1 for subs in inner.values())):
+        return
+    name = next(name for name in names if inner[name])
+    shown = [f"{name}/{sub}" for name in names for sub in sorted(inner[name])]
+    raise InputError(
+        f"The images of '{folder}' lie one level deeper than its sub-folders ({', '.join(shown[:4])}{' …' if len(shown) > 4 else ''}), "
+        f"so that it is not clear which folders are the classes. Choose the folder whose sub-folders are the classes, such as "
+        f"'{folder / _preferred([each for each in names if inner[each]] or [name])}', or put the images of each class directly into its folder."
+    )
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(is_image(path) for path in folder.rglob("*"))

@@ -1,0 +1,255 @@
+"""A folder of images as one array, with the range of their values that the model's input takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.choices.pixels import AUTO, IMAGENET, scaling
+from workbench.data.classes import IMAGES, classes, is_image
+from workbench.data.inputs import bounds, converted
+from workbench.data.limits import check_size
+from workbench.errors import InputError, brief
+from workbench.records import TEXT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.records import Model, TensorSpec
+
+FILES = "image files"
+"""The array with the path of each image within the folder."""
+BYTE, WORD = 255.0, 65535.0
+"""White in images of 8 and of 16 bits for each channel."""
+LEVELS = 16
+"""A range for whole numbers with fewer levels than this would leave nothing of a picture."""
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's training images from 0 to 1, by channel, as torchvision's pretrained models want them subtracted and divided."""
+
+
+def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[dict[str, np.ndarray], str]:
+    """All images below ``folder`` by the name of the model's input, labels as ``y``, paths as :data:`FILES`; and what was done
+    to them, in words.
+
+    Images are turned upright (EXIF), converted to the model's number of channels, cropped to the middle and resized
+    (bilinear). They come in an order that is shuffled once and for all. A sub-folder is a class.
+
+    Args:
+        folder: the folder.
+        model: it takes one input of shape [batch, height, width, channels] or [batch, channels, height, width].
+        pixels: what black and white become, see :mod:`workbench.choices.pixels`. White is 255, in images of 16 bits 65535; in
+            images of floating-point numbers 1, 255 or 65535, the smallest that holds all of the folder.
+        limit: bytes that the array may take.
+
+    Raises:
+        InputError: the model takes no images, or the folder, an image or ``pixels`` does not fit it.
+    """
+    import numpy as np
+
+    if len(model.inputs) != 1:
+        raise InputError(
+            f"A folder of images feeds one input, and the model has {len(model.inputs)}. Give an .npz file with the arrays by name."
+        )
+    spec = model.inputs[0]
+    height, width, channels, first = _layout(spec)
+    numbers = classes(folder, model)
+    files = _files(folder, numbers)
+    size = height * width * channels * np.dtype(spec.dtype).itemsize * len(files)
+    what = f"{len(files):,} images of {height} × {width} take"
+    check_size(what, size, limit, "give a folder with fewer images")
+    whites, depths = _whites([path for path, _ in files])
+    becomes = _becomes(spec, pixels, set(whites.values()))
+    order = np.random.default_rng(0).permutation(len(files))
+    images = np.empty((len(files), *((channels, height, width) if first else (height, width, channels))), spec.dtype)
+    for place, number in enumerate(order):
+        path = files[number][0]
+        pixel = becomes(_shares(path, whites[path], height, width, channels))
+        images[place] = pixel.transpose(2, 0, 1) if first else pixel
+    names = np.array([files[number][0].relative_to(folder).as_posix() for number in order])
+    arrays = {spec.name: images, FILES: names}
+    told = f"; images cropped to the middle and resized to {width} × {height}, {depths} {becomes.told}"
+    if list(numbers) != ["."]:
+        arrays["y"] = np.array([files[number][1] for number in order])
+        told += _told(folder, numbers)
+    return arrays, told
+
+
+def _files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
+    """Every image with its class number, in the order of names."""
+    files = sorted(
+        (path, number) for name, number in numbers.items() for path in (folder / name).rglob("*") if is_image(path)
+    )
+    if not files:
+        raise InputError(
+            f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class."
+        )
+    return files
+
+
+def _told(folder: Path, numbers: dict[str, int]) -> str:
+    shown = list(numbers.items())[:5]
+    told = f"; classes by folder: {', '.join(f'{name} is {number}' for name, number in shown)}"
+    told += " …" if len(numbers) > len(shown) else ""
+    beside = sum(is_image(path) for path in folder.iterdir())
+    return told + (f"; {beside} images beside the sub-folders are left out" if beside else "")
+
+
+def _layout(spec: TensorSpec) -> tuple[int, int, int, bool]:
+    """Height, width, channels, and whether the channels come first."""
+    shape = spec.sized(1)
+    if len(shape) != 4 or spec.batch_axis != 0 or spec.dtype in (TEXT, "bool"):
+        raise InputError(
+            f"The input {spec} takes no images: those are [batch × height × width × channels] or with the channels second. Give "
+            "an .npz file."
+        )
+    first = shape[3] not in (1, 3)
+    channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
+    if channels not in (1, 3):
+        raise InputError(
+            f"Images have 1 or 3 channels, and the input {spec} has neither first nor last so many. Give an .npz file."
+        )
+    return height, width, channels, first
+
+
+def _whites(files: list[Path]) -> tuple[dict[Path, float], str]:
+    """What white is in each file, and in words what 0 to white is."""
+    from PIL import Image
+
+    whites: dict[Path, float] = {}
+    highest, real = 0.0, set()
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                deep = image.mode == "F" or image.mode.startswith("I")
+                low, high = _ends(image) if deep else (0.0, BYTE)
+        except Exception as cause:
+            raise _unreadable(path, cause) from cause
+        if not 0 <= low <= high <= WORD:  # not a number, too
+            raise InputError(
+                f"The image '{path}' holds values from {low:.6g} to {high:.6g}, and images hold 0 to 1, 0 to 255 or 0 to 65535. "
+                "Prepare the images as in training and save them as an .npz file."
+            )
+        whites[path] = WORD if deep else BYTE
+        if deep and image.mode == "F":
+            real.add(path)
+            highest = max(highest, high)
+    white = next(each for each in (1.0, BYTE, WORD) if highest <= each)
+    whites |= dict.fromkeys(real, white)
+    return whites, _depths(whites, real)
+
+
+def _depths(whites: dict[Path, float], real: set[Path]) -> str:
+    kinds = Counter((white, path in real) for path, white in whites.items())
+    if list(kinds) == [(BYTE, False)]:
+        return "0 to 255"
+    words = {(BYTE, False): "of 8 bits", (WORD, False): "of 16 bits"}
+    return ", ".join(
+        f"0 to {white:.0f} ({count:,} {words.get((white, floats), 'of floating-point numbers')})"
+        for (white, floats), count in sorted(kinds.items())
+    )
+
+
+def _ends(image: Any) -> tuple[float, float]:
+    """The smallest and largest value of an image of more than 8 bits; nan where one of them is not a number."""
+    import numpy as np
+
+    values = np.asarray(image)
+    return float(values.min()), float(values.max())
+
+
+def _unreadable(path: Path, cause: Exception) -> InputError:
+    return InputError(f"The image '{path}' cannot be read: {brief(cause, 150)}. Take it out of the folder.")
+
+
+def _shares(path: Path, white: float, height: int, width: int, channels: int) -> np.ndarray:
+    """One image, float32, [height, width, channels], 0 is black and 1 is white."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            deep = image.mode == "F" or image.mode.startswith("I")
+            upright = ImageOps.exif_transpose(image)
+            if deep:  # Pillow would cut such values off at 255
+                upright = Image.fromarray(np.asarray(upright).astype(np.float32))
+            else:
+                upright = upright.convert("L" if channels == 1 else "RGB")
+            fitted = np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR), np.float32)
+    except Exception as cause:
+        raise _unreadable(path, cause) from cause
+    values = np.broadcast_to(fitted[..., None], (height, width, channels)) if fitted.ndim == 2 else fitted
+    return np.asarray(values / np.float32(white))
+
+
+@dataclass(frozen=True)
+class _Becomes:
+    """How shares of white become what the input takes."""
+
+    spec: TensorSpec
+    ends: tuple[float, float] | None  # what black and white become; None: ImageNet's mean and deviation
+    told: str
+    stored: bool = False  # the ends are integers as a quantized file stores them
+
+    def __call__(self, shares: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        if self.ends is None:
+            channels = shares.shape[-1]
+            mean, deviation = (np.array(each[:channels], np.float32) for each in (MEAN, DEVIATION))
+            values = (shares - mean) / deviation
+        else:
+            values = shares * np.float32(self.ends[1] - self.ends[0]) + np.float32(self.ends[0])
+        if self.spec.dtype.startswith(("float", "bfloat")):
+            return np.asarray(values.astype(self.spec.dtype))
+        if self.spec.scale and not self.stored:
+            return converted(self.spec, values, f"an image scaled to {self.told.removeprefix('as ')}")
+        return np.asarray(np.round(values).astype(self.spec.dtype))
+
+
+def _becomes(spec: TensorSpec, pixels: str, whites: set[float]) -> _Becomes:
+    """What ``pixels`` means for this input and images with these whites.
+
+    Raises:
+        InputError: the input holds whole numbers, and the range does not fit them.
+    """
+    ends = scaling(pixels)
+    if spec.dtype.startswith(("float", "bfloat")):
+        return _Becomes(spec, ends, f"as {'0..1' if pixels == AUTO else pixels}")
+    low, high = bounds(spec.dtype)
+    if spec.scale:
+        if pixels != AUTO or high - low != BYTE:
+            return _Becomes(spec, ends, f"as {'0..1' if pixels == AUTO else pixels}")
+        real = [spec.scale * (end - spec.zero_point) for end in (low, high)]
+        told = f"as the stored {low}..{high}, which stand for {real[0]:.4g}..{real[1]:.4g}"
+        return _Becomes(spec, (low, high), told, stored=True)
+    if pixels == AUTO:
+        return _whole(spec, whites, (low, high))
+    if ends is None or pixels == IMAGENET or any(end != round(end) for end in ends) or ends[1] - ends[0] < LEVELS - 1:
+        raise InputError(
+            f"The input {spec} takes whole numbers, and 'pixels' is '{pixels}', which would be rounded to next to nothing. Give 0..255 "
+            "(option --pixels), or auto."
+        )
+    if ends[0] < low or ends[1] > high:
+        raise InputError(
+            f"The input {spec} takes {low} to {high}, and 'pixels' is '{pixels}'. Give a range within those (option --pixels)."
+        )
+    return _Becomes(spec, ends, f"as {pixels}")
+
+
+def _whole(spec: TensorSpec, whites: set[float], held: tuple[int, int]) -> _Becomes:
+    """The pixels as they are for an input of whole numbers; 16 bits become 0 to 255 where the input holds no more."""
+    deepest = max(whites)
+    white = BYTE if held[1] == BYTE or deepest <= BYTE else WORD
+    if len(whites) > 1 and white != BYTE:
+        raise InputError(
+            f"The folder holds images of different depths, and the input {spec} takes whole numbers. Give what white becomes for "
+            "all of them, such as 0..255 (option --pixels)."
+        )
+    if white > held[1]:
+        raise InputError(
+            f"The input {spec} takes {held[0]} to {held[1]}, and pixels go up to {white:.0f}. Give what black and white become, such as "
+            f"{held[0]}..{held[1]} (option --pixels)."
+        )
+    return _Becomes(spec, (0.0, white), "as they are" if whites == {white} else f"as 0..{white:.0f}")

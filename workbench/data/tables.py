@@ -1,0 +1,244 @@
+"""A table (CSV) as arrays, each column read in the type that the model's input has."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.data.csv_form import CsvForm, form_of
+from workbench.data.inputs import bounds
+from workbench.data.limits import check_size
+from workbench.errors import InputError, brief
+from workbench.records import TEXT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.records import Model, TensorSpec
+
+LABEL_COLUMNS = ("y", "label", "labels")
+MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "#N/A")
+"""What counts as a missing number. A column of text has no such words but its empty cells."""
+
+
+def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> tuple[dict[str, np.ndarray], str]:
+    """The columns of a table as inputs by name, labels as ``y``; and what was found, in words.
+
+    An input of one value per sample is the column of its name; one of k values the columns ``name_0`` to ``name_<k-1>``, or
+    where it is the only input all columns but the labels, in their order. Labels are in ``y``, ``label`` or ``labels``.
+    Separators are commas, semicolons, tabs or bars.
+
+    Text stays text ("01234"); ``True`` and ``False`` are 1 and 0.
+
+    Args:
+        path: the file: UTF-8, or UTF-16 with a byte order mark.
+        model: what the columns feed.
+        limit: bytes that the file may have.
+        group_column: a column that names groups; it is handed on under its name, and feeds nothing unless an input has that name.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column, has an empty cell, or holds what the input's type does not.
+    """
+    if not path.is_file():
+        raise InputError(f"The data '{path}' was not found. Give the path of a .csv file.")
+    check_size(f"The table '{path}' has", path.stat().st_size, limit, "give a shorter one")
+    columns = {spec.name: _names(spec) for spec in model.inputs}
+    only_text = all(spec.dtype == TEXT for spec in model.inputs)
+    text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
+    known = {*LABEL_COLUMNS, *(name for names in columns.values() for name in names), group_column} - {""}
+    form = form_of(path, known, {*text, *("*" if only_text else ())})
+    label = (
+        next((name for name in LABEL_COLUMNS if name in form.names and name not in columns), None)
+        if form.header
+        else None
+    )
+    aside = {label, group_column if group_column not in columns else None}
+    rest = [name for name in form.names[form.row_numbers :] if name not in aside]
+    for spec in model.inputs:
+        columns[spec.name] = _chosen(spec, form, rest, path, single=len(model.inputs) == 1)
+    text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
+    table = _read(path, form, text)
+    arrays = {spec.name: _array(table, spec, columns[spec.name], path, form) for spec in model.inputs}
+    if label is not None:
+        arrays["y"] = _label(table, label, path, form)
+    if group_column and group_column in form.names:
+        arrays.setdefault(group_column, table[group_column].astype(str).to_numpy().astype(str))
+    used = {name for names in columns.values() for name in names}
+    unused = [name for name in rest if name not in used]
+    told = form.told + (f"; columns not used: {', '.join(unused)}" if unused else "")
+    rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
+    return arrays, told + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")
+
+
+def _names(spec: TensorSpec) -> list[str]:
+    """The columns by which a table names the values of this input."""
+    count = _values(spec)
+    return [spec.name] if count == 1 else [f"{spec.name}_{number}" for number in range(count)]
+
+
+def _values(spec: TensorSpec) -> int:
+    """Values of this input in one row; 0 where an axis is free."""
+    return math.prod(size or 0 for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
+
+
+def _chosen(spec: TensorSpec, form: CsvForm, rest: list[str], path: Path, *, single: bool) -> list[str]:
+    """The columns that feed ``spec``."""
+    count, names = _values(spec), _names(spec)
+    numbered = [f"{spec.name}_{number}" for number in range(count)]
+    if count == 1 and spec.name not in form.names and set(numbered) <= set(form.names):
+        names = numbered
+    if single and not set(names) <= set(form.names):
+        names = rest
+    missing = [name for name in names if name not in form.names]
+    if not missing and len(names) == count:
+        return names
+    found = f"column '{missing[0]}' is missing" if missing else f"there are {len(names)} columns for it"
+    if not form.header:
+        raise InputError(
+            f"The first line of '{path.name}' holds values, not names, and the input {spec} takes {count} of the {len(form.names)} "
+            f"columns. Add a first line of names: {spec.name}_0, {spec.name}_1 and so on, and y for the labels."
+        )
+    raise InputError(
+        f"The input {spec} takes {count} values per line of '{path.name}', and {found}. Name the columns {spec.name}_0, "
+        f"{spec.name}_1 and so on, and the labels y."
+    )
+
+
+def _read(path: Path, form: CsvForm, text: set[str]) -> Any:
+    """The table as a pandas frame: ``text`` columns as text, the others in the types that their cells have."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            path,
+            sep=form.separator,
+            decimal=form.decimal,
+            encoding=form.encoding,
+            header=0 if form.header else None,
+            names=list(form.names),
+            index_col=False,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: [""] if name in text else list(MISSING) for name in form.names},
+            low_memory=False,
+        )
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' is not a readable CSV file: {brief(cause, 150)}. Save it with one line of names."
+        ) from cause
+    if not len(table):
+        raise InputError(f"'{path.name}' has no lines below its names. Save at least one sample.")
+    return table
+
+
+def _line(row: int, form: CsvForm) -> int:
+    """The line of the file where this row stands, where no cell spans lines."""
+    return row + 1 + form.header
+
+
+def _check_filled(table: Any, names: list[str], path: Path, form: CsvForm) -> None:
+    for name in names:
+        empty = table[name].isna().to_numpy()
+        if empty.any():
+            raise InputError(
+                f"Line {_line(int(empty.argmax()), form)} of '{path.name}' has an empty cell in the column '{name}'. Fill it or take "
+                "the line out."
+            )
+
+
+def _array(table: Any, spec: TensorSpec, names: list[str], path: Path, form: CsvForm) -> np.ndarray:
+    """The columns ``names`` as the input ``spec``, first axis = line."""
+    import numpy as np
+
+    _check_filled(table, names, path, form)
+    inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
+    if spec.dtype == TEXT:
+        return np.stack([table[name].to_numpy(object) for name in names], axis=1).reshape(-1, *inner)
+    stored = spec.dtype if not spec.scale else "float32"  # real numbers, quantized when they are checked
+    values = np.empty((len(table), len(names)), stored)
+    for place, name in enumerate(names):
+        values[:, place] = _numbers(table[name], spec, stored, path, form)
+    return values.reshape(-1, *inner)
+
+
+def _numbers(column: Any, spec: TensorSpec, stored: str, path: Path, form: CsvForm) -> np.ndarray:
+    """One column as numbers that the type ``stored`` holds."""
+    import numpy as np
+
+    where = f"The column '{column.name}' of '{path.name}'"
+    values = column.to_numpy()
+    if values.dtype.kind not in "fiub":
+        values = _mixed(column, where, form)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(
+            f"{where} holds a number that is infinite or too large, in line {_line(row, form)}. Take the line out, or correct it."
+        )
+    if stored.startswith(("float", "bfloat")):
+        return _as_float(values, spec, stored, where)
+    low, high = bounds(stored)
+    if values.dtype.kind == "f" and (values != np.round(values)).any():
+        raise InputError(f"The input {spec} takes whole numbers. {where} holds others. Round them as in training.")
+    least, most = int(values.min()), int(values.max())
+    if least < low or most > high:
+        raise InputError(
+            f"{where} holds values from {least} to {most}, and the input {spec} takes {low} to {high}. Number or scale them "
+            "as in training."
+        )
+    return np.asarray(values.astype(stored))
+
+
+def _as_float(values: np.ndarray, spec: TensorSpec, stored: str, where: str) -> np.ndarray:
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        found = values.astype(stored)
+    if values.dtype.kind != "b" and not np.isfinite(found.astype(np.float64)).all():
+        raise InputError(
+            f"{where} holds values from {float(values.min()):.6g} to {float(values.max()):.6g}, more than the type of the input {spec} "
+            "holds. Scale them as in training."
+        )
+    return np.asarray(found)
+
+
+def _is_rounded(column: Any, spec: TensorSpec) -> bool:
+    """Whether this column holds whole numbers that the floating-point input ``spec`` cannot tell apart from their neighbours."""
+    import numpy as np
+
+    values = column.to_numpy()
+    if values.dtype.kind not in "iu" or not spec.dtype.startswith("float"):
+        return False
+    exact = values.astype(np.longdouble)  # holds every integer of 64 bits
+    return bool((values.astype(spec.dtype).astype(np.longdouble) != exact).any())
+
+
+def _mixed(column: Any, where: str, form: CsvForm) -> np.ndarray:
+    """Numbers of a column that pandas did not take for one: whole numbers beyond 64 bits, or True and False among numbers."""
+    import numpy as np
+    import pandas as pd
+
+    words = column.astype(str).str.strip()
+    lower = words.str.lower()
+    plain = words.where(~lower.isin(["true", "false"]), lower.map({"true": "1", "false": "0"}))
+    numbers = pd.to_numeric(plain, errors="coerce")
+    bad = numbers.isna().to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        cell = str(words.iloc[row])
+        raise InputError(
+            f"{where} holds no numbers: line {_line(row, form)} has '{cell[:40]}{'…' if len(cell) > 40 else ''}'. Turn it into numbers "
+            "first, as in training."
+        )
+    return np.asarray(numbers.to_numpy(np.float64))
+
+
+def _label(table: Any, name: str, path: Path, form: CsvForm) -> np.ndarray:
+    """The labels in the type that their cells have; True and False are class 1 and 0."""
+    import numpy as np
+
+    _check_filled(table, [name], path, form)
+    values = table[name].to_numpy()
+    if values.dtype.kind == "b":
+        return np.asarray(values.astype(np.int64))
+    return np.asarray(values if values.dtype.kind in "fiu" else values.astype(str))

@@ -1,0 +1,139 @@
+"""Nodes that stay in FP32 in a file with Q/DQ: written into the file, held through ONNX Runtime's optimizer, and read back.
+
+A node that the rewriting leaves alone between quantized ones has DequantizeLinear before it and QuantizeLinear after it, because its
+neighbours need 8 bits there. ONNX Runtime's optimizer takes that for a quantized node. Of operations without weights it makes one
+kernel in 8 bits (QLinearAdd). Of those with weights it quantizes the weights itself (WeightBiasQuantization), with one scale for the
+whole tensor, which is worse than the scales by channel of plain INT8.
+
+Two things prevent it. WeightBiasQuantization is switched off by its name (:data:`REQUANTIZERS`). And the tensor that goes into 8 bits
+after such a node is made an output of the graph while the optimizer runs: fusions into 8 bits leave nodes alone whose result somebody
+else reads. Afterwards the additional outputs are taken away again, so that the engine that is measured does not compute them.
+
+Operations that only move values (Reshape, Transpose, MaxPool) may still run on 8 bits: they give the same values there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+REQUANTIZERS = ("WeightBiasQuantization",)
+"""Names of ONNX Runtime's optimizers that quantize weights of nodes that the file has in FP32."""
+
+_KEY = "workbench.kept"
+_MELTING = ("Relu", "Clip")  # these take part in the Q after the node before them
+_IN_INT8 = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "DynamicQuantize")
+_TOKEN = re.compile(r"(_token_\d+)+$")
+_TILED = "_nchwc"  # ONNX Runtime names a convolution in its blocked layout after the tensor that it writes
+
+
+def note_kept(path: Path, names: Collection[str]) -> None:
+    """Write into an ONNX file which of its nodes were meant to stay in FP32."""
+    import onnx
+
+    model = onnx.load(path)
+    _set_property(model, json.dumps(sorted(names)))
+    onnx.save(model, path)
+
+
+def kept_in(model: Any) -> tuple[str, ...]:
+    """The names that :func:`note_kept` wrote into a model and that it has nodes of; empty where nothing was written."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == _KEY), "[]")
+    names = set(json.loads(text))
+    return tuple(node.name for node in model.graph.node if node.name in names)
+
+
+def hold(path: Path, into: Path) -> tuple[str, ...]:
+    """Write the model for the optimizer as ``into``, with additional outputs where kept nodes go over into 8 bits.
+
+    Returns:
+        The kept nodes of the model. Where there are none, nothing is written.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    kept = kept_in(model)
+    if kept:
+        outputs = {value.name for value in model.graph.output}
+        held = [name for name in _before_int8(model.graph, kept) if name not in outputs]
+        model.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in held
+        )
+        onnx.save(model, into)
+    return kept
+
+
+def release(optimized: Path, outputs: Sequence[str]) -> None:
+    """Take the additional outputs away from the optimized file, and what only they needed; ``outputs`` are the model's own."""
+    import onnx
+
+    model = onnx.load(optimized)
+    graph = model.graph
+    for value in [value for value in graph.output if value.name not in outputs]:
+        graph.output.remove(value)
+    while dead := _unread(graph):
+        for node in dead:
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input} | set(outputs) | _read_inside(graph)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    onnx.save(model, optimized)
+
+
+def came_out_in_int8(source: Path, optimized: Path) -> tuple[str, ...]:
+    """Kept nodes of the file ``source`` that compute in 8 bits, or with 8-bit weights, in the optimized file: ``conv1 (QLinearConv)``."""
+    import onnx
+
+    model, after = onnx.load(source), onnx.load(optimized).graph
+    kept = set(kept_in(model))
+    every = {node.name for node in model.graph.node}
+    stored = {tensor.name for tensor in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.name in kept]
+    made = {name: node.name for node in nodes for name in node.output}
+    with_weights = {node.name for node in nodes if stored & set(node.input[1:2])}
+    dequantized = {name for node in after.node if node.op_type == "DequantizeLinear" for name in node.output}
+    found = []
+    for node in after.node:
+        plain = node.name if node.name in every else _TOKEN.sub("", node.name)
+        name = plain if plain in kept else made.get(node.name.removesuffix(_TILED), "")
+        weights = name in with_weights and bool(dequantized & set(node.input[1:2]))
+        if name and (node.op_type.startswith(_IN_INT8) or weights):
+            found.append(f"{name} ({node.op_type}{' with 8-bit weights' if weights else ''})")
+    return tuple(found)
+
+
+def _before_int8(graph: Any, kept: Collection[str]) -> list[str]:
+    """Tensors that QuantizeLinear reads and that a kept node made, an activation after it included."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found = []
+    for node in graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        maker = makers.get(node.input[0])
+        while maker is not None and maker.op_type in _MELTING and maker.name not in kept:
+            maker = makers.get(maker.input[0])
+        if maker is not None and maker.name in kept:
+            found.append(node.input[0])
+    return list(dict.fromkeys(found))
+
+
+def _unread(graph: Any) -> list[Any]:
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    read |= _read_inside(graph)
+    return [node for node in graph.node if not read & set(node.output)]
+
+
+def _read_inside(graph: Any) -> set[str]:
+    """Names that the bodies of branches and loops read."""
+    from workbench.models.onnx_file import graphs
+
+    return {name for part in graphs(graph) if part is not graph for node in part.node for name in node.input}
+
+
+def _set_property(model: Any, text: str) -> None:
+    for entry in [entry for entry in model.metadata_props if entry.key == _KEY]:
+        model.metadata_props.remove(entry)
+    model.metadata_props.add(key=_KEY, value=text)

@@ -1,0 +1,31 @@
+"""Records of the values that were fed to a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Smallest, largest and mean value of one input over all samples of one part of the data."""
+
+    low: float
+    high: float
+    mean: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.4g} to {self.high:.4g}, mean {self.mean:.4g}"
+
+
+@dataclass(frozen=True)
+class InputValues:
+    """What one numeric input saw: in the test samples, and in the calibration samples where there are any."""
+
+    name: str
+    dtype: str
+    tested: ValueRange
+    calibrated: ValueRange | None = None
+
+    def __str__(self) -> str:
+        beside = f"; calibration samples: {self.calibrated}" if self.calibrated else ""
+        return f"{self.name} ({self.dtype}): {self.tested}{beside}"
