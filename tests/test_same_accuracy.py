@@ -99,6 +99,7 @@ def test_every_backend_is_right_as_often_as_numpy(kit, form, tmp_path):
     )  # fmt: skip
     results = run(experiment, store=Store(tmp_path / "store"))
     rows = [row for row in results.rows if row.status != Status.UNSUPPORTED]
+    assert [row.failure.message for row in rows if row.status == Status.FAILED] == []
     # TensorRT's engines are built without a GPU and run nowhere here; the file that they were built from is scored
     assert {row.row for row in rows if row.engine.runnable} == {row.row for row in rows if row.status == Status.DONE}
     scored = {row.row: row.accuracy for row in rows if row.accuracy}
