@@ -20,7 +20,7 @@ from workbench.data.observed import doubts as doubts_of_values
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment
-from workbench.models.describe import counted, export_notes, row_notes, sizes_used, varying_notes
+from workbench.models.describe import copy_notes, counted, export_notes, row_notes, sizes_used, varying_notes
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
 from workbench.precision.selection import Selection, selectable
@@ -429,7 +429,12 @@ def build(
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
-    notes = [*model.notes, *row_notes(model), *(export_notes(sources.check) if sources.check else ())]
+    notes = [
+        *model.notes,
+        *copy_notes(model),
+        *row_notes(model),
+        *(export_notes(sources.check) if sources.check else ()),
+    ]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += doubts_of_values(data.values)

@@ -192,3 +192,12 @@ def test_a_saved_model_whose_rows_follow_the_data_is_seen(tmp_path):
 def test_selected_boxes_follow_the_data(tmp_path, images):
     (spec,) = inspect_model(model_zoo.onnx_nms(tmp_path / "nms.onnx", images)).outputs
     assert (spec.ragged_axis, spec.batch_axis) == (0, None)
+
+
+def test_a_copied_input_is_told(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["copy"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = {"w": np.eye(4, dtype=np.float32)[:, :3].copy(), "s": np.array([-1, 2, 2])}
+    proto = model_zoo.onnx_model(nodes, weights, outputs={"copy": ("n", 2, 2), "y": ("n", 3)})
+    found = inspect_model(model_zoo.save(proto, tmp_path / "copy.onnx"))
+    assert [spec.unreached for spec in found.outputs] == ["it is a copy of the input 'x'", ""]
+    assert list(output_notes(found)) == ["That the output 'copy' agrees says nothing: it is a copy of the input 'x'."]

@@ -10,6 +10,7 @@ from workbench.records import ExportCheck, Hop, Model
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
 
+COPY = "a copy of the input"
 AS_IT_IS = "ONNX as it is"
 """The route that converts nothing."""
 
@@ -106,7 +107,15 @@ def output_notes(model: Model) -> Iterator[str]:
     yield from varying_notes(model)
     for name, told in (model.probe.not_finite if model.probe else {}).items():
         yield f"The output '{name}' is not finite: {told}."
+    yield from copy_notes(model)
     yield from row_notes(model)
+
+
+def copy_notes(model: Model) -> Iterator[str]:
+    """Outputs that were seen to copy an input: that they agree says nothing."""
+    for spec in model.outputs:
+        if COPY in spec.unreached:
+            yield f"That the output '{spec.name}' agrees says nothing: {spec.unreached}."
 
 
 def varying_notes(model: Model) -> Iterator[str]:

@@ -22,6 +22,7 @@ from workbench.data.synthetic import generated
 from workbench.errors import InputError, WorkbenchError, brief
 from workbench.models import formats, safety
 from workbench.models.behaviour import CHEAP_S, Behaviour, behaviour
+from workbench.models.describe import COPY
 from workbench.models.formats import size_of
 from workbench.models.layout import with_layout
 from workbench.models.onnx_file import external_files
@@ -246,9 +247,7 @@ def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runne
     outputs = tuple(
         replace(
             with_layout(spec, found, seen.ragged.get(spec.name), free=free),
-            unreached=f"it is a copy of the input '{seen.copies[spec.name]}'"
-            if spec.name in seen.copies
-            else spec.unreached,
+            unreached=f"it is {COPY} '{seen.copies[spec.name]}'" if spec.name in seen.copies else spec.unreached,
         )
         for spec in model.outputs
     )

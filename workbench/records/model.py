@@ -65,6 +65,7 @@ class TensorSpec:
         sizes = " × ".join("?" if size is None else str(size) for size in self.shape)
         stands = f", standing for {self.scale:.4g} × (stored − {self.zero_point})" if self.scale else ""
         stands += f", {self.stored} inside" if self.stored else ""
+        stands += f", sizes along axis {self.ragged_axis} follow the data" if self.ragged_axis is not None else ""
         return f"{self.name}: {self.dtype} [{sizes}]{stands}".replace("− -", "+ ")
 
 
