@@ -32,8 +32,8 @@ import samples as made
 
 import workbench
 from workbench.accuracy.guard import judge
+from workbench.accuracy.metrics import Metric
 from workbench.choices.budget import ABSOLUTE, Budget
-from workbench.choices.metrics import Metric
 from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples

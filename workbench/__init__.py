@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from workbench.choices.metrics import Metric as Metric
+    from workbench.accuracy.metrics import Metric as Metric
     from workbench.compare.across import compare_runs as compare_runs
     from workbench.compare.comparison import table as table
     from workbench.compare.cost_table import costs as costs
     from workbench.compare.fairness import settings as settings
     from workbench.compare.layer_table import layers as layers
+    from workbench.compare.loss_table import losses as losses
     from workbench.compare.pairs import comparison as comparison
     from workbench.compare.three_clocks import clocks as clocks
     from workbench.compare.why import why_not_faster as why_not_faster
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Experiment": "experiment",
-    "Metric": "choices.metrics",
+    "Metric": "accuracy.metrics",
     "Panel": "panel.panel",
     "WorkbenchError": "errors",
     "clocks": "compare.three_clocks",
@@ -43,6 +44,7 @@ _HOMES = {
     "history": "runs.archive",
     "layer_sensitivity": "study",
     "layers": "compare.layer_table",
+    "losses": "compare.loss_table",
     "mixed_precision": "study",
     "open_model": "runs.sources",
     "rewritten": "study",

@@ -165,7 +165,7 @@ def run(
     with Pool(store.log_path, cancel) as pool:
         pool.waiting = partial(on_event_only, on_event)
         try:
-            model, data, board = _begin(experiment, store, pool, on_event, cancel, way.free_labels)
+            model, data, board = _begin(experiment, store, pool, on_event, cancel, way)
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using = board.logs_to
@@ -206,7 +206,7 @@ def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Ex
 
 
 def _begin(
-    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, free_labels: bool
+    experiment: Experiment, store: Store, pool: Pool, on_event: OnEvent, stop: Stop, way: Way
 ) -> tuple[Model, Dataset, Board]:
     def say(text: str) -> None:
         on_event_only(on_event, text)
@@ -215,7 +215,7 @@ def _begin(
     path = str(demo_model(store, pool, say)) if experiment.model == DEMO else experiment.model
     say(f"reading {path}")
     model = read_model(store, pool, path, experiment.signature, experiment.input_shapes, experiment.input_values)
-    data = data_of(experiment, model, free_labels=free_labels)
+    data = data_of(experiment, model, metric=way.metric)
     fixed = model.fixed_batch
     if fixed is not None and fixed not in experiment.batches:
         raise InputError(

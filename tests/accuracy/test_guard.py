@@ -9,9 +9,9 @@ import pytest
 import recorded
 
 from workbench.accuracy.guard import Guard, judge, judgement, same_files
+from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import score
 from workbench.choices.budget import budget_of
-from workbench.choices.metrics import METRICS
 from workbench.errors import InputError
 
 

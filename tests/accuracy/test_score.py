@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from workbench.accuracy.score import doubts, score, told
-from workbench.errors import RunError
+from workbench.errors import InputError, RunError
 
 
 def _logits(classes, n=3):
@@ -45,7 +45,7 @@ def test_a_single_probability_is_read_with_a_threshold():
         ),
         (
             {"output_0": np.full((2, 3), np.nan)},
-            "Output 'output_0' holds NaN or infinity where the source model's does not: the engine's range overflowed.",
+            "Output 'output_0' holds NaN or infinity for 2 of 2 samples where the source model's does not: the engine's range overflowed.",
         ),
     ],
 )
@@ -67,15 +67,18 @@ def test_a_class_per_token_agrees_only_as_a_whole_and_has_no_metric():
     source = np.eye(4, dtype="float32")[np.array([[0, 1, 2], [3, 3, 3]])]
     engine = source.copy()
     engine[0, 2] = np.eye(4, dtype="float32")[0]
-    result = score("key", {"t": engine}, {"t": source}, np.array([0, 3]))
+    result = score("key", {"t": engine}, {"t": source}, None)
     assert result.agreement == 0.5
     assert (result.value, result.labelled) == (None, False)
+    with pytest.raises(InputError, match=r"fit none of the model's outputs: 't' \[n × 3 × 4\]"):
+        score("key", {"t": engine}, {"t": source}, np.array([0, 3]))
 
 
 def test_one_value_per_sample_has_a_metric_only_for_two_classes():
     logits = {"z": np.array([[-3.0], [0.3], [4.0]], "float32")}
     assert score("key", logits, logits, np.array([0, 1, 1])).value == 1.0  # 0.3 is a logit here: class 1
-    assert score("key", logits, logits, np.array([-3, 0, 4])).value is None
+    with pytest.raises(InputError, match="go up to 4, and the output 'z' has one value per sample"):
+        score("key", logits, logits, np.array([3, 0, 4]))
 
 
 def test_boxes_agree_by_their_values_and_not_by_their_largest_entry():

@@ -33,7 +33,7 @@ def test_the_summary_counts_and_lists_the_largest_differences():
         "  wrong: 3, and 1 with constants",
         "  error: 1",
         "  refused: 1",
-        "  1 of the wrong ones are within the rounding of its number format",
+        "  of the wrong ones 1 differ by no more than rounding",
         "    gru: shape [1] instead of [2]",
         "    resize: by 1.5",
         "    resize/constants: by 1.5",

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from workbench.accuracy.metrics import METRICS
 from workbench.choices.pixels import scaling
 from workbench.data.dataset import dataset
+from workbench.data.labels import Labelling
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -141,14 +143,19 @@ def test_a_table_that_does_not_fit_says_where(tmp_path, text, says):
         dataset(table(tmp_path, text), model(TensorSpec("x", "float32", (None, 2))), 0, 0, demo=False)
 
 
-def test_labels_of_other_metrics_are_taken_as_they_are(tmp_path):
+def test_what_labels_are_goes_by_the_metric_and_the_model(tmp_path):
     np.savez(
-        tmp_path / "d.npz", x=np.ones((4, 2), np.float32) * np.arange(4, dtype=np.float32)[:, None], y=np.ones((4, 3))
+        tmp_path / "d.npz",
+        x=np.ones((4, 2), np.float32) * np.arange(4, dtype=np.float32)[:, None],
+        y=np.full((4, 3), 0.5),
     )
     what = model(TensorSpec("x", "float32", (None, 2)))
-    with pytest.raises(InputError, match="Labels must be one class number per sample"):
+    with pytest.raises(InputError, match=r"are real values\. Set 'metric' to one of: rmse, mae"):
         dataset(str(tmp_path / "d.npz"), what, 0, 0, demo=False)
-    assert dataset(str(tmp_path / "d.npz"), what, 0, 0, demo=False, free_labels=True).test.labels.shape == (4, 3)
+    labelling = Labelling(METRICS["rmse"])
+    found = dataset(str(tmp_path / "d.npz"), what, 0, 0, demo=False, labelling=labelling)
+    assert (found.test.truth.kind, found.test.labels.shape) == ("values", (4, 3))
+    assert found.description == "4 samples of d.npz; labels: real values"
 
 
 def test_ranges_of_pixels():

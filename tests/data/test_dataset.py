@@ -132,7 +132,7 @@ def test_digits_need_a_model_that_takes_them():
         dataset("digits", model(TensorSpec("image", "float32", (None, 14, 14, 1))), 10, 0, demo=False)
     with pytest.raises(InputError, match="wants 2 inputs"):
         dataset("digits", model(*PAIR), 10, 0, demo=False)
-    with pytest.raises(InputError, match="go up to 9, but the model's output 'output_0' tells 3 classes apart"):
+    with pytest.raises(InputError, match=r"go up to 9, and the output 'output_0' has 3 classes \(0 to 2\)"):
         dataset("digits", model(classes=3), 10, 0, demo=False)
     with pytest.raises(InputError, match="'calibration_samples' is 301, but the built-in digits hold only 300"):
         dataset("digits", model(), 301, 0, demo=False)
@@ -205,13 +205,11 @@ def bad_images(row: int) -> np.ndarray:
         ({"x": images(9), "x_calibration": images(3)}, "hold only 3 for calibration"),
         ({"x": images(9), "x_calibration": bad_images(2)}, "is in row 2 of the array 'x_calibration'"),
         ({"x": images(9), "y": np.zeros(8, int)}, "9 samples but 8 labels"),
-        ({"x": images(9), "y": np.eye(10)[:9]}, "They look one-hot: use y.argmax(axis=1)"),
-        ({"x": images(9), "y": np.zeros((9, 1), int)}, "Use y.ravel()"),
-        ({"x": images(9), "y": np.zeros(9)}, "Labels must be whole numbers; the labels 'y' of 'mine.npz' are float64"),
-        ({"x": images(9), "y": np.full(9, -1)}, "Class numbers start at 0"),
+        ({"x": images(9), "y": np.full(9, 0.5)}, "float64 [9] from 0.5 to 0.5, fit none of the model's outputs"),
+        ({"x": images(9), "y": np.full(9, -1)}, "No row of the labels 'y' of 'mine.npz' has a label"),
         (
             {"x": images(9), "y": np.full(9, 10)},
-            "go up to 10, but the model's output 'output_0' tells 10 classes apart",
+            "The labels 'y' of 'mine.npz' go up to 10, and the output 'output_0' has 10 classes (0 to 9)",
         ),
         ({"x": np.array([None, {}], dtype=object)}, "holds Python objects"),
     ],
@@ -221,6 +219,22 @@ def test_each_mistake_in_a_file_is_named(tmp_path, arrays, says):
         dataset(npz(tmp_path, **arrays), model(), 4, 0, demo=False)
     assert says in error.value.message
     assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.eye(10)[:9], "; labels: one-hot, 10 classes"),
+        (np.arange(9)[:, None], "; labels: class numbers, 10 classes"),
+        (np.arange(9, dtype=np.float32), "; labels: class numbers, 10 classes"),
+        (np.arange(9) - 1, "; labels: class numbers, 10 classes; 1 row without a label left out (negative)"),
+    ],
+)
+def test_class_numbers_are_read_however_they_were_saved(tmp_path, labels, told):
+    found = dataset(npz(tmp_path, x=images(9), y=labels), model(), 0, 0, demo=False)
+    assert found.description == f"9 samples of mine.npz{told}"
+    assert found.test.truth.values.tolist() == list(range(-1 if "row" in told else 0, 8 if "row" in told else 9))
+    assert found.test.take([3, 4]).truth.values.tolist() == found.test.truth.values[3:5].tolist()
 
 
 def test_each_mistake_in_several_inputs_is_named(tmp_path):

@@ -105,6 +105,12 @@ def test_conversions_that_change_values_are_refused(array, dtype, says):
     assert says in refused(spec(dtype), array)
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 0.0), ("uint8", 0.5), ("float32", 0.0)])
+def test_samples_without_values_are_taken(dtype, scale):
+    found = fed(spec(dtype, None, scale=scale), np.zeros((3, 0), np.int64), "it")
+    assert (found.shape, found.dtype) == ((3, 0), np.dtype(dtype))
+
+
 def test_bytes_and_text_are_text():
     for array in (
         np.array(["01234", "ü"]),

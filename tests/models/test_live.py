@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import workbench
-from workbench.choices.metrics import top_k
+from workbench.accuracy.metrics import top_k
 from workbench.data.samples import Samples
 from workbench.errors import InputError
 from workbench.models.live import identity, kept_data, packed, unpacked

@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier
 
 from workbench.compare import comparison
 from workbench.compare.advice import advice
+from workbench.errors import InputError
 from workbench.experiment import Experiment
 from workbench.export.onnx_runner import BY_OPENVINO, UNOPTIMIZED
 from workbench.pipeline import run
@@ -111,11 +112,16 @@ def test_a_function_scores_the_same_outputs(folder, results):
     assert comparison.text_table(found).count("confidence") >= 2
 
 
-def test_a_metric_that_does_not_suit_is_told_once_and_costs_no_row(folder, results):
-    only = {"backends": "onnxruntime", "precisions": "fp32,int8", "metric": "rmse"}  # the labels are class numbers
+def test_labels_that_do_not_suit_the_metric_are_refused_before_any_work(folder, results):
+    with pytest.raises(
+        InputError, match=r"'rmse' takes real values .* are class numbers\. Set 'metric' to one of: top-1"
+    ):
+        run(asked(folder, backends="onnxruntime", metric="rmse"), store=Store(folder / "store"))
+
+
+def test_a_metric_that_does_not_suit_the_output_is_told_once_and_costs_no_row(folder, results):
+    only = {"backends": "onnxruntime", "precisions": "fp32,int8", "metric": "top-10"}  # of ten classes
     found = run(asked(folder, **only), store=Store(folder / "store"))
     assert [row.status for row in found.rows] == [Status.DONE] * 2
     assert [row.accuracy for row in found.rows] == [None] * 2
-    assert (
-        len([text for text in found.notes if text.startswith("No accuracy: 'rmse' needs the shape of the labels")]) == 1
-    )
+    assert len([text for text in found.notes if text.startswith("No accuracy: 'top-10' needs scores of more")]) == 1

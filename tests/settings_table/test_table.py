@@ -173,7 +173,7 @@ def test_values_out_of_bounds_get_one_sentence(name, value) -> None:
         ("ignore_label", 255, "255"),
         ("ignore_label", "none", "none"),
         ("class_axis", -1, "-1"),
-        ("box_outputs", "boxes=a,scores=b", "boxes=a,scores=b"),
+        ("box_outputs", "boxes=a,scores=b,classes=c", "boxes=a,scores=b,classes=c"),
         ("group_column", "patient", "patient"),
         ("step_memory_mib", "512", 512),
         ("step_s", 60, 60.0),

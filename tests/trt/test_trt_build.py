@@ -134,7 +134,7 @@ def test_cancelling_ends_the_worker_in_the_middle_of_a_build(tmp_path):
         (
             {"workspace_bytes": 1},
             (
-                "TensorRT for RTX could not build 'tensorrt:rtx fp32': the workspace limit is too small for a layer; "
+                f"TensorRT for RTX could not build '{replace(SPEC, workspace_bytes=1).label}': the workspace limit is too small for a layer; "
                 "raise 'workspace_mib', or leave it at 0 for automatic."
             ),
         ),

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from workbench.accuracy.by_sample import is_ragged, ragged
 from workbench.accuracy.matching import Detections, detections, in_order, same_detections, same_rows
-from workbench.choices.metrics import threshold_of
+from workbench.accuracy.outputs import threshold_of
 from workbench.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -228,14 +228,16 @@ def check_outputs(
         either = is_ragged(array) or is_ragged(wanted)
         if len(array) != len(wanted) if either else array.shape != wanted.shape:
             raise RunError(f"Output '{name}' has the shape {array.shape}; the source model's has {wanted.shape}.")
-        overflowed = (
-            any(_holds_nan(one) and not _holds_nan(other) for one, other in zip(array, wanted, strict=True))
-            if either
-            else array.dtype.kind == "f" and bool((~np.isfinite(array) & np.isfinite(wanted)).any())
-        )
-        if overflowed:
+        if either:
+            broken = [_holds_nan(one) and not _holds_nan(other) for one, other in zip(array, wanted, strict=True)]
+        elif array.dtype.kind == "f" and wanted.dtype.kind == "f":
+            broken = (~np.isfinite(array) & np.isfinite(wanted)).reshape(len(array), -1).any(axis=1).tolist()
+        else:
+            continue
+        if any(broken):
             raise RunError(
-                f"Output '{name}' holds NaN or infinity where the source model's does not: the engine's range overflowed."
+                f"Output '{name}' holds NaN or infinity for {sum(broken):,} of {len(array):,} samples where the source model's does "
+                "not: the engine's range overflowed."
             )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.outputs import widened as wide
 from workbench.errors import RunError, during
 
 if TYPE_CHECKING:
@@ -181,16 +182,8 @@ def is_ragged(array: np.ndarray) -> bool:
 
 
 def widened(array: np.ndarray) -> np.ndarray:
-    """Integers as int64 (as float64 beyond its range), bfloat16 as float32; other types as they are."""
-    import numpy as np
-
-    if is_ragged(array):
-        return ragged([widened(each) for each in array])
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        return array.astype(np.float64)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64, copy=False)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    """An output in a type whose arithmetic does not wrap (:func:`workbench.accuracy.outputs.widened`), ragged ones too."""
+    return ragged([widened(each) for each in array]) if is_ragged(array) else wide(array)
 
 
 def narrowed(array: np.ndarray) -> np.ndarray:

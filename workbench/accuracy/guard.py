@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.accuracy.samples_needed import for_changed, for_loss, rounded
 from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
-from workbench.records import CPU, Accuracy, Precision, Result
+from workbench.records import CPU, Accuracy, PartLoss, Precision, Result
 from workbench.statistics.paired import FEWEST
 
 TOLERANCE = 1e-3
@@ -102,15 +102,35 @@ def judge(score: Accuracy, budget: Budget) -> Judgement:
         why = f"points are for shares, and {score.metric} is none; give 'budget' as '1 %' or in the metric's own unit"
         found = Judgement(Guard.UNSURE, score.loss, None, None, 0.0, percent=False, why=why)
     else:
-        allowed = {
-            POINTS: budget.amount / 100,
-            ABSOLUTE: budget.amount,
-            RELATIVE: budget.amount / 100 * abs(score.source_value or 0.0),
-        }[budget.kind]
+        allowed = _allowed(budget, score.source_value)
         found = _decided(score.loss, score.loss_low, score.loss_high, allowed, percent=score.share)
     if same:
         return replace(found, verdict=Guard.WITHIN, why=SAME)
     return _explained(found, score, budget) if found.verdict == Guard.UNSURE and not found.why else found
+
+
+def _allowed(budget: Budget, source_value: float | None) -> float:
+    """What may be lost, in the unit of the metric."""
+    return {
+        POINTS: budget.amount / 100,
+        ABSOLUTE: budget.amount,
+        RELATIVE: budget.amount / 100 * abs(source_value or 0.0),
+    }[budget.kind]
+
+
+def part_over(part: PartLoss, score: Accuracy, budget: str) -> bool:
+    """Whether a class or group is shown to lose more than the budget: its whole interval lies above what may be lost.
+
+    A budget that is no part of a class's recall (flips, or a number in the unit of a metric that is not a share) judges none.
+    """
+    held = budget_of(budget)
+    if held is None or part.low is None or held.kind == FLIPS:
+        return False
+    if part.share != score.share and held.kind == ABSOLUTE:
+        return False
+    if held.kind == POINTS and not part.share:
+        return False
+    return part.low > _allowed(held, part.source_value)
 
 
 def _decided(loss: float, low: float | None, high: float | None, allowed: float, *, percent: bool) -> Judgement:
@@ -195,6 +215,44 @@ def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
         parts.append(said.why)
     if said is not None and said.verdict == Guard.OVER:
         parts.append(f"over the budget of {budget_of(budget)}, not recommended: {str(said).partition(': ')[2]}")
-    if result.accuracy and result.accuracy.basis:
-        parts.append(f"scored by {result.accuracy.basis}")
+    return parts + score_remarks(result, budget)
+
+
+def score_remarks(result: Result, budget: str) -> list[str]:
+    """How the score of a row came about, and a warning of classes and groups that lose more than the mean shows."""
+    if result.accuracy is None:
+        return []
+    said = judgement(result, budget)
+    hidden = _hidden(result.accuracy, budget) if said is not None and said.verdict != Guard.OVER else []
+    return _of_score(result.accuracy) + hidden
+
+
+def _of_score(score: Accuracy) -> list[str]:
+    """How the score came about, where that is not plain from its numbers."""
+    parts = [f"scored by {score.basis}"] if score.basis else []
+    if score.threshold is not None:
+        parts.append(f"a value above {score.threshold:g} counts as yes")
+    if score.not_finite:
+        parts.append(
+            f"no accuracy is claimed for {score.not_finite:,} of {score.samples:,} samples, where the source model gives NaN or infinity"
+        )
     return parts
+
+
+def _hidden(score: Accuracy, budget: str) -> list[str]:
+    """A warning of classes or groups that lose more than the budget while the mean is not shown to."""
+    over = [part for part in score.by if part_over(part, score, budget)]
+    told = []
+    for by in dict.fromkeys(part.by for part in over):
+        worst, *others = [part for part in over if part.by == by]
+        scale, unit, digits = (100, " points", "{:.1f}") if worst.share else (1, "", "{:.3g}")
+        loss, low, high = (
+            digits.format(scale * each).replace("-", "−") for each in (worst.loss, worst.low or 0.0, worst.high or 0.0)
+        )
+        more = f" and {len(others)} more" if others else ""
+        verb = "lose" if others else "loses"
+        told.append(
+            f"{by} {worst.name}{more} {verb} more than the budget of {budget_of(budget)} although the mean does not: {by} {worst.name} "
+            f"loses {loss}{unit} [{low}, {high}] on {worst.samples:,} samples"
+        )
+    return told

@@ -35,7 +35,7 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
     if score.loss is None or score.loss_high is None or score.loss >= allowed:
         return None
     if score.p_value is not None and score.source_value is not None and score.share:
-        n = score.samples
+        n = score.scored or score.samples
         right = score.source_value * n
         shares = [(right - score.broken) / n, score.broken / n, score.fixed / n]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.accuracy.by_sample import is_ragged, load_outputs
-from workbench.choices.metrics import metric_of, takes_free_labels
+from workbench.accuracy.metrics import Metric, metric_of, top_k
+from workbench.accuracy.truth import Kind
 from workbench.errors import InputError
 from workbench.records import Accuracy, Result, Results
 from workbench.runs.scoring import outputs_of
@@ -15,7 +16,9 @@ from workbench.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
+    from workbench.data.dataset import Dataset
     from workbench.experiment import Experiment
+    from workbench.records import Model
 
 SHOWN = 24
 
@@ -54,7 +57,7 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     import numpy as np
 
     score = _score(first, second)
-    data = data_of(experiment, results.model, free_labels=_free_labels(score))
+    data = _data(experiment, results.model, score)
     name = score.output
     outputs = []
     for row in (first, second):
@@ -73,16 +76,15 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
         raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")
     ours, theirs = (array.argmax(axis=1) for array in outputs)
     differs = np.flatnonzero(ours != theirs)
-    labels = data.test.labels
-    if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
-        labels = None  # of a metric that does not compare classes
+    truth = data.test.truth
+    labels = truth.values if truth and truth.kind in (Kind.CLASSES, Kind.ONE_HOT) and not truth.per_position else None
     right: list[int | None] = [None, None]
     if labels is not None:
         right = [int((classes[differs] == labels[differs]).sum()) for classes in (ours, theirs)]
     shown = tuple(
         Flip(
             place=int(place),
-            label=None if labels is None else int(labels[place]),
+            label=None if labels is None or labels[place] < 0 else int(labels[place]),
             first=int(ours[place]),
             second=int(theirs[place]),
             first_value=float(outputs[0][place].max()),
@@ -104,12 +106,13 @@ def _score(first: Result, second: Result) -> Accuracy:
     return first.accuracy
 
 
-def _free_labels(score: Accuracy) -> bool:
-    """Whether the run took labels as they were, which goes by its metric; a function's is known by its name only."""
+def _data(experiment: Experiment, model: Model, score: Accuracy) -> Dataset:
+    """The samples as they were scored. Of a function only the name is known, which may be that of a metric as well."""
     try:
-        return takes_free_labels(metric_of(score.metric))
+        return data_of(experiment, model, metric=metric_of(score.metric) or top_k(1))
     except InputError:
-        return score.p_value is None  # right and wrong answers are tested where there are such
+        given = Metric(score.metric, lambda outputs, _: outputs, float)  # takes labels as they are
+        return data_of(experiment, model, metric=given)
 
 
 def picture(array: Any) -> Any:

@@ -69,6 +69,10 @@ class Form:
         """The form in words: ``MaxPool (ceil_mode = 1)``."""
         return f"{self.op} ({self.shown})" if self.properties else self.op
 
+    def within(self, other: Form) -> bool:
+        """Whether every use of this form is of the ``other`` form too."""
+        return self.op == other.op and set(other.properties) <= set(self.properties)
+
     def matches(self, use: Use) -> bool:
         """Whether ``use`` has all properties of this form, of which the version of the operator may be one."""
         return use.op == self.op and set(self.properties) <= set(use.properties)

@@ -30,14 +30,16 @@ inputs runs a second time **with constants** in their place.
 
 **right**: within the tolerance of the case (usually 1e-3 relative and 1e-7 absolute; for FP16 and BF16 also eight units in the last
 place of the largest value). **wrong**: another shape, type or number. **error**: the library does not build, open or run it, mostly
-for an operator or a type that it does not have. **refused**: the workbench does not read such a model, for inputs that are sequences or
-numbers of fewer than 8 bits. **not applicable**: random numbers, or a kind of model that the backend says it does not take.
+for an operator or a type that it does not have. **refused**: the workbench does not read such a model, for inputs that are sequences,
+8-bit floats or numbers of fewer bits. **not applicable**: random numbers, or a kind of model that the backend says it does not take.
 **built, not run**: for a GPU, on a machine without one.
+
+TensorFlow, LiteRT and TF-TRT are not built from ONNX files and take no part.
 
 A **form** is an operator with the properties that its wrong cases share and no right case of it has: values of attributes, which optional
 inputs are there, types. It is the smallest such set, so it can be too wide where few cases exist; the case that shows it is named.
-Differences are absolute, and those of the case in the middle where several show a form. A difference within the rounding of the number format counts as wrong where ONNX's tolerance says so, and makes
-no form. "Can" marks a form that has right cases too: it depends on the values.
+Differences are absolute, and those of the case in the middle where several show a form. A difference within the rounding of the number
+format counts as wrong where ONNX's tolerance says so, and makes no form. "Can" marks a form that has right cases too: it depends on the values.
 """
 
 
@@ -52,7 +54,7 @@ def summary(found: Conformance) -> str:
     ]
     rounding = sum(not outcome.differs for outcome in found.wrong)
     if rounding:
-        lines.append(f"  {rounding} of the wrong ones are {found.wrong[-1].detail or 'rounding'}")
+        lines.append(f"  of the wrong ones {rounding} differ by no more than rounding")
     differing = [outcome for outcome in found.wrong if outcome.differs]
     lines += [f"    {outcome.case}: {_by(outcome)}" for outcome in differing[:WORST]]
     if len(differing) > WORST:
@@ -102,6 +104,9 @@ def _section(found: Conformance) -> Iterator[str]:
             by = f"{form.difference:.3g}" if form.difference is not None else form.detail
             can = "can: " if form.sometimes else ""
             yield f"| {can}{form.told} | {by} | {len(form.cases)} | `{form.cases[0]}` |".replace("…", "...")
+        yield ""
+    if not any(outcome.verdict in (Verdict.RIGHT, Verdict.WRONG) for outcome in found.outcomes):
+        yield "Nothing was run: the device that it builds for is not in this machine."
         yield ""
     rounding = [outcome.case for outcome in found.wrong if not outcome.differs]
     several = [outcome for outcome in found.wrong if outcome.differs and not _in_form(outcome, found)]

@@ -32,13 +32,13 @@ def warnings_of(onnx: Path, model: Model, folders: Iterable[Path] = ()) -> dict[
         return {}
     uses = _uses(onnx, model)
     found: dict[str, list[str]] = {}
-    told: set[tuple[str, str, tuple[str, ...]]] = set()
+    told: list[tuple[str, Form]] = []
     for result in results:
         for form in result.forms:
             matching = [use for use in uses if form.matches(use)]
             # what is wrong in FP32 is not told again for a lower precision, which comes later in the list
-            if matching and (result.backend, form.op, form.properties) not in told:
-                told.add((result.backend, form.op, form.properties))
+            if matching and not any(backend == result.backend and form.within(other) for backend, other in told):
+                told.append((result.backend, form))
                 found.setdefault(result.backend, []).append(sentence(result, form, matching))
     return {backend: tuple(texts) for backend, texts in found.items()}
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.choices.pixels import AUTO
 from workbench.data.files import arrays_of
-from workbench.data.images import FILES
 from workbench.data.inputs import converted, fed, possible_channels_twice
+from workbench.data.labels import Labelling, classes_of, labelled, truth_of
 from workbench.data.observed import observed
 from workbench.data.samples import WHOLE, Samples
 from workbench.data.splits import drawn, told_apart
@@ -28,7 +28,6 @@ RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
 RANDOM_BYTES = 2**27
 """Large inputs get fewer random samples, so that all of them together stay within this."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
-_LABEL_KEYS = ("y", "labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +83,18 @@ def dataset(
     demo: bool,
     *,
     pixels: str = AUTO,
-    free_labels: bool = False,
+    labelling: Labelling | None = None,
     data_mib: int = 0,
 ) -> Dataset:
     """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file, of a ``.csv`` file
-    or of a folder of images, whose values become ``pixels``. With ``free_labels`` labels may be anything that has one entry
-    per sample. ``data_mib`` limits what a file may take in memory, in MiB (0: a quarter of the free memory).
+    or of a folder of images, whose values become ``pixels``. ``labelling`` decides how labels are read.
+    ``data_mib`` limits what a file may take in memory, in MiB (0: a quarter of the free memory).
 
     No test sample is among the calibration samples: those that would be are left out and told.
 
     ``auto`` is the digits for the demo's model and random inputs for any other. The arrays of an ``.npz`` file carry
-    the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds class numbers; calibration
+    the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds labels, whose meaning is decided by
+    :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
     samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one), and without them
     ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are then not tested
     on. With ``calibration_samples`` 0 nothing is set aside.
@@ -107,9 +107,11 @@ def dataset(
     if data == "random":
         return _random(model, seed)
     if data == "digits":
-        found = _digits(model, calibration_samples)
+        found = _digits(model, calibration_samples, labelling or Labelling())
     else:
-        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, free_labels, data_mib)
+        found = _from_file(
+            Path(data).expanduser(), model, calibration_samples, pixels, labelling or Labelling(), data_mib
+        )
     test, description = told_apart(found.calibration, found.test, found.description)
     return replace(found, test=test, description=description, values=observed(test, found.calibration))
 
@@ -122,7 +124,7 @@ def _random(model: Model, seed: int) -> Dataset:
     return Dataset(None, generated(model.inputs, "random", count, seed=seed), text, real=False)
 
 
-def _digits(model: Model, calibration_samples: int) -> Dataset:
+def _digits(model: Model, calibration_samples: int, labelling: Labelling) -> Dataset:
     if len(model.inputs) != 1:
         wanted = "; ".join(map(str, model.inputs))
         raise InputError(
@@ -136,11 +138,13 @@ def _digits(model: Model, calibration_samples: int) -> Dataset:
     for part in (calibration, test):
         array = fed(spec, part.inputs["image"], where)
         parts.append(Samples(part.name, {spec.name: array}, part.labels))
-    _check_classes(model, parts[1].labels, where)
+    labels = parts[1].labels
+    assert labels is not None
+    truth = truth_of(labels, len(labels), model, labelling, f"the labels of {where}")
     chosen, how = _first(parts[0], calibration_samples, where)
     text = f"{DIGITS_TEST:,} real handwritten digits (MNIST) that the demo was not trained on"
     text += f"; {calibration_samples:,} others, {how}, calibrate" if how else ""
-    return Dataset(chosen, parts[1], text, real=True)
+    return Dataset(chosen, replace(parts[1], truth=truth), text, real=True)
 
 
 def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | None, str]:
@@ -157,9 +161,9 @@ def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | Non
 
 
 def _from_file(
-    path: Path, model: Model, calibration_samples: int, pixels: str, free_labels: bool, data_mib: int
+    path: Path, model: Model, calibration_samples: int, pixels: str, labelling: Labelling, data_mib: int
 ) -> Dataset:
-    arrays, told = arrays_of(path, model, pixels, data_mib=data_mib)
+    arrays, told = arrays_of(path, model, pixels, labelling.group_column, data_mib=data_mib)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
@@ -184,18 +188,14 @@ def _from_file(
         used.add(extra)
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
-    key = _key(arrays, [name for name in _LABEL_KEYS if name not in rows and name not in constants])
-    read = _free_labels if free_labels else _labels
-    labels = None if key is None else read(arrays[key], key, samples.count, path)
-    if not free_labels:
-        _check_classes(model, labels, f"'{path.name}'")
-    chosen, test, text = _split(replace(samples, labels=labels), calibration, model, calibration_samples, path)
-    ignored = sorted(set(arrays) - used - {key, FILES})
+    samples, read, what = labelled(samples, arrays, model, labelling, path)
+    chosen, test, text = _split(samples, calibration, model, calibration_samples, path)
+    ignored = sorted(set(arrays) - used - read)
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
         told += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
-    return Dataset(chosen, test, text + told, real=True)
+    return Dataset(chosen, test, text + told + what, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
@@ -223,7 +223,7 @@ def _split(
                 "others out."
             )
         _same_length(given, path)
-        separate = replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None)
+        separate = replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None, truth=None, groups=None)
         calibration, how = _first(separate, wanted, f"the arrays of '{path.name}'")
         text = f"{samples.count:,} samples of {path.name}"
         return calibration, samples, text + (f"; {wanted:,} of its calibration arrays calibrate, {how}" if how else "")
@@ -234,7 +234,7 @@ def _split(
             f"'{path.name}' has {samples.count} rows, but {wanted} are to be set aside for calibration and at least 1 "
             f"must remain to test with. Set 'calibration_samples' below {samples.count}, or add calibration arrays."
         )
-    chosen, how = drawn(samples.count, wanted, samples.labels)
+    chosen, how = drawn(samples.count, wanted, classes_of(samples))
     test = samples.take(_others(samples.count, chosen))
     told = f"{test.count:,} samples of {path.name}; {wanted:,} others, {how}, calibrate and are not tested"
     return samples.take(chosen), test, told
@@ -253,55 +253,3 @@ def _same_length(inputs: Mapping[str, np.ndarray], path: Path) -> None:
         raise InputError(
             f"The inputs in '{path.name}' have different numbers of rows: {found}. Save one row per sample."
         )
-
-
-def _free_labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
-    """Labels of a metric that does not compare classes, as they are: numbers of any shape, or text."""
-    if array.ndim == 0 or len(array) != count or array.dtype.kind not in "fiubU":
-        raise InputError(
-            f"The labels '{key}' of '{path.name}' are {array.dtype} [{' × '.join(map(str, array.shape))}] for {count} samples. "
-            "Save numbers or text with one entry per sample."
-        )
-    return array
-
-
-def _labels(array: np.ndarray, key: str, count: int, path: Path) -> np.ndarray:
-    import numpy as np
-
-    where = f"the labels '{key}' of '{path.name}'"
-    if array.ndim != 1:
-        fix = f"Use {key}.ravel()." if array.size == len(array) else "Save one class number per sample."
-        if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind != "O" and (array.sum(axis=1) == 1).all():
-            fix = f"They look one-hot: use {key}.argmax(axis=1)."
-        raise InputError(
-            f"Labels must be one class number per sample; {where} have [{' × '.join(map(str, array.shape))}]. {fix}"
-        )
-    if len(array) != count:
-        raise InputError(f"There are {count} samples but {len(array)} labels: {where}. Save one label per sample.")
-    if array.dtype.kind not in "iu":
-        raise InputError(
-            f"Labels must be whole numbers; {where} are {array.dtype}. Convert class numbers with {key}.astype('int64'); "
-            "leave out what a regression is to reach, and agreement with the source model is measured."
-        )
-    if array.min() < 0:
-        raise InputError(
-            f"Class numbers start at 0; {where} hold {array.min()}. Number the classes from 0, or leave out what are no classes."
-        )
-    return array.astype(np.int64)
-
-
-def _check_classes(model: Model, labels: np.ndarray | None, where: str) -> None:
-    """Refuse labels that no output can mean: the model tells classes apart, and too few of them everywhere."""
-    classes = {spec.name: spec.shape[-1] for spec in model.outputs if len(spec.shape) > 1}
-    highest = 0 if labels is None else int(labels.max())
-    fits = [size is None or highest < (2 if size == 1 else size) for size in classes.values()]
-    if labels is None or any(fits) or set(classes.values()) <= {None, 1}:
-        return
-    told = "; ".join(
-        f"the model's output '{name}' tells {size} classes apart (0 to {size - 1})"
-        for name, size in classes.items()
-        if size is not None and size > 1
-    )
-    raise InputError(
-        f"The labels of {where} go up to {highest}, but {told}. Check that the labels belong to this model."
-    )

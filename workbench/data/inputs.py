@@ -65,6 +65,8 @@ def converted(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
         raise InputError(
             f"The input '{spec.name}' expects {spec.dtype}, but {where} has {_type(array)}. Save it as numbers of that type."
         )
+    if not array.size:
+        return array.astype(wanted)
     if kind == "f":
         _check_finite(array, where)
     if spec.scale and kind == "f":

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.truth import Truth
 from workbench.data.npz import map_npz
 from workbench.errors import InputError, brief, writing
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _LABELS = "labels"
 _INPUT, _CONSTANT, _AXIS = "input:", "constant:", "axis:"
 _TEXT = "text:"
+_TRUTH, _VALUES, _IMAGES, _GROUPS = "truth", "truth values", "truth images", "groups"
 CHUNK_BYTES = 2**26
 WHOLE = -1
 """Place of the batch in :attr:`Samples.axes` for an input that has none: each sample is one whole feed."""
@@ -26,10 +28,11 @@ WHOLE = -1
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs by name, first axis = sample, and one class number per sample where known.
+    """Inputs by name, first axis = sample, and labels where they are known.
 
     ``constants`` are inputs that are the same for every call, such as a sampling rate. ``axes`` tells for an input whose
     batch is not its first axis where a feed has it (a state of shape [2, batch, 128] is held as [n, 2, 128]).
+    ``labels`` are as they were saved, ``truth`` what they are; ``groups`` names the group of each sample.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Samples:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     axes: dict[str, int] = field(default_factory=dict)
     number: int = 1  # of samples, where all inputs are constants
+    truth: Truth | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -63,7 +68,19 @@ class Samples:
         """The chosen samples, in that order."""
         inputs = {name: array[chosen] for name, array in self.inputs.items()}
         number = self.number if inputs or not isinstance(chosen, slice) else len(range(self.number)[chosen])
-        return replace(self, inputs=inputs, labels=None if self.labels is None else self.labels[chosen], number=number)
+        labels, groups = (None if each is None else each[chosen] for each in (self.labels, self.groups))
+        truth = None if self.truth is None else self.truth.take(chosen)
+        return replace(self, inputs=inputs, labels=labels, truth=truth, groups=groups, number=number)
+
+    @cached_property
+    def truth_digest(self) -> str:
+        """SHA-256 over what the labels are and over the groups; "" where there is neither."""
+        if self.truth is None and self.groups is None:
+            return ""
+        total = hashlib.sha256((self.truth.digest if self.truth else "").encode())
+        if self.groups is not None:
+            total.update(json.dumps(self.groups.tolist()).encode())
+        return total.hexdigest()
 
     def feeds(self, start: int, size: int) -> dict[str, np.ndarray]:
         """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
@@ -107,12 +124,22 @@ def _arrays(samples: Samples) -> dict[str, np.ndarray]:
     return arrays if samples.labels is None else {**arrays, _LABELS: samples.labels}
 
 
+def _extras(samples: Samples) -> dict[str, np.ndarray]:
+    """The arrays that the digest leaves out: it is of what is fed and of the labels as they were saved."""
+    truth = samples.truth
+    found = {_GROUPS: samples.groups}
+    found |= {_VALUES: truth.values, _IMAGES: truth.images} if truth is not None else {}
+    return {name: array for name, array in found.items() if array is not None}
+
+
 def save_samples(samples: Samples, path: Path) -> None:
     """Write ``samples`` as an uncompressed ``.npz`` file that :func:`load_samples` reads."""
     import numpy as np
 
     arrays: dict[str, Any] = {"name": np.array(samples.name), "number": np.array(samples.number)}
-    for key, array in _arrays(samples).items():
+    if samples.truth is not None:
+        arrays[_TRUTH] = np.array(json.dumps(samples.truth.head()))
+    for key, array in (_arrays(samples) | _extras(samples)).items():
         # text is held as Python strings, which only a pickle could store; as fixed-width text it needs none
         arrays |= {_TEXT + key: array.astype(str)} if array.dtype == object else {key: array}
     with writing(path), path.open("wb") as file:
@@ -130,11 +157,16 @@ def load_samples(path: Path) -> Samples:
     }
     if not (parts[_INPUT] or parts[_CONSTANT]) or "name" not in arrays or "number" not in arrays:
         raise InputError(f"'{path}' was not written by the workbench ({brief(ValueError(', '.join(arrays)))}).")
+    labels, truth = arrays.get(_LABELS), None
+    if _TRUTH in arrays:
+        truth = Truth.of(json.loads(str(arrays[_TRUTH])), arrays[_VALUES], labels, arrays.get(_IMAGES))
     return Samples(
         str(arrays["name"]),
         parts[_INPUT],
-        arrays.get(_LABELS),
+        labels,
         parts[_CONSTANT],
         {name: int(axis) for name, axis in parts[_AXIS].items()},
         int(arrays["number"]),
+        truth,
+        arrays.get(_GROUPS),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from workbench.choices.metrics import Metric, metric_of
+from workbench.accuracy.metrics import Metric, metric_of
 from workbench.errors import InputError, brief, during, writing
 from workbench.store import Store
 

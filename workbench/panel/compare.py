@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from workbench.accuracy.guard import score_remarks
 from workbench.compare.flips import flips
 from workbench.compare.limits import PERCENTS, Choice, Limits, choose_row
 from workbench.compare.pairs import comparison, variant_name
@@ -173,7 +174,7 @@ class ComparePage:
             tables.line(
                 row,
                 judged.get(row.row),
-                _note(row, judged.get(row.row), refused.get(row.row, "")),
+                _note(row, judged.get(row.row), refused.get(row.row, ""), results.budget),
                 out=choice.out.get(row.row, ""),
                 budget=results.budget,
                 star=_star(choice, row),
@@ -218,10 +219,11 @@ class ComparePage:
         self.side.post(lambda: setattr(self.gallery, "value", html))
 
 
-def _note(result: Result, judged: Row | None, refused: str) -> str:
+def _note(result: Result, judged: Row | None, refused: str, budget: str) -> str:
     """Remarks beside a row; what an engine says of itself is the same for all its batches."""
     text = remark(result, judged, refused)
-    return "; ".join(filter(None, [text, "timed by an earlier run" if result.reused else ""]))
+    reused = "timed by an earlier run" if result.reused else ""
+    return "; ".join(filter(None, [text, *score_remarks(result, budget), reused]))
 
 
 def _star(choice: Choice, row: Result) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import pipeline
-from workbench.choices.metrics import metric_of
+from workbench.accuracy.metrics import metric_of
 from workbench.compare.advice import best_told
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.experiment import Experiment

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare import cost_view
 from workbench.compare.advice import advice
+from workbench.compare.loss_table import loss_tables
 from workbench.examine import Examination
 from workbench.experiment import Experiment
 from workbench.panel import view
@@ -68,7 +69,7 @@ class Beside(NamedTuple):
 
     figures: Mapping[str, Figure]
     load: str
-    cost: str
+    cost: str  # and before it the loss by class and by group
 
 
 def beside(results: Results) -> Beside:
@@ -77,7 +78,7 @@ def beside(results: Results) -> Beside:
         return Beside({}, "", "")
     from workbench.plots import figures as plots
 
-    return Beside(plots.figures(results), load_tables(results), folded_cost(results))
+    return Beside(plots.figures(results), load_tables(results), loss_tables(results)[0] + folded_cost(results))
 
 
 def _picture(name: str, results: Results) -> list[Any]:
@@ -119,6 +120,12 @@ def _table(results: Results) -> list[Any]:
     first = "".join(f"{line}\n" for text in results.warnings for line in comparison.wrapped(f"Warning: {text}"))
     page = warnings_html(results) + comparison.display_table(results).to_html() + html
     return [Shown(page, first + comparison.text_table(results) + beside)]
+
+
+def _accuracy(results: Results) -> list[Any]:
+    """The picture, and the loss by class and by group where it is known."""
+    html, text = loss_tables(results)
+    return [*_picture("accuracy", results), *([Shown(html, text)] if html else [])]
 
 
 def _cost_picture(name: str, results: Results) -> list[Any]:
@@ -225,6 +232,7 @@ PARTS: dict[str, Callable[[Results, Experiment], list[Any]]] = {
     "model": lambda results, _: _html(_model(results)),
     "table": lambda results, _: _table(results),
     **{name: lambda results, _, name=name: _picture(name, results) for name in PLOTS},  # type: ignore[misc]
+    "accuracy": lambda results, _: _accuracy(results),
     "cold": lambda results, _: _cold(results),
     "noise": lambda results, _: _noise(results),
     "build settings": lambda results, _: _build_figures(results),

@@ -16,6 +16,7 @@ from workbench.records.blocks import Block, GpuState, Surroundings
 from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
+from workbench.records.losses import PartLoss
 from workbench.records.model import (
     DEFAULT_AXIS,
     TEXT,
@@ -71,6 +72,7 @@ __all__ = [
     "Model",
     "OpenLoop",
     "OpenStretch",
+    "PartLoss",
     "Peak",
     "Peaks",
     "Precision",
@@ -226,6 +228,11 @@ class Accuracy:
         default_factory=dict
     )  # by output of the source: "NaN for 3 of 300 samples"
     not_compared: int = 0  # samples left out of ``agreement``, because the source's values are not finite there
+    labels: str = ""  # what the labels are, in words
+    scored: int = 0  # samples that the metric is of: those with a label and a finite output of the source model
+    not_finite: int = 0  # samples left out because the source model's scored output holds NaN or infinity
+    threshold: float | None = None  # above which one value meant yes; None where no value was cut
+    by: tuple[PartLoss, ...] = ()  # the loss by class and by group, of each the worst first
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from workbench.accuracy.by_sample import load_outputs
-from workbench.accuracy.score import score, told
+from workbench.accuracy.score import told
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.records import Accuracy, EngineSpec, Result, to_json
 from workbench.runs.board import Board
-from workbench.runs.scoring import FILE, OUTPUTS, Way, comparable_of
+from workbench.runs.scoring import FILE, OUTPUTS, Way, comparable_of, scored_on
 from workbench.runs.sources import Form, Sources
 from workbench.store import Draft, Store, key_of
 from workbench.workers.worker import Pool
@@ -62,8 +62,7 @@ def _scored(
     (expected, _), (found, basis) = (
         _outputs(sources, store, pool, one, str(sources.samples_file(test)), test.digest, say) for one in (origin, form)
     )
-    scored = score(form.key, found, expected, test.labels, way.metric, way.output, comparable_of(sources))
-    return replace(scored, basis=basis)
+    return replace(scored_on(test, form.key, found, expected, way, comparable_of(sources)), basis=basis)
 
 
 def _outputs(

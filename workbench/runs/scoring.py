@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.accuracy.agreement import Comparable, not_finite, not_finite_told
+from workbench.accuracy.agreement import EVERY, Comparable, not_finite, not_finite_told
 from workbench.accuracy.by_sample import load_outputs
+from workbench.accuracy.label_settings import AUTO
+from workbench.accuracy.metrics import Metric, metric_of
 from workbench.accuracy.score import score, told
-from workbench.choices.metrics import AUTO, Metric, metric_of, takes_free_labels
 from workbench.data.dataset import Dataset
+from workbench.data.samples import Samples
 from workbench.errors import Cancelled, InputError, WorkbenchError
 from workbench.experiment import Experiment
 from workbench.records import Accuracy, EngineRecord, Status, from_json, to_json
@@ -23,6 +26,30 @@ from workbench.store import Draft, Store, key_of
 FILE = "outputs.npz"
 OUTPUTS = 2
 """Of what the file of an engine's outputs holds: raise it when earlier ones would differ."""
+
+
+def scored_on(
+    test: Samples,
+    key: str,
+    outputs: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    way: Way,
+    comparable: Comparable = EVERY,
+) -> Accuracy:
+    """The score of an engine on these samples, with what their labels are."""
+    labels = test.labels if test.truth is None else test.truth
+    found = score(
+        key,
+        outputs,
+        expected,
+        labels,
+        way.metric,
+        way.output,
+        groups=test.groups,
+        column=way.column,
+        comparable=comparable,
+    )
+    return replace(found, labels="" if test.truth is None else str(test.truth))
 
 
 def runnable_engines(board: Board) -> dict[str, EngineRecord]:
@@ -49,6 +76,7 @@ class Way:
 
     metric: Metric | None = None
     output: str = ""
+    column: str = ""  # names the groups of samples
     key: str = AUTO  # of scores in the store; a function's is new each time, because it cannot be told what it reads
 
     @classmethod
@@ -60,16 +88,11 @@ class Way:
         """
         chosen = experiment.metric if given is None else given
         key = chosen if isinstance(chosen, str) else uuid.uuid4().hex
-        return cls(metric_of(chosen), experiment.score_output, key)
-
-    @property
-    def free_labels(self) -> bool:
-        """Whether labels may be other than one class number per sample."""
-        return takes_free_labels(self.metric)
+        return cls(metric_of(chosen), experiment.score_output, experiment.group_column, key)
 
 
 PLAIN = Way()
-RULES = 3
+RULES = 5
 """Of how scores are made: raise it when earlier ones would differ."""
 
 
@@ -80,6 +103,8 @@ def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, 
         samples=data.test.digest,
         metric=way.key,
         output=way.output,
+        truth=data.test.truth_digest,
+        column=way.column,
         rules=RULES,
     )
 
@@ -135,7 +160,7 @@ def score_all(
     for text in not_finite_told(not_finite(expected)):
         bench.board.warn(text)
     try:
-        score(reference.key, expected, expected, data.test.labels, way.metric, way.output, bench.comparable)
+        scored_on(data.test, reference.key, expected, expected, way, bench.comparable)
     except InputError as error:  # what does not suit the source model's own outputs suits nobody's
         bench.board.note(f"No accuracy: {error.message}")
         return
@@ -164,7 +189,7 @@ def _score_one(
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
     outputs = _evaluate(bench, engine, data, samples)
-    accuracy = score(engine.key, outputs, expected, data.test.labels, way.metric, way.output, bench.comparable)
+    accuracy = scored_on(data.test, engine.key, outputs, expected, way, bench.comparable)
     bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
     bench.board.count(scored=1)
     _show(bench.board, engine, accuracy)

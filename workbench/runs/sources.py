@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.detection import parse_roles
+from workbench.accuracy.label_settings import Reading
+from workbench.accuracy.metrics import Metric, metric_of
 from workbench.choices.methods import MODELOPT
-from workbench.choices.metrics import metric_of, takes_free_labels
 from workbench.data.dataset import Dataset, dataset
+from workbench.data.labels import Labelling
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import Cancelled, InputError, RunError, WorkbenchError, WorkerError, brief
 from workbench.experiment import Experiment
@@ -112,7 +115,7 @@ def read_model(
 
 
 def data_of(
-    experiment: Experiment, model: Model, *, calibrating: bool | None = None, free_labels: bool | None = None
+    experiment: Experiment, model: Model, *, calibrating: bool | None = None, metric: Metric | None = None
 ) -> Dataset:
     """The samples of an experiment, opened in one way by all who need them: other samples have other keys in the store.
 
@@ -120,15 +123,21 @@ def data_of(
         experiment: its data, seed, pixels, precisions and metric count.
         model: the experiment's model, opened.
         calibrating: whether samples are set aside for calibration; ``None``: if one of its variants calibrates.
-        free_labels: whether labels may be other than class numbers; ``None``: if the experiment's own metric takes such.
+        metric: what compares the labels, where it is not the experiment's own; what labels are is decided for it.
 
     Raises:
         InputError: as :func:`workbench.data.dataset.dataset`.
     """
     if calibrating is None:
         calibrating = calibrates(experiment, model)
-    if free_labels is None:
-        free_labels = takes_free_labels(metric_of(experiment.metric))
+    how = Reading(
+        experiment.labels,
+        experiment.ignore_label,
+        int(experiment.class_axis) if experiment.class_axis else None,
+        parse_roles(experiment.box_outputs),
+        experiment.score_output,
+    )
+    chosen = metric_of(experiment.metric) if metric is None else metric
     return dataset(
         experiment.data,
         model,
@@ -136,7 +145,7 @@ def data_of(
         experiment.seed,
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
-        free_labels=free_labels,
+        labelling=Labelling(chosen, how, experiment.group_column),
         data_mib=experiment.data_mib,
     )
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.accuracy.by_sample import of_all_samples
+from workbench.accuracy.metrics import Metric
 from workbench.accuracy.score import score
 from workbench.backends import get
-from workbench.choices.metrics import Metric
 from workbench.measure.interleave import Rounds, Taken, interleave
 from workbench.protocols import Session, Source
 from workbench.records import Accuracy, Block, EngineRecord, EngineSpec, Precision, TensorSpec, Verdict
@@ -105,7 +105,8 @@ def judge_by(metric: Metric | None = None, output: str = "") -> Judge:
     """Scores as every run gives them (:func:`workbench.accuracy.score.score`), FP32's outputs being the source's."""
 
     def judge(found: Outputs, reference: Outputs, samples: Samples) -> Accuracy:
-        return score("", found, reference, samples.labels, metric, output)
+        labels = samples.labels if samples.truth is None else samples.truth
+        return score("", found, reference, labels, metric, output, losses=False)
 
     return judge
 

@@ -5,35 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workbench.accuracy.detection import parse_roles
+from workbench.accuracy.label_settings import AUTO, CHOICES, NOTHING_IGNORED
+from workbench.accuracy.metrics import METRICS, check_name
 from workbench.choices.budget import budget_of
-from workbench.choices.metrics import AUTO, METRICS, check_name
 from workbench.errors import InputError
 from workbench.settings_table.declared import declared
 from workbench.settings_table.kinds import Choice, Integer, Number, Text, shown, whole
 
-NO_LABEL = "none"
-LABELS = ("auto", "classes", "positions", "one-hot", "multilabel", "soft", "values", "boxes")
-
 
 def _check_ignored(text: str) -> None:
-    if text not in ("", NO_LABEL) and whole(text) is None:
+    if text not in ("", NOTHING_IGNORED) and whole(text) is None:
         raise InputError(
-            f"'ignore_label' must be a whole number, '{NO_LABEL}' or empty; found {shown(text)}. Choose for example 255."
+            f"'ignore_label' must be a whole number, '{NOTHING_IGNORED}' or empty; found {shown(text)}. Choose for example 255."
         )
 
 
 def _check_axis(text: str) -> None:
-    if text and whole(text) is None:
-        raise InputError(f"'class_axis' must be the number of an axis, such as 1 or -1, or empty; found {shown(text)}.")
-
-
-def _check_boxes(text: str) -> None:
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        what, equals, output = part.partition("=")
-        if not (what.strip() and equals and output.strip()):
-            raise InputError(
-                f"'box_outputs' must be pairs such as boxes=output0,scores=output1,classes=output2; found {shown(part)}."
-            )
+    if text and whole(text) in (None, 0):
+        raise InputError(
+            f"'class_axis' must be the number of an axis other than 0, such as 1 or -1, or empty; found {shown(text)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -67,17 +59,17 @@ class AccuracySettings:
         condition=False,
     ))  # fmt: skip
     labels: str = declared(Choice(
-        default="auto",
+        default=AUTO,
         label="Labels",
         help="what the labels of the data are",
-        choices=LABELS,
+        choices=CHOICES,
     ))  # fmt: skip
     ignore_label: str = declared(Text(
         default="",
         label="Ignored label",
-        help='label of positions that are not scored, or "none" where every label counts',
+        help='label that is not scored, or "none" where every label counts',
         example="255",
-        empty="the usual rule of the task",
+        empty="negative labels, and 255 in masks of at most 255 classes",
         check=_check_ignored,
     ))  # fmt: skip
     class_axis: str = declared(Text(
@@ -94,7 +86,7 @@ class AccuracySettings:
         help="which outputs of a detector are its boxes, scores and classes",
         example="boxes=output0,scores=output1,classes=output2",
         empty="recognized from names and shapes",
-        check=_check_boxes,
+        check=parse_roles,
     ))  # fmt: skip
 
 

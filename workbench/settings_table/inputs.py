@@ -70,5 +70,5 @@ class DataSettings:
         default="",
         label="Group column",
         help="array or column of the data that names the group of each sample, such as the patient or the recording",
-        empty="samples are independent",
+        empty="no loss by group",
     ))  # fmt: skip

@@ -141,7 +141,7 @@ def _study(
     metric: str,
     output: str,
 ) -> Study:
-    from workbench.choices.metrics import metric_of
+    from workbench.accuracy.metrics import metric_of
     from workbench.data.samples import load_samples
     from workbench.records import TensorSpec
     from workbench.search.sensitivity import study_of

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from workbench.accuracy.chosen import best_output
+from workbench.accuracy.label_settings import shapes_of
+from workbench.accuracy.metrics import METRICS, Metric, metric_of
+from workbench.accuracy.reading import read_truth
 from workbench.accuracy.score import score
-from workbench.choices.metrics import METRICS, Metric, metric_of
 from workbench.errors import InputError
 
 GENERATOR = np.random.default_rng(0)
@@ -20,8 +23,10 @@ TRUTH = WIDE + GENERATOR.normal(0, 0.1, (50, 4)).astype(np.float32)
 
 
 def value(name, outputs, labels):
+    """The metric of these outputs, as a run has it, without the intervals."""
     metric = metric_of(name)
-    return metric.value(metric.measured(outputs, labels, outputs))
+    truth = read_truth(labels, shapes_of({"y": outputs}), metric)
+    return metric.value(best_output(metric, {"y": outputs}, truth, "").parts)
 
 
 def test_metrics_of_classes_are_scikit_learns():
@@ -40,8 +45,10 @@ def test_metrics_of_classes_are_scikit_learns():
 
 def test_yes_or_no_per_entry_is_told_by_the_labels_shape():
     wanted = (TRUTH > 0.5).astype(np.int64)
-    expected = sklearn_metrics.f1_score(wanted.ravel(), (WIDE > 0.5).ravel())
-    assert value("f1-positive", WIDE, wanted) == pytest.approx(expected)
+    for average in ("macro", "micro", "samples"):
+        expected = sklearn_metrics.f1_score(wanted, WIDE > 0.5, average=average, zero_division=0)
+        assert value(f"f1-{average}", WIDE, wanted) == pytest.approx(expected)
+    assert value("f1", WIDE, wanted) == value("f1-macro", WIDE, wanted)
 
 
 def test_one_logit_is_cut_at_zero_whatever_the_shape_of_its_labels():
@@ -63,7 +70,7 @@ def test_the_source_says_where_every_engine_is_cut():
     labels = GENERATOR.integers(0, 2, (300, 1))
     source = np.where(labels, 0.97, 0.03).astype(np.float32)
     engine = np.where(labels, 1.0079, 0.04).astype(np.float32)  # quantized values may end a step beyond 1
-    for name in ("f1", "f1-positive", "iou"):
+    for name in ("f1", "f1-binary", "iou", "top-1"):
         scored = score("k", {"y": engine}, {"y": source}, labels, METRICS[name])
         assert (scored.source_value, scored.value) == (1, 1)
 
@@ -74,8 +81,9 @@ def test_classes_that_a_model_names_itself_are_taken_as_they_are():
 
 def test_metrics_of_numbers_are_their_arithmetic():
     apart = WIDE.astype(np.float64) - TRUTH
-    assert value("rmse", WIDE, TRUTH) == pytest.approx(sklearn_metrics.root_mean_squared_error(TRUTH, WIDE), rel=1e-2)
-    assert value("rmse", WIDE, TRUTH) == pytest.approx((apart**2).mean() ** 0.5)
+    assert value("rmse", WIDE, TRUTH) == pytest.approx(sklearn_metrics.root_mean_squared_error(TRUTH, WIDE))
+    maps = (WIDE.reshape(50, 2, 2), TRUTH.reshape(50, 2, 2))
+    assert value("rmse", *maps) == pytest.approx((apart**2).mean() ** 0.5)
     assert value("mae", WIDE, TRUTH) == pytest.approx(sklearn_metrics.mean_absolute_error(TRUTH, WIDE))
     pairs = sklearn_metrics.pairwise.cosine_similarity(WIDE, TRUTH).diagonal()
     assert value("cosine", WIDE, TRUTH) == pytest.approx(pairs.mean(), rel=1e-5)
@@ -95,11 +103,13 @@ def test_edits_of_text_and_of_what_ctc_gives():
 
 
 @pytest.mark.parametrize(("name", "outputs", "labels", "says"), [
-    ("top-5", SCORES, LABELS, r"needs scores, \[samples × more than 5 classes\], and the scored output is \[200, 5\]"),
-    ("iou", SCORES, MASKS, "'iou' needs"),
-    ("rmse", WIDE, TRUTH[:, :3], "needs the shape of the labels"),
-    ("wer", MAPS, np.array(["a"]), "compares words, and this output is no text"),
-    ("cer", WIDE, LABELS, "text, or scores"),
+    ("top-5", SCORES, LABELS, r"needs scores of more than 5 classes, and the scored output is \[200 × 5\]"),
+    ("iou", SCORES, MASKS, r"fit none of the model's outputs: 'y' \[n × 5\]"),
+    ("rmse", WIDE, TRUTH[:, :3], r"cannot compare the output 'y', \[50 × 4\], with labels \[50 × 3\]"),
+    ("wer", MAPS, np.array(["a"] * 20), "compares words, and this output is not text"),
+    ("cer", MAPS, np.array(["a"] * 20), "text, or scores"),
+    ("f1-binary", SCORES, LABELS, "is for two classes, and there are 5"),
+    ("f1-samples", SCORES, LABELS, r"takes several labels .* are class numbers\. Set 'metric' to one of: top-1"),
 ])  # fmt: skip
 def test_what_does_not_suit_is_told(name, outputs, labels, says):
     with pytest.raises(InputError, match=says):

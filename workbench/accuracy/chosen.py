@@ -1,0 +1,160 @@
+"""Which output is scored, which samples count, and the source model's side of the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.accuracy import detection
+from workbench.accuracy.metrics import DECIDED, Metric, accepted_in_words, that_accept
+from workbench.accuracy.outputs import finite_rows, in_form_of, threshold_of, widened
+from workbench.accuracy.truth import Kind, Truth
+from workbench.errors import InputError, during
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The output that is scored, the samples that count, and the source model's parts."""
+
+    metric: Metric
+    output: str
+    truth: Truth  # of the samples that count
+    rows: np.ndarray  # which those are, bool, (n,)
+    labelled: bool
+    not_finite: int
+    threshold: float
+    source: np.ndarray  # the source model's output in the labels' form, samples that count
+    parts: np.ndarray  # its parts
+
+    def form(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """An engine's output in the labels' form, samples that count."""
+        return in_form_of(self.truth, outputs[self.output][self.rows], self.output, self.metric.name)
+
+    def measured(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """An engine's parts."""
+        return _parts(self.metric, outputs, self.output, self.truth, self.rows, self.threshold)
+
+    @property
+    def cut(self) -> bool:
+        """Whether values are compared with the threshold."""
+        return self.metric.cut and self.source.dtype.kind == "f" and self.source.shape == self.truth.values.shape
+
+
+def best_output(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | None, output: str) -> Chosen:
+    """Of the outputs that the metric suits the one that the source model is best in."""
+    found: list[Chosen] = []
+    problem: InputError | None = None
+    names = [output] if output else list(reference)
+    if metric.whole and not output:
+        names = names[:1]
+    for name in names:
+        try:
+            found.append(_choice(metric, reference, truth, name))
+        except InputError as error:
+            problem = problem or error
+    if not found:
+        assert problem is not None
+        raise problem
+    if truth is None:
+        return found[0]  # every output is its own truth
+    return (max if metric.higher_is_better else min)(found, key=lambda each: metric.value(each.parts))
+
+
+def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | None, name: str) -> Chosen:
+    """One output, judged by the labels, or by itself where there are none.
+
+    Raises:
+        InputError: it does not suit them, or no sample is left that counts.
+    """
+    import numpy as np
+
+    source, own = reference[name], truth
+    if own is None:
+        if source.dtype.kind not in "fiub":
+            raise InputError(
+                f"'{metric}' compares numbers, and the output '{name}' holds text. Choose wer or cer for text."
+            )
+        sizes = (size for size in source.shape[1:] if size != 1)
+        own = Truth(Kind.VALUES, widened(source).astype(np.float64).reshape(len(source), *sizes))
+    if len(own) != len(source):
+        raise InputError(
+            f"There are {len(own):,} labels for {len(source):,} rows of the output '{name}'. Save one label per sample."
+        )
+    if metric.accepts is None:
+        rows = np.ones(len(source), bool)
+        return Chosen(metric, name, own, rows, truth is not None, 0, threshold_of(source), source,
+                       _parts(metric, reference, name, own, rows, threshold_of(source)))  # fmt: skip
+    _check_kind(metric, own)
+    finite = detection.finite(reference, own) if own.kind == Kind.BOXES else finite_rows(source)
+    rows = finite & (own.labelled | (truth is None))
+    if not rows.any():
+        raise InputError(
+            f"The source model's output '{name}' is not finite for {int((~finite).sum()):,} of {len(finite):,} samples, and no "
+            "labelled sample is left. Look for NaN in its weights and inputs."
+        )
+    kept, threshold = own.take(rows), threshold_of(source)
+    form = in_form_of(kept, source[rows], name, metric.name)
+    _check_whole_numbers(form, kept, name)
+    parts = _parts(metric, reference, name, kept, rows, threshold)
+    return Chosen(metric, name, kept, rows, truth is not None, int((~finite).sum()), threshold, form, parts)
+
+
+def _check_kind(metric: Metric, truth: Truth) -> None:
+    taken = metric.accepts is None or truth.kind in metric.accepts
+    if taken and (metric.positions or not truth.per_position):
+        return
+    raise InputError(
+        f"'{metric}' takes {accepted_in_words(metric)}, and the labels are {str(truth).partition(': ')[2]}. Set 'metric' to one of: "
+        f"{', '.join(that_accept([truth.kind]))}."
+    )
+
+
+def _check_whole_numbers(form: np.ndarray, truth: Truth, name: str) -> None:
+    """Refuse whole numbers that are scores of yes or no: nothing says from which one on they mean yes."""
+    several = truth.kind == Kind.MULTILABEL
+    yes_or_no = several or (
+        truth.kind in DECIDED and truth.values.max(initial=0) <= 1 and form.shape == truth.values.shape
+    )
+    if yes_or_no and form.dtype.kind == "i" and form.max(initial=0) > 1 and (several or form.max(initial=0) <= 255):
+        raise InputError(
+            f"The output '{name}' holds whole numbers from {int(form.min())} to {int(form.max())} for labels of 0 and 1, and nothing "
+            "says from which number on they mean 1. Export the model with a floating-point output."
+        )
+
+
+def _parts(
+    metric: Metric, outputs: Mapping[str, np.ndarray], name: str, truth: Truth, rows: np.ndarray, threshold: float
+) -> np.ndarray:
+    """The metric's parts of one output, checked.
+
+    Raises:
+        InputError: the metric does not suit them, or gave something other than an entry per sample.
+    """
+    import numpy as np
+
+    count = int(rows.sum())
+    if metric.accepts is None:
+        labels: Any = truth.values
+        given: Any = dict(outputs) if metric.whole else outputs[name]
+    else:
+        labels = truth
+        given = {key: array[rows] for key, array in outputs.items()} if metric.whole else outputs[name][rows]
+        given = given if metric.whole else in_form_of(truth, given, name, metric.name)
+    with during("score by", metric.name, InputError):
+        parts = np.asarray(metric.measured(given, labels, threshold))
+    plain = parts.dtype.kind in "fiub" or metric.accepts is not None
+    if (
+        parts.ndim == 0
+        or len(parts) != count
+        or not plain
+        or (metric.accepts is None and metric.whole and parts.ndim != 1)
+    ):
+        raise InputError(
+            f"The metric '{metric.name}' gave {parts.dtype} {list(parts.shape)} for {count} samples. It has to return an array "
+            "with one number per sample."
+        )
+    return parts

@@ -1,0 +1,223 @@
+"""Boxes: which outputs hold them, and COCO's average precision by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench.accuracy.outputs import finite_rows, inner_shape, shown, widened
+from workbench.accuracy.truth import Truth
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROLES = ("boxes", "scores", "classes")
+MOST = 100
+"""Boxes of one image that count, those with the highest scores: COCO's largest maxDets."""
+USUAL = {
+    "boxes": ("detection_boxes", "boxes", "bboxes", "box"),
+    "scores": ("detection_scores", "scores", "confidences", "score"),
+    "classes": ("detection_classes", "classes", "labels", "class_ids", "class"),
+}
+"""Names of outputs, as TensorFlow's Object Detection API, torchvision and others give them."""
+
+Outputs = Mapping[str, "np.ndarray"]
+
+
+def parse_roles(text: str) -> dict[str, str]:
+    """Output names by role, from ``boxes=…,scores=…,classes=…``; empty text gives none.
+
+    >>> parse_roles("boxes=out_0,scores=out_1,classes=out_2")
+    {'boxes': 'out_0', 'scores': 'out_1', 'classes': 'out_2'}
+
+    Raises:
+        InputError: another form, or a role that is missing.
+    """
+    parts = [part.partition("=") for part in text.split(",") if part.strip()]
+    found = {role.strip(): name.strip() for role, _, name in parts}
+    if parts and (set(found) != set(ROLES) or not all(found.values())):
+        raise InputError(
+            f"'box_outputs' names the outputs of a detector; found '{text}'. Write boxes=NAME,scores=NAME,classes=NAME."
+        )
+    return found
+
+
+def roles_of(shapes: Mapping[str, Sequence[int | None]], named: Mapping[str, str]) -> dict[str, str]:
+    """Which output holds boxes, which scores and which class numbers: as named, by usual names, or by shapes.
+
+    Args:
+        shapes: by output, the shape per sample.
+        named: from :func:`parse_roles`; empty: recognised.
+
+    Raises:
+        InputError: an output is missing, or they cannot be recognised.
+    """
+    if named:
+        for role, name in named.items():
+            if name not in shapes:
+                raise InputError(
+                    f"'box_outputs' names '{name}' for {role}. The model's outputs are: {', '.join(shapes)}."
+                )
+        return dict(named)
+    plain = {name.rpartition("/")[2].partition(":")[0].lower(): name for name in shapes}
+    found = {role: next((plain[name] for name in names if name in plain), "") for role, names in USUAL.items()}
+    if not found["boxes"]:
+        fours = [name for name, shape in shapes.items() if len(shape) == 2 and shape[-1] == 4]
+        found["boxes"] = fours[0] if len(fours) == 1 else ""
+    if not all(found.values()):
+        missing = ", ".join(role for role in ROLES if not found[role])
+        told = ", ".join(f"{name} {shown(shape)}" for name, shape in shapes.items())
+        raise InputError(
+            f"The labels are boxes, and no output was recognised for {missing}; the model's outputs are: {told} for each image. Set "
+            "'box_outputs' to boxes=NAME,scores=NAME,classes=NAME."
+        )
+    return found
+
+
+def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
+    """What COCOeval finds in each image, as an array of objects, (n,): for each class its matches, or ``None``.
+
+    Raises:
+        InputError: the outputs are not boxes in pixels (x1, y1, x2, y2), scores and class numbers.
+    """
+    import numpy as np
+
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as cause:
+        raise InputError(
+            "'box-map' needs the package 'pycocotools', which is not installed. Install it with: pip install pycocotools"
+        ) from cause
+    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
+    found = _found(outputs, roles)
+    _check(found, truth)
+    categories = sorted({int(number) for number in truth.values[:, 4]})
+    images = [{"id": image + 1} for image in range(len(truth))]
+    base = {"images": images, "categories": [{"id": number} for number in categories]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        wanted, given = COCO(), COCO()
+        wanted.dataset = {**base, "annotations": _annotations(truth)}
+        given.dataset = {**base, "annotations": found}
+        wanted.createIndex()
+        given.createIndex()
+        judged = _evaluation(COCOeval, [image["id"] for image in images], categories)
+        judged.cocoGt, judged.cocoDt = wanted, given
+        judged.evaluate()
+    result = np.empty(len(truth), object)
+    for image in range(len(truth)):
+        result[image] = [judged.evalImgs[place * len(truth) + image] for place in range(len(categories))]
+    return result
+
+
+def _evaluation(kind: Any, images: list[int], categories: list[int]) -> Any:
+    """COCO's evaluation for one number, AP: all areas together, and the most boxes an image."""
+    judged = kind(iouType="bbox")
+    judged.params.imgIds, judged.params.catIds = images, categories
+    judged.params.areaRng, judged.params.areaRngLbl = judged.params.areaRng[:1], ["all"]
+    judged.params.maxDets = [MOST]
+    return judged
+
+
+def mean_average_precision(parts: np.ndarray) -> float:
+    """AP from the parts of images, by ``COCOeval.accumulate``; classes without a box in these images are left out."""
+    from pycocotools.cocoeval import COCOeval
+
+    number = len(parts[0]) if len(parts) else 0
+    judged = _evaluation(COCOeval, list(range(len(parts))), list(range(number)))
+    judged._paramsEval = judged.params  # noqa: SLF001 - as evaluate() leaves it
+    judged.evalImgs = [image[place] for place in range(number) for image in parts]
+    if not any(each is not None for each in judged.evalImgs):
+        return 0.0
+    with contextlib.redirect_stdout(io.StringIO()):
+        judged.accumulate()
+    precision = judged.eval["precision"]
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _box(corners: Sequence[float]) -> list[float]:
+    """COCO's x, y, width, height."""
+    left, top, right, bottom = map(float, corners)
+    return [left, top, right - left, bottom - top]
+
+
+def _annotations(truth: Truth) -> list[dict[str, Any]]:
+    assert truth.images is not None
+    annotations = []
+    for place, (row, image) in enumerate(zip(truth.values, truth.images, strict=True)):
+        box = _box(row[:4])
+        annotations.append({
+            "id": place + 1, "image_id": int(image) + 1, "category_id": int(row[4]), "bbox": box,
+            "area": box[2] * box[3], "iscrowd": int(row[5]),
+        })  # fmt: skip
+    return annotations
+
+
+def _found(outputs: Outputs, roles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The boxes of all images as COCO has them; entries with a score of 0 or less fill up the array and are left out."""
+    import numpy as np
+
+    boxes, scores, classes = (outputs[roles[role]] for role in ROLES)
+    found: list[dict[str, Any]] = []
+    for image in range(len(boxes)):
+        corners, sure, numbers = (widened(np.asarray(each[image])) for each in (boxes, scores, classes))
+        sure, numbers = sure.reshape(-1), numbers.reshape(-1)
+        if corners.ndim != 2 or corners.shape[1] != 4 or not len(corners) == len(sure) == len(numbers):
+            told = ", ".join(
+                f"{role} {shown(np.shape(each[image]))}"
+                for role, each in zip(ROLES, (boxes, scores, classes), strict=True)
+            )
+            raise InputError(
+                f"'box-map' needs k boxes of four numbers with k scores and k class numbers for each image, and the outputs are: {told}. "
+                "Set 'box_outputs'."
+            )
+        for place in np.flatnonzero(sure > 0):
+            box = _box(corners[place])
+            found.append({
+                "id": len(found) + 1, "image_id": image + 1, "category_id": round(float(numbers[place])), "bbox": box,
+                "area": box[2] * box[3], "score": float(sure[place]), "iscrowd": 0,
+            })  # fmt: skip
+    return found
+
+
+def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse boxes in another form than the labels', which would score 0 without a word."""
+    import numpy as np
+
+    if not found or not len(truth.values):
+        return
+    sizes = np.array([one["bbox"][2:] for one in found])
+    ends = np.array([[one["bbox"][0] + one["bbox"][2], one["bbox"][1] + one["bbox"][3]] for one in found])
+    if (sizes < 0).any():
+        raise InputError(
+            f"Boxes have to be corners, x1, y1, x2, y2, and {int((sizes < 0).any(axis=1).sum()):,} of {len(found):,} found boxes end "
+            "before they begin. Export the model with corners in pixels."
+        )
+    if ends.max() <= 2 and truth.values[:, 2:4].max() > 8:
+        raise InputError(
+            f"The model's boxes reach to {ends.max():.3g} and the labels to {truth.values[:, 2:4].max():.3g}: the model seems to give "
+            "shares of the image. Export it with boxes in pixels, or save 'y_boxes' as shares as well."
+        )
+    ours, theirs = {one["category_id"] for one in found}, {int(number) for number in truth.values[:, 4]}
+    if not ours & theirs:
+        raise InputError(
+            f"The model's class numbers ({_few(ours)}) and those of the labels ({_few(theirs)}) have none in common. Save 'y_class' "
+            "with the model's numbers."
+        )
+
+
+def _few(numbers: set[int]) -> str:
+    shown_ = [str(number) for number in sorted(numbers)[:5]]
+    return ", ".join(shown_) + (" …" if len(numbers) > len(shown_) else "")
+
+
+def finite(outputs: Outputs, truth: Truth) -> np.ndarray:
+    """Which images have only finite boxes, scores and class numbers, bool, (n,)."""
+    import numpy as np
+
+    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
+    return np.asarray(np.logical_and.reduce([finite_rows(outputs[roles[role]]) for role in ROLES]))

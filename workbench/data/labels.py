@@ -1,0 +1,177 @@
+"""Labels and groups of a data file: which arrays hold them, and what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.accuracy import box_labels
+from workbench.accuracy.label_settings import AUTO, Reading, Shape
+from workbench.accuracy.metrics import Metric, accepted_in_words, top_k
+from workbench.accuracy.reading import read_truth
+from workbench.accuracy.truth import Kind, Truth
+from workbench.data.images import FILES
+from workbench.data.samples import Samples
+from workbench.errors import InputError, brief
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.records import Model, TensorSpec
+
+KEYS = ("y", "labels")
+COCO_FILE = "truth.json"
+"""COCO's JSON inside a folder of images; beside an .npz file it is a file of the same name with the ending .json."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What decides how labels are read: the metric (``None``: top-1), the settings, and the array that names groups."""
+
+    metric: Metric | None = None
+    how: Reading = field(default_factory=Reading)
+    group_column: str = ""
+
+
+def output_shapes(model: Model) -> tuple[Shape, ...]:
+    """The model's outputs as scoring gets them: the sample first, rows of one sample together."""
+    return tuple(_shape(spec) for spec in model.outputs)
+
+
+def _shape(spec: TensorSpec) -> Shape:
+    inner = tuple(size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
+    rows = (spec.rows,) if spec.rows > 1 else ()
+    return Shape(spec.name, (*rows, *inner), spec.dtype[0] in "iub" and not spec.scale)
+
+
+def labelled(
+    samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
+) -> tuple[Samples, set[str], str]:
+    """The samples with their labels and groups, the arrays that these came from, and what they are, in words.
+
+    Raises:
+        InputError: the labels or groups do not fit the samples, the model or the metric.
+    """
+    taken = {*samples.inputs, *samples.constants}
+    used: set[str] = set()
+    groups = _groups(samples, arrays, labelling.group_column, path)
+    used |= {labelling.group_column} if groups is not None else set()
+    boxes = _boxes(
+        samples, {name: array for name, array in arrays.items() if name not in taken}, model, labelling, path
+    )
+    if boxes is not None:
+        return replace(samples, truth=boxes, groups=groups), used | {*box_labels.ARRAYS, FILES}, f"; {boxes}"
+    key = next((name for name in KEYS if name in arrays and name not in taken), None)
+    used.add(FILES)
+    if key is None:
+        return replace(samples, groups=groups), used, ""
+    truth = truth_of(arrays[key], samples.count, model, labelling, f"the labels '{key}' of '{path.name}'")
+    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}, f"; {truth}"
+
+
+def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
+    """What labels are, for so many samples.
+
+    Raises:
+        InputError: their number differs, or they fit neither the model nor the metric.
+    """
+    if given.ndim == 0 or len(given) != count:
+        found = len(given) if given.ndim else "a single number"
+        raise InputError(f"There are {count} samples but {found} labels: {where}. Save one label per sample.")
+    return read_truth(given, output_shapes(model), labelling.metric, labelling.how, where=where)
+
+
+def classes_of(samples: Samples) -> np.ndarray | None:
+    """One class number for each sample, (n,), where the labels are such; else the labels as they were saved."""
+    truth = samples.truth
+    if truth is not None and truth.kind in (Kind.CLASSES, Kind.ONE_HOT) and not truth.per_position:
+        return truth.values
+    return samples.labels
+
+
+def _groups(samples: Samples, arrays: Mapping[str, np.ndarray], column: str, path: Path) -> np.ndarray | None:
+    if not column:
+        return None
+    if column not in arrays:
+        raise InputError(
+            f"'group_column' names '{column}', and '{path.name}' has: {', '.join(sorted(arrays))}. Name one of these."
+        )
+    found = arrays[column]
+    if found.shape not in ((samples.count,), (samples.count, 1)) or found.dtype.kind not in "iubUSO":
+        raise InputError(
+            f"'group_column' names '{column}' of '{path.name}', which is {found.dtype} {list(found.shape)} for {samples.count} samples. "
+            "Save one whole number or text per sample."
+        )
+    return found.reshape(samples.count).astype(str) if found.dtype.kind in "USO" else found.reshape(samples.count)
+
+
+def _boxes(
+    samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
+) -> Truth | None:
+    """Boxes, where the data hold some and nothing else was asked for."""
+    metric = labelling.metric or top_k(1)
+    coco = path / COCO_FILE if path.is_dir() else path.with_suffix(".json")
+    wanted = labelling.how.labels == Kind.BOXES or Kind.BOXES in (metric.accepts or ())
+    given = any(name in arrays for name in box_labels.ARRAYS[:1])
+    others = any(name in arrays for name in KEYS)
+    if metric.accepts is None or not (wanted or (given and not others and labelling.how.labels == AUTO)):
+        return None
+    if not given and not coco.is_file():
+        raise InputError(
+            f"'box-map' compares boxes, and '{path.name}' has none. Save y_boxes, y_class and y_image, or COCO's JSON as '{coco.name}' "
+            f"{'in' if path.is_dir() else 'beside'} it."
+        )
+    if Kind.BOXES not in metric.accepts:
+        raise InputError(
+            f"'{metric}' takes {accepted_in_words(metric)}, and the labels of '{path.name}' are boxes. Set 'metric' to one of: box-map."
+        )
+    roles = labelling.how.box_outputs
+    if given:
+        return box_labels.from_arrays(arrays, samples.count, roles, f"'{path.name}'")
+    return _from_coco(coco, samples, arrays.get(FILES), model, roles)
+
+
+def _from_coco(coco: Path, samples: Samples, files: np.ndarray | None, model: Model, roles: Mapping[str, str]) -> Truth:
+    """Boxes of a JSON: of a folder its images by their file names, of arrays the images in the order of the JSON's list."""
+    where = f"'{coco.name}'"
+    try:
+        content: Any = json.loads(coco.read_text(encoding="utf-8"))
+        listed = [(image["id"], image) for image in content["images"]]
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise InputError(f"{where} is not COCO's JSON with 'images' and 'annotations': {brief(cause, 100)}.") from cause
+    if files is None:
+        if len(listed) != samples.count:
+            raise InputError(
+                f"{where} lists {len(listed)} images, and there are {samples.count} samples. List one image per row, in order."
+            )
+        return box_labels.from_coco(
+            content, {key: row for row, (key, _) in enumerate(listed)}, samples.count, roles, where
+        )
+    names = {str(name): row for row, name in enumerate(files)}
+    rows, placed = {}, {}
+    height, width = _image_size(model)
+    for key, image in listed:
+        row = names.get(str(image.get("file_name")))
+        if row is None:
+            continue
+        rows[key] = row
+        if not image.get("width") or not image.get("height"):
+            raise InputError(
+                f"The image '{image.get('file_name')}' of {where} has no width and height. Add both, in pixels."
+            )
+        placed[key] = box_labels.cropped(int(image["width"]), int(image["height"]), width, height)
+    if len(rows) != samples.count:
+        raise InputError(
+            f"{where} names {len(rows)} of {samples.count} images of the folder. Add the others to its list, with no boxes where "
+            "they have none."
+        )
+    return box_labels.from_coco(content, rows, samples.count, roles, where, placed)
+
+
+def _image_size(model: Model) -> tuple[int, int]:
+    """Height and width of the images that the model gets."""
+    shape = model.inputs[0].sized(1)
+    return (shape[2], shape[3]) if shape[3] not in (1, 3) else (shape[1], shape[2])
