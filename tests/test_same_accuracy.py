@@ -86,7 +86,7 @@ def written(form: str, folder: Path, network, weights) -> Path:
     return folder / "m.pb"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_backend_is_right_as_often_as_numpy(kit, form, tmp_path):
     paths, folder, wanted = kit
