@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from workbench.accuracy.chosen import best_output
-from workbench.accuracy.label_settings import Reading
+from workbench.accuracy.label_settings import Reading, Shape
 from workbench.accuracy.metrics import metric_of
+from workbench.accuracy.reading import read_truth
 from workbench.data.dataset import dataset
 from workbench.data.labels import Labelling
 from workbench.errors import InputError
@@ -228,3 +230,90 @@ def test_what_is_set_decides_between_two_readings(tmp_path):
     white = np.where(RNG.random((300, 5, 5)) < 0.5, 255, 0)
     with pytest.raises(InputError, match="go up to 255"):
         scored(tmp_path, RNG.normal(0, 1, (300, 5, 5)).astype(np.float32), white, "iou", ignore="none")
+
+
+CLASSES = RNG.integers(0, 4, 200)
+SCORES = RNG.normal(0, 1, (200, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", ["top-1", "top-2", "f1", "f1-micro", "iou", "map"])
+@pytest.mark.parametrize("place", [(slice(None), None), (..., None), (slice(None), None, None)])
+def test_one_hot_rows_with_axes_of_size_one_are_no_masks(tmp_path, metric, place):
+    """(n, classes, 1) was read as a map of yes and no, and an F1 of 0.63 was given for 0.78."""
+    plain, _ = scored(tmp_path, SCORES, CLASSES, metric)
+    found, told = scored(tmp_path, SCORES, np.eye(4, dtype=np.int64)[CLASSES][place], metric)
+    assert found == plain
+    assert "labels: one-hot, 4 classes" in told
+
+
+@pytest.mark.parametrize("metric", ["top-1", "f1", "iou", "map"])
+def test_the_ignored_class_of_one_hot_labels_is_left_out(tmp_path, metric):
+    plain, _ = scored(tmp_path, SCORES, CLASSES, metric, ignore="2")
+    found, told = scored(tmp_path, SCORES, np.eye(4)[CLASSES], metric, ignore="2")
+    assert found == plain
+    assert found.scored == (CLASSES != 2).sum()
+    assert f"{200 - found.scored} rows without a label left out (class 2)" in told
+
+
+@pytest.mark.parametrize("metric", ["top-1", "f1", "f1-binary"])
+def test_one_hot_labels_of_two_classes_fit_a_single_score(tmp_path, metric):
+    """With an output of shape (n,) this ended in an IndexError."""
+    share = RNG.random(60).astype(np.float32)
+    classes = (share + RNG.normal(0, 0.3, 60) > 0.5).astype(np.int64)
+    plain, _ = scored(tmp_path, share, classes, metric)
+    assert scored(tmp_path, share, np.eye(2)[classes], metric)[0] == plain
+
+
+@pytest.mark.parametrize("metric", ["f1", "f1-samples", "map"])
+def test_several_labels_fit_an_output_with_an_axis_of_size_one(tmp_path, metric):
+    truth = (RNG.random((200, 4)) < 0.4).astype(np.int64)
+    plain, _ = scored(tmp_path, SCORES, truth, metric)
+    assert scored(tmp_path, SCORES[:, None], truth, metric)[0] == plain
+
+
+@pytest.mark.parametrize(
+    ("labels", "how", "says"),
+    [
+        (np.where(CLASSES == 0, -1, CLASSES), {"ignore": "255"}, "hold -1 beside the ignored 255; save those as 255"),
+        (np.where(CLASSES == 0, -1, CLASSES), {"ignore": "none"}, "'ignore_label' set to 'none' does not leave out"),
+        (np.where(CLASSES == 0, 255, CLASSES), {}, "set 'ignore_label' to 255"),
+        (np.array(list("abcd"))[CLASSES], {}, "Save the names of classes as class numbers"),
+    ],
+)
+def test_a_refusal_says_what_to_do(tmp_path, labels, how, says):
+    with pytest.raises(InputError) as caught:
+        scored(tmp_path, SCORES, labels, **how)
+    assert says in caught.value.message
+
+
+def test_one_answer_of_several_labels_cannot_be_ignored(tmp_path):
+    truth = (RNG.random((200, 4)) < 0.4).astype(np.int64)
+    with pytest.raises(InputError, match="'ignore_label' 0 would leave out every no"):
+        scored(tmp_path, SCORES, truth, "f1", ignore="0")
+
+
+def test_a_class_axis_that_does_not_fit_is_named(tmp_path):
+    with pytest.raises(InputError, match="'class_axis' is 7"):
+        scored(tmp_path, RNG.normal(0, 1, (9, 5, 6, 8)), RNG.integers(0, 5, (9, 6, 8)), "iou", class_axis=7)
+
+
+def test_rows_without_a_label_are_counted_among_the_tested_ones(tmp_path):
+    """Those that were set aside for calibration were counted as well."""
+    labels = np.where(np.arange(200) % 2, CLASSES, -1)
+    np.savez(tmp_path / "d.npz", x=X[:200], y=labels)
+    data = dataset(str(tmp_path / "d.npz"), model(4), 100, 0, demo=False, labelling=Labelling())
+    left = int((data.test.truth.values < 0).sum())
+    assert f"; {left} rows without a label left out" in data.description
+
+
+def test_tested_samples_without_any_label_are_refused(tmp_path):
+    truth = read_truth(CLASSES, [Shape("out", (4,))])
+    alone = replace(truth, values=np.full(200, -1))
+    with pytest.raises(InputError, match="None of the 200 samples that are tested has a label"):
+        best_output(metric_of("top-1"), {"out": SCORES}, alone, "")
+
+
+def test_the_digits_say_what_their_labels_are():
+    one = Model("m", "m", "onnx", (TensorSpec("image", "float32", (None, 28, 28, 1)),),
+                (TensorSpec("out", "float32", (None, 10)),), 1, 1, "d")  # fmt: skip
+    assert dataset("digits", one, 0, 0, demo=True).description.endswith("; labels: class numbers, 10 classes")

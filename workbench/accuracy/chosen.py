@@ -91,6 +91,11 @@ def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | 
     _check_kind(metric, own)
     finite = detection.finite(reference, own) if own.kind == Kind.BOXES else finite_rows(source)
     rows = finite & (own.labelled | (truth is None))
+    if truth is not None and not own.labelled.any():
+        raise InputError(
+            f"None of the {len(own):,} samples that are tested has a label. Give labels for more rows, or a smaller "
+            "'calibration_samples'."
+        )
     if not rows.any():
         raise InputError(
             f"The source model's output '{name}' is not finite for {int((~finite).sum()):,} of {len(finite):,} samples, and no "
@@ -109,7 +114,7 @@ def _check_kind(metric: Metric, truth: Truth) -> None:
         return
     raise InputError(
         f"'{metric}' takes {accepted_in_words(metric)}, and the labels are {str(truth).partition(': ')[2]}. Set 'metric' to one of: "
-        f"{', '.join(that_accept([truth.kind]))}."
+        f"{', '.join(that_accept([truth.kind], positions=truth.per_position))}."
     )
 
 

@@ -160,10 +160,14 @@ METRICS: dict[str, Metric] = {
 """By name; ``top-`` and any number is one too. ``map`` ranks samples by a class's score; ``box-map`` is that of COCO's boxes."""
 
 
-def that_accept(kinds: Iterable[Kind]) -> tuple[str, ...]:
-    """The names of the metrics that take one of these kinds of labels."""
+def that_accept(kinds: Iterable[Kind], *, positions: bool = False) -> tuple[str, ...]:
+    """The names of the metrics that take one of these kinds of labels; with ``positions`` those that take them per position."""
     wanted = set(kinds)
-    return tuple(name for name, metric in METRICS.items() if wanted & set(metric.accepts or ()))
+    return tuple(
+        name
+        for name, metric in METRICS.items()
+        if wanted & set(metric.accepts or ()) and (metric.positions or not positions)
+    )
 
 
 def accepted_in_words(metric: Metric) -> str:

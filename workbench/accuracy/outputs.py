@@ -93,7 +93,7 @@ def class_axes(
     count = len(inner) + 1
     tried = {1, count - 1} if wanted is None else {wanted % count if -count <= wanted < count else 0}
     found = []
-    for axis in sorted(tried - {0}):
+    for axis in sorted(tried & set(range(1, count))):
         rest = (*inner[: axis - 1], *inner[axis:])
         if inner[axis - 1] != 1 and alike(rest, positions):
             found.append(axis)
@@ -135,7 +135,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
         plain = squeezed(inner)
         if len(plain) <= 1:
             return wide.reshape(len(wide), *(size for size in plain if size is not None))
-    elif inner == labels or (truth.kind in (Kind.VALUES, Kind.SOFT) and squeezed(inner) == labels):
+    elif inner == labels or squeezed(inner) == labels:
         return wide.reshape(truth.values.shape)
     raise InputError(misfit(asking, name, wide.shape, truth.values.shape))
 

@@ -85,7 +85,7 @@ class _Reader:
         return found
 
     def _position_wise(self, kind: Kind) -> bool:
-        return self.metric.positions or kind != Kind.ONE_HOT or len(self.inner) < 2
+        return self.metric.positions or kind != Kind.ONE_HOT or len(squeezed(self.inner)) < 2
 
     def _fitting(self) -> dict[Kind, Callable[[], Truth]]:
         """Every reading that fits, with what makes it; of what was set, that one only."""
@@ -144,7 +144,7 @@ class _Reader:
         numbers, _ = self.numbers.marked(kind, number)
         lowest, highest = int(numbers.min(initial=0)), int(numbers.max(initial=0))
         if lowest < NO_LABEL:
-            self.why.append(f"class numbers start at 0, and {self.where} hold {int(self.numbers.plain().min())}")
+            self.why.append(f"class numbers start at 0, and {self.where} hold {self._negative()}")
             return None
         if number and highest >= number:
             what = f"'{shape.name}' has {number} classes (0 to {number - 1})"
@@ -152,9 +152,21 @@ class _Reader:
                 what = f"'{shape.name}' has one value per sample, which stands for two classes (0 and 1)"
             known = numbers[numbers >= 0]
             more = "; they seem to start at 1: write y = y - 1" if highest == number and known.min() == 1 else ""
+            if not self.how.ignore and known.min() < number and (known[known >= number] == highest).all():
+                more += f"; if {highest} means that there is no label, set 'ignore_label' to {highest}"
             self.why.append(f"{self.where} go up to {highest}, and the output {what}{more}")
             return None
         return number
+
+    def _negative(self) -> str:
+        """The negative label that is not ignored because of what was set, and what to do about it."""
+        numbers = self.numbers.plain()
+        found = sorted({int(number) for number in numbers[numbers < 0]} - {self.how.ignored})
+        if self.how.ignored is None:
+            return (
+                f"{found[0]}, which 'ignore_label' set to '{self.how.ignore}' does not leave out; set it to {found[0]}"
+            )
+        return f"{found[0]} beside the ignored {self.how.ignored}; save those as {self.how.ignored} as well"
 
     def _one_hot(self, shape: Shape) -> int | None:
         axes = self._one_hot_axes(shape)
@@ -166,13 +178,19 @@ class _Reader:
         if not self.numbers.whole or count < 2:
             return []
         set_axis = self.how.class_axis
-        tried = (count - 1, 1) if set_axis is None else (set_axis % count,) if -count <= set_axis < count else ()
+        flat = len(squeezed(self.inner)) == 1  # scores of one sample, perhaps with axes of size one
+        if flat:
+            tried: tuple[int, ...] = (1 + next(axis for axis, size in enumerate(self.inner) if size != 1),)
+        elif set_axis is None:
+            tried = (count - 1, 1)
+        else:
+            tried = (set_axis % count,) if -count <= set_axis < count else ()
         found = []
         for axis in dict.fromkeys(tried):
             size, rest = self.inner[axis - 1], (*self.inner[: axis - 1], *self.inner[axis:])
             if axis == 0 or size < 2 or not one_at_most(self.numbers.plain(), axis):
                 continue
-            fits = alike(shape.inner, self.inner) or (len(self.inner) == 1 and alike(squeezed(shape.inner), self.inner))
+            fits = alike(shape.inner, self.inner) or (flat and alike(squeezed(shape.inner), squeezed(self.inner)))
             single = (shape.whole or size == 2) and alike(squeezed(shape.inner), squeezed(rest))
             if fits or single:
                 found.append(axis)
@@ -185,10 +203,11 @@ class _Reader:
         return any(bool(each.all()) and each.size >= MANY for each in ones)
 
     def _multilabel(self, shape: Shape) -> int | None:
-        if not self.numbers.whole or not self.inner or self.inner[-1] < 2 or not alike(shape.inner, self.inner):
+        sizes = squeezed(self.inner)
+        if not self.numbers.whole or not sizes or not alike(squeezed(shape.inner), sizes):
             return None
         numbers, _ = self.numbers.marked(Kind.MULTILABEL, 0)
-        return self.inner[-1] if ((numbers >= NO_LABEL) & (numbers <= 1)).all() else None
+        return sizes[-1] if ((numbers >= NO_LABEL) & (numbers <= 1)).all() else None
 
     def _soft(self, shape: Shape) -> int | None:
         import numpy as np
@@ -239,6 +258,8 @@ class _Reader:
         numbers, ignored = self.numbers.marked(kind, classes)
         if kind == Kind.CLASSES:
             numbers = numbers.reshape(len(numbers))
+        elif kind == Kind.MULTILABEL:
+            numbers = numbers.reshape(len(numbers), *(size for size in squeezed(self.inner) if size is not None))
         elif kind == Kind.POSITIONS:
             numbers = numbers.reshape(len(numbers), *self._position_shape())
             for shape in self.outputs:
@@ -267,8 +288,13 @@ class _Reader:
         (axis,), plain = axes, self.numbers.plain()
         known = (plain == 1).any(axis=axis) & (plain >= 0).all(axis=axis)
         values = np.where(known, (plain == 1).argmax(axis=axis), NO_LABEL)
-        ignored = "" if known.all() else "rows without a 1"
-        return Truth(Kind.ONE_HOT, values, self.given, classes, self.how.class_axis, ignored)
+        words = [] if known.all() else ["rows without a 1"]
+        if (values == self.how.ignored).any() and self.how.ignored != NO_LABEL:  # the class of that number
+            values = np.where(values == self.how.ignored, NO_LABEL, values)
+            words.append(f"class {self.how.ignored}")
+        if len(squeezed(self.inner)) == 1:
+            values = values.reshape(len(values))
+        return Truth(Kind.ONE_HOT, values, self.given, classes, self.how.class_axis, " and ".join(words))
 
     # messages
 
@@ -296,10 +322,17 @@ class _Reader:
         wants = f"{name} takes {accepted_in_words(self.metric)}, and {told[0].lower()}{told[1:]}"
         if fits:
             words = " or ".join(IN_WORDS[kind] for kind in fits)
-            positions = " per position" if Kind.ONE_HOT in fits and len(self.inner) > 1 else ""
+            placed = Kind.ONE_HOT in fits and len(squeezed(self.inner)) > 1
+            positions = " per position" if placed else ""
+            fitting = ", ".join(that_accept(fits, positions=placed))
             because = f" ({self.why[0]})" if self.why else ""
-            return f"{wants} are {words}{positions}{because}. Set 'metric' to one of: {', '.join(that_accept(fits))}."
+            names = f"Set 'metric' to one of: {fitting}"
+            if Kind.TEXT in fits and Kind.CLASSES in (self.metric.accepts or ()):
+                names = f"Save the names of classes as class numbers, or for text set 'metric' to one of: {fitting}"
+            return f"{wants} are {words}{positions}{because}. {names}."
         outputs = "; ".join(f"'{shape.name}' {shown(('n', *shape.inner))}" for shape in self.outputs)
+        if not reason and self.how.class_axis is not None:
+            reason = f"'class_axis' is {self.how.class_axis}: without that axis an output has to have the labels' shape"
         if not reason and self.given.dtype.kind == "f" and not self.numbers.whole:
             reason = f"Real values are compared by {', '.join(that_accept([Kind.VALUES]))}, with an output of the labels' shape"
         return f"{wants} fit none of the model's outputs: {outputs}. {reason or 'Check that the labels belong to this model'}.".replace(

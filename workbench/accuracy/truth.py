@@ -61,7 +61,7 @@ class Truth:
     ==============================  =======================================================================================
     classes, one-hot                int64, (n,): the class number; -1 where a sample has no label
     positions, one-hot positions    int64, (n, ...): a class number for each position; -1 where a position is ignored
-    multilabel                      int64, (n, ..., labels): 0 or 1; -1 where an entry is ignored
+    multilabel                      int64, (n, ..., labels) without axes of size one: 0 or 1; -1 where an entry is ignored
     soft, values                    float64, (n, ...) without axes of size one; NaN where there is no value
     boxes                           float64, (boxes, 6): see :data:`BOX_COLUMNS`; ``images`` holds the sample of each box
     text, sequences, as given       the array as it was saved

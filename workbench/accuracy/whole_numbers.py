@@ -58,9 +58,16 @@ class WholeNumbers:
         return np.where(chosen, NO_LABEL, numbers), " and ".join(words)
 
     def refuse_two_meanings(self, kind: Kind, told: str) -> None:
-        """Refuse values that stand for two things: -1 for "no" or for no label, 255 for white or for void."""
+        """Refuse values that stand for two things: -1 for "no" or for no label, 255 for white or for void, an ignored 0 or 1 for one
+        of two answers as well.
+        """
         import numpy as np
 
+        if kind == Kind.MULTILABEL and self.how.ignored in (0, 1):
+            raise InputError(
+                f"{told} are several labels, of which 'ignore_label' {self.how.ignored} would leave out every {'no' if self.how.ignored == 0 else 'yes'}. "
+                "Mark entries without a label with another number, such as -1."
+            )
         if self.how.ignore:
             return
         found = set(np.unique(self.plain()).tolist()) if self.whole else set()

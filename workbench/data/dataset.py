@@ -113,6 +113,8 @@ def dataset(
             Path(data).expanduser(), model, calibration_samples, pixels, labelling or Labelling(), data_mib
         )
     test, description = told_apart(found.calibration, found.test, found.description)
+    if test.truth is not None:
+        description += f"; {test.truth}"
     return replace(found, test=test, description=description, values=observed(test, found.calibration))
 
 
@@ -188,14 +190,14 @@ def _from_file(
         used.add(extra)
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
-    samples, read, what = labelled(samples, arrays, model, labelling, path)
+    samples, read = labelled(samples, arrays, model, labelling, path)
     chosen, test, text = _split(samples, calibration, model, calibration_samples, path)
     ignored = sorted(set(arrays) - used - read)
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
         told += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
-    return Dataset(chosen, test, text + told + what, real=True)
+    return Dataset(chosen, test, text + told, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:

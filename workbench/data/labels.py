@@ -49,8 +49,8 @@ def _shape(spec: TensorSpec) -> Shape:
 
 def labelled(
     samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
-) -> tuple[Samples, set[str], str]:
-    """The samples with their labels and groups, the arrays that these came from, and what they are, in words.
+) -> tuple[Samples, set[str]]:
+    """The samples with their labels and groups, and the arrays that these came from.
 
     Raises:
         InputError: the labels or groups do not fit the samples, the model or the metric.
@@ -63,13 +63,13 @@ def labelled(
         samples, {name: array for name, array in arrays.items() if name not in taken}, model, labelling, path
     )
     if boxes is not None:
-        return replace(samples, truth=boxes, groups=groups), used | {*box_labels.ARRAYS, FILES}, f"; {boxes}"
+        return replace(samples, truth=boxes, groups=groups), used | {*box_labels.ARRAYS, FILES}
     key = next((name for name in KEYS if name in arrays and name not in taken), None)
     used.add(FILES)
     if key is None:
-        return replace(samples, groups=groups), used, ""
+        return replace(samples, groups=groups), used
     truth = truth_of(arrays[key], samples.count, model, labelling, f"the labels '{key}' of '{path.name}'")
-    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}, f"; {truth}"
+    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}
 
 
 def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
