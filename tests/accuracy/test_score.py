@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import doubts, score, told
 from workbench.errors import InputError, RunError
 
@@ -141,3 +142,29 @@ def test_text_is_compared_as_text():
     words = {"word": np.array([["a"], ["b"]])}
     assert score("key", words, words, None).agreement == 1
     assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).apart == {"word": 1.0}
+
+
+def test_the_labels_say_what_an_answer_is():
+    """Agreement went by the largest entry along the last axis, whatever the output means."""
+    rng = np.random.default_rng(1)
+    several = rng.normal(0, 1, (60, 4)).astype("float32")
+    turned = several.copy()
+    turned[np.arange(6), several[:6].argmin(axis=1)] = 0.001  # the smallest becomes a yes, and the largest stays
+    labels = (several > 0.2).astype(int)
+    found = score("k", {"o": turned}, {"o": several}, labels, METRICS["f1"], losses=False)
+    assert found.agreement == pytest.approx(1 - ((turned > 0) != (several > 0)).any(axis=1).mean())
+    assert found.agreement < 1
+
+    first = rng.normal(0, 1, (20, 3, 4, 5)).astype("float32")  # classes on axis 1
+    moved = first.copy()
+    moved[:, :, :, 0] -= 5  # every class of the first column alike: no class changes
+    classes = first.argmax(axis=1)
+    assert score("k", {"o": moved}, {"o": first}, classes, METRICS["iou"], losses=False).agreement == 1
+
+    mask = rng.normal(0, 1, (20, 1, 4, 5)).astype("float32")
+    doubled = mask * np.linspace(1, 3, 5, dtype="float32")  # no sign changes, but the largest of a row does
+    assert score("k", {"o": doubled}, {"o": mask}, (mask[:, 0] > 0), METRICS["iou"], losses=False).agreement == 1
+
+    real = rng.normal(0, 1, (20, 3)).astype("float32")
+    found = score("k", {"o": real * 1.5}, {"o": real}, real.astype(float), METRICS["rmse"], losses=False)
+    assert found.agreement == 0  # 50 % too large, the largest is the same

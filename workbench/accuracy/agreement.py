@@ -6,8 +6,10 @@ copied input: such an output agrees whatever the engine computes.
 
 What counts as the same answer, for each output:
 
+* where there are labels, of the scored output what these make of it: the class of each position along its own axis, yes or no for each
+  of several labels, and for real values no class at all;
 * the same class for each of its positions, where the last axis has at least two entries (the largest of them), or where single values
-  stand for two classes (above 0.5 for probabilities, else above 0); all positions of a sample must be equal;
+  are probabilities (above 0.5); all positions of a sample must be equal;
 * the same integers, truth values or text in every place: class numbers, tokens, indices. Integers of 8 or 16 bits with at least two
   entries along the last axis are scores of a quantized file without a scale, and count by the largest of them;
 * or all values within 0.1 % of the source's largest value: boxes, maps and regressions have no class;
@@ -19,7 +21,7 @@ NaN prove nothing. Infinities beside finite values count as values, such as the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-3
 """Share of the source's largest value within which values are the same."""
+
+Answers = Callable[["np.ndarray"], "np.ndarray | None"]
+"""What one output says of every sample: class numbers, (n, ...), or ``None`` where it says no classes."""
 
 NARROW = ("int8", "uint8", "int16", "uint16")
 TEXT_KINDS = "OUS"
@@ -87,7 +92,7 @@ def agreement(
     *,
     only: str = "",
     scored: str = "",
-    two_classes: bool = False,
+    answers: Answers | None = None,
 ) -> Agreement:
     """Compare an engine's outputs with the source model's on the same samples.
 
@@ -97,7 +102,7 @@ def agreement(
         comparable: what is known of the outputs.
         only: the one output to compare; "" compares all.
         scored: the output that answers the model's question; it is named where others agree no less.
-        two_classes: single values of that output stand for two classes.
+        answers: what that output says of every sample, where the labels tell; it gives ``None`` where it says no classes.
 
     Raises:
         RunError: names or shapes differ, or a value is not finite where the source's is.
@@ -108,7 +113,9 @@ def agreement(
     rest = {name: array for name, array in reference.items() if name not in left_out}
     group = detections(rest)
     found: dict[str, tuple[int, int]] = {}
-    for name, (same, usable) in _compared(outputs, rest, group, scored * two_classes, comparable.scores).items():
+    for name, (same, usable) in _compared(
+        outputs, rest, group, {scored: answers} if answers else {}, comparable.scores
+    ).items():
         if usable.any():
             found[name] = (int((same & usable).sum()), int(usable.sum()))
         else:
@@ -162,7 +169,7 @@ def _compared(
     outputs: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
     group: Detections | None,
-    two_classes: str,
+    answers: Mapping[str, Answers],
     scores: Collection[str],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By output: which samples agree, and in which the source's values can be compared; both of shape (n,), bool."""
@@ -174,7 +181,7 @@ def _compared(
         found |= dict.fromkeys(group.names, (_detected(group, outputs, reference, usable), usable))
     for name, theirs in reference.items():
         if name not in found:
-            found[name] = (_same(outputs[name], theirs, name == two_classes, name in scores), usable_samples(theirs))
+            found[name] = (_same(outputs[name], theirs, answers.get(name), name in scores), usable_samples(theirs))
     return {name: found[name] for name in reference}
 
 
@@ -191,7 +198,7 @@ def _detected(
     return same
 
 
-def _same(ours: np.ndarray, theirs: np.ndarray, two_classes: bool, scores: bool) -> np.ndarray:
+def _same(ours: np.ndarray, theirs: np.ndarray, answers: Answers | None, scores: bool) -> np.ndarray:
     """Which samples agree in one output, shape (n,), bool."""
     import numpy as np
 
@@ -200,10 +207,18 @@ def _same(ours: np.ndarray, theirs: np.ndarray, two_classes: bool, scores: bool)
         if (theirs[0] if len(theirs) else theirs).dtype.kind != "f":
             tolerance = 0.0
         return np.array([same_rows(one, other, tolerance) for one, other in zip(ours, theirs, strict=True)], bool)
+    if answers is not None:
+        same = (
+            close(ours, theirs) if theirs.dtype.kind == "f" else (ours == theirs).reshape(len(theirs), -1).all(axis=1)
+        )
+        found, wanted = answers(ours), answers(theirs)
+        if found is not None and wanted is not None:
+            same = same | (found == wanted).reshape(len(same), -1).all(axis=1)
+        return np.asarray(same)
     if theirs.dtype.kind != "f" and not scores:
         return np.asarray((ours == theirs).reshape(len(theirs), -1).all(axis=1))
     same = close(ours, theirs)
-    if tells_classes(theirs, two_classes):
+    if tells_classes(theirs):
         threshold = threshold_of(_finite(theirs))
         same |= (classes_of(ours, threshold) == classes_of(theirs, threshold)).reshape(len(same), -1).all(axis=1)
     return same
@@ -289,10 +304,10 @@ def not_finite_told(found: Mapping[str, str]) -> list[str]:
     ]
 
 
-def tells_classes(reference: np.ndarray, two_classes: bool) -> bool:
+def tells_classes(reference: np.ndarray) -> bool:
     """Whether the values of this output stand for classes: the largest of several, or one that is above a threshold."""
     single = reference.ndim < 2 or reference.shape[-1] == 1
-    return not single or two_classes or reference.dtype.kind != "f" or threshold_of(_finite(reference)) > 0
+    return not single or reference.dtype.kind != "f" or threshold_of(_finite(reference)) > 0
 
 
 def close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:

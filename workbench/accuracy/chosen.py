@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from workbench.errors import InputError, during
 
 if TYPE_CHECKING:
     import numpy as np
+
+SAID = (Kind.MULTILABEL, Kind.SOFT, Kind.VALUES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,30 @@ class Chosen:
         """An engine's output in the labels' form, samples that count."""
         return in_form_of(self.truth, outputs[self.output][self.rows], self.output, self.metric.name)
 
+    def answers(self, output: np.ndarray) -> np.ndarray | None:
+        """What the scored output says of every sample: class numbers or 0 and 1, (n, ...); ``None``: it says no classes.
+
+        Args:
+            output: the scored output of the source model or of an engine, (n, ...), all samples.
+        """
+        import numpy as np
+
+        if self.truth.kind == Kind.VALUES:
+            return None
+        form = in_form_of(self.truth, output, self.output, self.metric.name)
+        if self.truth.kind == Kind.SOFT or form.shape[1:] != self.truth.values.shape[1:]:
+            return np.asarray(form.argmax(axis=-1))
+        return form if form.dtype.kind in "iu" else (form > self.threshold).astype("int64")
+
     def measured(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """An engine's parts."""
         return _parts(self.metric, outputs, self.output, self.truth, self.rows, self.threshold)
+
+    @property
+    def by_labels(self) -> Callable[[np.ndarray], np.ndarray | None] | None:
+        """:meth:`answers`, where there are labels that say what an answer is; else ``None``."""
+        told = self.labelled and self.metric.accepts is not None
+        return self.answers if told and self.truth.kind in (*DECIDED, *SAID) else None
 
     @property
     def cut(self) -> bool:

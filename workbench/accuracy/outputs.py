@@ -130,13 +130,13 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
         if axes:
             return np.moveaxis(wide, axes[0], -1)
         if squeezed(inner) == squeezed(labels):
-            return wide.reshape(truth.values.shape)
+            return wide.reshape(len(wide), *labels)
     elif truth.kind in (Kind.CLASSES, Kind.ONE_HOT):
         plain = squeezed(inner)
         if len(plain) <= 1:
             return wide.reshape(len(wide), *(size for size in plain if size is not None))
     elif inner == labels or squeezed(inner) == labels:
-        return wide.reshape(truth.values.shape)
+        return wide.reshape(len(wide), *labels)
     raise InputError(misfit(asking, name, wide.shape, truth.values.shape))
 
 

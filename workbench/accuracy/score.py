@@ -75,7 +75,7 @@ def score(
         return plain if metric is None else replace(plain, metric=metric.name)
     chosen = best_output(top_k(1) if metric is None else metric, reference, truth, output)
     _check_repeated(chosen.output, comparable)
-    found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, two_classes=truth is not None)
+    found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, answers=chosen.by_labels)
     plain = replace(_agreement(engine_key, found, reference), output=chosen.output)
     rated = _rated(plain, chosen, chosen.measured(outputs))
     return replace(rated, by=_losses(chosen, outputs, groups, column)) if losses and outputs is not reference else rated
