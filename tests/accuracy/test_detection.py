@@ -160,3 +160,21 @@ def test_found_boxes_in_another_form_score_no_silent_zero(change, says):
     change(found)
     with pytest.raises(InputError, match=says):
         score("k", found, found, from_arrays(TRUTH, 3, {}, "'d.npz'"), METRICS["box-map"])
+
+
+def test_a_class_of_boxes_that_is_lost_is_named():
+    rng = np.random.default_rng(0)
+    n, k = 40, 5
+    corners = rng.uniform(0, 300, (n * k, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(20, 80, (n * k, 2))], axis=1)
+    classes = rng.choice([3, 7, 9], n * k)  # class numbers that do not start at 0
+    truth = from_arrays({"y_boxes": boxes, "y_class": classes, "y_image": np.repeat(np.arange(n), k)}, n, {}, "d")
+    source = {"boxes": boxes.reshape(n, k, 4), "scores": rng.uniform(0.5, 1, (n, k)), "classes": classes.reshape(n, k)}
+    lost = (source["classes"] == 7) & (rng.random((n, k)) < 0.6)
+    engine = {**source, "boxes": source["boxes"] + 400 * lost[..., None]}
+    worst, *others = score("k", engine, source, truth, METRICS["box-map"]).by
+    assert (worst.by, worst.name, worst.of, worst.source_value) == ("class", "7", 3, 1)
+    assert worst.samples == (source["classes"] == 7).any(axis=1).sum()
+    assert worst.loss == pytest.approx(lost.sum() / (classes == 7).sum())
+    assert 0 < worst.low < worst.loss < worst.high
+    assert {part.loss for part in others} == {0}

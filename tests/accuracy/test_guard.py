@@ -258,3 +258,19 @@ def test_what_is_no_disagreement():
     lower = replace(row, spec=recorded.spec("onnxruntime fp16"), accuracy=scored(broken=100))
     assert disagreement(lower) == ""  # what a lower precision loses is the budget's business
     assert disagreement(replace(row, accuracy=None)) == ""
+
+
+def test_answers_that_turned_within_the_tolerance_are_counted():
+    """A probability of 0.4999 for 0.5001 agrees, and is another answer: "+1 −1" stood beside "changed none of 400 answers"."""
+    rng = np.random.default_rng(2)
+    source = rng.random(400).astype("float32")
+    source[:2] = 0.50001
+    engine = source.copy()
+    engine[:2] = 0.49999
+    labels = (source > 0.5).astype(int)
+    labels[0] = 0
+    found = score("k", {"p": engine}, {"p": source}, labels)
+    assert (found.fixed, found.broken, found.agreement) == (1, 1, 1.0)
+    far = replace(found, apart={"p": 0.5})
+    assert "changed 2 of 400 answers" in judge(far, budget_of("0.1 points")).why
+    assert judge(far, budget_of("0.4 % flips")).loss == pytest.approx(2 / 400)

@@ -128,3 +128,10 @@ def test_digits_calibrate_over_all_classes():
     found = dataset("digits", what, 50, 0, demo=True)
     assert np.bincount(found.calibration.labels).tolist() == [5] * 10
     assert "50 others, drawn at random over all 10 classes, calibrate" in found.description
+
+
+def test_rows_without_a_label_are_no_class_of_their_own():
+    labels = np.arange(300) % 5 - 1
+    chosen, told = drawn(300, 50, labels)
+    assert told == "drawn at random over all 4 classes"
+    assert len(set(chosen.tolist())) == 50

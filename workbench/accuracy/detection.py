@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.classification import TP, TRUE
 from workbench.accuracy.outputs import finite_rows, inner_shape, shown, widened
 from workbench.accuracy.truth import Truth
 from workbench.errors import InputError
@@ -95,7 +96,7 @@ def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
     roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
     found = _found(outputs, roles)
     _check(found, truth)
-    categories = sorted({int(number) for number in truth.values[:, 4]})
+    categories = class_numbers(truth)
     images = [{"id": image + 1} for image in range(len(truth))]
     base = {"images": images, "categories": [{"id": number} for number in categories]}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -111,6 +112,29 @@ def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
     for image in range(len(truth)):
         result[image] = [judged.evalImgs[place * len(truth) + image] for place in range(len(categories))]
     return result
+
+
+def class_numbers(truth: Truth) -> list[int]:
+    """The class numbers of boxes that are right, ascending: those that :func:`parts` has an entry for in each image."""
+    return sorted({int(number) for number in truth.values[:, 4]})
+
+
+def boxes_found(parts: np.ndarray) -> np.ndarray:
+    """Counts of each class in each image from :func:`parts`, int64, (n, 4, classes), in the order of :func:`class_numbers`.
+
+    Of the four (:data:`workbench.accuracy.classification.TP`) the first two are filled: the boxes that were found with an IoU of at
+    least 0.5, and all but crowds. They are COCOeval's matches at its first threshold.
+    """
+    import numpy as np
+
+    counts = np.zeros((len(parts), 4, len(parts[0]) if len(parts) else 0), np.int64)
+    for image, classes in enumerate(parts):
+        for place, each in enumerate(classes):
+            if each is not None:
+                wanted = ~np.asarray(each["gtIgnore"], bool)
+                counts[image, TRUE, place] = wanted.sum()
+                counts[image, TP, place] = (wanted & (np.asarray(each["gtMatches"])[0] > 0)).sum()
+    return counts
 
 
 def _evaluation(kind: Any, images: list[int], categories: list[int]) -> Any:

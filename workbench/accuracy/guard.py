@@ -10,6 +10,7 @@ from typing import Any
 from workbench.accuracy.samples_needed import for_changed, for_loss, rounded
 from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
 from workbench.records import CPU, Accuracy, PartLoss, Precision, Result
+from workbench.statistics.estimates import proportion_interval
 from workbench.statistics.paired import FEWEST
 
 TOLERANCE = 1e-3
@@ -75,11 +76,26 @@ def disagreement(result: Result) -> str:
     if by <= (TF32_TOLERANCE if rounds else TOLERANCE) and (rounds or score.agreement == 1):
         return ""
     told = f"'{worst}' differs by up to {by:.2%} of its largest value" if by > TOLERANCE else "answers differ"
-    changed = round((1 - score.agreement) * score.samples)
+    changed = _changed(score)
     return (
         f"its outputs disagree with the source model's, which FP32 must not: {told}, and {changed or 'none'} of {score.samples:,} "
         "samples get another answer; it is never recommended"
     )
+
+
+def _changed(score: Accuracy) -> int:
+    """Samples with another answer than the source's. An answer that turned although all values are within the tolerance of agreement
+    counts too, where the labels show it.
+    """
+    return max(round((1 - score.agreement) * score.samples), score.fixed + score.broken)
+
+
+def _share_changed(score: Accuracy) -> tuple[float, float, float]:
+    """The share of changed answers with its 95 % interval."""
+    turned = score.fixed + score.broken
+    if turned <= round((1 - score.agreement) * score.samples):
+        return 1 - score.agreement, 1 - score.agreement_high, 1 - score.agreement_low
+    return turned / score.samples, *proportion_interval(turned, score.samples)
 
 
 def judge(score: Accuracy, budget: Budget) -> Judgement:
@@ -95,7 +111,7 @@ def judge(score: Accuracy, budget: Budget) -> Judgement:
     """
     same = same_outputs(score)
     if budget.kind == FLIPS or score.value is None or score.loss is None:
-        ends = (1 - score.agreement, 1 - score.agreement_high, 1 - score.agreement_low)
+        ends = _share_changed(score)
         allowed = budget.amount if budget.kind == ABSOLUTE else budget.amount / 100
         found = _decided(*ends, allowed, percent=True)
     elif budget.kind == POINTS and not score.share:
@@ -148,7 +164,7 @@ def _explained(found: Judgement, score: Accuracy, budget: Budget) -> Judgement:
         why = f"{count:,} samples are too few for an interval; at least {FEWEST} are needed"
         return replace(found, why=why, needed=FEWEST)
     needed = (for_changed if by_answers else for_loss)(score, found.allowed)
-    changed = round((1 - score.agreement) * score.samples)
+    changed = _changed(score)
     lost = f"that more than {100 * found.allowed:.3g} % of the answers changed" if by_answers else f"a loss of {budget}"
     why = f"changed {changed or 'none'} of {score.samples:,} answers; {count:,} samples cannot exclude {lost}"
     if needed is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.accuracy.classification import TP, TRUE, counted, labels_counted
+from workbench.accuracy.detection import boxes_found, class_numbers
 from workbench.accuracy.outputs import decided
 from workbench.accuracy.truth import Kind, Truth
 from workbench.records import PartLoss
@@ -12,7 +13,7 @@ from workbench.statistics import paired
 from workbench.statistics.estimates import CONFIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -33,17 +34,18 @@ def by_class(
     metric: Metric,
     parts: tuple[np.ndarray, np.ndarray],
 ) -> tuple[PartLoss, ...]:
-    """Loss of recall of each class, the worst first; of top-k the share whose class is among the k.
+    """Loss of recall of each class, the worst first; of top-k the share whose class is among the k; of boxes the share that is found
+    with an IoU of at least 0.5 among the 100 highest scores of the image.
 
     Args:
-        ours: an engine's output, in the labels' form.
+        ours: an engine's output, in the labels' form; of boxes it is not looked at.
         theirs: the source model's, the same shape.
-        truth: classes, positions, one-hot or several labels, the same samples.
+        truth: classes, positions, one-hot, several labels or boxes, the same samples.
         threshold: above which one value means yes.
         metric: what is measured.
         parts: the metric's, of the engine and of the source model.
 
-    Of one class per sample the interval is Newcombe's of paired shares; of positions, which are not independent within a
+    Of one class per sample the interval is Newcombe's of paired shares; of positions and boxes, which are not independent within a
     sample, that of a ratio over samples by its linearized variance (Cochran 1977, Sampling Techniques, 6.4).
     """
     import numpy as np
@@ -53,6 +55,8 @@ def by_class(
     if truth.kind == Kind.MULTILABEL:
         found = [(each > threshold).astype(np.int64) if each.dtype.kind == "f" else each for each in (ours, theirs)]
         return _by_ratio("label", *(labels_counted(each, truth.values) for each in found))
+    if truth.kind == Kind.BOXES:
+        return _by_ratio("class", *(boxes_found(each) for each in parts), numbers=class_numbers(truth))
     if truth.per_position:
         return _by_ratio("class", *(counted(each, truth.values, threshold) for each in (ours, theirs)))
     right, source_right = (decided(each, truth.values, threshold) == truth.values for each in (ours, theirs))
@@ -112,8 +116,8 @@ def _of_shares(
     return PartLoss(by, name, len(right), float(right.mean()), float(source_right.mean()), loss, low, high, number)
 
 
-def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[PartLoss, ...]:
-    """Loss of recall from counts of each sample, (n, 4, classes)."""
+def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, numbers: Sequence[int] = ()) -> tuple[PartLoss, ...]:
+    """Loss of recall from counts of each sample, (n, 4, classes); ``numbers`` are the classes' own where they do not count from 0."""
     import numpy as np
     from scipy.stats import t
 
@@ -123,6 +127,7 @@ def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[PartLoss, 
     confidence = _each(len(occurring))
     found = []
     for number in occurring:
+        name = str(numbers[number] if numbers else number)
         there = ours[:, TRUE, number] > 0
         sizes = ours[there, TRUE, number].astype(np.float64)
         differences = (theirs[there, TP, number] - ours[there, TP, number]).astype(np.float64)
@@ -131,13 +136,13 @@ def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[PartLoss, 
         low = high = None
         if sizes.max() == 1:  # one entry a sample: shares
             right, source_right = (each[there, TP, number] > 0 for each in (ours, theirs))
-            found.append(_of_shares(by, str(number), right, source_right, confidence, len(occurring)))
+            found.append(_of_shares(by, name, right, source_right, confidence, len(occurring)))
             continue
         if count >= paired.FEWEST:
             spread = np.square(differences - loss * sizes).sum() / (count - 1)
             half = float(t.isf((1 - confidence) / 2, count - 1) * np.sqrt(count * spread) / sizes.sum())
             low, high = loss - half, loss + half
-        found.append(PartLoss(by, str(number), count, value, source, loss, low, high, len(occurring)))
+        found.append(PartLoss(by, name, count, value, source, loss, low, high, len(occurring)))
     return _worst(found)
 
 

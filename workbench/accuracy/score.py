@@ -170,7 +170,7 @@ def _losses(
     """The loss by class, where labels are classes, and by group, where there are groups."""
     ours, metric, truth = chosen.measured(outputs), chosen.metric, chosen.truth
     found: tuple[PartLoss, ...] = ()
-    if metric.accepts is not None and chosen.labelled and truth.kind in (*DECIDED, Kind.MULTILABEL):
+    if metric.accepts is not None and chosen.labelled and truth.kind in (*DECIDED, Kind.MULTILABEL, Kind.BOXES):
         found = loss_by.by_class(
             chosen.form(outputs), chosen.source, truth, chosen.threshold, metric, (ours, chosen.parts)
         )

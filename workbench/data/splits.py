@@ -43,7 +43,9 @@ def drawn(count: int, wanted: int, labels: np.ndarray | None) -> tuple[np.ndarra
     names, numbers, sizes = np.unique(classes, return_inverse=True, return_counts=True)
     shares = _shares(sizes, wanted)
     chosen = [generator.permutation(np.flatnonzero(numbers == number))[:share] for number, share in enumerate(shares)]
-    over = f"all {len(names)} classes" if (shares > 0).all() else f"{int((shares > 0).sum())} of {len(names)} classes"
+    named = names >= 0 if names.dtype.kind in "iu" else np.ones(len(names), bool)  # below 0: rows without a label
+    number, used = int(named.sum()), int((named & (shares > 0)).sum())
+    over = f"all {number} classes" if used == number else f"{used} of {number} classes"
     return generator.permutation(np.concatenate(chosen)), f"drawn at random over {over}"
 
 
