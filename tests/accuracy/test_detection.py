@@ -178,3 +178,27 @@ def test_a_class_of_boxes_that_is_lost_is_named():
     assert worst.loss == pytest.approx(lost.sum() / (classes == 7).sum())
     assert 0 < worst.low < worst.loss < worst.high
     assert {part.loss for part in others} == {0}
+
+
+@pytest.mark.parametrize(
+    ("saved", "line"),
+    [
+        (lambda b: b[:, [1, 0, 3, 2]], r"y_boxes = y_boxes\[:, \[1, 0, 3, 2\]\]"),
+        (lambda b: np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1), r"y_boxes\[:, 2:\] \+= y_boxes\[:, :2\]"),
+    ],
+)
+def test_labels_in_another_order_than_the_models_are_refused_with_the_line(saved, line):
+    """They were scored without a word, far too low."""
+    rng = np.random.default_rng(4)
+    n, k = 30, 4
+    corners = rng.uniform(0, (100, 60), (n * k, 2))  # width and height still lie beyond the corner
+    boxes = np.concatenate([corners, corners + rng.uniform((180, 65), (300, 90), (n * k, 2))], axis=1)
+    classes = rng.integers(1, 4, n * k)
+    found = {"boxes": boxes.reshape(n, k, 4) + rng.normal(0, 2, (n, k, 4)), "scores": rng.uniform(0.5, 1, (n, k)),
+             "classes": classes.reshape(n, k)}  # fmt: skip
+    arrays = {"y_boxes": saved(boxes), "y_class": classes, "y_image": np.repeat(np.arange(n), k)}
+    truth = from_arrays(arrays, n, {}, "d")
+    with pytest.raises(InputError, match=line):
+        score("k", found, found, truth, METRICS["box-map"])
+    right = from_arrays({**arrays, "y_boxes": boxes}, n, {}, "d")
+    assert score("k", found, found, right, METRICS["box-map"]).value > 0.5

@@ -28,7 +28,7 @@ def two_outputs(**changes):
 def test_the_worst_output_is_named_with_the_others():
     told = agreement_told(two_outputs().accuracy)
     assert told == (
-        "agreement is that of 'main', the worst of 2 outputs (others: 'copy' 100.0%); 5 of 1000 samples are left out of it, for which "
+        "agreement is that of 'main', the worst of 2 outputs (others: 'copy' 100.0%); 5 of 1000 samples are left out of the agreement, for which "
         "the source model's values are not finite; 'noise' is not compared: two runs on the same input differ"
     )
     plain = recorded.accuracy(None)

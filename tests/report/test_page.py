@@ -326,3 +326,9 @@ def test_a_notebook_without_heading_or_parameters_has_a_page(tmp_path):
     html = page(tmp_path, new_code_cell("1"))
     assert "<title>executed</title>" in html
     assert "Parameters" not in html
+
+
+def test_a_report_is_written_over_an_earlier_one(tmp_path):
+    """Beautiful Soup sorts attributes, so that the workbench did not know its own pages again."""
+    first = page(tmp_path, new_code_cell("1"))
+    assert page(tmp_path, new_code_cell("2")) != first

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROLES = ("boxes", "scores", "classes")
+ORDERED = 0.5
+"""Mean IoU above which an order of a box's four numbers is taken for the right one..."""
+BETTER = 0.2
+"""...where it is by so much above that of the numbers as they are."""
 MOST = 100
 """Boxes of one image that count, those with the highest scores: COCO's largest maxDets."""
 USUAL = {
@@ -232,6 +236,47 @@ def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
             f"The model's class numbers ({_few(ours)}) and those of the labels ({_few(theirs)}) have none in common. Save 'y_class' "
             "with the model's numbers."
         )
+    _check_order(found, truth)
+
+
+def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse labels whose four numbers mean something else than the model's: boxes overlap far better in another order.
+
+    Raises:
+        InputError: with the line that puts the labels in order.
+    """
+    import numpy as np
+
+    assert truth.images is not None
+    plain = truth.values[:, :4]
+    orders = {
+        "y_boxes = y_boxes[:, [1, 0, 3, 2]]": plain[:, [1, 0, 3, 2]],  # the model gives y first
+        "y_boxes[:, 2:] += y_boxes[:, :2]": np.concatenate([plain[:, :2], plain[:, :2] + plain[:, 2:]], axis=1),
+    }
+    now = _overlap(found, plain, truth.images)
+    best, line = max((_overlap(found, boxes, truth.images), line) for line, boxes in orders.items())
+    if best > ORDERED and best - now > BETTER:
+        raise InputError(
+            f"The model's boxes overlap those of the labels with a mean IoU of {now:.2f}, and of {best:.2f} with the labels' numbers in "
+            f"another order. Write {line}."
+        )
+
+
+def _overlap(found: Sequence[Mapping[str, Any]], boxes: np.ndarray, images: np.ndarray) -> float:
+    """The mean over boxes that are right of the IoU with the found box of the same image that fits best; 0 where there is none."""
+    import numpy as np
+    from pycocotools import mask
+
+    by_image: dict[int, list[list[float]]] = {}
+    for one in found:
+        by_image.setdefault(one["image_id"] - 1, []).append(one["bbox"])
+    best = np.zeros(len(boxes))
+    for image, given in by_image.items():
+        rows = np.flatnonzero(images == image)
+        if len(rows):
+            wanted = np.concatenate([boxes[rows, :2], boxes[rows, 2:] - boxes[rows, :2]], axis=1)
+            best[rows] = mask.iou(np.array(given), wanted, np.zeros(len(rows), np.uint8)).max(axis=0)
+    return float(best.mean())
 
 
 def _few(numbers: set[int]) -> str:

@@ -52,7 +52,7 @@ def agreement_told(score: Accuracy) -> str:
     if score.not_compared:
         left = score.not_compared
         parts.append(
-            f"{left} of {score.samples} samples are left out of it, for which the source model's values are not finite"
+            f"{left} of {score.samples} samples are left out of the agreement, for which the source model's values are not finite"
         )
     parts += [
         f"'{name}' is not compared: {why}"

@@ -25,11 +25,11 @@ KERNEL = "python3"
 MARK = "inference_workbench"
 """In the metadata of a notebook: :func:`execute` wrote it, and may write over it."""
 MARKS = (
-    b'<meta name="generator" content="Inference Workbench">',
+    rb'<meta\b(?=[^>]*\bname="generator")(?=[^>]*\bcontent="Inference Workbench")[^>]*>',
     # of earlier versions
-    b"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+    rb"<meta\b(?=[^>]*\bhttp-equiv=\"Content-Security-Policy\")(?=[^>]*\bcontent=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\")[^>]*>",
 )
-"""What a page begins with that this module wrote."""
+"""Patterns of what a page begins with that this module wrote; the attributes stand in the order that Beautiful Soup gives them."""
 TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
@@ -117,7 +117,7 @@ def check_page(html: Path, inputs: Iterable[str | Path] = ()) -> None:
         html,
         option="--output",
         endings=(".html", ".htm"),
-        written_here=lambda start: any(mark in start for mark in MARKS),
+        written_here=lambda start: any(re.search(mark, start) for mark in MARKS),
         inputs=inputs,
     )
 
