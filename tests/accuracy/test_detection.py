@@ -202,3 +202,51 @@ def test_labels_in_another_order_than_the_models_are_refused_with_the_line(saved
         score("k", found, found, truth, METRICS["box-map"])
     right = from_arrays({**arrays, "y_boxes": boxes}, n, {}, "d")
     assert score("k", found, found, right, METRICS["box-map"]).value > 0.5
+
+
+def test_class_numbers_of_another_meaning_are_refused_with_the_line():
+    """Labels from 1 to 5 for a model that counts from 0: an mAP of 0, because four of the numbers are in both."""
+    rng = np.random.default_rng(5)
+    n, k = 20, 3
+    corners = rng.uniform(0, 300, (n * k, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(30, 60, (n * k, 2))], axis=1)
+    classes = rng.integers(0, 5, n * k)
+    found = {"boxes": boxes.reshape(n, k, 4), "scores": rng.uniform(0.5, 1, (n, k)), "classes": classes.reshape(n, k)}
+    arrays = {"y_boxes": boxes, "y_image": np.repeat(np.arange(n), k)}
+    with pytest.raises(InputError, match=r"write y_class = y_class - 1\."):
+        score("k", found, found, from_arrays({**arrays, "y_class": classes + 1}, n, {}, "d"), METRICS["box-map"])
+    with pytest.raises(InputError, match=r"Save 'y_class' with the model's numbers\."):
+        score("k", found, found, from_arrays({**arrays, "y_class": (classes + 3) % 5}, n, {}, "d"), METRICS["box-map"])
+    right = from_arrays({**arrays, "y_class": classes}, n, {}, "d")
+    assert score("k", found, found, right, METRICS["box-map"], losses=False).value == pytest.approx(1)
+    none = {**found, "scores": 0 * found["scores"]}  # an engine that finds nothing is not refused for that
+    assert score("k", none, found, right, METRICS["box-map"], losses=False).value == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda c: c["annotations"][0].update(image_id=99),
+            "has a box of the image 99, which is not among its 'images'",
+        ),
+        (lambda c: c["images"][1].update(id=10), "lists the image 10 more than once"),
+    ],
+)
+def test_boxes_of_no_image_or_of_two_are_refused(tmp_path, change, says):
+    content = coco()
+    change(content)
+    np.savez(tmp_path / "d.npz", x=RNG.random((3, 64, 64, 3)).astype(np.float32))
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=says):
+        dataset(str(tmp_path / "d.npz"), model(), 0, 0, demo=False, labelling=LABELLING)
+
+
+def test_shares_of_the_image_and_another_reading_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", x=RNG.random((3, 64, 64, 3)).astype(np.float32), **{**TRUTH, "y_boxes": BOXES / 64})
+    truth = dataset(str(tmp_path / "d.npz"), model(), 0, 0, demo=False, labelling=LABELLING).test.truth
+    with pytest.raises(InputError, match="the labels seem to be shares of the image"):
+        score("k", outputs(), outputs(), truth, METRICS["box-map"])
+    other = Labelling(METRICS["box-map"], Reading(labels="classes"))
+    with pytest.raises(InputError, match="'labels' is set to 'classes'"):
+        dataset(str(tmp_path / "d.npz"), model(), 0, 0, demo=False, labelling=other)

@@ -227,7 +227,8 @@ def test_wrong_paths_are_told_in_one_sentence(tmp_path):
 def test_a_page_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     executed = write(tmp_path / "executed.ipynb", new_markdown_cell("# new"))
     target = tmp_path / "page.html"
-    target.write_text("old")
+    old = '<meta name="generator" content="Inference Workbench">'  # what a report begins with
+    target.write_text(old)
 
     def full(self, text, **_):
         with self.open("w") as file:
@@ -238,7 +239,7 @@ def test_a_page_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         patch.setattr(Path, "write_text", full)
         with pytest.raises(StoreError, match=r"page\.html: No space left on device\."):
             report.html_from_notebook(executed, target)
-    assert target.read_text() == "old"
+    assert target.read_text() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["executed.ipynb", "page.html"]
 
     real = Path.write_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,20 +84,28 @@ def from_coco(
 
     Args:
         content: the JSON.
-        rows: the sample of each image, by its id; boxes of other images are left out.
+        rows: the sample of each image, by its id; boxes of images that are listed but have no sample are left out.
         count: how many samples there are.
         roles: outputs by role.
         where: names it in messages.
         placed: by image id, what brings corners to the model's image; without, they stay.
 
     Raises:
-        InputError: not COCO's form.
+        InputError: not COCO's form, an image that is listed twice, or a box of an image that is not listed.
     """
     import numpy as np
 
     found, images = [], []
     try:
+        listed = Counter(image["id"] for image in content["images"])
+        twice = [key for key, number in listed.items() if number > 1]
+        if twice:
+            raise InputError(f"{where} lists the image {twice[0]} more than once. Give every image an id of its own.")
         for one in content["annotations"]:
+            if one["image_id"] not in listed:
+                raise InputError(
+                    f"{where} has a box of the image {one['image_id']}, which is not among its 'images'. Add the image, or remove the box."
+                )
             if one["image_id"] not in rows:
                 continue
             left, top, width, height = map(float, one["bbox"])

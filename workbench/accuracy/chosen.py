@@ -128,6 +128,8 @@ def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | 
     form = in_form_of(kept, source[rows], name, metric.name)
     _check_whole_numbers(form, kept, name)
     parts = _parts(metric, reference, name, kept, rows, threshold)
+    if own.kind == Kind.BOXES:
+        detection.check_meaning({key: array[rows] for key, array in reference.items()}, kept)
     return Chosen(metric, name, kept, rows, truth is not None, int((~finite).sum()), threshold, form, parts)
 
 

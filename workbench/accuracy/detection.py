@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.accuracy.classification import TP, TRUE
 from workbench.accuracy.outputs import finite_rows, inner_shape, shown, widened
 from workbench.accuracy.truth import Truth
 from workbench.errors import InputError
@@ -20,6 +19,8 @@ ORDERED = 0.5
 """Mean IoU above which an order of a box's four numbers is taken for the right one..."""
 BETTER = 0.2
 """...where it is by so much above that of the numbers as they are."""
+SHARED, FEWEST_PAIRS = 0.1, 20
+"""Boxes in the same place that share their class number less often, of at least so many, have numbers of another meaning."""
 MOST = 100
 """Boxes of one image that count, those with the highest scores: COCO's largest maxDets."""
 USUAL = {
@@ -123,24 +124,6 @@ def class_numbers(truth: Truth) -> list[int]:
     return sorted({int(number) for number in truth.values[:, 4]})
 
 
-def boxes_found(parts: np.ndarray) -> np.ndarray:
-    """Counts of each class in each image from :func:`parts`, int64, (n, 4, classes), in the order of :func:`class_numbers`.
-
-    Of the four (:data:`workbench.accuracy.classification.TP`) the first two are filled: the boxes that were found with an IoU of at
-    least 0.5, and all but crowds. They are COCOeval's matches at its first threshold.
-    """
-    import numpy as np
-
-    counts = np.zeros((len(parts), 4, len(parts[0]) if len(parts) else 0), np.int64)
-    for image, classes in enumerate(parts):
-        for place, each in enumerate(classes):
-            if each is not None:
-                wanted = ~np.asarray(each["gtIgnore"], bool)
-                counts[image, TRUE, place] = wanted.sum()
-                counts[image, TP, place] = (wanted & (np.asarray(each["gtMatches"])[0] > 0)).sum()
-    return counts
-
-
 def _evaluation(kind: Any, images: list[int], categories: list[int]) -> Any:
     """COCO's evaluation for one number, AP: all areas together, and the most boxes an image."""
     judged = kind(iouType="bbox")
@@ -212,6 +195,22 @@ def _found(outputs: Outputs, roles: Mapping[str, str]) -> list[dict[str, Any]]:
     return found
 
 
+def check_meaning(outputs: Outputs, truth: Truth) -> None:
+    """Refuse labels that mean something else than the source model's boxes, which would score far too low without a word.
+
+    Args:
+        outputs: the source model's, samples that count.
+        truth: boxes of the same samples.
+
+    Raises:
+        InputError: the four numbers of a box stand in another order, or the class numbers are others.
+    """
+    found = _found(outputs, roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles)))
+    if found and len(truth.values):
+        _check_order(found, truth)
+        _check_classes(found, truth)
+
+
 def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
     """Refuse boxes in another form than the labels', which would score 0 without a word."""
     import numpy as np
@@ -230,13 +229,17 @@ def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
             f"The model's boxes reach to {ends.max():.3g} and the labels to {truth.values[:, 2:4].max():.3g}: the model seems to give "
             "shares of the image. Export it with boxes in pixels, or save 'y_boxes' as shares as well."
         )
+    if ends.max() > 8 and truth.values[:, 2:4].max() <= 2:
+        raise InputError(
+            f"The model's boxes reach to {ends.max():.3g} and the labels to {truth.values[:, 2:4].max():.3g}: the labels seem to be shares of "
+            "the image. Save 'y_boxes' in pixels."
+        )
     ours, theirs = {one["category_id"] for one in found}, {int(number) for number in truth.values[:, 4]}
     if not ours & theirs:
         raise InputError(
             f"The model's class numbers ({_few(ours)}) and those of the labels ({_few(theirs)}) have none in common. Save 'y_class' "
             "with the model's numbers."
         )
-    _check_order(found, truth)
 
 
 def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
@@ -253,8 +256,8 @@ def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
         "y_boxes = y_boxes[:, [1, 0, 3, 2]]": plain[:, [1, 0, 3, 2]],  # the model gives y first
         "y_boxes[:, 2:] += y_boxes[:, :2]": np.concatenate([plain[:, :2], plain[:, :2] + plain[:, 2:]], axis=1),
     }
-    now = _overlap(found, plain, truth.images)
-    best, line = max((_overlap(found, boxes, truth.images), line) for line, boxes in orders.items())
+    now = float(_best(found, plain, truth.images)[0].mean())
+    best, line = max((float(_best(found, boxes, truth.images)[0].mean()), line) for line, boxes in orders.items())
     if best > ORDERED and best - now > BETTER:
         raise InputError(
             f"The model's boxes overlap those of the labels with a mean IoU of {now:.2f}, and of {best:.2f} with the labels' numbers in "
@@ -262,21 +265,48 @@ def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
         )
 
 
-def _overlap(found: Sequence[Mapping[str, Any]], boxes: np.ndarray, images: np.ndarray) -> float:
-    """The mean over boxes that are right of the IoU with the found box of the same image that fits best; 0 where there is none."""
+def _check_classes(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse class numbers that boxes in the same place almost never share.
+
+    Raises:
+        InputError: with the line that shifts the labels' numbers, where that helps.
+    """
+    assert truth.images is not None
+    overlap, ours = _best(found, truth.values[:, :4], truth.images)
+    there = overlap >= ORDERED
+    ours, theirs = ours[there], truth.values[there, 4]
+    if there.sum() < FEWEST_PAIRS or (ours == theirs).mean() >= SHARED:
+        return
+    shifts = {shift: float((ours == theirs + shift).mean()) for shift in (-1, 1)}
+    shift = max(shifts, key=lambda each: shifts[each])
+    fix = "Save 'y_class' with the model's numbers."
+    if shifts[shift] > ORDERED:
+        fix = f"They seem to begin at another number: write y_class = y_class {'+' if shift > 0 else '-'} 1."
+    raise InputError(
+        f"Of {int(there.sum()):,} labelled boxes that the model found, {(ours == theirs).mean():.0%} have the class number that the model "
+        f"gives. {fix}"
+    )
+
+
+def _best(found: Sequence[Mapping[str, Any]], boxes: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each box that is right the IoU with the found box of the same image that fits best, and that one's class number; 0 and -1
+    where there is none.
+    """
     import numpy as np
     from pycocotools import mask
 
-    by_image: dict[int, list[list[float]]] = {}
+    by_image: dict[int, list[Mapping[str, Any]]] = {}
     for one in found:
-        by_image.setdefault(one["image_id"] - 1, []).append(one["bbox"])
-    best = np.zeros(len(boxes))
+        by_image.setdefault(one["image_id"] - 1, []).append(one)
+    best, classes = np.zeros(len(boxes)), np.full(len(boxes), -1)
     for image, given in by_image.items():
         rows = np.flatnonzero(images == image)
         if len(rows):
             wanted = np.concatenate([boxes[rows, :2], boxes[rows, 2:] - boxes[rows, :2]], axis=1)
-            best[rows] = mask.iou(np.array(given), wanted, np.zeros(len(rows), np.uint8)).max(axis=0)
-    return float(best.mean())
+            overlaps = mask.iou(np.array([one["bbox"] for one in given]), wanted, np.zeros(len(rows), np.uint8))
+            best[rows] = overlaps.max(axis=0)
+            classes[rows] = np.array([one["category_id"] for one in given])[overlaps.argmax(axis=0)]
+    return best, classes
 
 
 def _few(numbers: set[int]) -> str:

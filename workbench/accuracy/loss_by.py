@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.accuracy.classification import TP, TRUE, counted, labels_counted
-from workbench.accuracy.detection import boxes_found, class_numbers
+from workbench.accuracy.detection import class_numbers
 from workbench.accuracy.outputs import decided
 from workbench.accuracy.truth import Kind, Truth
 from workbench.records import PartLoss
@@ -144,6 +144,25 @@ def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, numbers: Sequence[i
             low, high = loss - half, loss + half
         found.append(PartLoss(by, name, count, value, source, loss, low, high, len(occurring)))
     return _worst(found)
+
+
+def boxes_found(parts: np.ndarray) -> np.ndarray:
+    """Counts of each class in each image from the parts of ``box-map``, int64, (n, 4, classes), in the order of
+    :func:`workbench.accuracy.detection.class_numbers`.
+
+    Of the four (:data:`TP`) the first two are filled: the boxes that were found with an IoU of at
+    least 0.5, and all but crowds. They are COCOeval's matches at its first threshold.
+    """
+    import numpy as np
+
+    counts = np.zeros((len(parts), 4, len(parts[0]) if len(parts) else 0), np.int64)
+    for image, classes in enumerate(parts):
+        for place, each in enumerate(classes):
+            if each is not None:
+                wanted = ~np.asarray(each["gtIgnore"], bool)
+                counts[image, TRUE, place] = wanted.sum()
+                counts[image, TP, place] = (wanted & (np.asarray(each["gtMatches"])[0] > 0)).sum()
+    return counts
 
 
 def _worst(found: Iterable[PartLoss]) -> tuple[PartLoss, ...]:

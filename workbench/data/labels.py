@@ -119,6 +119,11 @@ def _boxes(
     others = any(name in arrays for name in KEYS)
     if metric.accepts is None or not (wanted or (given and not others and labelling.how.labels == AUTO)):
         return None
+    if wanted and labelling.how.labels not in (AUTO, Kind.BOXES):
+        raise InputError(
+            f"'{metric}' takes {accepted_in_words(metric)}, and 'labels' is set to '{labelling.how.labels}'. Set 'labels' to 'boxes', or choose "
+            f"another 'metric'."
+        )
     if not given and not coco.is_file():
         raise InputError(
             f"'box-map' compares boxes, and '{path.name}' has none. Save y_boxes, y_class and y_image, or COCO's JSON as '{coco.name}' "
