@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workbench.accuracy.metrics import METRICS
+from workbench.accuracy.metrics import METRICS, metric_of
 from workbench.accuracy.score import doubts, score, told
 from workbench.errors import InputError, RunError
 
@@ -168,3 +168,28 @@ def test_the_labels_say_what_an_answer_is():
     real = rng.normal(0, 1, (20, 3)).astype("float32")
     found = score("k", {"o": real * 1.5}, {"o": real}, real.astype(float), METRICS["rmse"], losses=False)
     assert found.agreement == 0  # 50 % too large, the largest is the same
+
+
+def test_a_function_of_ones_own_is_given_no_sample_with_nan():
+    """It counted them as class 0, because the largest of nothing but NaN is the first."""
+    source = np.eye(3, dtype="float32")[np.arange(90) % 3]
+    source[:30] = np.nan
+    labels = np.where(np.arange(90) < 30, 0, (np.arange(90) + 1) % 3)
+
+    def right(outputs, labels):
+        return outputs["o"].argmax(axis=1) == labels
+
+    found = score("k", {"o": source}, {"o": source}, labels, metric_of(right))
+    assert (found.value, found.scored, found.not_finite) == (0, 60, 30)
+    with pytest.raises(InputError, match="gives NaN for all of 90 samples"):
+        score("k", {"o": source * np.nan}, {"o": source * np.nan}, labels, metric_of(right))
+
+
+def test_a_function_that_gives_nan_is_refused():
+    outputs = {"o": np.eye(3, dtype="float32")[np.arange(90) % 3]}
+
+    def broken(outputs, labels):
+        return np.where(np.arange(len(labels)) == 7, np.nan, 1.0)
+
+    with pytest.raises(InputError, match="gave NaN or infinity for 1 of 90 samples"):
+        score("k", outputs, outputs, np.zeros(90, int), metric_of(broken))

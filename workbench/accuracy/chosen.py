@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy import detection
 from workbench.accuracy.metrics import DECIDED, Metric, accepted_in_words, that_accept
-from workbench.accuracy.outputs import finite_rows, in_form_of, threshold_of, widened
+from workbench.accuracy.outputs import finite_rows, in_form_of, inner_shape, threshold_of, widened
 from workbench.accuracy.truth import Kind, Truth
 from workbench.errors import InputError, during
 
@@ -108,9 +108,15 @@ def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | 
             f"There are {len(own):,} labels for {len(source):,} rows of the output '{name}'. Save one label per sample."
         )
     if metric.accepts is None:
-        rows = np.ones(len(source), bool)
-        return Chosen(metric, name, own, rows, truth is not None, 0, threshold_of(source), source,
-                       _parts(metric, reference, name, own, rows, threshold_of(source)))  # fmt: skip
+        rows = _without_nan(reference if metric.whole else {name: source})
+        if not rows.any():
+            raise InputError(
+                f"The source model gives NaN for all of {len(rows):,} samples, so that there is nothing to score. Look for NaN in its "
+                "weights and inputs."
+            )
+        kept, threshold = own.take(rows), threshold_of(source)
+        parts = _parts(metric, reference, name, kept, rows, threshold)
+        return Chosen(metric, name, kept, rows, truth is not None, int((~rows).sum()), threshold, source[rows], parts)
     _check_kind(metric, own)
     finite = detection.finite(reference, own) if own.kind == Kind.BOXES else finite_rows(source)
     rows = finite & (own.labelled | (truth is None))
@@ -131,6 +137,19 @@ def _choice(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | 
     if own.kind == Kind.BOXES:
         detection.check_meaning({key: array[rows] for key, array in reference.items()}, kept)
     return Chosen(metric, name, kept, rows, truth is not None, int((~finite).sum()), threshold, form, parts)
+
+
+def _without_nan(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which samples hold no NaN in any of the outputs, bool, (n,): what a function of the user's own is given."""
+    import numpy as np
+
+    rows = np.ones(len(next(iter(outputs.values()))), bool)
+    for array in outputs.values():
+        if None in inner_shape(array):
+            rows &= [each.dtype.kind != "f" or not np.isnan(each).any() for each in array]
+        elif array.dtype.kind == "f":
+            rows &= ~np.isnan(array).reshape(len(array), -1).any(axis=1)
+    return rows
 
 
 def _check_kind(metric: Metric, truth: Truth) -> None:
@@ -169,7 +188,7 @@ def _parts(
     count = int(rows.sum())
     if metric.accepts is None:
         labels: Any = truth.values
-        given: Any = dict(outputs) if metric.whole else outputs[name]
+        given: Any = {key: array[rows] for key, array in outputs.items()} if metric.whole else outputs[name][rows]
     else:
         labels = truth
         given = {key: array[rows] for key, array in outputs.items()} if metric.whole else outputs[name][rows]
@@ -186,5 +205,10 @@ def _parts(
         raise InputError(
             f"The metric '{metric.name}' gave {parts.dtype} {list(parts.shape)} for {count} samples. It has to return an array "
             "with one number per sample."
+        )
+    if metric.accepts is None and parts.dtype.kind == "f" and not np.isfinite(parts).all():
+        wrong = int((~np.isfinite(parts)).reshape(count, -1).any(axis=1).sum())
+        raise InputError(
+            f"The metric '{metric.name}' gave NaN or infinity for {wrong:,} of {count:,} samples. It has to return finite numbers."
         )
     return parts
