@@ -66,6 +66,8 @@ def test_what_is_there_is_not_to_be_built(experiment: Experiment, store: Store) 
     assert planner.plan(experiment, ran.model, again=True).surely
 
     assert told(planner.plan(replace(experiment, calibration_samples=9), ran.model))[1] == ["int8-minmax"]
+    for change in ({"ignore_label": "1"}, {"labels": "classes"}, {"group_column": "site"}, {"class_axis": "1"}):
+        assert told(planner.plan(replace(experiment, **change), ran.model))[1] == ["int8-minmax"]  # perhaps others
     os.utime(experiment.data)  # other samples may lie there now
     assert told(planner.plan(experiment, ran.model))[1] == ["int8-minmax"]
 

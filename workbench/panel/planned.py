@@ -109,8 +109,18 @@ def _made_up(experiment: Experiment) -> bool:
 
 
 def _asked(experiment: Experiment, model: Model, scored: str) -> Any:
-    """What decides which samples calibrate. A file's labels, which are a part of them, are read as the metric wants them."""
-    reading = () if experiment.data in ("auto", "digits") else (experiment.pixels, experiment.metric, scored)
+    """What decides which samples calibrate. They are drawn over the classes of a file's labels, as these are read."""
+    reading: tuple[str, ...] = ()
+    if experiment.data not in ("auto", "digits"):
+        labels = experiment.labels, experiment.ignore_label, experiment.class_axis, experiment.box_outputs
+        reading = (
+            experiment.pixels,
+            experiment.metric,
+            scored,
+            experiment.score_output,
+            experiment.group_column,
+            *labels,
+        )
     return model.digest, model.inputs, experiment.data, experiment.calibration_samples, *reading
 
 
