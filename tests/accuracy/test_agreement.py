@@ -220,3 +220,12 @@ def test_outputs_of_one_size_and_of_several_can_be_compared():
     """One library may give the same number of rows for all samples where another does not."""
     same = np.zeros((2, 3, 2), np.float32)
     assert agreed({"rows": ragged([same[0], same[1][:2]])}, {"rows": same}).share == 0.5
+
+
+def test_samples_without_any_detection_agree():
+    """Arrays without a value ended in NumPy's "cannot reshape array of size 0"."""
+    boxes = [np.ones((number, 6), np.float32) * number for number in (2, 0, 3, 0)]
+    for output in (ragged(boxes), np.zeros((4, 0, 6), np.float32), np.zeros((4, 0), np.int64)):
+        assert score("k", {"o": output}, {"o": output}, None).agreement == 1
+    other = ragged([boxes[0], boxes[0], *boxes[2:]])
+    assert score("k", {"o": other}, {"o": ragged(boxes)}, None).agreement == 0.75

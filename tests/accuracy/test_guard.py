@@ -274,3 +274,19 @@ def test_answers_that_turned_within_the_tolerance_are_counted():
     far = replace(found, apart={"p": 0.5})
     assert "changed 2 of 400 answers" in judge(far, budget_of("0.1 points")).why
     assert judge(far, budget_of("0.4 % flips")).loss == pytest.approx(2 / 400)
+
+
+@pytest.mark.parametrize("name", ["f1", "f1-micro", "iou", "map"])
+def test_few_samples_without_a_change_exclude_no_loss_by_any_metric(name):
+    """The bootstrap of differences that are all 0 has no width: 40 samples were "within 0.5 points" by F1, and not by top-1."""
+    rng = np.random.default_rng(6)
+    source = rng.normal(0, 1, (40, 3)).astype("float32")
+    engine = source * np.float32(1.01)
+    labels = source.argmax(axis=1)
+    by_top, by_name = (
+        judge(score("k", {"o": engine}, {"o": source}, labels, METRICS[each], losses=False), budget_of("0.5 points"))
+        for each in ("top-1", name)
+    )
+    assert by_name.verdict == Guard.UNSURE
+    assert (by_name.low, by_name.high) == pytest.approx((by_top.low, by_top.high))
+    assert by_name.needed == by_top.needed

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from workbench.accuracy.by_sample import is_ragged, ragged
 from workbench.accuracy.matching import Detections, detections, in_order, same_detections, same_rows
-from workbench.accuracy.outputs import threshold_of
+from workbench.accuracy.outputs import by_row, threshold_of
 from workbench.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -207,20 +207,20 @@ def _same(ours: np.ndarray, theirs: np.ndarray, answers: Answers | None, scores:
         if (theirs[0] if len(theirs) else theirs).dtype.kind != "f":
             tolerance = 0.0
         return np.array([same_rows(one, other, tolerance) for one, other in zip(ours, theirs, strict=True)], bool)
+    if not theirs.size:
+        return np.ones(len(theirs), bool)
     if answers is not None:
-        same = (
-            close(ours, theirs) if theirs.dtype.kind == "f" else (ours == theirs).reshape(len(theirs), -1).all(axis=1)
-        )
+        same = close(ours, theirs) if theirs.dtype.kind == "f" else by_row(ours == theirs).all(axis=1)
         found, wanted = answers(ours), answers(theirs)
         if found is not None and wanted is not None:
-            same = same | (found == wanted).reshape(len(same), -1).all(axis=1)
+            same = same | by_row(found == wanted).all(axis=1)
         return np.asarray(same)
     if theirs.dtype.kind != "f" and not scores:
-        return np.asarray((ours == theirs).reshape(len(theirs), -1).all(axis=1))
+        return np.asarray(by_row(ours == theirs).all(axis=1))
     same = close(ours, theirs)
     if tells_classes(theirs):
         threshold = threshold_of(_finite(theirs))
-        same |= (classes_of(ours, threshold) == classes_of(theirs, threshold)).reshape(len(same), -1).all(axis=1)
+        same |= by_row(classes_of(ours, threshold) == classes_of(theirs, threshold)).all(axis=1)
     return same
 
 
@@ -246,7 +246,7 @@ def check_outputs(
         if either:
             broken = [_holds_nan(one) and not _holds_nan(other) for one, other in zip(array, wanted, strict=True)]
         elif array.dtype.kind == "f" and wanted.dtype.kind == "f":
-            broken = (~np.isfinite(array) & np.isfinite(wanted)).reshape(len(array), -1).any(axis=1).tolist()
+            broken = by_row(~np.isfinite(array) & np.isfinite(wanted)).any(axis=1).tolist()
         else:
             continue
         if any(broken):
@@ -270,7 +270,7 @@ def usable_samples(reference: np.ndarray) -> np.ndarray:
         return np.array([each.dtype.kind != "f" or not np.isnan(each).any() for each in reference], bool)
     if reference.dtype.kind != "f" or not reference.size:
         return np.ones(len(reference), bool)
-    flat = reference.reshape(len(reference), -1)
+    flat = by_row(reference)
     return np.asarray(~np.isnan(flat).any(axis=1) & np.isfinite(flat).any(axis=1))
 
 
@@ -280,7 +280,7 @@ def not_finite(outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
 
     found = {}
     for name, array in outputs.items():
-        each = list(array) if is_ragged(array) else [array.reshape(len(array), -1)] if array.dtype.kind == "f" else []
+        each = list(array) if is_ragged(array) else [by_row(array)] if array.dtype.kind == "f" else []
         if not each:
             continue
         if is_ragged(array):
@@ -316,7 +316,7 @@ def close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     if reference.dtype.kind != "f":
         return np.zeros(len(reference), bool)
-    ours, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, reference))
+    ours, theirs = (by_row(each).astype(np.float64) for each in (outputs, reference))
     with np.errstate(invalid="ignore"):
         near = (np.abs(ours - theirs) <= CLOSE * _largest(reference)) | (ours == theirs)
     return np.asarray(near.all(axis=1))
@@ -327,7 +327,7 @@ def classes_of(array: np.ndarray, threshold: float) -> np.ndarray:
     if array.ndim >= 2 and array.shape[-1] > 1:
         classes: np.ndarray = array.argmax(axis=-1)
         return classes
-    single: np.ndarray = array.reshape(len(array), -1)
+    single = by_row(array)
     single = single[:, 0] if single.shape[1] == 1 else single
     return single > threshold if single.dtype.kind == "f" else single
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy import detection
 from workbench.accuracy.metrics import DECIDED, Metric, accepted_in_words, that_accept
-from workbench.accuracy.outputs import finite_rows, in_form_of, inner_shape, threshold_of, widened
+from workbench.accuracy.outputs import by_row, finite_rows, in_form_of, inner_shape, threshold_of, widened
 from workbench.accuracy.truth import Kind, Truth
 from workbench.errors import InputError, during
 
@@ -148,7 +148,7 @@ def _without_nan(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         if None in inner_shape(array):
             rows &= [each.dtype.kind != "f" or not np.isnan(each).any() for each in array]
         elif array.dtype.kind == "f":
-            rows &= ~np.isnan(array).reshape(len(array), -1).any(axis=1)
+            rows &= ~by_row(np.isnan(array)).any(axis=1)
     return rows
 
 

@@ -50,7 +50,9 @@ class Judgement:
             return f"{self.verdict}: {self.why}" if self.why else str(self.verdict)
         scale, unit = (100, " points") if self.percent else (1, "")
         digits = "{:.2f}" if self.percent else "{:.3g}"
-        loss, low, high = (digits.format(scale * each).replace("-", "−") for each in (self.loss, self.low, self.high))
+        loss, low, high = (
+            digits.format(scale * each + 0.0).replace("-", "−") for each in (self.loss, self.low, self.high)
+        )
         return f"{self.verdict}: loses {loss}{unit} [{low}, {high}]{f'; {self.why}' if self.why else ''}"
 
 

@@ -96,6 +96,8 @@ def by_group(
         ends = None
         if resamples * (1 - confidence) >= 2:
             ends = paired.bootstrap_difference(theirs[rows], ours[rows], metric.value, confidence, resamples)
+            if ends and metric.share and not any(ends):
+                ends = paired.unchanged(int(rows.sum()), confidence)
         low, high = sorted(sign * end for end in ends) if ends else (None, None)
         loss = sign * (source - value)
         found.append(
@@ -141,7 +143,7 @@ def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, numbers: Sequence[i
         if count >= paired.FEWEST:
             spread = np.square(differences - loss * sizes).sum() / (count - 1)
             half = float(t.isf((1 - confidence) / 2, count - 1) * np.sqrt(count * spread) / sizes.sum())
-            low, high = loss - half, loss + half
+            low, high = (loss - half, loss + half) if differences.any() else paired.unchanged(count, confidence)
         found.append(PartLoss(by, name, count, value, source, loss, low, high, len(occurring)))
     return _worst(found)
 

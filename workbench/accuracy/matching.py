@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.accuracy.by_sample import is_ragged
+from workbench.accuracy.outputs import by_row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ def same_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:
 
     if ours.shape != theirs.shape:
         return False
-    one, other = (np.asarray(each, np.float64).reshape(len(each), -1) for each in (ours, theirs))
+    one, other = (by_row(np.asarray(each, np.float64)) for each in (ours, theirs))
     if one.size == 0:
         return True
     with np.errstate(invalid="ignore"):
@@ -115,7 +116,7 @@ def in_order(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
         return found
     if np.array_equal(wanted, found):
         return found
-    rows = [each.reshape(len(each), -1).astype(np.float64) for each in (wanted, found)]
+    rows = [by_row(each).astype(np.float64) for each in (wanted, found)]
     if not all(np.isfinite(each).all() for each in rows):
         return found
     _, order = linear_sum_assignment(cdist(*rows, "chebyshev"))

@@ -44,6 +44,17 @@ def inner_shape(array: np.ndarray) -> tuple[int | None, ...]:
     return array.shape[1:]
 
 
+def by_row(array: np.ndarray) -> np.ndarray:
+    """The values of each row side by side, (n, values); NumPy's -1 does not work for arrays without a value.
+
+    >>> by_row(numpy.zeros((0, 3, 2))).shape
+    (0, 6)
+    """
+    import math
+
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
 def finite_rows(array: np.ndarray) -> np.ndarray:
     """Which samples hold only finite numbers, bool, (n,)."""
     import numpy as np
@@ -53,7 +64,7 @@ def finite_rows(array: np.ndarray) -> np.ndarray:
     wide = widened(array)
     if wide.dtype.kind != "f":
         return np.ones(len(wide), bool)
-    return np.asarray(np.isfinite(wide).reshape(len(wide), -1).all(axis=1))
+    return np.asarray(by_row(np.isfinite(wide)).all(axis=1))
 
 
 def threshold_of(source: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from workbench.records import Accuracy
 from workbench.statistics.estimates import proportion_interval
-from workbench.statistics.paired import difference_of_counts
+from workbench.statistics.paired import difference_of_counts, unchanged
 
 MOST = 100_000_000
 """More samples than that are not worth a number."""
@@ -30,7 +30,7 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
     """Samples at which the interval of the loss ends at ``allowed``, at the shares or the scatter seen; ``None``: at none.
 
     For shares of samples the interval is Newcombe's, of pairs (:func:`workbench.statistics.paired.difference_of_counts`), with all
-    counts scaled. A bootstrap interval is taken to narrow with the root of the number of samples.
+    counts scaled; so it is of other shares where nothing changed. A bootstrap interval is taken to narrow with the root of the number of samples.
     """
     if score.loss is None or score.loss_high is None or score.loss >= allowed:
         return None
@@ -44,6 +44,8 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
             return difference_of_counts(both, broken, fixed, max(0, count - both - broken - fixed))[2]
 
         return _smallest(high, allowed, n)
+    if score.share and (score.loss_low, score.loss_high) == unchanged(n):
+        return _smallest(lambda count: unchanged(count)[1], allowed, n)
     narrower = (score.loss_high - score.loss) / (allowed - score.loss)
     return math.ceil(n * narrower * narrower)
 

@@ -137,6 +137,8 @@ def _rated(plain: Accuracy, chosen: Chosen, ours: np.ndarray) -> Accuracy:
     else:
         span = paired.bootstrap(ours, metric.value, resamples=metric.resamples)
         lost = paired.bootstrap_difference(theirs, ours, metric.value, resamples=metric.resamples)
+        if metric.share and lost is not None and not any(lost):
+            lost = paired.unchanged(len(ours))
     low, high = span or (None, None)
     loss_low, loss_high = sorted(sign * end for end in lost) if lost else (None, None)
     classes = chosen.truth.values if metric.name == "top-1" else None

@@ -62,6 +62,14 @@ def difference_of_counts(
     return p - q, low, high
 
 
+def unchanged(n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Interval of the difference of two shares where none of ``n`` samples changed, (low, high), Newcombe's.
+
+    A bootstrap of nothing but zeros gives an interval without width, as if any number of samples could exclude any loss.
+    """
+    return difference_of_counts(n, 0, 0, 0, confidence)[1:]
+
+
 def bootstrap(
     parts: np.ndarray, value: Value, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> tuple[float, float] | None:
