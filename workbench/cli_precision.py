@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the layers by damage and what was tried, and write the list; 1 where nothing was found."""
     from workbench import study
 
+    experiment = Experiment(**given(options, FIELDS))
     check_output(
-        options.output,
+        Path(options.output),
         option="--output",
         endings=(".json",),
         written_here=lambda start: start.startswith(b'{\n "keep": ['),
-        inputs=[options.model or "", options.data or ""],
+        inputs=[experiment.model, experiment.data],
     )
-    experiment = Experiment(**given(options, FIELDS))
     common: dict[str, Any] = {"store": options.store, "backend": options.backend, "samples": options.samples}
     common |= {"limit_s": options.limit_s, "say": lambda text: print(f"… {text}", file=sys.stderr)}
     repaired = study.mixed_precision(experiment, **common)
