@@ -198,7 +198,7 @@ def _table(record: Path) -> str:
     for group, title in GROUPS.items():
         found = {each["name"]: each for each in _recorded(record, group)}
         names = _names(group)
-        converted = sum(each["result"] == CONVERTED for each in found.values())
+        converted = sum(found[name]["result"] == CONVERTED for name in names if name in found)
         lines += ["", f"## {title}", "", f"{converted} of {len(names)} convert."]
         missing = [name for name in names if name not in found]
         if missing:

@@ -118,6 +118,25 @@ def tflite_int16x8(path: Path) -> Path:
     return path
 
 
+def tflite_integers(path: Path, network: Any, samples: Any, kind: str) -> Path:
+    """A Keras model as a full-integer file: what goes in and out is stored as int8, uint8 or int16."""
+    import warnings
+
+    import tensorflow as tf
+
+    sets = tf.lite.OpsSet
+    wide = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([samples[i : i + 1]] for i in range(100))
+    converter.target_spec.supported_ops = [wide if kind == "int16" else sets.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = getattr(tf, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of statistics that a representative data set gives
+        path.write_bytes(converter.convert())
+    return path
+
+
 def tflite_two_signatures(folder: Path) -> Path:
     """``add`` (x + 10, of positive x) and ``mul`` (x · 3), of the same inputs and outputs, each a graph of its own.
 
@@ -231,6 +250,23 @@ def onnx_4_bits() -> Any:
     model = onnx_model([node], weights, inputs={"x": ("n", 32)})
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return model
+
+
+def onnx_nms(path: Path, images: int | str = 1) -> Path:
+    """Selected boxes: as many rows in the output as objects are found, of one image or of any number."""
+    from onnx import TensorProto, helper
+
+    constants = {
+        "most": np.array([5], np.int64),
+        "overlap": np.array([0.5], np.float32),
+        "least": np.array([0.1], np.float32),
+    }
+    nodes = [helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["sel"])]
+    proto = onnx_model(
+        nodes, constants, inputs={"boxes": (images, 20, 4), "scores": (images, 2, 20)}, outputs={"sel": ("found", 3)}
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    return save(proto, path)
 
 
 def save(model: Any, path: Path) -> Path:

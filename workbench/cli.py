@@ -14,7 +14,7 @@ from workbench import __version__, cli_conformance, cli_precision
 from workbench.choices.limits import limits_of
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError, writing
 from workbench.experiment import Experiment
-from workbench.models.describe import batches_text, counted, export_notes, size
+from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
 from workbench.models.formats import TITLES
 from workbench.outputs import check_output
 from workbench.printable import one_line
@@ -223,7 +223,7 @@ def _model_lines(model: Model) -> list[tuple[str, str]]:
     ]
     if model.quantized_how:
         lines.append(("precision", f"{model.quantized or 'fp32'}: {model.quantized_how}"))
-    return lines + [("note", note) for note in model.notes]
+    return lines + [("note", note) for note in (*model.notes, *output_notes(model))]
 
 
 SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s", "accuracy", "agreement")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import backends
+from workbench.accuracy.agreement import not_finite_told
 from workbench.accuracy.score import doubts
 from workbench.choices.limits import limits_of
 from workbench.choices.methods import method_of
@@ -20,7 +21,7 @@ from workbench.data.observed import doubts as doubts_of_values
 from workbench.engines.provenance import layer_names
 from workbench.errors import Cancelled, InputError, PrecisionError, WorkbenchError
 from workbench.experiment import Experiment
-from workbench.models.describe import counted, export_notes, sizes_used
+from workbench.models.describe import copy_notes, counted, export_notes, row_notes, sizes_used, varying_notes
 from workbench.models.live import identity, kept_data, kept_model
 from workbench.precision.rewrite import judge
 from workbench.precision.selection import Selection, selectable
@@ -433,7 +434,12 @@ def build(
 
 
 def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, sources: Sources) -> Results:
-    notes = [*model.notes, *(export_notes(sources.check) if sources.check else ())]
+    notes = [
+        *model.notes,
+        *copy_notes(model),
+        *row_notes(model),
+        *(export_notes(sources.check) if sources.check else ()),
+    ]
     if not data.real:
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += doubts_of_values(data.values)
@@ -442,6 +448,9 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
     notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     notes += board.notes
+    warnings = [*varying_notes(model), *board.warnings]
+    for row in board.rows:
+        warnings += not_finite_told(row.accuracy.source_not_finite) if row.accuracy else []
     return Results(
         model=model,
         machine=this_machine(),
@@ -456,6 +465,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         export=sources.check,
         budget=experiment.budget if data.real else "",
         notes=tuple(map(one_line, notes)),
+        warnings=tuple(dict.fromkeys(map(one_line, warnings))),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import case_runs
 import numpy as np
 import pytest
@@ -32,7 +34,8 @@ def test_a_probability_a_little_above_one_moves_no_threshold(tmp_path):
     np.savez(tmp_path / "d.npz", x=x, y=labels)
     done = report(tmp_path, "m.onnx", "d.npz")
     assert done.gives(float(((found > 0.5) == labels).mean()))
-    assert "threshold" in done.text
+    shown = done.text + (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert re.search(r"threshold|above 0\.5 counts as yes", shown)
 
 
 def tagger(folder, rng, bias=0.0, tags=5):

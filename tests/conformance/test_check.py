@@ -51,6 +51,15 @@ def test_what_a_library_computes_differently_is_wrong_by_a_number(backend, name)
     assert outcome.relative > 0.1
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["qlinearconv/constants", "qlinearmatmul_2D_uint8_float32/constants", "qlinearmatmul_3D_int8_float32/constants"],
+)
+def test_integers_of_a_quantizing_operator_are_compared_as_they_are(name):
+    """A model that ends in one gives the real numbers that they stand for; the case expects the integers."""
+    assert check(case_of(name), EngineSpec("onnxruntime", Precision.FP32)).verdict == Verdict.RIGHT
+
+
 def test_a_case_of_an_old_opset_is_upgraded_and_right():
     outcomes = [
         check(case_of(name), EngineSpec("onnxruntime", Precision.FP32))

@@ -123,16 +123,8 @@ def test_a_sorted_file_calibrates_over_all_classes_and_tests_the_rest(tmp_path):
 
 
 def test_digits_calibrate_over_all_classes():
-    what = Model(
-        "m",
-        "m",
-        "keras",
-        (TensorSpec("image", "float32", (None, 28, 28, 1)),),
-        (TensorSpec("y", "float32", (None, 10)),),
-        1,
-        1,
-        "d",
-    )
+    outputs = (TensorSpec("o", "float32", (None, 10)),)
+    what = Model("m", "m", "keras", (TensorSpec("image", "float32", (None, 28, 28, 1)),), outputs, 1, 1, "d")
     found = dataset("digits", what, 50, 0, demo=True)
     assert np.bincount(found.calibration.labels).tolist() == [5] * 10
     assert "50 others, drawn at random over all 10 classes, calibrate" in found.description

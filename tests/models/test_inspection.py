@@ -567,4 +567,13 @@ def test_a_keras_file_opens_by_its_content(tmp_path, written, named):
     (tmp_path / named).write_bytes((tmp_path / written).read_bytes())
     found = inspect_model(tmp_path / named)
     assert found.parameters == model.count_params() == 31  # 8 of them are not trainable
+    from workbench.examine import Examination
+    from workbench.graph.facts import GraphFacts
+    from workbench.panel.view import model_facts
+
+    shown = model_facts(
+        found, Examination(GraphFacts(opset=17, nodes=3, parameters=27))
+    )  # what is left after a conversion stands apart
+    assert '<th scope="row">Parameters</th><td>31</td>' in shown
+    assert '<th scope="row">ONNX parameters</th><td>27</td>' in shown
     assert found.outputs[0].shape == (None, 3)

@@ -108,7 +108,7 @@ def test_without_labels_agreement_is_drawn_and_the_axis_says_so():
     assert [point.value for point in data.points] == pytest.approx([97.0, 99.0])
     ax = Figure().subplots()
     figures.draw_accuracy(data, ax)
-    assert ax.get_ylabel() == "same class as the source model (%)\nno labels were given"
+    assert ax.get_ylabel() == "same answer as the source model (%)\nno labels were given"
 
 
 def test_every_axis_carries_its_unit_and_wide_ranges_are_logarithmic():

@@ -143,13 +143,14 @@ def _decided(loss: float, low: float | None, high: float | None, allowed: float,
 def _explained(found: Judgement, score: Accuracy, budget: Budget) -> Judgement:
     """The judgement with what is missing to be within: how many samples would show it, if the loss stayed as it is."""
     by_answers = budget.kind == FLIPS or score.value is None or score.loss is None
+    count = score.samples if by_answers else score.scored or score.samples
     if found.low is None:
-        why = f"{score.samples} samples are too few for an interval; at least {FEWEST} are needed"
+        why = f"{count:,} samples are too few for an interval; at least {FEWEST} are needed"
         return replace(found, why=why, needed=FEWEST)
     needed = (for_changed if by_answers else for_loss)(score, found.allowed)
     changed = round((1 - score.agreement) * score.samples)
     lost = f"that more than {100 * found.allowed:.3g} % of the answers changed" if by_answers else f"a loss of {budget}"
-    why = f"changed {changed or 'none'} of {score.samples:,} answers; {score.samples:,} samples cannot exclude {lost}"
+    why = f"changed {changed or 'none'} of {score.samples:,} answers; {count:,} samples cannot exclude {lost}"
     if needed is None:
         why += ", and nor would more, unless they show a smaller loss"
     else:

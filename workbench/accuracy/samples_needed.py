@@ -34,8 +34,8 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
     """
     if score.loss is None or score.loss_high is None or score.loss >= allowed:
         return None
+    n = score.scored or score.samples
     if score.p_value is not None and score.source_value is not None and score.share:
-        n = score.scored or score.samples
         right = score.source_value * n
         shares = [(right - score.broken) / n, score.broken / n, score.fixed / n]
 
@@ -45,7 +45,7 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
 
         return _smallest(high, allowed, n)
     narrower = (score.loss_high - score.loss) / (allowed - score.loss)
-    return math.ceil(score.samples * narrower * narrower)
+    return math.ceil(n * narrower * narrower)
 
 
 def rounded(count: int) -> int:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.accuracy import loss_by
+from workbench.accuracy.agreement import CLOSE, EVERY, Agreement, Comparable, agreement, check_outputs, not_finite
 from workbench.accuracy.chosen import Chosen, best_output
 from workbench.accuracy.label_settings import Reading, shapes_of
 from workbench.accuracy.metrics import DECIDED, Metric, top_k
-from workbench.accuracy.outputs import threshold_of
 from workbench.accuracy.reading import read_truth
 from workbench.accuracy.truth import Kind, Truth
-from workbench.errors import InputError, RunError
+from workbench.errors import InputError
 from workbench.records import Accuracy, PartLoss
 from workbench.statistics import estimates, paired
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy as np
-
-
-CLOSE = 1e-3
 
 
 def score(
@@ -36,18 +33,20 @@ def score(
     groups: np.ndarray | None = None,
     column: str = "group",
     losses: bool = True,
+    comparable: Comparable = EVERY,
 ) -> Accuracy:
     """Compare an engine's outputs with the source model's on the same samples.
 
     Args:
         engine_key: the engine that gave ``outputs``.
-        outputs: by name, shape (n, ...).
+        outputs: by name, shape (n, ...), or ragged (:mod:`workbench.accuracy.by_sample`).
         reference: the source model's outputs, same names and shapes.
         labels: what is right, decided (:class:`Truth`) or as an array, (n, ...), that is read here; ``None`` where there is none.
         metric: how right outputs are; ``None`` is top-1 where there are labels.
-        output: the one to score; "" finds it.
+        output: the one to score and to compare; "" compares all, and finds the one to score.
         groups: the group of each sample, (n,), for the loss by group.
         column: what the groups are called.
+        comparable: what is known of the model's outputs before they are compared.
         losses: whether the loss by class and by group is wanted, which takes milliseconds for each of them.
 
     One output is scored, and named in the result: with labels the one that the source model is best in, of those that the
@@ -63,83 +62,63 @@ def score(
         RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
         InputError: the metric does not suit the outputs or labels, or there is no such output.
     """
-    _check_outputs(outputs, reference)
+    check_outputs(outputs, reference, comparable.varying)
     if output and output not in reference:
         raise InputError(f"'score_output' names '{output}'. The model's outputs are: {', '.join(reference)}.")
     truth = labels
     if truth is not None and not isinstance(truth, Truth):
         truth = read_truth(truth, shapes_of(reference), metric, Reading(output=output))
     if truth is None and (metric is None or not metric.against_source):
-        plain = _agreement(engine_key, outputs, reference, output or _likely_output(reference), labelled=False)
+        likely = output or _likely_output(reference)
+        found = agreement(outputs, reference, comparable, only=output, scored=likely)
+        plain = _agreement(engine_key, found, reference)
         return plain if metric is None else replace(plain, metric=metric.name)
     chosen = best_output(top_k(1) if metric is None else metric, reference, truth, output)
-    plain = _agreement(engine_key, outputs, reference, chosen.output, labelled=truth is not None)
+    _check_repeated(chosen.output, comparable)
+    found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, two_classes=truth is not None)
+    plain = replace(_agreement(engine_key, found, reference), output=chosen.output)
     rated = _rated(plain, chosen, chosen.measured(outputs))
     return replace(rated, by=_losses(chosen, outputs, groups, column)) if losses and outputs is not reference else rated
 
 
-def _agreement(
-    engine_key: str,
-    outputs: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    name: str,
-    *,
-    labelled: bool,
-) -> Accuracy:
-    """How many samples agree with the source model, and how far outputs lie apart; no metric.
-
-    Samples agree if all of their classes do (arg-max over the last axis, where that has at least two entries), or if all values of
-    the output are the source's within 0.1 % of its largest. One value per sample stands for two classes where there are labels or
-    the source model's values are probabilities: above 0.5 for probabilities, else above 0. Any other single value, such as a
-    regression's, agrees by its size alone. ``apart`` compares every output: the largest difference divided by the source's largest
-    value.
-    """
-    same = _close(outputs[name], reference[name])
-    count = len(same)
-    if _tells_classes(reference[name], labelled=labelled):
-        threshold = threshold_of(reference[name])
-        ours, theirs = _classes(outputs[name], threshold), _classes(reference[name], threshold)
-        same |= (ours == theirs).reshape(count, -1).all(axis=1)
-    agree = int(same.sum())
-    agreement_low, agreement_high = estimates.proportion_interval(agree, count)
+def _agreement(engine_key: str, found: Agreement, reference: Mapping[str, np.ndarray]) -> Accuracy:
+    """How many samples agree with the source model, and how far outputs lie apart; no metric."""
+    low, high = estimates.proportion_interval(found.agreeing, found.compared)
     return Accuracy(
         engine_key=engine_key,
-        samples=count,
+        samples=found.samples,
         labelled=False,
         value=None,
         low=None,
         high=None,
-        agreement=agree / count,
-        agreement_low=agreement_low,
-        agreement_high=agreement_high,
+        agreement=found.share,
+        agreement_low=low,
+        agreement_high=high,
         fixed=0,
         broken=0,
         p_value=None,
-        max_abs_diff=max(_max_abs_diff(outputs[key], reference[key]) for key in outputs),
-        output=name,
-        apart={key: _relative(outputs[key], reference[key]) for key in reference},
+        max_abs_diff=found.max_abs_diff,
+        output=found.output,
+        apart=found.apart,
+        agreement_output=found.output,
+        agreements=found.shares,
+        left_out=found.left_out,
+        source_not_finite=not_finite(reference),
+        not_compared=found.samples - found.compared,
     )
 
 
-def _check_outputs(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> None:
-    import numpy as np
+def _check_repeated(name: str, comparable: Comparable) -> None:
+    """Refuse to score an output that the model itself does not repeat.
 
-    if set(outputs) != set(reference):
-        raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
-    for name, array in outputs.items():
-        if array.shape != reference[name].shape:
-            raise RunError(
-                f"Output '{name}' has the shape {array.shape}; the source model's has {reference[name].shape}."
-            )
-        if array.dtype.kind != "f" or reference[name].dtype.kind != "f":
-            continue
-        broken = ~np.isfinite(array) & np.isfinite(reference[name])
-        if broken.any():
-            count = int(broken.reshape(len(broken), -1).any(axis=1).sum())
-            raise RunError(
-                f"Output '{name}' holds NaN or infinity for {count:,} of {len(array):,} samples where the source model's does not: "
-                "the engine's range overflowed."
-            )
+    Raises:
+        InputError: ``name`` is such an output.
+    """
+    if name in comparable.varying:
+        raise InputError(
+            f"The output '{name}' cannot be scored: {comparable.varying[name]}. Choose another 'score_output', or export the model "
+            "without its random operations."
+        )
 
 
 def _rated(plain: Accuracy, chosen: Chosen, ours: np.ndarray) -> Accuracy:
@@ -207,9 +186,11 @@ def told(accuracy: Accuracy) -> str:
         shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
         share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
     which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
-    text = f"{share}{which} of {accuracy.samples:,} samples"
+    text = f"{share}{which} of {accuracy.samples - (accuracy.value is None) * accuracy.not_compared:,} samples"
     if accuracy.scored and accuracy.scored < accuracy.samples:
         text += f" (the metric of {accuracy.scored:,})"
+    if accuracy.value is not None and accuracy.agreement < 1 and accuracy.agreement_output not in ("", accuracy.output):
+        text += f"; {accuracy.agreement:.1%} agree in '{accuracy.agreement_output}'"
     worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")
     if worst and accuracy.apart[worst] > CLOSE:
         text += f"; '{worst}' differs by up to {accuracy.apart[worst]:.1%} of its largest value"
@@ -239,55 +220,3 @@ def _likely_output(reference: Mapping[str, np.ndarray]) -> str:
         return (0 if array.shape[-1] > 1 else 1) if array.ndim == 2 else 1 if array.ndim < 2 else 2
 
     return min(reference, key=lambda name: rank(reference[name]))  # the first of the best
-
-
-def _tells_classes(reference: np.ndarray, *, labelled: bool) -> bool:
-    single = reference.ndim < 2 or reference.shape[-1] == 1
-    return not single or labelled or reference.dtype.kind != "f" or threshold_of(reference) > 0
-
-
-def _close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Which samples have the source's values within :data:`CLOSE` of the largest, shape (n,), bool."""
-    import numpy as np
-
-    if reference.dtype.kind != "f":
-        return np.zeros(len(reference), bool)
-    ours, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, reference))
-    finite = np.isfinite(theirs)
-    largest = float(np.abs(theirs[finite]).max()) if finite.any() else 0.0
-    with np.errstate(invalid="ignore"):
-        near = (np.abs(ours - theirs) <= CLOSE * largest) | (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    return np.asarray(near.all(axis=1))
-
-
-def _classes(array: np.ndarray, threshold: float) -> np.ndarray:
-    """Predicted class of each sample, shape (n,), or of each of its positions, shape (n, ...)."""
-    if array.ndim >= 2 and array.shape[-1] > 1:
-        classes: np.ndarray = array.argmax(axis=-1)
-        return classes
-    single: np.ndarray = array.reshape(len(array), -1)
-    single = single[:, 0] if single.shape[1] == 1 else single
-    return single > threshold if single.dtype.kind == "f" else single
-
-
-def _max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
-    """Over the values that are finite in both; text is 1 apart or not at all."""
-    import numpy as np
-
-    if other.dtype.kind in "OUS":
-        return float((one.astype(str) != other.astype(str)).any())
-    ours, theirs = one.astype(np.float64), other.astype(np.float64)
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
-
-
-def _relative(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference as a share of the largest finite value of ``other``."""
-    import numpy as np
-
-    apart = _max_abs_diff(one, other)
-    if other.dtype.kind in "OUS":
-        return apart
-    theirs = other.astype(np.float64)
-    largest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
-    return apart / largest if largest else apart

@@ -1,6 +1,11 @@
 """LiteRT (TensorFlow Lite) on the CPU. The engine is the ``.tflite`` file that TensorFlow's own converter writes.
 
 A ``.tflite`` file of the user's is an engine already and runs as it is.
+
+Integer outputs of a quantized file are given as the real numbers that they stand for, ``scale × (stored - zero_point)`` with the
+file's own numbers, as every other engine gives them. That scaling is part of the region host-to-host: whoever wants real numbers
+has to do it in every call, and an engine made from the ONNX form of the same file does it in its last node. It is not part of the
+region compute. Integer outputs without a scale (class numbers, indices) or with one scale for each channel are given as stored.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from workbench.records import (
     RealizedPrecision,
     Region,
     TensorSpec,
+    real_numbers,
 )
 from workbench.store import file_digest
 from workbench.system.machine import version_of
@@ -104,6 +110,7 @@ class LiteRt:
         names = _names(graph, signature)
         order = [output.name for output in source.outputs if output.name in names["outputs"]]
         names["outputs"] = {name: names["outputs"][name] for name in order} | names["outputs"]
+        names["scales"] = tflite.scales_of(graph.Subgraphs(0), names["outputs"])
         (into / NAMES).write_text(json.dumps(names), encoding="utf-8")
         return Built(
             library="LiteRT",
@@ -133,6 +140,9 @@ class LiteRtSession:
         self._interpreter = make()
         self._inputs: dict[str, int] = names["inputs"]
         self._outputs: dict[str, int] = names["outputs"]
+        self._scales: dict[str, tuple[float, int]] = {
+            name: (pair[0], pair[1]) for name, pair in names["scales"].items()
+        }
         # a recurrent layer keeps its state in a variable; the source model begins every call without one
         self._reset: bool = names["variables"]
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -145,9 +155,13 @@ class LiteRtSession:
         del self._interpreter
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Host in, host out, in real numbers; scaling integer outputs is part of the call."""
         self._fill(feeds, None)
         self._invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        found = {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        for name, (scale, zero_point) in self._scales.items():
+            found[name] = real_numbers(found[name], scale, zero_point)
+        return found
 
     def stage(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         owner = object()

@@ -42,6 +42,7 @@ COLUMNS = (
     "acc low",
     "acc high",
     "agree %",
+    "agree in",
     "fixed",
     "broken",
     "metric",
@@ -63,7 +64,7 @@ COLUMNS = (
     "outliers",
 )
 WHOLE = ("batch", "fixed", "broken", "launches", "outliers", "callers")
-WORDS = ("variant", "device", "status", "verdict", "asked", "built", "metric", "budget", "note", "ended")
+WORDS = ("variant", "device", "status", "verdict", "asked", "built", "metric", "budget", "note", "ended", "agree in")
 WIDE_ONLY = (
     "p90 ms", "p95 ms", "queries/s", "loss", "peak MiB", "engine MB", "build s", "under load", "launches", "outliers",
     "note",
@@ -79,7 +80,8 @@ def table(results: Results, baseline: str = "") -> pd.DataFrame:
     Milliseconds are milliseconds, MiB are 2**20 and MB 10**6 bytes, percent is 0 to 100. ``p50 ms``, ``samples/s`` and
     ``speed-up`` have one basis: the typical call of the undisturbed rounds, without waiting for a core
     (:attr:`workbench.records.Timing.median_s`); the speed-up divides the baseline's time by this one's, round by round. A
-    percentile is missing where it is not known (:meth:`workbench.records.Timing.no_percentile`). ``score``
+    percentile is missing where it is not known (:meth:`workbench.records.Timing.no_percentile`). ``agree in`` names the
+    output that agrees least, of which ``agree %`` is, where several are compared. ``score``
     and ``loss`` are in the metric's own unit, percent and points for shares; ``budget`` is what the guard says.
 
     Raises:
@@ -111,6 +113,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "status": str(result.status),
         "asked": result.spec.asked,
         "verdict": str(row.verdict) if row else "",
+        "agree in": "",
         "built": "",
         "note": "; ".join(filter(None, [remark(result, row, refused), *told])),
         **guarded(result, budget),
@@ -130,7 +133,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
     if engine := result.engine:
         cells |= {"built": engine.realized.label, "engine MB": engine.size_bytes / 1e6, "build s": engine.build_s}
     if score := result.accuracy:
-        cells["agree %"] = score.agreement * 100
+        cells |= {"agree %": score.agreement * 100, "agree in": score.agreement_output * (len(score.agreements) > 1)}
         top_1 = score.metric == "top-1"
         if score.value is not None and score.low is not None and score.high is not None and top_1:
             cells |= {"top-1 %": score.value * 100, "acc low": score.low * 100, "acc high": score.high * 100}
@@ -261,7 +264,7 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
         "samples/s": digits(row["samples/s"]),
         "built": built,
         "top-1 accuracy": _interval(row["top-1 %"], row["acc low"], row["acc high"]),
-        "agrees": ABSENT if _none(row["agree %"]) else f"{row['agree %']:.1f} %",
+        "agrees": _agrees(row["agree %"], row["agree in"]),
         "score": score_text(row["metric"], row["score"], row["score low"], row["score high"]),
         "loss": ABSENT if _none(row["loss"]) else _interval(row["loss"], row["loss low"], row["loss high"], ""),
         "budget": row["budget"] or ABSENT,
@@ -293,6 +296,13 @@ def score_text(metric: str, value: float | None, low: float | None, high: float 
         return ABSENT
     ends = "" if _none(low) else f" [{low:.4g}, {high:.4g}]"
     return f"{metric} {value:.4g}{ends}"
+
+
+def _agrees(percent: float | None, output: str) -> str:
+    """``97.1 %``, or ``0.0 % in 'boxes'`` where several outputs are compared: the name is that of the worst."""
+    if _none(percent):
+        return ABSENT
+    return f"{percent:.1f} %" + (f" in '{output}'" if output else "")
 
 
 def _interval(value: float | None, low: float | None, high: float | None, unit: str = " %") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workbench.accuracy.by_sample import is_ragged, load_outputs
 from workbench.accuracy.metrics import Metric, metric_of, top_k
 from workbench.accuracy.truth import Kind
 from workbench.errors import InputError
@@ -65,9 +66,12 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
             raise InputError(
                 f"The answers of '{row.row}' are not in the store. Run the experiment with this row again."
             )
-        with np.load(path, allow_pickle=False) as file:
-            outputs.append(file[name])
+        outputs.append(load_outputs(path)[name])
     if any(array.ndim != 2 or array.shape[1] < 2 for array in outputs):
+        if any(is_ragged(array) for array in outputs):
+            raise InputError(
+                f"The output '{name}' has as many rows as the data asks for: no classes that could be compared one by one."
+            )
         shape = " × ".join(map(str, outputs[0].shape[1:])) or "one number"
         raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")
     ours, theirs = (array.argmax(axis=1) for array in outputs)

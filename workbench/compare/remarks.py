@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.accuracy.guard import disagreement
-from workbench.records import Ended, Precision, Region, Result, Row, Timing
+from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
 """A mean above so many medians is reported: samples/s goes by the median, and a long run of calls would be slower."""
@@ -30,11 +30,36 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
         parts.append(row.note)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
+    parts.append(agreement_told(result.accuracy) if result.accuracy else "")
     if result.timing:
         parts += _timing_notes(result.timing)
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
         parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
-    return "; ".join(part.rstrip(". ") for part in parts)
+    return "; ".join(part.rstrip(". ") for part in parts if part)
+
+
+def agreement_told(score: Accuracy) -> str:
+    """Which output a score's agreement is of, how the others agree, and what it does not rest on; "" where that says nothing."""
+    parts = []
+    if len(score.agreements) > 1 and score.agreement < 1:
+        others = ", ".join(
+            f"'{name}' {share:.1%}" for name, share in score.agreements.items() if name != score.agreement_output
+        )
+        count = len(score.agreements)
+        parts.append(
+            f"agreement is that of '{score.agreement_output}', the worst of {count} outputs (others: {others})"
+        )
+    if score.not_compared:
+        left = score.not_compared
+        parts.append(
+            f"{left} of {score.samples} samples are left out of it, for which the source model's values are not finite"
+        )
+    parts += [
+        f"'{name}' is not compared: {why}"
+        for name, why in score.left_out.items()
+        if not why.startswith("'score_output'")
+    ]
+    return "; ".join(parts)
 
 
 def _timing_notes(timing: Timing) -> list[str]:

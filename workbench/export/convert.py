@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.matching import in_order
 from workbench.data.synthetic import STRUCTURED, generated
 from workbench.errors import ExportError, InputError, LimitError, WorkbenchError, brief, during, writing
 from workbench.export.agreement import ROUNDING, Agreement, Span, compare
@@ -23,6 +24,7 @@ from workbench.export.blame import UnrepeatableError, UnsupportedError
 from workbench.export.routes import Origin, Route, otherwise, routes
 from workbench.models import formats
 from workbench.models.formats import Runner
+from workbench.models.onnx_reach import unreached
 from workbench.models.onnx_signature import normalize
 from workbench.records import Attempt, ExportCheck, Hop, Probe
 
@@ -39,6 +41,7 @@ QUANTIZED_ROUNDING = 0.02
 of its 255 steps are no error."""
 
 NUDGE = 5e-7  # relative: a few units in the last place of a 32-bit float
+NUDGES = 3
 OWN_CHANGES = 4.0
 ILL_CONDITIONED_LIMIT = 0.05
 """A difference above the tolerance, up to this, passes where nudging the source's inputs by a few units in the last place
@@ -165,6 +168,7 @@ class _Trial:
             attempts=attempts,
             repairs=repairs,
             real_samples=self.samples is not None,
+            unreached=unreached(proto.graph),
         )
 
     @property
@@ -179,7 +183,7 @@ class _Trial:
         """Compare form after form: the source, what lies between, the ONNX file."""
         model = self.model
         if self.source is None:
-            self.source = formats.get(model.format).open(Path(model.path), model)
+            self.source = formats.open_model(model)
         forms: list[tuple[str, Runner]] = [("", self.source)]
         if route.between == "saved_model":
             from workbench.models.formats import saved_model
@@ -200,11 +204,17 @@ class _Trial:
             yield self._hop(after[0], before[1], after[1], last=last)
 
     def _hop(self, step: str, source: Runner, result: Runner, *, last: bool) -> Hop:
+        import numpy as np
+
         kinds, batches, lengths = [], set(), set()
         worst_abs = worst_rel = 0.0
         refused, strict = "", 0
         shaky: list[str] = []
         spans: dict[str, Span] = {}
+        compared: set[str] = set()
+        not_finite: set[str] = set()
+        varying = self.model.varying
+        ragged = {spec.name for spec in self.model.outputs if spec.ragged_axis is not None}
         axes = {spec.name: spec.batch_axis for spec in self.model.outputs}
         for kind, length, feeds, batch in self._inputs():
             try:
@@ -213,10 +223,19 @@ class _Trial:
                 refused = refused or error.message
                 continue
             _check_rows(self.model, wanted, batch)
+            wanted = {name: array for name, array in wanted.items() if name not in varying}
             for name, array in wanted.items():
-                spans.setdefault(name, Span(axes.get(name, 0))).add(array)
-            found = result(feeds)
-            agreement = compare(wanted, {name: found[name] for name in wanted}, self.rounding)
+                if name not in ragged:  # whose size depends on the input
+                    spans.setdefault(name, Span(axes.get(name, 0))).add(array)
+                finite = np.isfinite(array) if array.dtype.kind in "fc" else np.ones(array.shape, bool)
+                compared |= {name} if finite.any() or not array.size else set()
+                not_finite |= set() if finite.all() else {name}
+            found = self._in_order(wanted, result(feeds))
+            if self._rows_are_chance(source, feeds, wanted, found):
+                kinds.append(kind)
+                shaky.append(kind)
+                continue
+            agreement = compare(wanted, found, self.rounding)
             worst_abs, worst_rel = max(worst_abs, agreement.max_abs), max(worst_rel, agreement.max_rel)
             kinds.append(kind)
             batches.add(batch)
@@ -246,8 +265,40 @@ class _Trial:
             max_abs_diff=worst_abs,
             max_rel_diff=worst_rel,
             ill_conditioned=tuple(dict.fromkeys(shaky)),
-            constant=tuple(name for name, span in spans.items() if span.constant),
+            constant=tuple(name for name, span in spans.items() if span.constant and name in compared),
+            compared=tuple(sorted(compared)),
+            not_finite=tuple(sorted(not_finite)),
+            uncompared=tuple(varying),
         )
+
+    def _rows_are_chance(
+        self,
+        source: Runner,
+        feeds: dict[str, np.ndarray],
+        wanted: dict[str, np.ndarray],
+        found: dict[str, np.ndarray],
+    ) -> bool:
+        """Whether the number of rows of an output differs, and differs in the source too when inputs change in their last digits.
+
+        A value that lies at the threshold of a NonMaxSuppression is on either side of it by rounding.
+        """
+        axes = {spec.name: spec.ragged_axis for spec in self.model.outputs}
+        other = [name for name, array in wanted.items() if axes[name] is not None and found[name].shape != array.shape]
+        return bool(other) and any(
+            source(_nudged(feeds, seed))[name].shape != wanted[name].shape for name in other for seed in range(NUDGES)
+        )
+
+    def _in_order(self, wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs to compare; rows whose number follows the data are put into the source's order."""
+        import numpy as np
+
+        axes = {spec.name: spec.ragged_axis for spec in self.model.outputs}
+        ordered = {name: found[name] for name in wanted}
+        for name, axis in axes.items():
+            if axis is not None and name in wanted:
+                rows = in_order(np.moveaxis(wanted[name], axis, 0), np.moveaxis(found[name], axis, 0))
+                ordered[name] = np.moveaxis(rows, 0, axis)
+        return ordered
 
     def _ill_conditioned(
         self, source: Runner, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray], agreement: Agreement
@@ -256,19 +307,10 @@ class _Trial:
 
         A logarithm of nearly nothing, say, makes rounding visible: no two libraries agree there, and neither is wrong.
         """
-        import numpy as np
-
         found = agreement.largest
         if not found <= ILL_CONDITIONED_LIMIT:
             return False
-        draw = np.random.default_rng(0)
-        nudged = {
-            name: (array * (1 + NUDGE * draw.standard_normal(array.shape))).astype(array.dtype)
-            if array.dtype.kind == "f"
-            else array
-            for name, array in feeds.items()
-        }
-        return found <= OWN_CHANGES * compare(wanted, source(nudged), self.rounding).largest
+        return found <= OWN_CHANGES * compare(wanted, source(_nudged(feeds, 0)), self.rounding).largest
 
     def _batches(self) -> tuple[int, ...]:
         """Batch sizes to compare: sizes at which the model ran where it does not run at all, or else those asked for."""
@@ -328,6 +370,19 @@ class _Trial:
         return f" {found.sentence}" if found else ""
 
 
+def _nudged(feeds: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The inputs, changed in the last digits of their floating-point numbers."""
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    return {
+        name: (array * (1 + NUDGE * draw.standard_normal(array.shape))).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+        for name, array in feeds.items()
+    }
+
+
 def _places(hops: tuple[Hop, ...]) -> list[str]:
     """``Keras → SavedModel`` and ``SavedModel → ONNX`` as one chain."""
     places: list[str] = []
@@ -351,13 +406,13 @@ def _check(proto: Any, name: str) -> None:
 
 
 def _check_rows(model: Model, outputs: dict[str, np.ndarray], batch: int) -> None:
-    """Outputs must have their batch where opening the model saw it."""
+    """Outputs must have their batch where opening the model saw it. A single sample may have as many rows as its data asks for."""
     for spec in model.outputs:
-        shape = outputs[spec.name].shape
-        if spec.batch_axis is not None and (
-            len(shape) <= spec.batch_axis or shape[spec.batch_axis] != batch * spec.rows
-        ):
+        shape, rows = outputs[spec.name].shape, batch * spec.rows // spec.samples_per_row
+        if batch == 1 or spec.batch_axis is None or spec.ragged_axis is not None:
+            continue
+        if len(shape) <= spec.batch_axis or shape[spec.batch_axis] != rows:
             raise ExportError(
-                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {batch * spec.rows} "
+                f"For a batch of {batch} the output '{spec.name}' has the shape {list(shape)}, but {rows} "
                 f"entries were expected along axis {spec.batch_axis}. Export the model with rows that follow the batch."
             )

@@ -12,8 +12,9 @@ import itertools
 import json
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ from workbench.choices import shapes
 from workbench.data.synthetic import generated
 from workbench.errors import InputError, LimitError, MemoryLimitError, WorkbenchError, brief, out_of_memory
 from workbench.models import formats, safety
+from workbench.models.behaviour import CHEAP_S, Behaviour, behaviour
+from workbench.models.describe import COPY
 from workbench.models.formats import size_of
+from workbench.models.layout import with_layout
 from workbench.models.onnx_file import external_files
 from workbench.models.placeholder import placeholder_notes
 from workbench.models.rows import mixed_outputs
@@ -37,7 +41,7 @@ ACCEPTED = (
 LONGEST = 600
 """Characters of a message about a file."""
 
-PROBING = 2
+PROBING = 3
 """Raised when opening a model finds out more, so that the store does not hand out what was found before."""
 
 PROBED = (1, 2, 3)
@@ -225,7 +229,10 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     text = [spec.name for spec in (*model.inputs, *model.outputs) if spec.dtype == TEXT]
     if text:
         model = replace(model, exportable=model.exportable or f"'{text[0]}' holds text, and engines take numbers")
-    model = probed(model, module.open(place, model))
+    began = time.perf_counter()
+    run = formats.open_model(model)
+    cheap = time.perf_counter() - began < CHEAP_S
+    model = probed(model, run, partial(formats.open_model, model) if cheap else None)
     if without_shape and not (model.probe and model.probe.worked):
         raise InputError(
             f"The output '{without_shape[0]}' has no known number of axes, and the model did not run on generated inputs, which "
@@ -235,12 +242,13 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     return replace(model, notes=(*model.notes, *notes))
 
 
-def probed(model: Model, run: formats.Runner) -> Model:
-    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and where its outputs have the batch.
+def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runner] | None = None) -> Model:
+    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and what its outputs do.
 
     An output's batch axis is the one whose size follows the batch; its ``rows`` are the entries there per sample. A
     model that runs at no size is not refused: it may want other values than made-up ones. Free axes for which the user
-    gave no sizes get the first of a few usual ones at which the model runs.
+    gave no sizes get the first of a few usual ones at which the model runs. ``reopen`` opens the model a second time, to see
+    whether it then gives the same values.
     """
     fixed = model.fixed_batch
     worked: dict[int, Mapping[str, np.ndarray]] = {}
@@ -253,15 +261,26 @@ def probed(model: Model, run: formats.Runner) -> Model:
             break
     if fixed is None:
         model = _try_batches(model, run, worked, failed)
-    seen = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
+    shapes_seen = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
+    seen = behaviour(model, run, next(iter(worked)), reopen) if worked else Behaviour()
+    free = any(each.free_axes for each in model.inputs)
     outputs = tuple(
-        _with_layout(spec, seen, free=any(each.free_axes for each in model.inputs)) for spec in model.outputs
+        replace(
+            with_layout(spec, shapes_seen, seen.ragged.get(spec.name), free=free),
+            unreached=f"it is {COPY} '{seen.copies[spec.name]}'" if spec.name in seen.copies else spec.unreached,
+        )
+        for spec in model.outputs
     )
     notes = model.notes
     if not worked:
         reason = brief(ValueError(next(iter(failed.values()))), 400)
         notes = (*notes, f"It did not run on made-up inputs{_tried(model, failed)}: {reason}")
-    found = replace(model, outputs=outputs, probe=Probe(tuple(worked), tuple(failed.items())), notes=notes)
+    found = replace(
+        model,
+        outputs=outputs,
+        probe=Probe(tuple(worked), tuple(failed.items()), seen.varying, seen.not_finite),
+        notes=notes,
+    )
     mixed = mixed_outputs(found, run)
     if mixed:
         note = (
@@ -352,41 +371,3 @@ def _try(
             if out_of_memory(error):
                 raise
             failed[size] = error.message
-
-
-def _with_layout(
-    spec: TensorSpec, found: Mapping[int, Mapping[str, tuple[int, ...]]], *, free: bool = False
-) -> TensorSpec:
-    """``spec`` with the batch axis and the sizes that the runs showed; ``free``: an input has free axes besides the batch."""
-    seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
-    if not seen:
-        return shapes.with_batch_axes([spec])[0]
-    batch, shape = next(iter(seen.items()))
-    if shape and not spec.shape:  # the file does not tell how many axes it has
-        same = [
-            len({other[axis] for other in seen.values() if len(other) == len(shape)}) == 1 for axis in range(len(shape))
-        ]
-        kept = tuple(size if fixed and not free else None for size, fixed in zip(shape, same, strict=True))
-        spec = replace(spec, shape=kept)
-    if len(shape) == len(
-        spec.shape
-    ):  # where the user changed sizes, those that the file declares may no longer be true
-        spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
-    if len(seen) == 1:  # one size tells little about axes: the first of that size is the batch, or the first of all
-        if batch in shape:
-            return replace(spec, batch_axis=shape.index(batch))
-        rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
-        return replace(spec, batch_axis=0 if rows else None, rows=max(1, rows))
-    for axis, size in enumerate(shape):
-        others = {count: other[axis] for count, other in seen.items() if len(other) == len(shape)}
-        if len(set(others.values())) > 1 and all(other * batch == size * count for count, other in others.items()):
-            return replace(spec, batch_axis=axis, rows=size // batch)
-    return replace(spec, batch_axis=None)
-
-
-def _without_disproved(declared: tuple[int | None, ...], seen: Collection[tuple[int, ...]]) -> tuple[int | None, ...]:
-    """The declared sizes, without those that a run did not have."""
-    return tuple(
-        size if all(len(shape) == len(declared) and shape[axis] == size for shape in seen) else None
-        for axis, size in enumerate(declared)
-    )

@@ -1,4 +1,6 @@
-"""The signature of a converted ONNX file: repaired, with the model's own names of inputs and outputs, and named axes."""
+"""The signature of a converted ONNX file: repaired, with the model's own names of inputs and outputs, named axes, and outputs in real
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...
     graph = proto.graph  # only now: repairs put another graph into its place
     _use_names(graph, model, known)
     _name_axes(graph, model.inputs, model.outputs, probed=bool(sizes))
+    done += [_in_real_numbers(graph, spec) for spec in model.outputs if spec.scale]
     return tuple(filter(None, done))
 
 
@@ -64,6 +67,44 @@ def _rename(graph: Any, old: str, new: str) -> None:
         for value in (*part.input, *part.output, *part.value_info):
             if value.name == old:
                 value.name = new
+
+
+def _in_real_numbers(graph: Any, spec: TensorSpec) -> str:
+    """Let an output whose integers stand for ``scale × (stored - zero_point)`` end in those numbers, as float32; what was done.
+
+    Then every engine that is made from the file gives what the source model gives, and none has to know the scale.
+    """
+    import numpy as np
+    import onnx
+
+    value = next(value for value in graph.output if value.name == spec.name)
+    kinds = onnx.TensorProto
+    kind = value.type.tensor_type.elem_type
+    if kind not in (kinds.INT8, kinds.UINT8, kinds.INT16, kinds.UINT16, kinds.INT32):
+        return ""
+    stored = f"{spec.name}_stored"
+    _rename(graph, spec.name, stored)
+    value.name = spec.name
+    value.type.tensor_type.elem_type = kinds.FLOAT
+    scale, zero = f"{spec.name}_scale", f"{spec.name}_zero_point"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(spec.scale, np.float32), scale))
+    if kind in (kinds.INT8, kinds.UINT8):
+        integer = onnx.helper.tensor_dtype_to_np_dtype(kind)
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(spec.zero_point, integer), zero))
+        graph.node.append(
+            onnx.helper.make_node("DequantizeLinear", [stored, scale, zero], [spec.name], f"{spec.name}_real")
+        )
+    else:  # DequantizeLinear takes 16 bits only from opset 21 on
+        wide, shifted = f"{spec.name}_wide", f"{spec.name}_shifted"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(spec.zero_point, np.float32), zero))
+        graph.node.extend(
+            [
+                onnx.helper.make_node("Cast", [stored], [wide], f"{spec.name}_cast", to=kinds.FLOAT),
+                onnx.helper.make_node("Sub", [wide, zero], [shifted], f"{spec.name}_shift"),
+                onnx.helper.make_node("Mul", [shifted, scale], [spec.name], f"{spec.name}_real"),
+            ]
+        )
+    return f"the integer output '{spec.name}' is scaled to real numbers in the graph"
 
 
 def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, probed: bool) -> None:

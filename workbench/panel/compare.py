@@ -165,7 +165,7 @@ class ComparePage:
         if results is None or not results.measured:
             possible = [row for row in (results.rows if results else ()) if row.status != Status.UNSUPPORTED]
             self.table.show([tables.line(row) for row in possible])
-            self.said.value = ""
+            self.said.value = view.warnings(results) if results else ""
             return
         compared = comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
@@ -182,7 +182,7 @@ class ComparePage:
             for row in results.rows
             if row.status != Status.UNSUPPORTED
         ])  # fmt: skip
-        self.said.value = view.message(*said(choice, self.limits))
+        self.said.value = view.warnings(results) + view.message(*said(choice, self.limits))
 
     def _draw_figure(self) -> None:
         name, results = self.figure.value, self._results

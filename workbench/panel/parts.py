@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare import cost_view
@@ -116,7 +117,9 @@ def _table(results: Results) -> list[Any]:
     html, text = cost_view.differences(results)
     said = "\n".join(line for each in advice(results) for line in comparison.wrapped(each))
     beside = "".join(f"\n{part}" for part in (said, text) if part)
-    return [Shown(comparison.display_table(results).to_html() + html, comparison.text_table(results) + beside)]
+    first = "".join(f"{line}\n" for text in results.warnings for line in comparison.wrapped(f"Warning: {text}"))
+    page = warnings_html(results) + comparison.display_table(results).to_html() + html
+    return [Shown(page, first + comparison.text_table(results) + beside)]
 
 
 def _accuracy(results: Results) -> list[Any]:
@@ -203,8 +206,13 @@ def looked_at(examination: Any) -> Examination | None:
     return None if examination is None else from_json(Examination, examination)
 
 
+def warnings_html(results: Results) -> str:
+    """What stands above the numbers: paragraphs that need no style of the panel's."""
+    return "".join(f'<p role="alert"><strong>Warning:</strong> {escape(text)}</p>' for text in results.warnings)
+
+
 def _model(results: Results) -> str:
-    return view.model_facts(results.model, looked_at(results.examination), results.export)
+    return warnings_html(results) + view.model_facts(results.model, looked_at(results.examination), results.export)
 
 
 def _work(results: Results) -> list[Any]:

@@ -73,7 +73,7 @@ class Planner:
         if about != self._about:
             self._about, self._engines = about, {}
         data = Dataset(cast("Any", samples), cast("Any", None), "", real=not made_up)
-        sources = Sources(self._names, cast("Any", None), about[0], data, lambda _: None)
+        sources = Sources(self._names, cast("Any", None), about[0], data, lambda _: None, experiment.batches)
         kinds = self._history.durations()
         specs = dict.fromkeys(row.spec for row in rows if row.status == Status.PLANNED)
         with same_versions():

@@ -11,6 +11,7 @@ from workbench.accuracy.guard import Guard, disagreement, judgement
 from workbench.choices.methods import method_of
 from workbench.compare.comparison import digits
 from workbench.compare.flips import Flip, Flips, picture
+from workbench.compare.remarks import agreement_told
 from workbench.panel.sorting import Column, Line
 from workbench.panel.view import KINDS, SYMBOLS, note, rate, seconds
 from workbench.records import Result, Results, Row, Verdict
@@ -156,7 +157,9 @@ def accuracy(result: Result) -> str:
     if found is None:
         return ""
     if found.value is None:
-        return f'<span title="share of {found.samples} samples with the source model\'s answer">{found.agreement:.1%} agree</span>'
+        which = f" in '{found.agreement_output}'" if len(found.agreements) > 1 else ""
+        told = f"share of {found.samples - found.not_compared} samples with the source model's answer; {agreement_told(found)}"
+        return f'<span title="{escape(told.rstrip("; "))}">{found.agreement:.1%} agree{escape(which)}</span>'
     if found.low is None or found.high is None or found.metric != "top-1":
         value = f"{found.value:.1%}" if found.share else f"{found.value:.4g} {found.unit}".rstrip()
         return f'<span title="{escape(found.metric)} of {found.samples} samples">{escape(found.metric)} {value}</span>'

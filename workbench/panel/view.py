@@ -10,7 +10,7 @@ from workbench.compare.advice import advice
 from workbench.data.observed import doubts
 from workbench.examine import Examination, described
 from workbench.experiment import Experiment
-from workbench.models.describe import batches_text, counted, export_notes, size
+from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
 from workbench.models.formats import TITLES
 from workbench.panel.estimate import Estimate
 from workbench.panel.planned import Planned
@@ -47,6 +47,11 @@ def message(text: str, kind: str = "bad") -> str:
     return f'<div class="wb-message wb-{kind}" role="{role}">{escape(text)}</div>'
 
 
+def warnings(results: Results) -> str:
+    """What a reader must know before the numbers; "" where there is nothing."""
+    return "".join(message(text, "bad") for text in results.warnings)
+
+
 def hint(text: str) -> str:
     return f'<div class="wb-hint">{escape(text)}</div>' if text else ""
 
@@ -73,7 +78,7 @@ def model_facts(model: Model, found: Examination | None = None, check: ExportChe
         ("Size", size(model.size_bytes)),
         *((heading, *lines) for heading, lines in told),
         *([("To ONNX", *export_notes(check))] if check else []),
-        *([("Notes", *model.notes)] if model.notes else []),
+        *([("Notes", *notes)] if (notes := [*model.notes, *output_notes(model)]) else []),
         ("SHA-256", model.digest),
     ]
     rows = "".join(

@@ -216,6 +216,7 @@ class AccuracyPoint(NamedTuple):
     aside: bool
     on_front: bool = False
     barred: str = ""  # why it is never recommended, and so never on the front
+    output: str = ""  # whose agreement it is: the worst of several
 
 
 class AccuracyData(NamedTuple):
@@ -256,9 +257,9 @@ def accuracy_data(results: Results, batch: int | None = None) -> AccuracyData:
         value, low, high = (100 * share if percent else share for share in shares)
         name, ms = variant_name(row.spec), _median_ms(row) / row.batch
         aside = row.spec.mode == "predict"
-        points.append(
-            AccuracyPoint(name, styles[name], ms, value, low, high, aside, barred=barred(row, results.budget))
-        )
+        output = "" if labelled or len(score.agreements) < 2 else score.agreement_output
+        why = barred(row, results.budget)
+        points.append(AccuracyPoint(name, styles[name], ms, value, low, high, aside, barred=why, output=output))
     return AccuracyData(chosen, labelled, samples, _with_front(points, 1 if higher else -1), metric, higher)
 
 
@@ -295,6 +296,7 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
         ax.plot(point.ms_per_sample, point.value, linestyle="", alpha=alpha, **point.look.marks)
         value = f"{point.value:.1f} %" if "%" in data.metric or not data.labelled else f"{point.value:.4g}"
         text = f"{shortened(point.name, NAME)}  {value}, {digits(point.ms_per_sample)} ms"
+        text += f", in '{point.output}'" if point.output else ""
         text += f", {point.barred}" if point.barred else ""
         keys.append((Line2D([], [], linestyle="", alpha=alpha, **point.look.marks), text + " *" * point.aside))
     legend = ax.legend(
@@ -310,7 +312,7 @@ def draw_accuracy(data: AccuracyData, ax: Axes) -> None:
     for entry, point in zip(legend.get_texts()[1:], data.points, strict=True):
         entry.set_fontweight("bold" if point.on_front else "normal")
     ax.set_xlabel(f"median time per sample (ms), batch {data.batch}")
-    ax.set_ylabel(data.metric if data.labelled else "same class as the source model (%)\nno labels were given")
+    ax.set_ylabel(data.metric if data.labelled else "same answer as the source model (%)\nno labels were given")
     ax.grid(color="#DDDDDD", linewidth=0.6)
 
 

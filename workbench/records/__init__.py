@@ -18,7 +18,18 @@ from workbench.records.cost import Clock, Energy, InEffect, Peak, Peaks
 from workbench.records.layers import LayerProfile, LayerTime
 from workbench.records.load import Answer, ClosedLoop, Load, LoadBlock, LoadGenRun, LoadPlan, OpenLoop, OpenStretch
 from workbench.records.losses import PartLoss
-from workbench.records.model import DEFAULT_AXIS, TEXT, Attempt, AxisRange, ExportCheck, Hop, Model, Probe, TensorSpec
+from workbench.records.model import (
+    DEFAULT_AXIS,
+    TEXT,
+    Attempt,
+    AxisRange,
+    ExportCheck,
+    Hop,
+    Model,
+    Probe,
+    TensorSpec,
+    real_numbers,
+)
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
 from workbench.records.timing import DeviceFacts, Launch, Timing, TimingPlan
 from workbench.records.values import InputValues, ValueRange
@@ -83,6 +94,7 @@ __all__ = [
     "Verdict",
     "Wait",
     "from_json",
+    "real_numbers",
     "to_json",
 ]
 
@@ -191,7 +203,7 @@ class Accuracy:
     value: float | None  # the metric; None without labels
     low: float | None  # 95 % interval: Wilson's of shares of samples, else by bootstrap
     high: float | None
-    agreement: float  # share of samples with the same predicted class as the source model
+    agreement: float  # share of samples with the source model's answer, in the output that agrees least
     agreement_low: float
     agreement_high: float
     fixed: int  # source wrong, engine right
@@ -210,6 +222,13 @@ class Accuracy:
     loss_low: float | None = None  # 95 % interval of the loss, from pairs; None of too few samples
     loss_high: float | None = None
     basis: str = ""  # what gave the outputs, where it was not the engine itself
+    agreement_output: str = ""  # the output that ``agreement`` is of: the worst of those compared
+    agreements: dict[str, float] = field(default_factory=dict)  # by output: share of samples that agree
+    left_out: dict[str, str] = field(default_factory=dict)  # outputs that agreement does not rest on, and why
+    source_not_finite: dict[str, str] = field(
+        default_factory=dict
+    )  # by output of the source: "NaN for 3 of 300 samples"
+    not_compared: int = 0  # samples left out of ``agreement``, because the source's values are not finite there
     labels: str = ""  # what the labels are, in words
     scored: int = 0  # samples that the metric is of: those with a label and a finite output of the source model
     not_finite: int = 0  # samples left out because the source model's scored output holds NaN or infinity
@@ -380,6 +399,7 @@ class Results:
     plan: TimingPlan = field(default_factory=TimingPlan)
     tally: Tally = field(default_factory=Tally)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what a reader must know before the numbers; shown first
     export: ExportCheck | None = None  # how the model became ONNX, where it had to
     examination: Any = None  # what its graph holds: of workbench.examine, as JSON
     peaks: Peaks | None = None  # what this machine can do at most, where that was asked for

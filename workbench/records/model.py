@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,13 @@ class TensorSpec:
     ranges: tuple[AxisRange, ...] = ()  # sizes for the dynamic axes other than the batch
     low: float | None = None  # declared values: smallest, and largest (integers: inclusive); equal: one value only
     high: float | None = None
-    scale: float = (
-        0.0  # 8-bit tensors of a quantized file: they stand for scale × (stored - zero_point); 0: for themselves
-    )
+    scale: float = 0.0  # integers of a quantized file stand for scale × (stored - zero_point); 0: for themselves
     zero_point: int = 0
+    # outputs: how many samples share one entry along the batch axis, where there are fewer entries than samples
+    samples_per_row: int = 1
+    # outputs: the axis whose size follows the values of the inputs, as of NonMaxSuppression; known only after a run
+    ragged_axis: int | None = None
+    unreached: str = ""  # outputs: why no weight has a part in it, such as "it is a copy of the input 'x'"; "": one has
     stored: str = ""  # the type inside the model where arrays have another: "bfloat16", given and taken as float32
 
     @property
@@ -50,11 +57,43 @@ class TensorSpec:
             for axis, size in enumerate(self.shape)
         )
 
+    def real(self, stored: np.ndarray) -> np.ndarray:
+        """The real numbers that ``stored`` stands for; the array itself where its entries stand for themselves."""
+        return real_numbers(stored, self.scale, self.zero_point)
+
     def __str__(self) -> str:
         sizes = " × ".join("?" if size is None else str(size) for size in self.shape)
         stands = f", standing for {self.scale:.4g} × (stored − {self.zero_point})" if self.scale else ""
         stands += f", {self.stored} inside" if self.stored else ""
+        stands += f", sizes along axis {self.ragged_axis} follow the data" if self.ragged_axis is not None else ""
         return f"{self.name}: {self.dtype} [{sizes}]{stands}".replace("− -", "+ ")
+
+
+def real_numbers(stored: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """Integers of a quantized file as the numbers that they stand for.
+
+    The formula is ``scale × (stored - zero_point)`` (TensorFlow Lite's 8-bit quantization specification; ONNX'
+    DequantizeLinear), for the whole tensor at once.
+
+    Args:
+        stored: integers of any type and shape.
+        scale: step between two neighbouring integers; 0 means that the integers stand for themselves.
+        zero_point: the integer that stands for 0.
+
+    Returns:
+        float32, of the same shape; ``stored`` itself where ``scale`` is 0 or the array does not hold integers.
+
+    Example:
+        >>> import numpy as np
+        >>> real_numbers(np.array([-128, 127], np.int8), 1 / 256, -128)
+        array([0.        , 0.99609375], dtype=float32)
+    """
+    import numpy as np
+
+    if not scale or stored.dtype.kind not in "iu":
+        return stored
+    # float64 holds every 32-bit integer, and the difference cannot wrap there
+    return np.asarray((stored.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
 
 TEXT = "str"
@@ -66,10 +105,13 @@ DEFAULT_AXIS = 16
 
 @dataclass(frozen=True)
 class Probe:
-    """At which batch sizes the source model really ran when it was opened, on generated inputs."""
+    """What the source model did when it was opened and run on generated inputs."""
 
-    worked: tuple[int, ...] = ()
+    worked: tuple[int, ...] = ()  # batch sizes at which it ran
     failed: tuple[tuple[int, str], ...] = ()  # the size, and what the library said
+    # outputs that cannot be compared with anything, because they do not repeat themselves: how that was seen
+    varying: dict[str, str] = field(default_factory=dict)
+    not_finite: dict[str, str] = field(default_factory=dict)  # outputs with NaN or infinity: "NaN for 3 of 6 samples"
 
     @property
     def free(self) -> bool:
@@ -98,6 +140,11 @@ class Model:
     unsigned: bool = False  # a SavedModel without signatures: used through a function of it, which ``signature`` names
     exportable: str = ""  # why it cannot become ONNX, naming the layer or operation; "": nothing known against it
     notes: tuple[str, ...] = ()
+
+    @property
+    def varying(self) -> dict[str, str]:
+        """Outputs that differ between two runs on one input, with how that was seen."""
+        return self.probe.varying if self.probe else {}
 
     @property
     def is_tensorflow(self) -> bool:
@@ -134,6 +181,11 @@ class Hop:
         str, ...
     ] = ()  # kinds on which the source itself changes as much when inputs change in the last digit
     constant: tuple[str, ...] = ()  # outputs that did not depend on any input compared
+    compared: tuple[str, ...] = ()  # outputs that were compared on finite values
+    not_finite: tuple[
+        str, ...
+    ] = ()  # outputs in which the source gave NaN or infinity; only finite values were compared
+    uncompared: tuple[str, ...] = ()  # outputs that were left out, because the model does not repeat them
 
 
 @dataclass(frozen=True)
@@ -156,6 +208,9 @@ class ExportCheck:
     attempts: tuple[Attempt, ...] = ()  # routes tried before this one
     repairs: tuple[str, ...] = ()  # what was changed in the graph, in words
     real_samples: bool = False  # real data were among the inputs compared
+    unreached: dict[str, str] = field(
+        default_factory=dict
+    )  # outputs that no weight of the ONNX graph has a part in: why
 
     @property
     def max_rel_diff(self) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import backends
+from workbench.accuracy.agreement import EVERY, Comparable
 from workbench.cuda import gpu
 from workbench.errors import Cancelled, WorkbenchError, writing
 from workbench.experiment import Experiment
@@ -46,9 +47,11 @@ class Bench:
         outputs: tuple[TensorSpec, ...] = (),
         *,
         samples: str = "",
+        comparable: Comparable = EVERY,
     ) -> None:
         self.board, self.experiment, self.store, self.cancel = board, experiment, store, cancel
         self.outputs = outputs  # the model's, with the place of the batch in each
+        self.comparable = comparable  # what is known of them before they are compared
         self._samples = samples  # file of the samples that engines are tried with
         self._workers: dict[str, tuple[Worker, dict[str, Any]]] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}

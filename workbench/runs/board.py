@@ -38,6 +38,7 @@ class Board:
         self._current: tuple[str, ...] = ()  # the rows that are being worked on
         self._logs: dict[str, str] = {}
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     @property
     def run(self) -> str:
@@ -85,6 +86,12 @@ class Board:
         """Tell of something that belongs into the results' notes too."""
         self.notes.append(text)
         self.say(text)
+
+    def warn(self, text: str) -> None:
+        """Tell of something that a reader of the results must know before the numbers."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.say(text)
 
     def whisper(self, text: str) -> None:
         """Tell of a step within a step."""

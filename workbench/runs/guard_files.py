@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from workbench.accuracy.by_sample import load_outputs
 from workbench.accuracy.score import told
 from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.records import Accuracy, EngineSpec, Result, to_json
 from workbench.runs.board import Board
-from workbench.runs.scoring import Way, scored_on
+from workbench.runs.scoring import FILE, OUTPUTS, Way, comparable_of, scored_on
 from workbench.runs.sources import Form, Sources
 from workbench.store import Draft, Store, key_of
 from workbench.workers.worker import Pool
@@ -61,23 +62,21 @@ def _scored(
     (expected, _), (found, basis) = (
         _outputs(sources, store, pool, one, str(sources.samples_file(test)), test.digest, say) for one in (origin, form)
     )
-    return replace(scored_on(test, form.key, found, expected, way), basis=basis)
+    return replace(scored_on(test, form.key, found, expected, way, comparable_of(sources)), basis=basis)
 
 
 def _outputs(
     sources: Sources, store: Store, pool: Pool, form: Form, samples: str, digest: str, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], str]:
     """What a file gives for all samples, by name; and what ran it."""
-    import numpy as np
 
     def fill(draft: Draft) -> None:
-        into, outputs = str(draft.folder / "outputs.npz"), to_json(sources.model.outputs)
+        into, outputs = str(draft.folder / FILE), to_json(sources.model.outputs)
         batch = sources.model.fixed_batch or BATCH
         draft.facts = pool.call(
             "onnx", "evaluate_onnx", progress=say, path=str(form.source.path), samples=samples, batch=batch, into=into,
             outputs=outputs,
         )  # fmt: skip
 
-    made = store.make("outputs", key_of(file=form.key, samples=digest, how="as it is written"), fill)
-    with np.load(made.folder / "outputs.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}, str(made.facts["basis"])
+    made = store.make("outputs", key_of(file=form.key, samples=digest, how="as it is written", rules=OUTPUTS), fill)
+    return load_outputs(made.folder / FILE), str(made.facts["basis"])

@@ -15,7 +15,7 @@ from workbench.runs.cohorts import anchors, engines_of, recall, timeable
 from workbench.runs.load_rounds import measure_load
 from workbench.runs.peaks import machine_peaks
 from workbench.runs.rounds import measure_groups, told
-from workbench.runs.scoring import PLAIN, Way, outputs_of, runnable_engines, score_all, unscored_engines
+from workbench.runs.scoring import PLAIN, Way, comparable_of, outputs_of, runnable_engines, score_all, unscored_engines
 from workbench.runs.sources import Sources
 from workbench.store import Store, key_of
 from workbench.system.machine import this_machine
@@ -52,7 +52,9 @@ def measure_and_score(
     if reference and unscored and not outputs_of(store, reference, data):
         needed = {reference.key: reference} | needed  # first: without its answers nothing can be scored
     waiting = [engines.get(key, engine) for key, engine in needed.items()]
-    bench = Bench(board, experiment, store, cancel, sources.model.outputs, samples=samples)
+    bench = Bench(
+        board, experiment, store, cancel, sources.model.outputs, samples=samples, comparable=comparable_of(sources)
+    )
     try:
         while waiting:
             with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):

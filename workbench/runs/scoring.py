@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.agreement import EVERY, Comparable, not_finite, not_finite_told
+from workbench.accuracy.by_sample import load_outputs
 from workbench.accuracy.label_settings import AUTO
 from workbench.accuracy.metrics import Metric, metric_of
 from workbench.accuracy.score import score, told
@@ -18,13 +20,35 @@ from workbench.experiment import Experiment
 from workbench.records import Accuracy, EngineRecord, Status, to_json
 from workbench.runs.bench import Bench
 from workbench.runs.board import Board
+from workbench.runs.sources import Sources
 from workbench.store import Draft, Store, key_of
 
+FILE = "outputs.npz"
+OUTPUTS = 2
+"""Of what the file of an engine's outputs holds: raise it when earlier ones would differ."""
 
-def scored_on(test: Samples, key: str, outputs: Mapping[str, Any], expected: Mapping[str, Any], way: Way) -> Accuracy:
+
+def scored_on(
+    test: Samples,
+    key: str,
+    outputs: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    way: Way,
+    comparable: Comparable = EVERY,
+) -> Accuracy:
     """The score of an engine on these samples, with what their labels are."""
     labels = test.labels if test.truth is None else test.truth
-    found = score(key, outputs, expected, labels, way.metric, way.output, groups=test.groups, column=way.column)
+    found = score(
+        key,
+        outputs,
+        expected,
+        labels,
+        way.metric,
+        way.output,
+        groups=test.groups,
+        column=way.column,
+        comparable=comparable,
+    )
     return replace(found, labels="" if test.truth is None else str(test.truth))
 
 
@@ -38,12 +62,12 @@ def runnable_engines(board: Board) -> dict[str, EngineRecord]:
 
 
 def _output_key(engine: EngineRecord, data: Dataset) -> str:
-    return key_of(engine=engine.key, samples=data.test.digest)
+    return key_of(engine=engine.key, samples=data.test.digest, rules=OUTPUTS)
 
 
 def outputs_of(store: Store, engine: EngineRecord, data: Dataset) -> Path | None:
     folder = store.find("outputs", _output_key(engine, data))
-    return folder / "outputs.npz" if folder else None
+    return folder / FILE if folder else None
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,7 @@ class Way:
 
 
 PLAIN = Way()
-RULES = 3
+RULES = 5
 """Of how scores are made: raise it when earlier ones would differ."""
 
 
@@ -83,6 +107,12 @@ def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, 
         column=way.column,
         rules=RULES,
     )
+
+
+def comparable_of(sources: Sources) -> Comparable:
+    """What opening the model, and its way to ONNX, have shown of its outputs."""
+    found = Comparable.of(sources.model.outputs, sources.model)
+    return replace(found, unreached=(dict(sources.check.unreached) if sources.check else {}) | dict(found.unreached))
 
 
 def unscored_engines(
@@ -127,8 +157,10 @@ def score_all(
     except WorkbenchError as error:
         bench.board.say(f"no accuracy: the source model could not be run ({error.message})")
         return
+    for text in not_finite_told(not_finite(expected)):
+        bench.board.warn(text)
     try:
-        scored_on(data.test, reference.key, expected, expected, way)
+        scored_on(data.test, reference.key, expected, expected, way, bench.comparable)
     except InputError as error:  # what does not suit the source model's own outputs suits nobody's
         bench.board.note(f"No accuracy: {error.message}")
         return
@@ -157,7 +189,7 @@ def _score_one(
             text = f"{row.spec.label}: scoring {data.test.count} samples"
             bench.board.update(row, text, status=Status.SCORING)
     outputs = _evaluate(bench, engine, data, samples)
-    accuracy = scored_on(data.test, engine.key, outputs, expected, way)
+    accuracy = scored_on(data.test, engine.key, outputs, expected, way, bench.comparable)
     bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
     bench.board.count(scored=1)
     _show(bench.board, engine, accuracy)
@@ -165,7 +197,6 @@ def _score_one(
 
 def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -> dict[str, Any]:
     """Outputs of an engine on every test sample, by name; from the store if they are there."""
-    import numpy as np
 
     def fill(draft: Draft) -> None:
         opened = bench.get(engine.key)
@@ -176,8 +207,7 @@ def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -
         answer = bench.outbox / f"{uuid.uuid4().hex}.npz"
         opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=str(answer))
         with writing(draft.folder):
-            answer.rename(draft.folder / "outputs.npz")
+            answer.rename(draft.folder / FILE)
 
     folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
-    with np.load(folder / "outputs.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return load_outputs(folder / FILE)

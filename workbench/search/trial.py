@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from workbench.accuracy.by_sample import of_all_samples
 from workbench.accuracy.metrics import Metric
 from workbench.accuracy.score import score
 from workbench.backends import get
@@ -71,22 +72,8 @@ class Bench:
 
 
 def run_all(session: Session, samples: Samples, batch: int, outputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    """Every sample once; outputs by name with the sample as their first axis. Outputs without a batch are left out."""
-    import numpy as np
-
-    layout = {spec.name: spec for spec in outputs}
-    parts: dict[str, list[Any]] = {}
-    for start in range(0, samples.count, batch):
-        left = min(batch, samples.count - start)
-        for name, array in session.run(samples.feeds(start, batch)).items():
-            spec = layout.get(name)
-            if spec is not None and spec.batch_axis is None:
-                continue
-            axis, rows = (spec.batch_axis or 0, spec.rows) if spec else (0, 1)
-            moved = np.moveaxis(array, axis, 0)
-            moved = moved.reshape(batch, rows, *moved.shape[1:]) if rows > 1 else moved
-            parts.setdefault(name, []).append(moved[:left].copy())
-    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    """Every sample once; outputs by name with the sample as their first axis: :func:`workbench.accuracy.by_sample.of_all_samples`."""
+    return of_all_samples(session.run, samples.feeds, samples.count, batch, outputs)
 
 
 def sqnr_db(found: Outputs, reference: Outputs) -> float:
@@ -99,7 +86,8 @@ def sqnr_db(found: Outputs, reference: Outputs) -> float:
 
     noise = signal = 0.0
     for name, theirs in reference.items():
-        if theirs.dtype.kind != "f":
+        # left out: integers, text, and outputs whose number of rows follows the data
+        if theirs.dtype.kind != "f" or found[name].dtype.kind != "f":
             continue
         ours = found[name].astype(np.float64)
         wanted = theirs.astype(np.float64)

@@ -264,33 +264,17 @@ def peaks(progress: Progress, threads: int) -> Any:
 def evaluate(
     progress: Progress, samples: str, batch: int, into: str, outputs: list[dict[str, Any]] | None = None
 ) -> Any:
-    """Run every sample once, ``batch`` at a time, and write the outputs as an npz with one array per output.
+    """Run every sample once, ``batch`` at a time, and write the outputs as :mod:`workbench.accuracy.by_sample` says.
 
-    ``outputs`` says where each output has its batch (the first axis where nothing is said); in the file the first axis
-    is the sample. Outputs without a batch are left out where there are others with one.
+    ``outputs`` are the model's, which say where each has its batch.
     """
-    import numpy as np
-
+    from workbench.accuracy.by_sample import of_all_samples, save_outputs
     from workbench.data.samples import load_samples
 
     session, data = _session(), load_samples(Path(samples))
-    layout = {spec.name: spec for spec in (from_json(TensorSpec, one) for one in outputs or ())}
-    whole = {name for name, spec in layout.items() if spec.batch_axis is None}
+    layout = tuple(from_json(TensorSpec, one) for one in outputs or ())
     progress(f"score {data.count} samples")
-    parts: dict[str, list[Any]] = {}
-    for start in range(0, data.count, batch):
-        with during("run", f"samples {start} to {start + batch - 1}", RunError):
-            found = session.run(data.feeds(start, batch))  # always full: an engine may have a fixed batch
-        left = min(batch, data.count - start)
-        for name, array in found.items():
-            if name in whole and len(whole) < len(found):
-                continue
-            parts.setdefault(name, []).append(_by_sample(name, array, layout.get(name), batch)[:left].copy())
-    with Path(into).open("wb") as file, during("join", "the outputs of all samples", RunError):
-        arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-        np.savez(
-            file, **{name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
-        )
+    save_outputs(of_all_samples(session.run, data.feeds, data.count, batch, layout), Path(into))
     return {"samples": data.count}
 
 
@@ -299,21 +283,6 @@ def evaluate_onnx(progress: Progress, path: str, **asked: Any) -> Any:
 
     with OnnxFile(Path(path)) as Engine.session:  # a builder's process, which holds no engine
         return evaluate(progress, **asked) | {"basis": Engine.session.basis}
-
-
-def _by_sample(name: str, array: Any, spec: TensorSpec | None, batch: int) -> Any:
-    """One output of one call with the sample as its first axis."""
-    import numpy as np
-
-    if spec is not None and spec.batch_axis is None:
-        return np.asarray(array)[np.newaxis]
-    axis, rows = (spec.batch_axis or 0, spec.rows) if spec else (0, 1)
-    if array.ndim <= axis or array.shape[axis] != batch * rows:
-        raise RunError(
-            f"Output '{name}' has the shape {array.shape} for a batch of {batch}; axis {axis} should have {batch * rows}."
-        )
-    moved = np.moveaxis(array, axis, 0)
-    return moved.reshape(batch, rows, *moved.shape[1:]) if rows > 1 else moved
 
 
 TASKS: dict[str, Callable[..., Any]] = {

@@ -1,7 +1,8 @@
 """Model formats, one file each: what a file of that kind holds, and how to run it.
 
 Every file has ``read(path, signature) -> dict`` (fields of :class:`workbench.records.Model`) and
-``open(path, model) -> Runner``. Both load the format's library and run in a child process.
+``open(path, model) -> Runner``. Both load the format's library and run in a child process. :func:`open_model` is what others
+call: its outputs are real numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from workbench.records import TEXT
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.records import Model
 
 Runner = Callable[[Mapping[str, "np.ndarray"]], dict[str, "np.ndarray"]]
 """Runs the source model once: inputs by name to outputs by name."""
@@ -45,6 +48,23 @@ WORKERS = {"keras": "tensorflow", "saved_model": "tensorflow", "frozen_graph": "
 def get(name: str) -> Any:
     """The module of a format."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def open_model(model: Model) -> Runner:
+    """The source model, with outputs in real numbers: integers of a quantized file are scaled by the file's own scale.
+
+    Raises:
+        InputError: its library cannot open it.
+    """
+    run = get(model.format).open(Path(model.path), model)
+    specs = {spec.name: spec for spec in model.outputs if spec.scale}
+    if not specs:
+        return run  # type: ignore[no-any-return]
+
+    def real(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: specs[name].real(array) if name in specs else array for name, array in run(feeds).items()}
+
+    return real
 
 
 def check_dtype(name: str, dtype: str, role: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from workbench.models.bfloat16_models import holds_bfloat16
 from workbench.models.bfloat16_models import runner as bfloat16_runner
 from workbench.models.formats import Runner, check_dtype
 from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, stored_onnx, weight_tensors
+from workbench.models.onnx_reach import drawn, unreached
+from workbench.models.onnx_reach import scales as onnx_scales
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
 from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of, upgraded
 from workbench.models.ort_values import runner
@@ -36,16 +39,26 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
     _infer_outputs(model)
     quantized, how = already_quantized(model)
     tables = _tables(model.graph)
+    untouched, scales = unreached(model.graph), onnx_scales(model.graph)
+    outputs = [
+        replace(
+            _value_spec(value, "output"),
+            unreached=untouched.get(value.name, ""),
+            scale=scales.get(value.name, (0.0, 0))[0],
+            zero_point=scales.get(value.name, (0.0, 0))[1],
+        )
+        for value in model.graph.output
+    ]
     return {
         "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name)) for v in inputs),
-        "outputs": tuple(_value_spec(v, "output") for v in model.graph.output),
+        "outputs": tuple(outputs),
         "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
         "quantized": quantized,
         "quantized_how": how,
         "exportable": _custom_op(model),
         "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
-        "notes": (*_age(path, opset), *_brains(path, stored)),
+        "notes": (*_age(path, opset), *_brains(path, stored), *_drawn(model.graph)),
     }
 
 
@@ -100,6 +113,11 @@ def _original(path: Path) -> tuple[Runner | None, str]:
             raise InputError(f"ONNX's reference evaluator could not run '{path.name}': {brief(cause, 200)}") from cause
 
     return run, "ONNX's reference evaluator"
+
+
+def _drawn(graph: Any) -> Iterator[str]:
+    for name, node in drawn(graph).items():
+        yield f"The output '{name}' depends on random numbers: {node} draws them."
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has

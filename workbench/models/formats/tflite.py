@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,25 @@ def ops_of(interpreter: Any) -> Counter[str]:
     return Counter(op["op_name"] for op in interpreter._get_ops_details())  # noqa: SLF001 - the only list of operations
 
 
+def scales_of(part: Any, numbers: Mapping[str, int]) -> dict[str, tuple[float, int]]:
+    """Scale and zero point of each integer tensor that has one of its own for the whole tensor, by name.
+
+    Args:
+        part: a graph of the file.
+        numbers: the tensors' numbers within it, by name.
+    """
+    types, found = _types(), {}
+    for name, number in numbers.items():
+        tensor = part.Tensors(number)
+        held = tensor.Quantization()
+        if held is None or held.ScaleLength() != 1 or not types[tensor.Type()].startswith(("INT", "UINT")):
+            continue
+        scale, zero_point = float(held.Scale(0)), int(held.ZeroPoint(0)) if held.ZeroPointLength() else 0
+        if scale:
+            found[name] = (scale, zero_point)
+    return found
+
+
 def _spec(name: str, detail: Any, role: str) -> TensorSpec:
     import numpy as np
 
@@ -150,7 +169,8 @@ def _spec(name: str, detail: Any, role: str) -> TensorSpec:
     if role == "input" and dtype in ("int8", "uint8"):
         info = np.iinfo(dtype)
         low, high = float(info.min), float(info.max)
-    scale, zero = detail.get("quantization") or (0.0, 0)
+    # the interpreter gives (0.0, 0) where there is no scale, or one for each channel
+    scale, zero = (detail.get("quantization") or (0.0, 0)) if "int" in dtype else (0.0, 0)
     return TensorSpec(
         name,
         dtype,
