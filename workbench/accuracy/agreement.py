@@ -246,7 +246,7 @@ def check_outputs(
         if either:
             broken = [_holds_nan(one) and not _holds_nan(other) for one, other in zip(array, wanted, strict=True)]
         elif array.dtype.kind == "f" and wanted.dtype.kind == "f":
-            broken = by_row(~np.isfinite(array) & np.isfinite(wanted)).any(axis=1).tolist()
+            broken = [bool(each) for each in np.asarray(by_row(~np.isfinite(array) & np.isfinite(wanted)).any(axis=1))]
         else:
             continue
         if any(broken):

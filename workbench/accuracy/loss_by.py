@@ -118,7 +118,7 @@ def _of_shares(
     return PartLoss(by, name, len(right), float(right.mean()), float(source_right.mean()), loss, low, high, number)
 
 
-def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, numbers: Sequence[int] = ()) -> tuple[PartLoss, ...]:
+def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, *, numbers: Sequence[int] = ()) -> tuple[PartLoss, ...]:
     """Loss of recall from counts of each sample, (n, 4, classes); ``numbers`` are the classes' own where they do not count from 0."""
     import numpy as np
     from scipy.stats import t
@@ -129,7 +129,7 @@ def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, numbers: Sequence[i
     confidence = _each(len(occurring))
     found = []
     for number in occurring:
-        name = str(numbers[number] if numbers else number)
+        name = str(numbers[int(number)] if numbers else number)
         there = ours[:, TRUE, number] > 0
         sizes = ours[there, TRUE, number].astype(np.float64)
         differences = (theirs[there, TP, number] - ours[there, TP, number]).astype(np.float64)
