@@ -52,7 +52,7 @@ from workbench.runs.measure import measure_and_score, peaks_of
 from workbench.runs.reading import demo_model, read_model
 from workbench.runs.scoring import Way
 from workbench.runs.sources import DEMO, Form, Sources, data_of, open_model
-from workbench.runs.unused import unused
+from workbench.runs.unused import unlabelled, unused
 from workbench.runs.variants import variants_of
 from workbench.settings_table.kinds import choose
 from workbench.store import Draft, Store, key_of
@@ -444,7 +444,7 @@ def _results(experiment: Experiment, model: Model, data: Dataset, board: Board, 
         notes.append("Random inputs were used: timings are real, accuracy cannot be judged.")
     notes += doubts_of_values(data.values)
     notes += filter(None, [sizes_used(model, data)])
-    notes += unused(experiment)
+    notes += [*unused(experiment), *unlabelled(experiment, data)]
     notes += filter(None, [cohorts_told(board.rows)])
     notes += doubts(row.accuracy for row in board.rows if row.accuracy)
     notes += board.notes

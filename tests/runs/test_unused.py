@@ -1,7 +1,14 @@
 """What was set and has no effect is told once for each setting."""
 
+from dataclasses import replace
+
+import numpy as np
+
+from workbench.accuracy.truth import Kind, Truth
+from workbench.data.dataset import Dataset
+from workbench.data.samples import Samples
 from workbench.experiment import Experiment
-from workbench.runs.unused import unused
+from workbench.runs.unused import unlabelled, unused
 
 
 def test_nothing_is_said_of_settings_that_are_as_they_were():
@@ -26,3 +33,16 @@ def test_each_setting_names_the_backends_that_take_no_notice_of_it():
     assert unused(Experiment(backends="openvino", build_options="refit")) == [
         "'build_options' is refit and has no effect on openvino (OpenVINO has none to choose by name)."
     ]
+
+
+def test_settings_of_labels_that_there_are_none_of_are_named():
+    data = Dataset(None, Samples("d", {"x": np.zeros((5, 2), np.float32)}), "5 samples of d.npz", real=True)
+    assert unlabelled(Experiment(), data) == []
+    (said,) = unlabelled(Experiment(metric="f1", labels="one-hot"), data)
+    assert said.startswith(
+        "The data hold no labels, so that 'labels', 'metric' have no effect. Save labels as the array 'y'"
+    )
+    (said,) = unlabelled(Experiment(metric="rmse", group_column="site"), data)
+    assert said.startswith("The data hold no labels: 'rmse' is measured against the source model's own outputs")
+    truth = Truth(Kind.CLASSES, np.zeros(5, np.int64))
+    assert unlabelled(Experiment(metric="f1"), replace(data, test=replace(data.test, truth=truth))) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workbench import backends
+from workbench.accuracy.metrics import metric_of
+from workbench.data.dataset import Dataset
 from workbench.experiment import Experiment
 from workbench.protocols import ON_CPU
 from workbench.settings_table.table import BACKEND_SETTINGS
@@ -30,3 +32,29 @@ def _without(setting: str, address: str) -> str:
     if setting in ON_CPU and mode not in backend.devices:
         return ON_CPU[setting]
     return "" if setting in backend.settings else backend.without.get(setting, "it has no such setting")
+
+
+LABEL_SETTINGS = ("labels", "ignore_label", "class_axis", "box_outputs", "group_column")
+
+
+def unlabelled(experiment: Experiment, data: Dataset) -> list[str]:
+    """Where the data hold no labels: what was set about them, and what a metric is measured against instead."""
+    if data.test.truth is not None:
+        return []
+    changed = experiment.changes()
+    metric = metric_of(experiment.metric) if "metric" in changed else None
+    found = []
+    if metric is not None and metric.against_source:
+        found.append(
+            f"The data hold no labels: '{metric}' is measured against the source model's own outputs, and says nothing of how right these are."
+        )
+    grouped = metric is not None and metric.against_source  # then the loss by group is known without labels
+    names = [name for name in LABEL_SETTINGS if name in changed and not (grouped and name == "group_column")]
+    names += ["metric"] if metric is not None and not metric.against_source else []
+    if names:
+        told = ", ".join(f"'{name}'" for name in names)
+        found.append(
+            f"The data hold no labels, so that {told} {'has' if len(names) == 1 else 'have'} no effect. Save labels as the array 'y' or 'labels', "
+            "one per sample."
+        )
+    return found
