@@ -35,13 +35,20 @@ the description of the data. Where two readings fit, the run is refused and name
 | `boxes` | `y_boxes` [m, 4] (x1, y1, x2, y2 in pixels), `y_class` [m], `y_image` [m] in the `.npz`; or COCO's JSON: `set.json` beside `set.npz`, its images in the order of the rows, or `truth.json` in a folder of images, by file name | boxes outside of the cropped image |
 
 One-hot labels are turned into class numbers when they are read, so that both give the same number.
-`--ignore-label` sets the one value that is ignored, or `none`. `--class-axis 1` or `-1` says which axis of a segmentation output holds
+`--ignore-label` sets the one value that is ignored, or `none`; of one-hot labels it is the number of the class that is ignored. `--class-axis 1` or `-1` says which axis of a segmentation output holds
 the classes where both fit. Axes of size one may be missing or extra; apart from that, arrays are never reshaped or transposed to fit:
 a truth [n, h, w, c] for an output [n, c, h, w] is refused with the line to write.
 
 A detector's outputs are recognised by usual names (`detection_boxes`, `boxes`; `detection_scores`, `scores`; `detection_classes`, `classes`,
 `labels`) or named: `--box-outputs boxes=NAME,scores=NAME,classes=NAME`. Boxes are x1, y1, x2, y2 in pixels of the model's input; class numbers
-are those of the labels. Entries with a score of 0 fill up an array and are left out.
+are those of the labels. Entries with a score of 0 fill up an array and are left out. Labels that are shares of the image, hold their
+four numbers in another order (x, y, width, height; or y first), or whose class numbers the model's boxes in the same place almost never
+share, are refused with the line to write.
+
+## Agreement of the scored output
+
+With labels, the answer of the scored output is what the labels make of it: the class of each position along the axis of its classes, yes or
+no for each of several labels, and for real values no class, so that values have to be close (within 0.1 % of the largest).
 
 ## One value per sample
 
@@ -58,9 +65,11 @@ number of samples: no metric is computed of it.
 ## Loss by class and by group
 
 For each variant the loss of recall by class (or label) and, with `--group-column NAME`, the loss of the metric by an array or column of
-the data. `workbench.losses(results)` gives the table, the worst first. The intervals of one variant hold together at 95 % (Bonferroni):
-paired shares by Newcombe (1998), positions by the linearized variance of a ratio over samples (Cochran 1977), other metrics by
-bootstrap. A row warns where a class or group is shown to lose more than the budget although the mean is not.
+the data. Of boxes the recall of a class is the share that is found with an IoU of at least 0.5 among the 100 highest scores of the image.
+`workbench.losses(results)` gives the table, the worst first. The intervals of one variant hold together at 95 % (Bonferroni):
+paired shares by Newcombe (1998), positions and boxes by the linearized variance of a ratio over samples (Cochran 1977), other metrics by
+bootstrap. Where nothing changed, a bootstrap would have no width whatever the number of samples; Newcombe's interval of unchanged
+samples stands for it, of the metric itself too. A row warns where a class or group is shown to lose more than the budget although the mean is not.
 """
 
 
