@@ -14,6 +14,7 @@ import pytest
 import workbench
 from workbench.accuracy.metrics import top_k
 from workbench.data.samples import Samples
+from workbench.data.splits import drawn
 from workbench.errors import InputError
 from workbench.models.live import identity, kept_data, packed, unpacked
 from workbench.records import Status
@@ -145,8 +146,10 @@ def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
     (kept,) = runs(store)
     assert kept.parameters["metric"] == "f1"  # a name is one of the experiment's settings
     (spec,) = results.model.inputs
-    assert results.tested_digest == Samples("", {spec.name: X[10:]}, Y[10:]).digest
-    assert results.calibrated_digest == Samples("", {spec.name: X[:10]}, Y[:10]).digest
+    chosen, _ = drawn(len(X), 10, Y)
+    rest = np.setdiff1d(np.arange(len(X)), chosen)
+    assert results.tested_digest == Samples("", {spec.name: X[rest]}, Y[rest]).digest
+    assert results.calibrated_digest == Samples("", {spec.name: X[chosen]}, Y[chosen]).digest
 
 
 def test_the_panel_takes_both(store):
