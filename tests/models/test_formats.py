@@ -469,7 +469,10 @@ def _cast_and_scaled(kind: str, *, form: str) -> Any:
     if form == "zero point":
         nodes.append(helper.make_node("Sub", [last, "z"], ["d"]))
         last = "d"
-    nodes += [helper.make_node("Mul", [last, "s"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    if form == "scale behind":
+        nodes += [helper.make_node("MatMul", ["x", last], ["v"]), helper.make_node("Mul", ["v", "s"], ["y"])]
+    else:
+        nodes += [helper.make_node("Mul", [last, "s"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
     model = model_zoo.onnx_model(nodes, weights, opset=22)
     if form == "constant":
         model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=stored))
@@ -479,7 +482,7 @@ def _cast_and_scaled(kind: str, *, form: str) -> Any:
     return model
 
 
-@pytest.mark.parametrize("form", ["plain", "zero point", "transposed", "constant"])
+@pytest.mark.parametrize("form", ["plain", "zero point", "transposed", "constant", "scale behind"])
 @pytest.mark.parametrize(("kind", "name"), [("INT8", "int8"), ("UINT8", "int8"), ("INT4", "int4")])
 def test_weights_quantized_by_cast_and_scale_are_known(form, kind, name):
     from workbench.models.formats.onnx import already_quantized
