@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from workbench.accuracy.agreement import Comparable
+from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import doubts, score, told
 from workbench.errors import InputError, RunError
 
@@ -141,3 +143,16 @@ def test_text_is_compared_as_text():
     words = {"word": np.array([["a"], ["b"]])}
     assert score("key", words, words, None).agreement == 1
     assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).apart == {"word": 1.0}
+
+
+def test_a_copied_input_is_scored_only_where_the_labels_fit_nothing_else():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4))
+    reference = {"copy": x, "o": x + 0.1 * rng.normal(size=x.shape)}
+    known = Comparable(unreached={"copy": "it is a copy of the input 'x'"})
+    found = score("k", reference, reference, x, METRICS["rmse"], comparable=known)
+    assert found.output == "o"
+    assert found.value > 0.05
+    assert score("k", reference, reference, x, METRICS["rmse"], "copy", comparable=known).value == 0
+    varying = Comparable(varying={"copy": "two runs on the same input differ"})
+    assert score("k", reference, reference, x, METRICS["rmse"], comparable=varying).output == "o"

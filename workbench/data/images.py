@@ -173,7 +173,7 @@ def _told_depths(whites: dict[Path, float], kinds: dict[Path, str], cut: int) ->
 
 def _is_deep(image: Any) -> bool:
     """Whether Pillow holds the values of an image in more than 8 bits."""
-    return image.mode == "F" or image.mode.startswith("I")
+    return bool(image.mode == "F" or image.mode.startswith("I"))
 
 
 def _stored_as(image: Any) -> str:
