@@ -117,6 +117,14 @@ def test_scores_that_share_a_tensor_with_large_boxes_are_seen_by_themselves():
     assert steps.of_slice == 0  # a step of an 8-bit tensor
 
 
+def test_a_score_of_one_sample_that_is_near_zero_is_no_slice_of_its_own():
+    """1,000 class scores of one sample: each class is a single value, and rounding is large beside one near 0."""
+    scores = np.linspace(-3, 3, 1000)[None]
+    rounded = scores + 6e-4 * np.cos(np.arange(1000))
+    assert agrees(scores, rounded)
+    assert not agrees(np.repeat(scores, 2, 0), np.repeat(rounded, 2, 0) + np.array([[0.0], [1e-2]]))
+
+
 def test_an_output_is_constant_only_where_no_entry_varies_over_samples_and_inputs():
     span = Span()
     span.add(np.array([[1, 0, 0]], np.float32))

@@ -82,7 +82,8 @@ def compare(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], r
     What varies may be so small beside the constant that rounding looks large by it: 32-bit floats near 100 lie 8e-6 apart,
     a tenth of a span of 1e-4. So of_spread = max(0, difference - rounding × size) / max(span, FLAT × size), and 0 where the
     span is below CONSTANT × size; of_slice = max(0, difference in the slice - rounding × size) / max(size of the slice,
-    FLAT × size). What this cannot see: errors smaller than rounding × size.
+    FLAT × size). What this cannot see: errors smaller than rounding × size. A slice of one value, as every class of one sample
+    is, has no size of its own: a class score that happens to be near 0 would make rounding look large. It is left out.
 
     Raises:
         ExportError: an output is missing or has another shape.
@@ -121,6 +122,8 @@ def _worst_slice(source: np.ndarray, found: np.ndarray, size: float, rounding: f
         if not 1 < source.shape[axis] <= SLICES:
             continue
         others = tuple(other for other in range(source.ndim) if other != axis)
+        if source.size == source.shape[axis]:
+            continue
         excess = apart.max(axis=others) - rounding * size
         worst = max(worst, float((excess / np.maximum(sizes.max(axis=others), FLAT * size)).max()))
     return worst
