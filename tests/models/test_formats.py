@@ -609,3 +609,18 @@ def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store
     np.savez(tmp_path / "data.npz", x=np.where(x == x[3, 0], np.nan, x))
     with pytest.raises(InputError, match="A value that is not a number or is infinite is in row 3"):
         run(asked, store=store)
+
+
+def test_layers_called_in_training_mode_are_run_for_inference_and_said_so(tmp_path):
+    """Monte Carlo dropout: Keras' own predict leaves it out."""
+    import keras
+
+    given = keras.layers.Input((4,))
+    hidden = keras.layers.Dropout(0.5, name="monte_carlo")(keras.layers.Dense(8)(given), training=True)
+    keras.Model(given, keras.layers.Dense(3)(hidden)).save(tmp_path / "mc.keras")
+    model = inspect_model(tmp_path / "mc.keras")
+    assert not model.varying
+    assert any("training mode ('monte_carlo') are run and exported for inference" in note for note in model.notes)
+    plain = keras.layers.Dropout(0.5)(keras.layers.Dense(8)(given))
+    keras.Model(given, keras.layers.Dense(3)(plain)).save(tmp_path / "plain.keras")
+    assert not any("training mode" in note for note in inspect_model(tmp_path / "plain.keras").notes)
