@@ -119,6 +119,7 @@ _PLACE = re.compile(r"(Exception from|Check '.*' failed at) \S+:\d+:?")
 
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|MemoryError|out of memory|(cannot|can't|could not|unable to|failed to) allocate|allocation (of .* |still )?failed|memory exhausted"
+    r"|failed to map segment"  # a library's file did not fit
     r"|resource_?exhausted|\boom\b",
     re.IGNORECASE,
 )

@@ -103,7 +103,7 @@ def _facts(facts: GraphFacts) -> list[tuple[str, tuple[str, ...]]]:
     if facts.activation_bytes is None:
         memory = facts.activation_source
     else:
-        of = "one sample" if facts.batch == 1 else f"the fixed batch of {facts.batch}"
+        of = "one sample" if facts.batch == 1 else f"a batch of {facts.batch}"
         memory = f"activations {scaled(facts.activation_bytes)}B at most for {of} ({facts.activation_source})"
     return [
         ("Operators", (f"{facts.nodes:,} node{'s' * (facts.nodes != 1)}, opset {facts.opset}: {ops}",)),

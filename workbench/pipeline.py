@@ -99,8 +99,9 @@ def _batch_works(model: Model, batch: int) -> Availability:
     failed = dict(probe.failed)
     works = ", ".join(map(str, probe.worked))
     if batch in failed:
-        why = failed[batch].removesuffix(" Give data that the model accepts, as an .npz file.")
-        return no(f"the model declares a free batch but did not run with {batch} ({why})", f"these worked: {works}")
+        return no(
+            f"the model declares a free batch but did not run with {batch} ({failed[batch]})", f"these worked: {works}"
+        )
     if batch > max(failed) and max(failed) > max(probe.worked):
         return no(f"the model declares a free batch but ran only with {works}", "choose one of those")
     return YES

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from workbench.accuracy.agreement import Comparable
 from workbench.accuracy.metrics import METRICS, metric_of
 from workbench.accuracy.score import doubts, score, told
 from workbench.errors import InputError, RunError
@@ -193,3 +194,16 @@ def test_a_function_that_gives_nan_is_refused():
 
     with pytest.raises(InputError, match="gave NaN or infinity for 1 of 90 samples"):
         score("k", outputs, outputs, np.zeros(90, int), metric_of(broken))
+
+
+def test_a_copied_input_is_scored_only_where_the_labels_fit_nothing_else():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4))
+    reference = {"copy": x, "o": x + 0.1 * rng.normal(size=x.shape)}
+    known = Comparable(unreached={"copy": "it is a copy of the input 'x'"})
+    found = score("k", reference, reference, x, METRICS["rmse"], comparable=known)
+    assert found.output == "o"
+    assert found.value > 0.05
+    assert score("k", reference, reference, x, METRICS["rmse"], "copy", comparable=known).value == 0
+    varying = Comparable(varying={"copy": "two runs on the same input differ"})
+    assert score("k", reference, reference, x, METRICS["rmse"], comparable=varying).output == "o"

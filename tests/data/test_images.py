@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -167,6 +169,59 @@ def test_other_modes_are_read_as_before(tmp_path, mode, spec):
     white = Image.new("RGB", (4, 4), (255, 255, 255))
     images, _ = fed(saved(tmp_path, white.convert(mode), ending=ending), spec)
     assert images.min() > 0.99
+
+
+def sixteen_bit_colour(path, value):
+    """A PNG file of 4 × 4 pixels with 16 bits per channel, which Pillow does not write (PNG specification, section 11)."""
+    rows = b"".join(b"\0" + np.full((4, 3), value, ">u2").tobytes() for _ in range(4))
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+def test_colour_images_of_16_bits_are_told_and_refused_where_the_input_takes_whole_numbers(tmp_path):
+    sixteen_bit_colour(tmp_path / "a.png", 30000)
+    images, told = fed(tmp_path, COLOR)
+    np.testing.assert_allclose(images, 30000 / 65535, atol=1 / 255)
+    assert "1 colour images of 16 bits per channel, read at 8 bits" in told
+    wide = TensorSpec("x", "uint16", (None, 4, 4, 3))
+    with pytest.raises(InputError, match=r"16 bits per channel, of which 8 are read.*npz"):
+        fed(tmp_path, wide)
+    assert fed(tmp_path, TensorSpec("x", "uint8", (None, 4, 4, 3)))[0].max() == 30000 >> 8
+
+
+@pytest.mark.parametrize(("values", "white"), [((0, 200), 255), ((0, 30000), 65535)])
+def test_images_of_32_bit_integers_have_the_smallest_white_that_holds_the_folder(tmp_path, values, white):
+    images, told = fed(saved(tmp_path, *(one(value, "int32") for value in values), ending="tif"), GRAY)
+    assert sorted(images.max(axis=(1, 2, 3))) == pytest.approx([value / white for value in values])
+    assert f"0 to {white} (2 of 32-bit integers)" in told
+
+
+def test_images_of_16_bits_where_0_is_white_are_inverted(tmp_path):
+    saved(tmp_path, one(10000, "uint16"), ending="tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "0.tif") as image:
+        assert image.tag_v2[262] == 0
+    assert fed(tmp_path, GRAY)[0].max() == pytest.approx((65535 - 10000) / 65535)
+
+
+@pytest.mark.parametrize("names", [
+    ("train2017", "val2017"), ("train_images", "test_images"), ("trainset", "testset"), ("training_data", "validation_data"),
+    ("trn", "tst"), ("train", "val", "notes"),
+])  # fmt: skip
+def test_names_of_parts_are_known_in_their_usual_forms(tmp_path, names):
+    with pytest.raises(InputError, match="are parts of a data set, not classes"):
+        read_images(folders(tmp_path, *names), model(COLOR, len(names)), "auto", 2**30)
+
+
+@pytest.mark.parametrize("names", [("train", "bus"), ("valid", "invalid"), ("dev", "prod"), ("fold0", "fold1")])
+def test_classes_with_such_names_are_classes(tmp_path, names):
+    arrays, _ = read_images(folders(tmp_path, *names), model(COLOR, len(names)), "auto", 2**30)
+    assert set(arrays["y"].tolist()) == {0, 1}
 
 
 def folders(root, *names):

@@ -57,3 +57,10 @@ def test_a_data_set_knows_its_values(tmp_path):
     assert found.calibrated.high <= 1
     assert str(found).startswith("x (float32): ")
     assert "; calibration samples: " in str(found)
+
+
+def test_pixels_from_minus_1_to_1_and_from_0_to_1_do_not_fit_each_other():
+    pixels = np.arange(256, dtype=np.float32).reshape(64, 4) / 255
+    for test, calibration in ((pixels, 2 * pixels - 1), (2 * pixels - 1, pixels)):
+        assert "do not fit those of its calibration samples" in " ".join(doubts(values(test, calibration)))
+    assert not list(doubts(values(pixels, 1.1 * pixels - 0.05)))

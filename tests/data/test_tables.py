@@ -160,6 +160,14 @@ def test_a_table_of_text_alone_needs_a_known_name(tmp_path):
     )
 
 
+@pytest.mark.parametrize("names", ["{},x_0,x_1,x_2", "x_0,x_1,x_2,{}"])
+def test_a_column_without_a_name_feeds_nothing_and_is_told(tmp_path, names):
+    lines = [names.format(""), *(names.format(7 - row).replace("x_", str(row)) for row in range(3))]
+    arrays, told = read(tmp_path, "\n".join(lines), WIDE)
+    assert arrays["x"].tolist() == [[10 * row + column for column in range(3)] for row in range(3)]
+    assert "columns not used: one without a name" in told
+
+
 def test_row_numbers_as_pandas_writes_them_are_no_feature(tmp_path):
     path = tmp_path / "t.csv"
     pd.DataFrame(np.ones((4, 3)), columns=list("abc")).assign(y=0).to_csv(path)

@@ -13,6 +13,7 @@ from converting import convert_model
 
 from workbench.data.dataset import digits
 from workbench.data.samples import Samples
+from workbench.data.synthetic import generated
 from workbench.errors import ExportError, InputError, StoreError
 from workbench.export.convert import TOLERANCE, export, saved_model_of
 from workbench.export.routes import OPSET
@@ -329,6 +330,20 @@ def test_sizes_that_the_graph_contradicts_are_compared_where_they_run_or_refused
     with pytest.raises(ExportError, match=r"could not be compared with its conversion: .*Reshape"):
         convert(source, tmp_path / "none.onnx", input_shapes="x:?x3x5")
     assert left_over(tmp_path) == ["hard.onnx", "out.onnx"]
+
+
+def test_data_are_not_asked_for_where_they_were_given(tmp_path):
+    source = model_zoo.save(model_zoo.onnx_fixed_reshape(), tmp_path / "hard.onnx")
+    model = inspect_model(source, input_shapes="x:?x3x5")
+    samples = generated(model.inputs, "random", 4)
+    for given, says in (
+        (None, "Give data that the model accepts"),
+        (samples, "Neither the given data nor made-up ones ran."),
+    ):
+        with pytest.raises(ExportError) as error:
+            export(model, None, given, tmp_path / "none.onnx", print)
+        assert says in error.value.message
+        assert ("Give data" in error.value.message) == (given is None)
 
 
 @pytest.mark.parametrize(("opset", "domains"), [(17, {}), (13, {}), (17, {"com.microsoft": 1})])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from workbench.errors import InputError
 from workbench.examine import Examination, described, examine, scaled
 from workbench.graph.facts import COUNTED, GraphFacts, graph_facts
 from workbench.protocols import Refusal
-from workbench.records import AxisRange, Model, TensorSpec, from_json, to_json
+from workbench.records import AxisRange, Model, Probe, TensorSpec, from_json, to_json
 
 FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 
@@ -186,8 +187,20 @@ def test_the_operations_of_a_fixed_batch_are_told_for_one_sample(tmp_path, loop:
     assert f"{times * 32} FLOPs for one sample, a multiply-add counted as two" in lines["Work"]
     if not loop:
         assert facts.activation_bytes == 8 * 2 * 4 * 4  # input and output of the whole batch
-        assert "at most for the fixed batch of 8" in lines["Memory"][1]
+        assert "at most for a batch of 8" in lines["Memory"][1]
         assert [node.flops for node in source_graph(path, (fixed,)).nodes] == [32]
+
+
+def test_a_graph_that_does_not_run_with_one_sample_is_counted_at_a_batch_at_which_it_runs(tmp_path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "to"], ["a"]), helper.make_node("MatMul", ["a", "w"], ["y"])]
+    weights = [_weight("w", 4, 3), numpy_helper.from_array(np.array([8, 4], np.int64), "to")]
+    path = _saved(tmp_path / "eight.onnx", nodes, [_value("x", ["n", 4])], [_value("y", ["n", 3])], weights)
+    model = replace(
+        _model(TensorSpec("x", "float32", (None, 4))), probe=Probe(worked=(8,), failed=((1, "no"), (2, "no")))
+    )
+    facts = graph_facts(path, model)
+    assert (facts.flops, facts.batch, facts.activation_bytes) == (2 * 4 * 3, 8, 8 * 4 * (4 + 3))
+    assert "at most for a batch of 8" in dict(described(Examination(facts)))["Memory"][1]
 
 
 def test_an_unexpected_error_while_counting_is_told_with_its_kind(tmp_path, monkeypatch) -> None:

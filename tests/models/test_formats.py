@@ -469,7 +469,10 @@ def _cast_and_scaled(kind: str, *, form: str) -> Any:
     if form == "zero point":
         nodes.append(helper.make_node("Sub", [last, "z"], ["d"]))
         last = "d"
-    nodes += [helper.make_node("Mul", [last, "s"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    if form == "scale behind":
+        nodes += [helper.make_node("MatMul", ["x", last], ["v"]), helper.make_node("Mul", ["v", "s"], ["y"])]
+    else:
+        nodes += [helper.make_node("Mul", [last, "s"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
     model = model_zoo.onnx_model(nodes, weights, opset=22)
     if form == "constant":
         model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=stored))
@@ -479,7 +482,7 @@ def _cast_and_scaled(kind: str, *, form: str) -> Any:
     return model
 
 
-@pytest.mark.parametrize("form", ["plain", "zero point", "transposed", "constant"])
+@pytest.mark.parametrize("form", ["plain", "zero point", "transposed", "constant", "scale behind"])
 @pytest.mark.parametrize(("kind", "name"), [("INT8", "int8"), ("UINT8", "int8"), ("INT4", "int4")])
 def test_weights_quantized_by_cast_and_scale_are_known(form, kind, name):
     from workbench.models.formats.onnx import already_quantized
@@ -606,3 +609,18 @@ def test_real_numbers_are_quantized_for_a_file_that_takes_8_bits(tmp_path, store
     np.savez(tmp_path / "data.npz", x=np.where(x == x[3, 0], np.nan, x))
     with pytest.raises(InputError, match="A value that is not a number or is infinite is in row 3"):
         run(asked, store=store)
+
+
+def test_layers_called_in_training_mode_are_run_for_inference_and_said_so(tmp_path):
+    """Monte Carlo dropout: Keras' own predict leaves it out."""
+    import keras
+
+    given = keras.layers.Input((4,))
+    hidden = keras.layers.Dropout(0.5, name="monte_carlo")(keras.layers.Dense(8)(given), training=True)
+    keras.Model(given, keras.layers.Dense(3)(hidden)).save(tmp_path / "mc.keras")
+    model = inspect_model(tmp_path / "mc.keras")
+    assert not model.varying
+    assert any("training mode ('monte_carlo') are run and exported for inference" in note for note in model.notes)
+    plain = keras.layers.Dropout(0.5)(keras.layers.Dense(8)(given))
+    keras.Model(given, keras.layers.Dense(3)(plain)).save(tmp_path / "plain.keras")
+    assert not any("training mode" in note for note in inspect_model(tmp_path / "plain.keras").notes)

@@ -129,8 +129,8 @@ def test_a_model_of_nan_is_no_model_that_is_right(tmp_path, shared):
     assert (row.status, row.accuracy) == (Status.DONE, None)
     assert results.warnings == (
         (
-            "The output 'o' of the source model is not finite: NaN for 300 of 300 samples. Samples with NaN are left out of agreement "
-            "and accuracy."
+            "The output 'o' of the source model is not finite: NaN for 300 of 300 samples. Samples with NaN are left out of agreement, "
+            "and no accuracy is claimed for samples with NaN or infinity."
         ),
     )
     assert any(note.startswith("No accuracy: ") for note in results.notes)

@@ -299,7 +299,8 @@ def not_finite(outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
 def not_finite_told(found: Mapping[str, str]) -> list[str]:
     """Sentences of what :func:`not_finite` found in the source model's outputs."""
     return [
-        f"The output '{name}' of the source model is not finite: {told}. Samples with NaN are left out of agreement and accuracy."
+        f"The output '{name}' of the source model is not finite: {told}. Samples with NaN are left out of agreement, and no accuracy is claimed "
+        "for samples with NaN or infinity."
         for name, told in found.items()
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,17 @@ class Chosen:
         return self.metric.cut and self.source.dtype.kind == "f" and self.source.shape == self.truth.values.shape
 
 
-def best_output(metric: Metric, reference: Mapping[str, np.ndarray], truth: Truth | None, output: str) -> Chosen:
-    """Of the outputs that the metric suits the one that the source model is best in."""
+def best_output(
+    metric: Metric,
+    reference: Mapping[str, np.ndarray],
+    truth: Truth | None,
+    output: str,
+    meaningless: Collection[str] = (),
+) -> Chosen:
+    """Of the outputs that the metric suits the one that the source model is best in; ``meaningless`` ones where it suits no other.
+
+    A copied input, for instance, is perfect where the labels are the inputs themselves.
+    """
     found: list[Chosen] = []
     problem: InputError | None = None
     names = [output] if output else list(reference)
@@ -79,6 +88,7 @@ def best_output(metric: Metric, reference: Mapping[str, np.ndarray], truth: Trut
             found.append(_choice(metric, reference, truth, name))
         except InputError as error:
             problem = problem or error
+    found = [each for each in found if each.output not in meaningless] or found
     if not found:
         assert problem is not None
         raise problem

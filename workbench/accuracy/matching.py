@@ -89,9 +89,9 @@ def same_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:
 
     if ours.shape != theirs.shape:
         return False
-    one, other = (by_row(np.asarray(each, np.float64)) for each in (ours, theirs))
-    if one.size == 0:
+    if ours.size == 0:
         return True
+    one, other = (by_row(np.asarray(each, np.float64)) for each in (ours, theirs))
     with np.errstate(invalid="ignore"):
         if _near(one, other, tolerance).all() or _near(_sorted(one), _sorted(other), tolerance).all():
             return True

@@ -50,7 +50,8 @@ def score(
         losses: whether the loss by class and by group is wanted, which takes milliseconds for each of them.
 
     One output is scored, and named in the result: with labels the one that the source model is best in, of those that the
-    labels fit; without, the first of two axes, or else the first of fewer.
+    labels fit; without, the first of two axes, or else the first of fewer. Outputs that the model does not repeat, or that no weight
+    has a part in, are scored only where the labels fit no other.
 
     Samples without a label, and those where the source model's scored output is not finite, are left out of the metric and
     counted. An engine that gives NaN or infinity where the source model does not is refused.
@@ -73,7 +74,8 @@ def score(
         found = agreement(outputs, reference, comparable, only=output, scored=likely)
         plain = _agreement(engine_key, found, reference)
         return plain if metric is None else replace(plain, metric=metric.name)
-    chosen = best_output(top_k(1) if metric is None else metric, reference, truth, output)
+    meaningless = {*comparable.varying, *comparable.unreached}
+    chosen = best_output(top_k(1) if metric is None else metric, reference, truth, output, meaningless)
     _check_repeated(chosen.output, comparable)
     found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, answers=chosen.by_labels)
     plain = replace(_agreement(engine_key, found, reference), output=chosen.output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,25 @@ if TYPE_CHECKING:
     from workbench.records import Model
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev", "holdout"}
-"""Names of parts of a data set, in lower case: where all sub-folders are named so, they are not classes."""
+TRAINING = {"train", "training", "trn", "trainset"}
+OTHER_SPLITS = {
+    "val",
+    "valid",
+    "validation",
+    "valset",
+    "test",
+    "testing",
+    "testset",
+    "tst",
+    "eval",
+    "evaluation",
+    "dev",
+    "holdout",
+}
+"""Names of parts of a data set, in lower case. Where all sub-folders are named so, or some are for training and others for
+testing, they are not classes."""
+BESIDE_SPLITS = {"set", "data", "dataset", "split", "images", "image", "imgs", "img", "part", "extra"}
+"""Words that may stand beside such a name, as in "train_images"; so may digits, as in "val2017"."""
 PICTURES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "input", "inputs"}
 TRUTHS = {"label", "labels", "mask", "masks", "annotation", "annotations", "segmentation", "segmentationclass", "target",
           "targets", "truth", "gt", "groundtruth"}  # fmt: skip
@@ -66,7 +84,8 @@ def _folders(folder: Path) -> list[str]:
 
 def _refuse_parts(folder: Path, names: list[str]) -> None:
     lower = {name.lower() for name in names}
-    if lower <= SPLITS:
+    train, other = ({name for name in names if _is_part(name, kind)} for kind in (TRAINING, OTHER_SPLITS))
+    if (train and other) or train | other == set(names):
         raise InputError(
             f"The sub-folders of '{folder}' ({', '.join(names)}) are parts of a data set, not classes. Choose one of them, such as "
             f"'{folder / _preferred(names)}'."
@@ -78,9 +97,16 @@ def _refuse_parts(folder: Path, names: list[str]) -> None:
         )
 
 
+def _is_part(name: str, kind: set[str]) -> bool:
+    """Whether a folder's name is that of a part of a data set of this kind, such as "Train", "val2017" or "test_images"."""
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return bool(words & kind) and words <= kind | BESIDE_SPLITS
+
+
 def _preferred(names: list[str]) -> str:
-    """The part that a person would test on: one that is not for training."""
-    return next((name for name in names if not name.lower().startswith("train")), names[0])
+    """The part that a person would test on: one for testing, else one that is not for training."""
+    testing = [name for name in names if _is_part(name, OTHER_SPLITS)]
+    return next(iter(testing or [name for name in names if not _is_part(name, TRAINING)] or names))
 
 
 def _refuse_deeper(folder: Path, names: list[str]) -> None:

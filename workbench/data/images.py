@@ -23,6 +23,10 @@ FILES = "image files"
 """The array with the path of each image within the folder."""
 BYTE, WORD = 255.0, 65535.0
 """White in images of 8 and of 16 bits for each channel."""
+FLOATS, INTEGERS = "of floating-point numbers", "of 32-bit integers"
+"""Kinds of images whose type does not say what white is."""
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of a TIFF file that says what 0 stands for, and its value where 0 is white (TIFF 6.0)."""
 LEVELS = 16
 """A range for whole numbers with fewer levels than this would leave nothing of a picture."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -40,7 +44,8 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         folder: the folder.
         model: it takes one input of shape [batch, height, width, channels] or [batch, channels, height, width].
         pixels: what black and white become, see :mod:`workbench.choices.pixels`. White is 255, in images of 16 bits 65535; in
-            images of floating-point numbers 1, 255 or 65535, the smallest that holds all of the folder.
+            images of floating-point numbers 1, 255 or 65535, and in those of 32-bit integers 255 or 65535, the smallest that
+            holds all of the folder. Of colour images with 16 bits per channel Pillow reads the upper 8.
         limit: bytes that the array may take.
 
     Raises:
@@ -59,17 +64,22 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
     size = height * width * channels * np.dtype(spec.dtype).itemsize * len(files)
     what = f"{len(files):,} images of {height} × {width} take"
     check_size(what, size, limit, "give a folder with fewer images")
-    whites, depths = _whites([path for path, _ in files])
-    becomes = _becomes(spec, pixels, set(whites.values()))
+    depths = _depths_of([path for path, _ in files])
+    becomes = _becomes(spec, pixels, set(depths.whites.values()))
+    if depths.cut and spec.dtype[0] in "iu" and not spec.scale and bounds(spec.dtype)[1] > BYTE and pixels == AUTO:
+        raise InputError(
+            f"{depths.cut:,} colour images of '{folder}' have 16 bits per channel, of which 8 are read, and the input {spec} takes whole "
+            "numbers of more bits. Save the images as an .npz file."
+        )
     order = np.random.default_rng(0).permutation(len(files))
     images = np.empty((len(files), *((channels, height, width) if first else (height, width, channels))), spec.dtype)
     for place, number in enumerate(order):
         path = files[number][0]
-        pixel = becomes(_shares(path, whites[path], height, width, channels))
+        pixel = becomes(_shares(path, depths.whites[path], height, width, channels))
         images[place] = pixel.transpose(2, 0, 1) if first else pixel
     names = np.array([files[number][0].relative_to(folder).as_posix() for number in order])
     arrays = {spec.name: images, FILES: names}
-    told = f"; images cropped to the middle and resized to {width} × {height}, {depths} {becomes.told}"
+    told = f"; images cropped to the middle and resized to {width} × {height}, {depths.told} {becomes.told}"
     if list(numbers) != ["."]:
         arrays["y"] = np.array([files[number][1] for number in order])
         told += _told(folder, numbers)
@@ -113,16 +123,28 @@ def _layout(spec: TensorSpec) -> tuple[int, int, int, bool]:
     return height, width, channels, first
 
 
-def _whites(files: list[Path]) -> tuple[dict[Path, float], str]:
+@dataclass(frozen=True)
+class _Depths:
+    """How the images of a folder store their values."""
+
+    whites: dict[Path, float]  # what white is in each file
+    told: str  # in words, what 0 to white is
+    cut: int  # colour images of 16 bits per channel, of which Pillow reads the upper 8
+
+
+def _depths_of(files: list[Path]) -> _Depths:
     """What white is in each file, and in words what 0 to white is."""
     from PIL import Image
 
     whites: dict[Path, float] = {}
-    highest, real = 0.0, set()
+    highest = {FLOATS: 0.0, INTEGERS: 0.0}
+    kinds: dict[Path, str] = {}
+    cut = 0
     for path in files:
         try:
             with Image.open(path) as image:
-                deep = image.mode == "F" or image.mode.startswith("I")
+                words = ";16" in _stored_as(image)
+                deep = _is_deep(image)
                 low, high = _ends(image) if deep else (0.0, BYTE)
         except Exception as cause:
             raise _unreadable(path, cause) from cause
@@ -132,23 +154,36 @@ def _whites(files: list[Path]) -> tuple[dict[Path, float], str]:
                 "Prepare the images as in training and save them as an .npz file."
             )
         whites[path] = WORD if deep else BYTE
-        if deep and image.mode == "F":
-            real.add(path)
-            highest = max(highest, high)
-    white = next(each for each in (1.0, BYTE, WORD) if highest <= each)
-    whites |= dict.fromkeys(real, white)
-    return whites, _depths(whites, real)
+        kinds[path] = "of 8 bits" if not deep else FLOATS if image.mode == "F" else "of 16 bits" if words else INTEGERS
+        cut += words and not deep
+        if kinds[path] in highest:
+            highest[kinds[path]] = max(highest[kinds[path]], high)
+    for kind, most in highest.items():
+        white = next(each for each in (1.0, BYTE, WORD) if most <= each and (kind == FLOATS or each > 1))
+        whites |= {path: white for path, found in kinds.items() if found == kind}
+    return _Depths(whites, _told_depths(whites, kinds, cut), cut)
 
 
-def _depths(whites: dict[Path, float], real: set[Path]) -> str:
-    kinds = Counter((white, path in real) for path, white in whites.items())
-    if list(kinds) == [(BYTE, False)]:
-        return "0 to 255"
-    words = {(BYTE, False): "of 8 bits", (WORD, False): "of 16 bits"}
-    return ", ".join(
-        f"0 to {white:.0f} ({count:,} {words.get((white, floats), 'of floating-point numbers')})"
-        for (white, floats), count in sorted(kinds.items())
-    )
+def _told_depths(whites: dict[Path, float], kinds: dict[Path, str], cut: int) -> str:
+    found = Counter((white, kinds[path]) for path, white in whites.items())
+    text = ", ".join(f"0 to {white:.0f} ({count:,} {kind})" for (white, kind), count in sorted(found.items()))
+    text = "0 to 255" if list(found) == [(BYTE, "of 8 bits")] else text
+    return text + (f" ({cut:,} colour images of 16 bits per channel, read at 8 bits)" if cut else "")
+
+
+def _is_deep(image: Any) -> bool:
+    """Whether Pillow holds the values of an image in more than 8 bits."""
+    return bool(image.mode == "F" or image.mode.startswith("I"))
+
+
+def _stored_as(image: Any) -> str:
+    """Pillow's name of the form in which a file stores its values, such as "RGB;16B"; "" where the format does not say.
+
+    It is the first of the arguments of the decoder (``Image.tile``).
+    """
+    arguments = image.tile[0][3] if image.tile else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 def _ends(image: Any) -> tuple[float, float]:
@@ -170,10 +205,14 @@ def _shares(path: Path, white: float, height: int, width: int, channels: int) ->
 
     try:
         with Image.open(path) as image:
-            deep = image.mode == "F" or image.mode.startswith("I")
+            deep = _is_deep(image)
+            inverted = (
+                deep and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+            )  # Pillow inverts 8 bits only
             upright = ImageOps.exif_transpose(image)
             if deep:  # Pillow would cut such values off at 255
-                upright = Image.fromarray(np.asarray(upright).astype(np.float32))
+                values = np.asarray(upright).astype(np.float32)
+                upright = Image.fromarray(np.float32(white) - values if inverted else values)
             else:
                 upright = upright.convert("L" if channels == 1 else "RGB")
             fitted = np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR), np.float32)

@@ -73,7 +73,7 @@ def labelled(
 
 
 def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
-    """What labels are, for so many samples.
+    """What labels are, for so many samples. Outputs that are random, or that no weight has a part in, count where no other fits.
 
     Raises:
         InputError: their number differs, or they fit neither the model nor the metric.
@@ -81,7 +81,17 @@ def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, 
     if given.ndim == 0 or len(given) != count:
         found = len(given) if given.ndim else "a single number"
         raise InputError(f"There are {count} samples but {found} labels: {where}. Save one label per sample.")
-    return read_truth(given, output_shapes(model), labelling.metric, labelling.how, where=where)
+    shapes = output_shapes(model)
+    meaningless = {spec.name for spec in model.outputs if spec.unreached or spec.name in model.varying}
+    known = (
+        tuple(each for each in shapes if each.name not in meaningless or each.name == labelling.how.output) or shapes
+    )
+    try:
+        return read_truth(given, known, labelling.metric, labelling.how, where=where)
+    except InputError:
+        if known == shapes:
+            raise
+    return read_truth(given, shapes, labelling.metric, labelling.how, where=where)
 
 
 def classes_of(samples: Samples) -> np.ndarray | None:

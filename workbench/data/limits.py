@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.errors import InputError
-from workbench.system.memory import free_bytes
+from workbench.system.memory import free_bytes, in_gib
 
 SHARE = 0.25
 """Of the free memory. The samples that are tested on are copied out of what was read, and libraries need room as well."""
@@ -39,9 +39,5 @@ def check_size(what: str, size_bytes: int, limit: int, fix: str) -> None:
     if size_bytes > limit:
         mib = -(-size_bytes // 2**20)
         raise InputError(
-            f"{what} {_gib(size_bytes)}, and the limit is {_gib(limit)}. Raise it with 'data_mib' (option --data-mib {mib}), or {fix}."
+            f"{what} {in_gib(size_bytes)}, and the limit is {in_gib(limit)}. Raise it with 'data_mib' (option --data-mib {mib}), or {fix}."
         )
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

@@ -19,6 +19,8 @@ SPAN_RATIO = 2.0
 """How many times wider than the other one of two ranges may be before they do not fit each other."""
 MEAN_SHARE = 0.5
 """How far apart their means may be, as a share of the narrower range."""
+BELOW_ZERO = 0.25
+"""How far one range may reach below zero, as a share of its span, where the other one does not: 0..1 and -1..1 are two forms of pixels."""
 BYTE = ("uint8", "int8")
 
 
@@ -64,4 +66,7 @@ def doubts(values: Iterable[InputValues]) -> Iterator[str]:
 def _fit(first: ValueRange, second: ValueRange) -> bool:
     """Whether two ranges could come from samples of one kind."""
     spans = (first.high - first.low, second.high - second.low)
+    lowest = min(first, second, key=lambda each: each.low)
+    if max(first.low, second.low) >= 0 and -lowest.low > BELOW_ZERO * (lowest.high - lowest.low):
+        return False
     return max(spans) <= SPAN_RATIO * min(spans) and abs(first.mean - second.mean) <= MEAN_SHARE * min(spans)

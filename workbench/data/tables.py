@@ -53,7 +53,7 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
         if form.header
         else None
     )
-    aside = {label, group_column if group_column not in columns else None}
+    aside = {label, group_column if group_column not in columns else None, ""}  # a column without a name feeds nothing
     rest = [name for name in form.names[form.row_numbers :] if name not in aside]
     for spec in model.inputs:
         columns[spec.name] = _chosen(spec, form, rest, path, single=len(model.inputs) == 1)
@@ -66,6 +66,7 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
         arrays.setdefault(group_column, table[group_column].astype(str).to_numpy().astype(str))
     used = {name for names in columns.values() for name in names}
     unused = [name for name in rest if name not in used]
+    unused += ["one without a name"] if "" in form.names[form.row_numbers :] else []
     told = form.told + (f"; columns not used: {', '.join(unused)}" if unused else "")
     rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
     return arrays, told + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")

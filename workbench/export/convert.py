@@ -47,6 +47,7 @@ ILL_CONDITIONED_LIMIT = 0.05
 """A difference above the tolerance, up to this, passes where nudging the source's inputs by a few units in the last place
 changes its own outputs a quarter as much; other inputs must then agree strictly."""
 
+NEITHER_RAN = "Neither the given data nor made-up ones ran."
 COMPARED_BATCHES = (1, 7)
 
 
@@ -247,7 +248,9 @@ class _Trial:
             else:
                 self._refuse(step, kind, agreement, feeds, last=last)
         if not kinds:
-            raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {refused}")
+            fix = "Give data that the model accepts, as an .npz file." if self.samples is None else NEITHER_RAN
+            reason = refused.rstrip(".")
+            raise ExportError(f"'{self.model.name}' could not be compared with its conversion: {reason}. {fix}")
         if not strict:
             fix = (
                 "Give other data, such as the model was trained on."

@@ -48,15 +48,16 @@ class GraphFacts:
     uncounted: tuple[str, ...] = ()  # operators that do arithmetic and are not in ``flops``
     activation_bytes: int | None = None  # most that is alive at once for ``batch`` samples, in the order of the file
     activation_source: str = ""
-    batch: int = 1  # samples in the run that was counted: 1, or the one batch size that the graph takes
+    batch: int = 1  # samples in the run that was counted: 1, or the smallest batch size that the graph takes
     dynamic_axes: tuple[str, ...] = ()  # in words, inputs then outputs
 
 
 def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
     """The facts of the graph in ``onnx_path``, for one sample of ``model`` with its free axes at their usual size.
 
-    A graph with a fixed batch is counted at that batch. Its FLOPs are divided by the batch size; its activations cannot
-    be divided exactly and are those of the whole batch (``batch``).
+    A graph with a fixed batch is counted at that batch, and one that does not run at 1 at the smallest batch at which it
+    runs. Its FLOPs are divided by the batch size; its activations cannot be divided exactly and are those of the whole
+    batch (``batch``).
 
     FLOPs are those of convolutions, matrix products and recurrent layers, 2 for each multiply-add, without biases, as
     papers count them: ``Conv`` 2 · outputs · kernel elements · input channels / groups; ``ConvTranspose`` the same by
@@ -79,7 +80,7 @@ def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
     nodes = [node for part in graphs(proto.graph) for node in part.node if node.op_type != "Constant"]
     names = Counter(title(node) for node in nodes)
     flops, flops_source, memory, memory_source = _costs(proto, onnx_path, model)
-    batch = model.fixed_batch or 1
+    batch = graph_shapes.counted_batch(model)
     return GraphFacts(
         opset=max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0),
         nodes=len(nodes),
@@ -133,7 +134,7 @@ def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int |
 
 
 def _of_batch(model: Model) -> str:
-    batch = model.fixed_batch or 1
+    batch = graph_shapes.counted_batch(model)
     return "one sample" if batch == 1 else f"one batch of {batch}"
 
 

@@ -120,8 +120,14 @@ def size_bytes(dims: Iterable[int], element: int) -> int:
     return -(-math.prod(dims) * bits // 8)
 
 
+def counted_batch(model: Model) -> int:
+    """The batch size at which a graph is looked at: 1, or where the model does not run at 1 the smallest at which it does."""
+    worked = model.probe.worked if model.probe else ()
+    return model.fixed_batch or (min(worked) if worked and 1 not in worked else 1)
+
+
 def prepared(proto: Any, model: Model) -> Any:
-    """``proto`` with functions inlined, every node named apart, and its inputs sized for one sample of ``model``."""
+    """``proto`` with functions inlined, every node named apart, and its inputs sized for :func:`counted_batch`."""
     import onnx.inliner
 
     if proto.functions:
@@ -131,9 +137,9 @@ def prepared(proto: Any, model: Model) -> Any:
     for value, spec in zip(inputs, _paired(inputs, model.inputs), strict=True):
         dims = value.type.tensor_type.shape.dim
         if spec is not None and len(spec.shape) == len(dims):
-            for dim, size in zip(dims, spec.sized(1), strict=True):
+            for dim, size in zip(dims, spec.sized(counted_batch(model)), strict=True):
                 dim.dim_value = size
-    # shapes derived for any batch would stand in the way of those derived for one sample
+    # shapes derived for any batch would stand in the way of those derived for this one
     for part in graphs(proto.graph):
         del part.value_info[:]
     for value in proto.graph.output:
@@ -163,8 +169,8 @@ def inferred(proto: Any) -> Any:
 
 
 def observed(proto: Any, path: Path, model: Model) -> dict[str, Seen]:
-    """What every node of ``proto`` took and gave when ONNX Runtime ran it, unoptimized, on one generated sample, or
-    on as many as the graph's fixed batch has.
+    """What every node of ``proto`` took and gave when ONNX Runtime ran it, unoptimized, on as many generated
+    samples as :func:`counted_batch` says.
 
     ``path`` is the file it came from: weights kept beside that file are found there. Raises what ONNX Runtime raises.
     """
@@ -180,7 +186,7 @@ def observed(proto: Any, path: Path, model: Model) -> dict[str, Seen]:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "run")
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        feeds = generated(model.inputs, "random", 1).feeds(0, model.fixed_batch or 1)
+        feeds = generated(model.inputs, "random", 1).feeds(0, counted_batch(model))
         wanted = session.get_inputs()
         specs = _paired(wanted, model.inputs)
         session.run(None, {v.name: np.asarray(feeds[spec.name]) for v, spec in zip(wanted, specs, strict=True) if spec})

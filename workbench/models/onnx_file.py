@@ -141,8 +141,8 @@ def cast_weights(graph: Any) -> Counter[str]:
     """How many weights are stored in 8 bits or fewer and become floats by Cast and a scale, by their number format.
 
     This is how a model whose weights alone are quantized looks where no DequantizeLinear was used: the weight is cast to
-    float, a zero point may be subtracted, and the result is multiplied or divided by a constant. Weights have two axes or
-    more; the layers compute in floats.
+    float, a zero point may be subtracted, and the result is multiplied or divided by a constant, before its layer or, with one
+    scale for each output of the layer, right after it. Weights have two axes or more; the layers compute in floats.
     """
     import onnx
 
@@ -192,6 +192,13 @@ def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[
                 waiting.append((node.output[0], True))
             elif is_float and node.op_type in ("Mul", "Div") and _constant(others, readers, constants):
                 return True
+            elif is_float and node.op_type in ("MatMul", "Conv") and node.input[1] == tensor:
+                # a scale of each output may stand behind its layer
+                after = readers.get(node.output[0], [])
+                scales = [[each for each in later.input if each != node.output[0]] for later in after
+                          if later.op_type in ("Mul", "Div")]  # fmt: skip
+                if any(_constant(each, readers, constants) for each in scales):
+                    return True
     return False
 
 

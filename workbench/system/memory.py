@@ -84,3 +84,12 @@ def _left_in_group() -> list[int]:
         return [] if most == "max" else [max(0, int(most) - used)]
     except (OSError, ValueError):
         return []
+
+
+def in_gib(size_bytes: int) -> str:
+    """A size in GiB, or in MiB where it is less than one GiB.
+
+    >>> in_gib(30 * 2**20)
+    '30.0 MiB'
+    """
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

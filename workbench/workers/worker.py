@@ -34,7 +34,7 @@ from workbench.errors import (
     out_of_memory,
 )
 from workbench.store import Store
-from workbench.system.memory import free_bytes
+from workbench.system.memory import free_bytes, in_gib
 from workbench.system.turns import turn
 from workbench.workers.nursery import Forked, Nursery
 
@@ -168,7 +168,7 @@ class Worker:
                 raise TimeLimitError(said, log=self.log_tail())
             if memory_bytes is not None and self.resident() > memory_bytes:
                 self.kill()
-                said = f"The step '{task}' needed more than {memory_bytes / 2**30:.1f} GiB of memory, its limit, and was ended."
+                said = f"The step '{task}' needed more than {in_gib(memory_bytes)} of memory, its limit, and was ended."
                 raise MemoryLimitError(said, log=self.log_tail())
             if select.select([self._read], [], [], POLL_S)[0]:
                 chunk = os.read(self._read, 1 << 16)
@@ -209,7 +209,7 @@ class Worker:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
         if memory_bytes is not None and out_of_memory(self.log_tail()):
-            limit = f"{memory_bytes / 2**30:.1f} GiB of memory, its limit"
+            limit = f"{in_gib(memory_bytes)} of memory, its limit"
             return MemoryLimitError(f"The step '{task}' needed more than {limit}, and ended.", log=self.log_tail())
         hint = " (usually out of memory)" if code == -signal.SIGKILL else ""
         return WorkerError(

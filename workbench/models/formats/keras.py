@@ -37,7 +37,28 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         replace(spec, low=0.0, high=float(rows[spec.name] - 1)) if spec.name in rows else spec
         for spec in facts["inputs"]
     )
-    return {**facts, "parameters": int(model.count_params()), "signature": saved_model.DEFAULT, "signatures": ()}
+    notes = {"notes": _training_calls(model)}
+    return {
+        **facts,
+        **notes,
+        "parameters": int(model.count_params()),
+        "signature": saved_model.DEFAULT,
+        "signatures": (),
+    }
+
+
+def _training_calls(model: Any) -> tuple[str, ...]:
+    """A note where layers were called with ``training=True``, as Monte Carlo dropout is: they are run for inference here."""
+    calls = [(layer, node) for layer in getattr(model, "layers", ()) for node in getattr(layer, "_inbound_nodes", ())]
+    named = dict.fromkeys(layer.name for layer, node in calls if node.arguments.kwargs.get("training") is True)
+    if not named:
+        return ()
+    told = ", ".join(f"'{name}'" for name in list(named)[:5])
+    note = (
+        f"Layers that the model calls in training mode ({told}{' …' if len(named) > 5 else ''}) are run and exported for inference, "
+        "as model.predict does. model(x) would draw random numbers."
+    )
+    return (note,)
 
 
 def _tables(model: Any) -> dict[str, int]:

@@ -179,8 +179,7 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {_said(cause)} "
-                "Give data that the model accepts, as an .npz file."
+                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {_said(cause)}"
             ) from cause
 
     return run

@@ -59,8 +59,7 @@ def run_function(loaded: Any, signature: str, name: str) -> Runner:
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)} "
-                "Give data that the model accepts, as an .npz file."
+                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
             ) from cause
         return {key: tensor.numpy() for key, tensor in found.items()}
 

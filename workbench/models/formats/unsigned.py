@@ -108,8 +108,7 @@ def runner(loaded: Any, function: Function, name: str) -> Runner:
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)} "
-                "Give data that the model accepts, as an .npz file."
+                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
             ) from cause
         return {key: tensor.numpy() for key, tensor in found.items()}
 

@@ -209,6 +209,14 @@ def test_other_rows_are_compared_as_a_set():
     assert agreed(other, reference).share == 0.5
 
 
+def test_samples_without_rows_agree_with_each_other_only():
+    for dtype in ("int64", "float32"):
+        none, some = np.zeros((0, 3), dtype), np.ones((1, 3), dtype)
+        assert agreed({"o": ragged([none, some])}, {"o": ragged([none, some])}).share == 1
+        assert agreed({"o": ragged([none, some])}, {"o": ragged([none, none])}).share == 0.5
+        assert agreed({"o": ragged([none, none])}, {"o": ragged([none, none])}).share == 1
+
+
 def test_near_ties_may_be_sorted_otherwise():
     """Sorted by their first column, rows that differ by rounding in it would be compared with the wrong partner."""
     rows = np.float32([[0.5, 1.0], [0.5, 9.0]])
