@@ -154,20 +154,20 @@ def failing(name: str, folder: Path) -> Path:
     return model_zoo.saved_model_of(folder / name, functions[name], None, 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("unsupported", "cannot be expressed in ONNX: BesselI0, Lgamma (first in 'bessel_i0/BesselI0')"),
-        ("random", "'random', in 'random_uniform/RandomUniform', draws random numbers at inference"),
-    ],
-)
-def test_what_cannot_be_converted_says_so_and_leaves_nothing(tmp_path, name, says):
+def test_what_cannot_be_converted_says_so_and_leaves_nothing(tmp_path):
     with pytest.raises(ExportError) as error:
-        convert(failing(name, tmp_path), tmp_path / "out.onnx")
-    assert says in error.value.message
+        convert(failing("unsupported", tmp_path), tmp_path / "out.onnx")
+    assert "cannot be expressed in ONNX: BesselI0, Lgamma (first in 'bessel_i0/BesselI0')" in error.value.message
     assert len(error.value.message) < 1200
     assert "\n" not in error.value.message
     assert left_over(tmp_path) == []
+
+
+def test_a_random_model_is_converted_and_its_numbers_are_not_compared(tmp_path):
+    """Two runs of the model itself differ, so that a difference says nothing about the conversion."""
+    check = convert(failing("random", tmp_path), tmp_path / "out.onnx")
+    assert [hop.uncompared for hop in check.hops] == [("y",)] * len(check.hops)
+    assert "'y' was not compared with the source" in _notes(check)
 
 
 def test_an_output_with_several_rows_per_sample_is_known_as_such(tmp_path):

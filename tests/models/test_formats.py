@@ -624,3 +624,16 @@ def test_layers_called_in_training_mode_are_run_for_inference_and_said_so(tmp_pa
     plain = keras.layers.Dropout(0.5)(keras.layers.Dense(8)(given))
     keras.Model(given, keras.layers.Dense(3)(plain)).save(tmp_path / "plain.keras")
     assert not any("training mode" in note for note in inspect_model(tmp_path / "plain.keras").notes)
+
+
+def test_made_up_pixels_have_the_range_that_a_model_scales_down(tmp_path):
+    import keras
+
+    image = keras.Input((8, 8, 3), name="image")
+    keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, offset=-1)(image))).save(
+        tmp_path / "a.keras"
+    )
+    keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(2.0)(image))).save(tmp_path / "b.keras")
+    scaled, other = (inspect_model(tmp_path / name).inputs[0] for name in ("a.keras", "b.keras"))
+    assert (scaled.low, scaled.high) == (0, 255)
+    assert (other.low, other.high) == (None, None)

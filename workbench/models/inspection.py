@@ -41,7 +41,7 @@ ACCEPTED = (
 LONGEST = 600
 """Characters of a message about a file."""
 
-PROBING = 4
+PROBING = 5
 """Raised when opening a model finds out more, so that the store does not hand out what was found before."""
 
 PROBED = (1, 2, 3)

@@ -32,9 +32,9 @@ HDF5_ENDINGS = (".h5", ".hdf5")
 def read(path: Path, _signature: str) -> dict[str, Any]:
     model = load(path)
     facts = described(model) or exported(model)
-    rows = _tables(model)
+    largest = {name: rows - 1 for name, rows in _tables(model).items()} | dict.fromkeys(_pixels(model), 255)
     facts["inputs"] = tuple(
-        replace(spec, low=0.0, high=float(rows[spec.name] - 1)) if spec.name in rows else spec
+        replace(spec, low=0.0, high=float(largest[spec.name])) if spec.name in largest else spec
         for spec in facts["inputs"]
     )
     notes = {"notes": _training_calls(model)}
@@ -71,6 +71,23 @@ def _tables(model: Any) -> dict[str, int]:
             name = _identifier(str(getattr(getattr(layer, "input", None), "name", "")))
             found[name] = min(found.get(name, 2**31), int(layer.input_dim))
     return found
+
+
+def _pixels(model: Any) -> tuple[str, ...]:
+    """Inputs that the model itself scales down from 0..255, by a Rescaling layer of 1/255, 1/128 or 1/127.5.
+
+    Made-up values of about 1 would be next to nothing there: the result would be a matter of rounding.
+    """
+    import keras
+
+    return tuple(
+        _identifier(str(layer.input.name))
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Rescaling)
+        and any(layer.input is each for each in model.inputs)
+        and isinstance(layer.scale, int | float)
+        and 0 < layer.scale <= 1 / 100
+    )
 
 
 def exported(model: Any) -> dict[str, Any]:
