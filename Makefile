@@ -12,13 +12,20 @@ CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command
 # JupyterLab neither asks about news nor looks for a newer version of itself.
 QUIET_LAB := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: report test lab app doctor setup lint settings lock clean
+.PHONY: report test quick lab app doctor setup lint settings lock clean
 
 report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
 
 test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Tests that start no engine and train nothing.
+QUICK := $(addprefix tests/,accuracy choices compare differential graph measure plots precision records settings_table statistics timing \
+	test_errors.py test_experiment.py)
+
+quick: setup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not long" $(QUICK) $(ARGS)
 
 lab: setup
 	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab $(QUIET_LAB) notebooks/workbench.ipynb $(ARGS)
