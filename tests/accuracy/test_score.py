@@ -207,3 +207,17 @@ def test_a_copied_input_is_scored_only_where_the_labels_fit_nothing_else():
     assert score("k", reference, reference, x, METRICS["rmse"], "copy", comparable=known).value == 0
     varying = Comparable(varying={"copy": "two runs on the same input differ"})
     assert score("k", reference, reference, x, METRICS["rmse"], comparable=varying).output == "o"
+
+
+def test_that_all_steps_of_a_sequence_must_be_equal_is_said():
+    from workbench.compare.remarks import agreement_told
+
+    source = np.eye(3, dtype="float32")[np.arange(40) % 3].reshape(10, 4, 3)
+    other = source.copy()
+    other[0, 2] = np.roll(source[0, 2], 1)  # one step of one sample
+    found = score("k", {"o": other}, {"o": source}, None)
+    assert found.agreement == pytest.approx(0.9)
+    assert "(in all positions)" in told(found)
+    assert "a sample agrees only where its classes at all positions or steps are equal" in agreement_told(found)
+    flat = score("k", {"o": other[:, 0]}, {"o": source[:, 0]}, None)
+    assert "positions" not in told(flat) + agreement_told(flat)

@@ -48,7 +48,7 @@ def asked(tmp_path):
 
 
 def _exchanged(store: Store, evil: Path) -> Path:
-    """Put another SavedModel into the engine, with digests that fit; the signature is by whoever is the user now."""
+    """Put another SavedModel into the engine, with digests that fit; it is signed with the key of the current user."""
     (engine,) = (path for path in (store.root / "engine").iterdir() if not path.name.startswith("."))
     shutil.rmtree(engine / "saved_model")
     shutil.copytree(evil, engine / "saved_model")

@@ -28,7 +28,7 @@ def as_user(monkeypatch, tmp_path):
 
 
 def _store(store):
-    return Store(store.root).prepare()  # with the keys of whoever is the user now
+    return Store(store.root).prepare()  # with the keys of the current user
 
 
 def test_the_key_is_made_once_with_mode_600_outside_the_store(as_user, tmp_path):

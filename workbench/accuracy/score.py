@@ -6,7 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.accuracy import loss_by
-from workbench.accuracy.agreement import CLOSE, EVERY, Agreement, Comparable, agreement, check_outputs, not_finite
+from workbench.accuracy.agreement import (
+    CLOSE,
+    EVERY,
+    Agreement,
+    Comparable,
+    agreement,
+    check_outputs,
+    not_finite,
+    tells_classes,
+)
+from workbench.accuracy.by_sample import is_ragged
 from workbench.accuracy.chosen import Chosen, best_output
 from workbench.accuracy.label_settings import Reading, shapes_of
 from workbench.accuracy.metrics import DECIDED, Metric, top_k
@@ -86,6 +96,7 @@ def score(
 def _agreement(engine_key: str, found: Agreement, reference: Mapping[str, np.ndarray]) -> Accuracy:
     """How many samples agree with the source model, and how far outputs lie apart; no metric."""
     low, high = estimates.proportion_interval(found.agreeing, found.compared)
+    compared = reference[found.output]
     return Accuracy(
         engine_key=engine_key,
         samples=found.samples,
@@ -107,6 +118,7 @@ def _agreement(engine_key: str, found: Agreement, reference: Mapping[str, np.nda
         left_out=found.left_out,
         source_not_finite=not_finite(reference),
         not_compared=found.samples - found.compared,
+        positions=not is_ragged(compared) and compared.ndim > 2 and tells_classes(compared),
     )
 
 
@@ -190,6 +202,7 @@ def told(accuracy: Accuracy) -> str:
         shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
         share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
     which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
+    which += " (in all positions)" if accuracy.positions and accuracy.agreement < 1 else ""
     text = f"{share}{which} of {accuracy.samples - (accuracy.value is None) * accuracy.not_compared:,} samples"
     if accuracy.scored and accuracy.scored < accuracy.samples:
         text += f" (the metric of {accuracy.scored:,})"

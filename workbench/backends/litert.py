@@ -3,7 +3,7 @@
 A ``.tflite`` file of the user's is an engine already and runs as it is.
 
 Integer outputs of a quantized file are given as the real numbers that they stand for, ``scale × (stored - zero_point)`` with the
-file's own numbers, as every other engine gives them. That scaling is part of the region host-to-host: whoever wants real numbers
+file's own numbers, as every other engine gives them. That scaling is part of the region host-to-host: a user of real numbers
 has to do it in every call, and an engine made from the ONNX form of the same file does it in its last node. It is not part of the
 region compute. Integer outputs without a scale (class numbers, indices) or with one scale for each channel are given as stored.
 """

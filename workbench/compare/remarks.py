@@ -49,6 +49,8 @@ def agreement_told(score: Accuracy) -> str:
         parts.append(
             f"agreement is that of '{score.agreement_output}', the worst of {count} outputs (others: {others})"
         )
+    if score.positions and score.agreement < 1:
+        parts.append("a sample agrees only where its classes at all positions or steps are equal")
     if score.not_compared:
         left = score.not_compared
         parts.append(

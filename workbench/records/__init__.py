@@ -228,6 +228,9 @@ class Accuracy:
     source_not_finite: dict[str, str] = field(
         default_factory=dict
     )  # by output of the source: "NaN for 3 of 300 samples"
+    positions: bool = (
+        False  # a sample has a class at each of several positions or steps, and agrees where all of them do
+    )
     not_compared: int = 0  # samples left out of ``agreement``, because the source's values are not finite there
     labels: str = ""  # what the labels are, in words
     scored: int = 0  # samples that the metric is of: those with a label and a finite output of the source model

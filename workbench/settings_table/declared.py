@@ -1,4 +1,4 @@
-"""How a setting is declared: as a field of a dataclass, so that its type is known to whoever reads the value."""
+"""How a setting is declared: as a field of a dataclass, so that its type is known where the value is read."""
 
 from __future__ import annotations
 

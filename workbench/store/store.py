@@ -194,7 +194,7 @@ class Store:
         if trusted():
             return f"{said} an earlier version made them. They are used because WORKBENCH_TRUST_STORE is set."
         return (
-            f"{said} an earlier version made them. Only results are shown; all else is made again. If you trust whoever made them, add "
+            f"{said} an earlier version made them. Only results are shown; all else is made again. If you trust the person who made them, add "
             "--trust-store."
         )
 
