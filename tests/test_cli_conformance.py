@@ -8,7 +8,7 @@ from workbench.cli import main
 from workbench.conformance.outcomes import Verdict, loads
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_few_cases_are_run_told_and_written(tmp_path, capsys):
     command = ["conformance", "onnxruntime", "--cases", "resize_downsample_scales_linear*", "--limit", "3"]
     command += ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "out")]

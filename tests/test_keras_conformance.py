@@ -26,7 +26,7 @@ def run(folder: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_results_are_recorded_once_and_made_a_table(tmp_path):
     names = ("Hashing", "RepeatVector")
     run(tmp_path, "--group", "layers", "--only", names[0])

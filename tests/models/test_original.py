@@ -77,7 +77,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if "tensorflow" in CASES[name][1] else ()) for name in CASES]
+)
 def test_a_model_overwritten_after_it_was_read_is_never_scored_under_the_digest_of_the_first(store, tmp_path, name):
     write, backends = CASES[name]
     path = tmp_path / name

@@ -23,7 +23,7 @@ def run(store, pattern=PATTERN, **more):
     return found, told
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_outcomes_are_kept_as_they_come_and_not_found_twice(store):
     found, told = run(store, limit=2)
     assert [outcome.case for outcome in found.outcomes] == ["softmax_axis_0", "softmax_axis_1"]
