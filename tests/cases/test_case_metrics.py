@@ -129,7 +129,8 @@ def test_a_blank_truth_has_no_psnr(tmp_path):
     peak_of_one = float(-10 * np.log10(((x + 0.5) ** 2).mean()))
     assert done.gives(peak_of_one, 0.5) or "psnr" in done.text.lower()
     assert not done.gives(100.0, 1.0)
-    assert done.gives(peak_of_one, 0.5) or done.is_refused("(?i)psnr|peak|span|blank|same value")
+    assert done.gives(peak_of_one, 0.5) or (not done.scores or np.isnan(done.scores).all())
+    assert "'psnr' is measured against the span of the labels, and all of them are 0" in " ".join(done.text.split())
 
 
 def test_a_truth_with_its_axes_in_another_order_is_not_reshaped(tmp_path):
