@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
-from workbench.models.formats import Runner, frozen_graph, natural, quiet, tensorflow_said, unsigned
+from workbench.models.formats import Runner, frozen_graph, natural, quiet, unsigned
 from workbench.models.formats.frozen_graph import runner, specs_of, weights_in
 from workbench.records import Model
 
@@ -48,23 +48,9 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
 
 
 def run_function(loaded: Any, signature: str, name: str) -> Runner:
-    """A signature of a loaded SavedModel as a runner. ``loaded`` stays alive with it, or its variables would be freed."""
-    import tensorflow as tf
-
+    """A signature of a loaded SavedModel as a runner."""
     function = loaded.signatures[signature]
-
-    def run(feeds: Any) -> dict[str, Any]:
-        try:
-            found = function(**{key: tf.constant(array) for key, array in feeds.items()})
-        except Exception as cause:
-            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
-            raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
-            ) from cause
-        return {key: tensor.numpy() for key, tensor in found.items()}
-
-    run.loaded = loaded  # type: ignore[attr-defined]
-    return run
+    return unsigned.runner(loaded, lambda feeds: function(**feeds), name)
 
 
 def load(path: Path) -> Any:

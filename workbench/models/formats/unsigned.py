@@ -6,12 +6,13 @@ is. Its inputs are named as in the function, its outputs by their keys, or ``out
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, brief
-from workbench.models.formats import Runner, quiet
+from workbench.errors import InputError
+from workbench.models.formats import Runner, quiet, tensorflow_said
 
 CALL = "__call__"
 
@@ -98,17 +99,20 @@ def _freedom(function: Function) -> tuple[bool, int]:
     return not training, free
 
 
-def runner(loaded: Any, function: Function, name: str) -> Runner:
-    """The function as a runner; ``loaded`` is kept alive with it."""
+def runner(loaded: Any, call: Callable[[dict[str, Any]], Mapping[str, Any]], name: str) -> Runner:
+    """A function of a loaded SavedModel, from tensors by input name to tensors by output name, as a runner.
+
+    ``loaded`` is kept alive with it, or its variables would be freed.
+    """
     import tensorflow as tf
 
     def run(feeds: Any) -> dict[str, Any]:
         try:
-            found = function({key: tf.constant(array) for key, array in feeds.items()})
+            found = call({key: tf.constant(array) for key, array in feeds.items()})
         except Exception as cause:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
             raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {brief(cause, 200)}"
+                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
             ) from cause
         return {key: tensor.numpy() for key, tensor in found.items()}
 
