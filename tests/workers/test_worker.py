@@ -23,6 +23,7 @@ from workbench.errors import (
     WorkerError,
     during,
 )
+from workbench.system.memory import free_bytes
 from workbench.workers.worker import Pool, Worker
 
 
@@ -89,7 +90,6 @@ ENDS_WITHIN_S = 30
 PARENT = """
 import sys, threading
 from pathlib import Path
-from workbench.system.memory import free_bytes
 from workbench.workers.worker import Worker
 worker = Worker(Path(sys.argv[1]))
 worker.call("hello", modules=[])
