@@ -194,8 +194,7 @@ def _table(record: Path) -> str:
         f"Made by `scripts/keras_conformance.py` with {versions}. Each model is built with random weights, saved, converted and",
         "compared with Keras on random and structured inputs at two batch sizes. *Difference* is the largest difference of an",
         "output, divided by the largest absolute value of that output. In EfficientNetV2L the statistics of batch normalization were",
-        "taken from made-up pictures first. With random weights alone, TensorFlow's own outputs of EfficientNetV2M change by 0.4 of their",
-        "range where inputs change by 5e-7 of their value, so that no comparison says anything of that model.",
+        "taken from made-up pictures first, so that values keep their size at that depth.",
     ]
     for group, title in GROUPS.items():
         found = {each["name"]: each for each in _recorded(record, group)}
@@ -204,7 +203,7 @@ def _table(record: Path) -> str:
         lines += ["", f"## {title}", "", f"{converted} of {len(names)} convert."]
         missing = [name for name in names if name not in found]
         if missing:
-            lines += ["", f"Not tried yet: {', '.join(missing)}."]
+            lines += ["", f"No result is recorded for: {', '.join(missing)}."]
         lines += ["", "| Model | Result | Batches | Difference | Route or reason |", "|---|---|---|---|---|"]
         for name in names:
             if name in found:

@@ -38,7 +38,7 @@ def test_results_are_recorded_once_and_made_a_table(tmp_path):
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| RepeatVector | converted | 1 and 7 | " in table
     assert "'hashing' (Hashing): " in table
-    assert "Not tried yet: Activation, " in table
+    assert "No result is recorded for: Activation, " in table
 
 
 @pytest.mark.slow
