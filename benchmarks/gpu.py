@@ -17,18 +17,16 @@ What the workbench adds to a launch is measured by ``gpu_overhead.py``.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from models import resnet50, small_cnn
 from record import Section, parser, tell, verdict
+from script_process import ScriptProcess
 
 from workbench import Experiment, backends, run
 from workbench.cuda.gpu import IMPORTS
@@ -36,7 +34,7 @@ from workbench.data.dataset import dataset
 from workbench.data.samples import Samples, save_samples
 from workbench.records import DeviceFacts, EngineRecord, Region, from_json, to_json
 from workbench.store import Store
-from workbench.workers.worker import QUIET_ENV, Worker, thread_env
+from workbench.workers.worker import Worker, thread_env
 
 BATCHES = (1, 8, 64)
 REGIONS = (Region.DEVICE, Region.COMPUTE, Region.HOST_TO_HOST)
@@ -58,48 +56,24 @@ class Case(NamedTuple):
     log: Path
 
 
-class Bare:
+class Bare(ScriptProcess):
     """The parent's end of ``gpu_bare.py``."""
 
+    SCRIPT, FILE = "gpu_bare.py", "engine.onnx"
+
     def __init__(self, case: Case, batch: int, *, graphs: bool) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("gpu_bare.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **QUIET_ENV, **thread_env(1)},
-        )
-        file, tf32 = str(case.folder / "engine.onnx"), case.engine.spec.tf32
-        self._ask(engine=file, feeds=str(case.feeds[batch]), tf32=tf32, graphs=graphs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__(self.SCRIPT)
+        file, tf32 = str(case.folder / self.FILE), case.engine.spec.tf32
+        self.request(engine=file, feeds=str(case.feeds[batch]), tf32=tf32, graphs=graphs)
 
     def block(self, what: str, launches: int = 1, seconds: float = SECONDS) -> list[float]:
-        answer = self._ask(what=what, launches=launches, seconds=seconds, warm_up_s=0.02)
+        answer = self.request(what=what, launches=launches, seconds=seconds, warm_up_s=0.02)
         durations: list[float] = json.loads(answer)
         return durations
 
-    def _ask(self, **what: Any) -> str:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit("gpu_bare.py ended; its last words are above.")
-        return answer
-
 
 def opened(case: Case, *, graph: bool = False, streams: int = 1) -> Worker:
-    """The workbench's worker with the engine open, told what ``workbench.runs.measure`` tells it."""
+    """The workbench's worker with the engine open, with the commands of ``workbench.runs.measure``."""
     worker = Worker(case.log, env=thread_env(1))
     worker.call("hello", modules=[*backends.modules(case.engine.spec), *IMPORTS])
     spec = replace(case.engine.spec, cuda_graph=graph, streams=streams)
@@ -168,7 +142,7 @@ def returned(before: int, patience_s: float = 5.0) -> int:
 
 
 class Timed(NamedTuple):
-    """Of one engine with or without a graph: seconds by batch and region, and what the session told."""
+    """Of one engine with or without a graph: seconds by batch and region, and what the session reported."""
 
     medians: dict[tuple[int, Region], float]
     facts: dict[int, DeviceFacts]

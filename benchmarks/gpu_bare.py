@@ -14,23 +14,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from cuda.bindings import runtime as cu
+from gpu_stream import Stream, checked, timed
 
 
-def checked(answer: Any) -> Any:
-    status, *values = answer
-    if status:
-        raise SystemExit(f"CUDA refused: {status.name}")
-    return values[0] if values else None
-
-
-class Loop:
+class Loop(Stream):
     """A session with inputs and outputs bound, and the stream that it launches on."""
 
     def __init__(self, session: Any, binding: Any, run_options: Any, stream: Any) -> None:
@@ -39,24 +31,11 @@ class Loop:
     def enqueue(self) -> None:
         self.session.run_with_iobinding(self.binding, self.run_options)
 
-    def wait(self) -> None:
-        cu.cudaStreamSynchronize(self.stream)
-
-    def captured(self, runs: int) -> Callable[[], None]:
-        """A call that replays this many runs as one graph, without waiting."""
-        checked(cu.cudaStreamBeginCapture(self.stream, cu.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
-        for _ in range(runs):
-            self.enqueue()
-        graph = checked(cu.cudaStreamEndCapture(self.stream))
-        executable = checked(cu.cudaGraphInstantiate(graph, 0))
-        launch, stream = cu.cudaGraphLaunch, self.stream
-        checked(launch(executable, stream))
-        self.wait()
-        return lambda: launch(executable, stream)
-
 
 def opened(first: dict[str, Any]) -> Loop:
     """The engine with its inputs on the device, on a stream of its own."""
+    import onnxruntime as ort
+
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     stream = checked(cu.cudaStreamCreateWithFlags(cu.cudaStreamNonBlocking))
@@ -87,20 +66,6 @@ def opened(first: dict[str, Any]) -> Loop:
     loop.enqueue()
     loop.wait()
     return loop
-
-
-def timed(start: Callable[[], object], wait: Callable[[], object], seconds: float, at_least: int = 3) -> list[int]:
-    durations: list[int] = []
-    clock = time.perf_counter_ns
-    end = clock()
-    until = end + int(seconds * 1e9)
-    while end < until or len(durations) < at_least:
-        began = clock()
-        start()
-        wait()
-        end = clock()
-        durations.append(end - began)
-    return durations
 
 
 def main() -> None:

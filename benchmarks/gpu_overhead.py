@@ -1,7 +1,7 @@
 """What the workbench adds to a launch on an NVIDIA GPU, against a bare loop: within one process, and between processes.
 
 Method. The engines of ``gpu.py`` at batch 1, inputs in place, enqueue and wait, with and without a CUDA graph. Everything is
-started anew several times; a start's figure is over its turns, and the 95 % interval (``workbench.statistics.estimates.ratio_interval``, of
+started again several times; a start's figure is over its turns, and the 95 % interval (``workbench.stats.estimates.ratio_interval``, of
 differences) is over starts.
 
 * **Within one process** (``gpu_inside.py``): the workbench's block and a bare loop launch the same session on the same stream, in
@@ -10,7 +10,7 @@ differences) is over starts.
 * **Between processes**: the workbench's worker against ``gpu_bare.py``, which opens a session of its own. Without a graph the host
   launches kernel by kernel, so a call lasts as long as the core of that moment is fast: on a virtual machine a third of all blocks,
   of bare loops as well, took over 15 % longer than the others, and the neighbour in time of a slow block was slow twice as
-  often, whosever it was. So the main thread of whoever has its turn runs on one and the same core, and a start's figure is the
+  often, whosever it was. So the main thread of the one that has its turn runs on one and the same core, and a start's figure is the
   difference between the least of the blocks' medians: what others do to a core can only add time (Chen and Revels 2016, "Robust
   benchmarking in noisy environments").
 
@@ -24,23 +24,22 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from gpu import LIBRARIES, Bare, Case, block, cases, opened, ready
 from record import Section, parser, tell
+from script_process import ScriptProcess
 
 from workbench.records import Region, to_json
-from workbench.statistics import estimates
-from workbench.workers.worker import QUIET_ENV, Worker, thread_env
+from workbench.stats import estimates
+from workbench.workers.worker import Worker
 
 LIMIT_US = 10.0
 SECONDS, WARM_UP_S = 0.03, 0.2
@@ -49,19 +48,13 @@ AT_ONCE = 16
 WAYS = ("bare", "again", "workbench")
 
 
-class Inside:
+class Inside(ScriptProcess):
     """The parent's end of ``gpu_inside.py``."""
 
     def __init__(self, case: Case, *, graph: bool, seconds: float = INSIDE_S) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("gpu_inside.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **QUIET_ENV, **thread_env(1)},
-        )
+        super().__init__("gpu_inside.py")
         spec = replace(case.engine.spec, cuda_graph=graph, streams=1)
-        self._ask(
+        self.request(
             folder=str(case.folder),
             record=to_json(replace(case.engine, spec=spec)),
             feeds=str(case.feeds[1]),
@@ -69,30 +62,10 @@ class Inside:
             warm_up_s=WARM_UP_S,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def turn(self) -> dict[str, float]:
         """Median nanoseconds of each loop."""
-        found: dict[str, float] = json.loads(self._ask())
+        found: dict[str, float] = json.loads(self.request())
         return found
-
-    def _ask(self, **what: object) -> str:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit("gpu_inside.py ended; its last words are above.")
-        return answer
 
 
 class Start(NamedTuple):
@@ -165,8 +138,8 @@ def within_one_process(case: Case, starts: int, turns: int, seconds: float) -> N
         bare.append(float(np.median([turn["bare"] for turn in found])) * 1e-3)
         more.append(float(np.median([turn["workbench"] - turn["bare"] for turn in found])) * 1e-3)
         control.append(float(np.median([turn["again"] - turn["bare"] for turn in found])) * 1e-3)
-    told = f"more {_told(_over_starts(more))}, control {_told(_over_starts(control))} microseconds, {starts} starts"
-    print(f"{case.model} {case.precision}: bare loop {np.median(bare):.1f} µs, {told}", flush=True)
+    reported = f"more {_told(_over_starts(more))}, control {_told(_over_starts(control))} microseconds, {starts} starts"
+    print(f"{case.model} {case.precision}: bare loop {np.median(bare):.1f} µs, {reported}", flush=True)
 
 
 def row(case: Case, graph: bool, starts: list[Start]) -> tuple[str, ...]:
@@ -199,7 +172,7 @@ def _told(more: tuple[float, float, float]) -> str:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--starts", type=int, default=9, help="times that everything is started anew")
+    options.add_argument("--starts", type=int, default=9, help="times that everything is started again")
     options.add_argument("--turns", type=int, default=10, help="turns of both loops within the one process")
     options.add_argument("--rounds", type=int, default=4, help="rounds of blocks between the processes")
     options.add_argument("--scratch", default="", help="keep models and engines in this folder, for the next call")

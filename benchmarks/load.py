@@ -3,7 +3,7 @@
 Method. Models become ONNX Runtime FP32 engines through ``workbench.run``. One worker opens an engine and in every round, in random
 order, times a block of the latency loop, a block of a closed loop with one caller, and one SingleStream run of MLPerf LoadGen,
 all at batch 1, with one thread, host to host. A ratio is taken within a round; its interval is
-``workbench.statistics.estimates.ratio_interval`` over the rounds. ``calls/s × median`` is the closed loop's throughput times the latency loop's
+``workbench.stats.estimates.ratio_interval`` over the rounds. ``calls/s × median`` is the closed loop's throughput times the latency loop's
 median: 1 where they agree and no call is held up. The same product of the latency loop with itself is the control: what it
 differs from 1 by is the skew of the durations, which every throughput has against a median. Rounds in which either of the two
 had less than 97 % of a core, because other programs took it, say nothing of a throughput: they are left out of these two
@@ -34,8 +34,8 @@ from turns import ENV, built
 from workbench import backends
 from workbench.data.samples import Samples, save_samples
 from workbench.protocols import Caller
-from workbench.records import EngineRecord, Region, to_json
-from workbench.statistics.estimates import ratio_interval
+from workbench.records import EngineRecord, LoadPlan, Region, to_json
+from workbench.stats.estimates import ratio_interval
 from workbench.store import Store
 from workbench.timing import load
 from workbench.workers.worker import Worker
@@ -63,14 +63,7 @@ def measured(engine: EngineRecord, samples: Samples, store: Store, scratch: Path
     where = str(scratch / "samples.npz")
     save_samples(samples, scratch / "samples.npz")
     asked = {"samples": where, "batch": 1, "region": Region.HOST_TO_HOST, "warm_up_s": 0.3}
-    settings = {
-        "samples": where,
-        "batch": 1,
-        "scenario": "SingleStream",
-        "callers": 1,
-        "queries": 10,
-        "seconds": LOADGEN_S,
-    }
+    plan = to_json(LoadPlan(scenario="SingleStream", loadgen_queries=10, loadgen_s=LOADGEN_S))
     found = []
     with Worker(store.log_path("load"), env=ENV) as worker:
         worker.call("hello", modules=list(backends.get("onnxruntime").imports))
@@ -80,7 +73,7 @@ def measured(engine: EngineRecord, samples: Samples, store: Store, scratch: Path
         turns = {
             "latency": lambda: worker.call("block", seconds=BLOCK_S),
             "closed": lambda: worker.call("load_block", seconds=BLOCK_S),
-            "loadgen": lambda: worker.call("loadgen", settings=settings),
+            "loadgen": lambda: worker.call("loadgen", samples=where, batch=1, plan=plan),
         }
         for _ in range(rounds):
             got = {name: turns[name]() for name in random.sample(list(turns), 3)}

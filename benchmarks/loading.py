@@ -2,7 +2,7 @@
 
 ResNet50 with random weights, written by Keras, TensorFlow and tf2onnx. Opening means what ``workbench inspect`` does before
 the conversion: refusals before a library sees the file, loading, and running the model at three batch sizes. The worker is
-fresh; its import of the library is told apart. Memory is the peak of the process above what it held after the import. The
+fresh; its import of the library is reported separately. Memory is the peak of the process above what it held after the import. The
 conversion to ONNX and its comparison with the source, once per model and kept in the store, stand beside it.
 """
 
@@ -16,12 +16,13 @@ from pathlib import Path
 from record import Section, parser, tell, verdict
 
 from workbench.models import formats
+from workbench.protocols import ONNX_WORKER, TF_WORKER
 from workbench.workers.worker import Worker, thread_env
 
 LIMIT_S, LIMIT_TIMES = 20.0, 6.0
 REPEATS = 3
 THREADS = 2
-MODULES = {"tensorflow": ["tensorflow", "keras"], "onnx": ["onnx", "onnxruntime", "numpy"]}
+MODULES = {TF_WORKER: ["tensorflow", "keras"], ONNX_WORKER: ["onnx", "onnxruntime", "numpy"]}
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -58,7 +59,7 @@ ENDINGS = {
 def opened(path: Path, log: Path) -> tuple[float, float, int]:
     """Seconds of the import and of the opening, and peak bytes above the import."""
     kind = "saved_model" if path.is_dir() else formats.ENDINGS[path.suffix]
-    modules = MODULES[formats.WORKERS.get(kind, "onnx")]
+    modules = MODULES[formats.reads_in(kind)]
     with Worker(log, env={"CUDA_VISIBLE_DEVICES": "-1", **thread_env(THREADS)}) as worker:
         began = time.perf_counter()
         base = worker.call("hello", modules=modules)["rss_bytes"]
@@ -71,13 +72,13 @@ def opened(path: Path, log: Path) -> tuple[float, float, int]:
 def converted(path: Path, folder: Path) -> tuple[float, int]:
     """Seconds of the conversion to ONNX and its comparison after the opening, and peak bytes above the import."""
     kind = "saved_model" if path.is_dir() else formats.ENDINGS[path.suffix]
-    worker_modules = MODULES["onnx" if kind == "onnx" else "tensorflow"]
+    worker_modules = MODULES[ONNX_WORKER if kind == "onnx" else TF_WORKER]
     with Worker(folder / "log", env={"CUDA_VISIBLE_DEVICES": "-1", **thread_env(THREADS)}) as worker:
         base = worker.call("hello", modules=worker_modules)["rss_bytes"]
         model = worker.call("inspect", path=str(path))
         began = time.perf_counter()
         saved_model = None
-        if formats.WORKERS.get(kind) == "tensorflow":
+        if formats.reads_in(kind) == TF_WORKER:
             saved_model = str(path)
             if kind != "saved_model":
                 saved_model = str(folder / "as_saved_model")

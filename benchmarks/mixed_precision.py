@@ -31,22 +31,24 @@ sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 import samples as made
 
 import workbench
+from workbench.accuracy.budget import ABSOLUTE, Budget
 from workbench.accuracy.guard import judge
 from workbench.accuracy.metrics import Metric
-from workbench.choices.budget import ABSOLUTE, Budget
 from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
 from workbench.errors import InputError
-from workbench.experiment import Experiment
-from workbench.records import Precision, Result, Results, Status, Verdict, from_json, to_json
-from workbench.runs.sources import Sources, demo_model, read_model
-from workbench.search.found import Repair
-from workbench.search.repair import MIN_SIZE, Search
-from workbench.search.sensitivity import Study, sensitivity, study_of
-from workbench.search.trial import Bench, judge_by, named, quality, race
+from workbench.records import Calibration, Precision, Result, Results, Status, Verdict, from_json, to_json
+from workbench.runs.engines import Means
+from workbench.runs.executor import Executor
+from workbench.runs.reading import demo_model, read_model
+from workbench.search.mixed_precision.records import Repair
+from workbench.search.mixed_precision.repair import MIN_SIZE, RepairSearch
+from workbench.search.mixed_precision.sensitivity import Study, StudySamples, sensitivity, study_of
+from workbench.search.mixed_precision.trial import TrialSetup, judge_by, named, quality, race
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
-from workbench.workers.worker import Pool
+from workbench.workers.pool import Pool
 
 if TYPE_CHECKING:
     from workbench.records import Model
@@ -80,7 +82,7 @@ class Case:
 
 def photos(count: int) -> Samples:
     arrays = made.photo_crops(count, 224, low=-127 / 128)
-    return Samples("photos", {"image": arrays["x"]})  # without labels: two photographs are no test of accuracy
+    return Samples("photos", {"image": arrays["x"]})  # without labels: two photographs do not test accuracy
 
 
 def kinds(count: int) -> Samples:
@@ -200,8 +202,9 @@ def opened(case: Case, store: Store) -> tuple[Model, Path]:
     with Pool(store.log_path, threading.Event()) as pool:
         path = ZOO / case.path if case.path else demo_model(store, pool, print)
         model = read_model(store, pool, str(path), "", case.shapes, case.values)
-        sources = Sources(store, pool, model, dataset("random", model, 0, 0, demo=False), lambda _: None)
-        return model, sources.get("onnx:fp32").source.path
+        data = dataset("random", model, 0, 0, demo=False)
+        executor = Executor.of(Means(store, pool, lambda _: None), model, data)
+        return model, executor.prepared("onnx:fp32").source.path
 
 
 def study(case: Case, backend: str, folder: Path, store: Store, *, quick: bool = False) -> Study:
@@ -214,8 +217,8 @@ def study(case: Case, backend: str, folder: Path, store: Store, *, quick: bool =
     first, middle, last = case.calibration, case.calibration + count, case.calibration + count + unseen
     parts = (slice(first), slice(first, middle), slice(middle, last))
     calibration, seen, unseen = (named.take(part) for part in parts)
-    bench = Bench(backend, model.inputs, model.outputs, folder, batch=case.batch)
-    return study_of(bench, onnx, calibration, seen, unseen, method="minmax", say=say, judge=judge_by(case.metric))
+    setup = TrialSetup(backend, model.inputs, model.outputs, folder, batch=case.batch, say=say)
+    return study_of(setup, onnx, StudySamples(calibration, seen, unseen), Calibration.MINMAX, judge_by(case.metric))
 
 
 def say(text: str) -> None:
@@ -227,12 +230,12 @@ def search(case: Case, name: str, backend: str, into: Path, store: Store) -> Non
         about = study(case, backend, Path(folder), store)
         found = sensitivity(about, limit_s=case.limit_s, say=say)
         budget = Budget(max(BUDGET, RELATIVE * found.fp32_quality), ABSOLUTE)
-        repaired = Search(about, budget=budget, limit_s=case.limit_s, say=say).run(found)
+        repaired = RepairSearch(about, budget=budget, limit_s=case.limit_s, say=say).run(found)
     content = {"sensitivity": to_json(found), "repair": to_json(repaired)}
     into.write_text(json.dumps(content), encoding="utf-8")
     for each in repaired.tried:
-        print(f"  {each.told}")
-    print(f"{name}, {backend}: {repaired.found.told if repaired.found else repaired.why}", flush=True)
+        print(f"  {each.summary}")
+    print(f"{name}, {backend}: {repaired.best.summary if repaired.best else repaired.why}", flush=True)
 
 
 def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list[str]:
@@ -240,7 +243,7 @@ def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list
     content = json.loads(path.read_text(encoding="utf-8"))
     repaired = from_json(Repair, content["repair"])
     whole = repaired.tried[0]
-    chosen = repaired.found
+    chosen = repaired.best
     with tempfile.TemporaryDirectory() as folder:
         about = study(case, backend, Path(folder), store, quick=True)
         models = [whole] + ([chosen] if chosen else [])
@@ -248,9 +251,9 @@ def lines(case: Case, name: str, backend: str, path: Path, store: Store) -> list
         for number, each in enumerate(models):
             left = [unit for unit in about.quantizer.units if unit.name not in each.excluded]
             file = about.quantizer.write(Path(folder) / f"{number}.onnx", left)
-            records.append(about.bench.built(file, Precision.INT8, str(number)))
-        feeds = about.seen.samples.feeds(0, about.bench.batch)
-        speeds = race(about.bench, records, feeds, launches=6, rounds=5, block_s=0.06)
+            records.append(about.setup.built(file, Precision.INT8, str(number)))
+        feeds = about.seen.samples.feeds(0, about.setup.batch)
+        speeds = race(about.setup, records, feeds, launches=6, rounds=5, block_s=0.06)
     ratio = [str(each) for each in speeds]
     cells = [
         name,
@@ -376,7 +379,7 @@ def main() -> None:
                     "For each model the units that stay in FP32 were searched for on one part of the samples; qualities of the "
                     "repaired model are those on another part, beside FP32's there, with how many samples and the guard's word: what was "
                     "lost, with its 95 % interval. Speed is FP32's "
-                    "time on the same backend divided by this one's, one thread: engines are opened anew six times, five "
+                    "time on the same backend divided by this one's, one thread: engines are opened again six times, five "
                     "interleaved rounds each, with a 95 % interval over the openings. Target: within 0.5 points or 1 % of FP32, at least 1.3 times smaller, and not slower."
                 ),
                 columns=COLUMNS,

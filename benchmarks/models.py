@@ -60,6 +60,19 @@ class _Net:
             "Conv", x, weight, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[edge] * 4, group=1
         )
 
+    def depthwise(self, x: str, channels: int, stride: int) -> str:
+        """A 3 × 3 convolution of every channel by itself."""
+        weight, bias = self.weight(channels, 1, 3, 3), self.weight(channels)
+        return self.add(
+            "Conv", x, weight, bias, kernel_shape=[3, 3], strides=[stride] * 2, pads=[1] * 4, group=channels
+        )
+
+    def relu6(self, x: str) -> str:
+        if "six" not in (weight.name for weight in self.weights):
+            self.weights.append(numpy_helper.from_array(np.float32(0), "zero"))
+            self.weights.append(numpy_helper.from_array(np.float32(6), "six"))
+        return self.add("Clip", x, "zero", "six")
+
     def saved(self, path: Path, image: tuple[int, int, int], result: str, classes: int) -> Path:
         ends = [
             helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *image]),
@@ -88,6 +101,27 @@ def resnet50(path: Path) -> Path:
             x, wide = net.add("Relu", net.add("Add", x, y)), 4 * inner
     x = net.add("Flatten", net.add("GlobalAveragePool", x))
     x = net.add("Gemm", x, net.weight(1000, wide, gain=1.0), net.weight(1000), transB=1)
+    return net.saved(path, (3, 224, 224), x, 1000)
+
+
+def mobilenetv2(path: Path) -> Path:
+    """The layers of MobileNetV2 (Sandler et al. 2018, table 2, width 1.0): 3.5 million parameters, folded batch normalization,
+    224 × 224 images, random weights.
+    """
+    net = _Net()
+    x, wide = net.relu6(net.conv("image", (3, 32), 3, 2)), 32
+    stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for expansion, channels, blocks, first_stride in stages:
+        for block in range(blocks):
+            stride, inner = first_stride if block == 0 else 1, expansion * wide
+            y = net.relu6(net.conv(x, (wide, inner), 1)) if expansion > 1 else x
+            y = net.relu6(net.depthwise(y, inner, stride))
+            y = net.conv(y, (inner, channels), 1, gain=1.0)
+            x = net.add("Add", x, y) if stride == 1 and wide == channels else y
+            wide = channels
+    x = net.relu6(net.conv(x, (wide, 1280), 1))
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    x = net.add("Gemm", x, net.weight(1000, 1280, gain=1.0), net.weight(1000), transB=1)
     return net.saved(path, (3, 224, 224), x, 1000)
 
 

@@ -1,11 +1,11 @@
 """Is the median that the workbench reports the same as that of a bare loop?
 
 Method. Chains of MatMul and Relu of growing size, and the demo, become ONNX Runtime FP32 engines through ``workbench.run``.
-Each engine file is opened by three processes: the workbench's worker, told what ``workbench.runs.measure`` tells it, and two of
+Each engine file is opened by three processes: the workbench's worker, with the commands of ``workbench.runs.measure``, and two of
 ``bare_loop.py``. In every round each times one block, in random order, one at a time; a ratio is taken within a round. Two
 processes that do the very same differ by several percent for as long as they live, by where their memory came to lie, so all
-three are started anew after a few rounds: a start's ratio is the median of its rounds, and the 95 % interval
-(``workbench.statistics.estimates.ratio_interval``) is over starts. The second bare loop against the first is the control. One thread, and the
+three are started again after a few rounds: a start's ratio is the median of its rounds, and the 95 % interval
+(``workbench.stats.estimates.ratio_interval``) is over starts. The second bare loop against the first is the control. One thread, and the
 workbench's own block length and pauses.
 
 The workbench's region is host to host: NumPy arrays in, a dict of NumPy arrays out. So its calls also hold one Python call
@@ -24,7 +24,7 @@ from models import SIZES, chain, store_with_demo
 from record import Section, parser, tell, verdict
 from turns import BATCH, Found, built, measured
 
-from workbench.statistics.estimates import ratio_interval
+from workbench.stats.estimates import ratio_interval
 from workbench.store import Store
 
 SMALL_NS = 200_000
@@ -63,7 +63,7 @@ def _told(ratio: tuple[float, float, float]) -> str:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--starts", type=int, default=15, help="times that all three processes are started anew")
+    options.add_argument("--starts", type=int, default=15, help="times that all three processes are started again")
     options.add_argument("--rounds", type=int, default=5, help="rounds after every start")
     options.add_argument(
         "--without-demo", action="store_true", help="leave out the demo, whose export loads TensorFlow"

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import record
 
+from workbench.plan.measuring import PEAK_LIBRARIES
 from workbench.records import Peaks
-from workbench.runs.peaks import LIBRARIES, machine_peaks
+from workbench.runs.peaks import machine_peaks
 from workbench.store import Store
 from workbench.system.machine import caches, usable_cores
 
@@ -30,21 +31,21 @@ class Found(NamedTuple):
 
 
 def measured(threads: int, store: Store) -> Found:
-    every = [machine_peaks(store, threads, anew=True) for _ in range(REPETITIONS)]
+    every = [machine_peaks(store, threads, again=True) for _ in range(REPETITIONS)]
     quiet = [peaks for peaks in every if not peaks.disturbed]
     return Found(threads, quiet, len(every) - len(quiet))
 
 
 def rows(found: Found) -> list[list[str]]:
-    told = []
+    reported = []
     for what in dict.fromkeys(peak.what for peaks in found.peaks for peak in (*peaks.compute, *peaks.transfer)):
         best = [peak for peaks in found.peaks if (peak := peaks.best(what))]
         values = [peak.per_s / 1e9 for peak in best]
         unit = "GB/s" if best[0].reach_bytes or what == "memory" else "10⁹ operations/s"
         bases = dict.fromkeys(peak.basis.replace(",", ":", 1) for peak in best)
         spread = f"{min(values):.1f} to {max(values):.1f}"
-        told.append([str(found.threads), what, f"{statistics.median(values):.1f} {unit}", spread, "; ".join(bases)])
-    return told
+        reported.append([str(found.threads), what, f"{statistics.median(values):.1f} {unit}", spread, "; ".join(bases)])
+    return reported
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         ),
         columns=("threads", "what", "peak", "range", "loop"),
         rows=[row for found in every for row in rows(found)],
-        libraries=LIBRARIES,
+        libraries=PEAK_LIBRARIES,
     )
     record.tell(section, record=options.record)
 

@@ -195,11 +195,11 @@ def benchmark_app(asked: dict[str, Any], feeds: dict[str, np.ndarray]) -> list[i
         "-inference_only=1",
     ]
     sys.argv = ["benchmark_app", f"-m={asked['onnx']}", f"-i={asked['npy']}", *wanted, *fixed]
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
+    reported = io.StringIO()
+    with contextlib.redirect_stdout(reported), contextlib.suppress(SystemExit):
         main.main()
     if not found:
-        raise RuntimeError(f"benchmark_app did not run:\n{told.getvalue()[-2000:]}")
+        raise RuntimeError(f"benchmark_app did not run:\n{reported.getvalue()[-2000:]}")
     _, median_ms, *_, iterations = found[0]
     return [round(median_ms * 1e6)] * iterations
 

@@ -1,9 +1,9 @@
 """Does the workbench measure what other tools measure?
 
 Method. A model becomes one ONNX Runtime and one OpenVINO engine, FP32, one thread, batch 1, through ``workbench.run``. In every
-round each tool is started anew, in random order, one at a time, with the same engine file, the same input and the same
+round each tool is started again, in random order, one at a time, with the same engine file, the same input and the same
 environment; it warms up, measures for a while and gives the median of its own durations. A ratio is taken within a round, with
-the 95 % interval over the rounds (``workbench.statistics.estimates.ratio_interval``). Two launches of the very same program differ by several
+the 95 % interval over the rounds (``workbench.stats.estimates.ratio_interval``). Two launches of the very same program differ by several
 percent for as long as they live, by where their memory came to lie: the second C++ loop is there to show how much.
 
 The tools, each on what it calls its latency:
@@ -18,7 +18,7 @@ The tools, each on what it calls its latency:
 
 Target: the workbench over the region compute within 2 % of the tightest of the others on the same engine, and over the region
 host-to-host within 2 % of the tightest of those that go from arrays to arrays too. The whole interval of the ratio must say so, or it
-cannot be told. Where compute is not within it, the table says how much of that is Python's own call of the library, which every
+cannot be determined. Where compute is not within it, the table says how much of that is Python's own call of the library, which every
 Python program pays, if that difference has an interval without 0.
 """
 
@@ -43,10 +43,12 @@ from workbench.data.dataset import dataset
 from workbench.data.samples import Samples, save_samples
 from workbench.data.synthetic import generated
 from workbench.records import EngineRecord, Region, to_json
-from workbench.runs.sources import Sources
-from workbench.statistics.estimates import ratio_interval
+from workbench.runs.engines import Means
+from workbench.runs.executor import Executor
+from workbench.stats.estimates import ratio_interval
 from workbench.store import Store
-from workbench.workers.worker import NO_GPU, QUIET_ENV, Pool, Worker, thread_env
+from workbench.workers.pool import Pool
+from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, thread_env
 
 HERE = Path(__file__).resolve().parent
 ENV = {**os.environ, **QUIET_ENV, **NO_GPU, **thread_env(1)}
@@ -159,7 +161,7 @@ def job_of(name: str, scratch: Path, warm_up_s: float, seconds: float) -> Job:
         raise SystemExit(f"{name} was not built: {[row.failure for row in results.rows]}")
     with Pool(store.log_path) as pool:
         data = dataset("auto", results.model, 0, 0, demo=name == "demo")
-        onnx = Sources(store, pool, results.model, data, lambda _: None).get("onnx:fp32").source.path
+        onnx = Executor.of(Means(store, pool, print), results.model, data).prepared("onnx:fp32").source.path
     samples: Samples = generated(results.model.inputs, "random", 1, seed=0)
     save_samples(samples, scratch / "samples.npz")
     feeds = samples.feeds(0, 1)
@@ -194,7 +196,7 @@ def rows(found: dict[str, dict[str, list[float]]]) -> list[tuple[str, ...]]:
         others = {name: times for name, times in tools.items() if not name.startswith((OURS, CONTROL))}
         tightest = min(others, key=lambda name: float(np.median(others[name])))
         for name, times in tools.items():
-            told = "the tightest" if name == tightest else _told(_interval(times, others[tightest]), ".3f")
+            reported = "the tightest" if name == tightest else _told(_interval(times, others[tightest]), ".3f")
             more = "" if name == tightest else f"{_more_us(times, others[tightest])[0]:+.1f} µs"
             answer = ""
             if name == COMPUTE:
@@ -203,7 +205,7 @@ def rows(found: dict[str, dict[str, list[float]]]) -> list[tuple[str, ...]]:
                 arrays = min(FROM_ARRAYS[library], key=lambda each: float(np.median(tools[each])))
                 interval = _interval(times, tools[arrays])
                 answer = f"{_within(interval)}; against '{arrays}' the ratio is {_told(interval, '.3f')}"
-            lines.append((library, name, f"{float(np.median(times)) * 1e-3:,.1f} µs", told, more, answer))
+            lines.append((library, name, f"{float(np.median(times)) * 1e-3:,.1f} µs", reported, more, answer))
     return lines
 
 
@@ -268,7 +270,7 @@ def main() -> None:
             title=f"Against peers: {name}",
             script=f"peers.py --model {name}",
             method=f"The same engine file of each library by every tool, batch 1, one thread: {asked.rounds} rounds, in each of "
-            f"which every tool is started anew, in random order, warms up and measures for {asked.seconds} s. Median over "
+            f"which every tool is started again, in random order, warms up and measures for {asked.seconds} s. Median over "
             "rounds of the tool's own median; ratios within rounds, with their 95 % interval. Host to host is judged against the tightest "
             "of those that go from arrays to arrays in each call.",
             columns=(

@@ -14,6 +14,7 @@ from workbench.system.machine import this_machine, version_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+FEWEST = 6
 HEADING = """# Results of the benchmarks
 
 Every table was written by its script with `--record`. What was added by hand says so.
@@ -30,13 +31,15 @@ class Section(NamedTuple):
     rows: Sequence[Sequence[str]]
     libraries: Sequence[str]  # distributions whose versions matter here
     notes: Sequence[str] = ()
+    measured: Sequence[str] = ()  # date, machine and versions, where the rows come from another run than this one
 
     def text(self) -> str:
         """The section as Markdown."""
         found = [(name, version_of(name)) for name in self.libraries]
         versions = [f"Python {platform.python_version()}", *(f"{name} {version}" for name, version in found if version)]
         command = f"`python benchmarks/{self.script}`"
-        facts = (f"{datetime.now(UTC):%Y-%m-%d}", this_machine().label, ", ".join(versions), command)
+        here = (f"{datetime.now(UTC):%Y-%m-%d}", this_machine().label, ", ".join(versions))
+        facts = (*(self.measured or here), command)
         lines = [f"## {self.title}", "", " · ".join(facts), "", self.method, "", *_table(self.columns, self.rows)]
         for note in self.notes:
             lines += ["", note]
@@ -48,6 +51,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--record", action="store_true", help=f"write the figures into {RESULTS.name}")
     return made
+
+
+def rounds(text: str) -> int:
+    """A number of rounds on a command line: at least :data:`FEWEST`, because fewer have no interval."""
+    number = int(text)
+    if number < FEWEST:
+        raise argparse.ArgumentTypeError(f"at least {FEWEST} rounds are needed for an interval; found {number}")
+    return number
 
 
 def tell(section: Section, *, record: bool) -> None:

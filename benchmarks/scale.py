@@ -16,7 +16,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from record import Section, parser, tell
 from workbench import Experiment, history
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
+from workbench.plan.step import Plan
 from workbench.records import (
     Block,
     EngineRecord,
@@ -45,13 +45,18 @@ from workbench.records import (
     Timing,
 )
 from workbench.runs import measure
-from workbench.runs.archive import rebuild, remember
-from workbench.runs.bench import Bench
-from workbench.runs.board import Board
+from workbench.runs.archive import remember
+from workbench.runs.context import RunContext
+from workbench.runs.engines import Means
+from workbench.runs.executor import Executor
+from workbench.runs.index import rebuild
+from workbench.runs.open_engines import OpenEngines
+from workbench.runs.run_rows import RunRows
 from workbench.store import Store
 from workbench.system.machine import this_machine
 from workbench.system.memory import status
 from workbench.timing.benchmark import SETTLE_STEP_S, SETTLE_STEPS
+from workbench.workers.pool import Pool
 
 SPEC = TensorSpec("x", "float32", (None, 4))
 BLOCK = Block(0, 0, tuple(range(1000, 1100)), 0.0, 1e-4, quiet=True)
@@ -83,7 +88,7 @@ def engines(count: int, batches: tuple[int, ...]) -> list[EngineRecord]:
 
 
 class MadeUp:
-    """Stands for a worker: it answers as one would, and sleeps for as long as it is told to measure."""
+    """Stands for a worker: it answers as one would, and sleeps for the time that it is to measure."""
 
     def __init__(self, calls: int, *, sleep: bool) -> None:
         self.process = SimpleNamespace(pid=0, kill=lambda: None)
@@ -120,7 +125,7 @@ def drive(
     """Measure so many rows with workers that are made up, as a run does; the seconds that those slept."""
     workers: list[MadeUp] = []
 
-    class MadeUpBench(Bench):
+    class MadeUpBench(OpenEngines):
         def _start(self, engines: Iterable[EngineRecord], *, forked: bool) -> list[Any]:  # noqa: ARG002 - as the real one
             started = [(engine, MadeUp(calls, sleep=sleep)) for engine in engines]
             workers.extend(worker for _, worker in started)
@@ -147,20 +152,20 @@ def drive(
             done += 1
             look(done)
 
-    board = Board(planned, store.new_run(), on_event, lambda _: "")
+    run_rows = RunRows(planned, store.new_run(), on_event, lambda _: "")
     data = Dataset(None, Samples("x", {"x": np.zeros((4, 4), np.float32)}), "made up", real=False)
-    sources: Any = SimpleNamespace(samples_file=lambda _: "", model=model_named("made up"))
-    original, measure.Bench = measure.Bench, MadeUpBench  # type: ignore[misc]
+    means = Means(store, Pool(store.log_path), lambda _: None)
+    executor = Executor.of(means, model_named("made up"), data)
+    context = RunContext(experiment, data, Plan(planned, ()), executor, run_rows)
+    original, measure.OpenEngines = measure.OpenEngines, MadeUpBench  # type: ignore[misc]
     try:
-        measure.measure_and_score(
-            board, experiment, sources, data, store, threading.Event(), reference=None, remeasure=False
-        )
+        measure.measure_and_score(context, None)
     finally:
-        measure.Bench = original  # type: ignore[misc]
+        measure.OpenEngines = original  # type: ignore[misc]
     if done < len(planned):
         raise SystemExit(f"Only {done} of {len(planned)} rows were measured.")
     # a run's results live until its report is written
-    kept = [row.timing.median_s for row in board.rows if row.timing]
+    kept = [row.timing.median_s for row in run_rows.rows if row.timing]
     look(len(kept))
     return sum(worker.slept_s for worker in workers)
 
@@ -256,7 +261,7 @@ def asked_in_a_new_process(store: Store, asked: dict[str, Any]) -> tuple[float, 
 
 
 def fill(store: Store, runs: int, per_run: int) -> None:
-    """As many runs, an hour apart, of twenty models, each kept as a run keeps it."""
+    """As many runs, one each hour, of twenty models, each kept as a run keeps it."""
     made = engines(per_run, (8,))
     for number in range(runs):
         remember(store, f"run-{number:06}", one_run(number, per_run, made))

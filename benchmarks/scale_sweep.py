@@ -28,10 +28,10 @@ from workbench import Experiment, backends, run
 from workbench.data.dataset import dataset
 from workbench.data.samples import save_samples
 from workbench.records import EngineRecord, Event, Results, Status, TimingPlan, to_json
-from workbench.statistics.estimates import ratio_interval
+from workbench.stats.estimates import ratio_interval
 from workbench.store import Store
 from workbench.timing.benchmark import REHEAT_S
-from workbench.workers.nursery import Nursery
+from workbench.workers.fork_server import ForkServer
 from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, thread_env
 
 TARGET = 1.3
@@ -104,17 +104,17 @@ def fork_rows(starts: int, rounds: int) -> list[tuple[str, ...]]:
         save_samples(dataset("auto", results.model, 0, 0, demo=True).test, samples)
         env = QUIET_ENV | NO_GPU | thread_env(1)
         for number in range(starts):
-            with Nursery(Path(folder) / "nursery.log", modules, env) as nursery:
-                if not nursery.wait():
+            with ForkServer(Path(folder) / "fork_server.log", modules, env) as fork_server:
+                if not fork_server.wait():
                     raise SystemExit("TensorFlow cannot be forked here: its import has started threads.")
-                for way, facts in one_start(store, engine, samples, nursery, rounds).items():
+                for way, facts in one_start(store, engine, samples, fork_server, rounds).items():
                     found[way].append(facts)
             print(f"start {number + 1} of {starts}", flush=True)
     return [_fork_row(way, found) for way in WAYS]
 
 
 def one_start(
-    store: Store, engine: EngineRecord, samples: Path, nursery: Nursery, rounds: int
+    store: Store, engine: EngineRecord, samples: Path, fork_server: ForkServer, rounds: int
 ) -> dict[str, dict[str, Any]]:
     modules = list(backends.get("tensorflow").imports)
     workers: dict[str, Worker] = {}
@@ -122,8 +122,8 @@ def one_start(
     try:
         for way in random.sample(WAYS, len(WAYS)):
             began = time.perf_counter()
-            inherited = nursery if way == "forked" else None
-            workers[way] = Worker(store.log_path("forks"), env=NO_GPU | thread_env(1), nursery=inherited)
+            inherited = fork_server if way == "forked" else None
+            workers[way] = Worker(store.log_path("forks"), env=NO_GPU | thread_env(1), fork_server=inherited)
             workers[way].call("hello", modules=modules)
             ready = time.perf_counter() - began
             opened = workers[way].call(
@@ -149,14 +149,14 @@ def _fork_row(way: str, found: dict[str, list[dict[str, Any]]]) -> tuple[str, ..
     def middle(name: str) -> float:
         return float(np.median([start[name] for start in found[way]]))
 
-    told, answer = "", ""
+    reported, answer = "", ""
     if way != WAYS[0]:
         low_high = ratio_interval(
             [_ratio(a["medians"], b["medians"]) for a, b in zip(found[way], found[WAYS[0]], strict=True)]
         )
         if low_high is None:
             raise SystemExit("Too few starts for an interval; give at least 6.")
-        told = f"{low_high[0]:.3f} ({low_high[1]:.3f} to {low_high[2]:.3f})"
+        reported = f"{low_high[0]:.3f} ({low_high[1]:.3f} to {low_high[2]:.3f})"
         answer = f"includes 1: {'yes' if low_high[1] <= 1 <= low_high[2] else 'no'}"
     call_us = float(np.median([median for start in found[way] for median in start["medians"]])) * 1e-3
     return (
@@ -164,7 +164,7 @@ def _fork_row(way: str, found: dict[str, list[dict[str, Any]]]) -> tuple[str, ..
         f"{middle('start_s'):.3f} s",
         f"{middle('load_s'):.3f} s",
         f"{call_us:,.1f} µs",
-        told,
+        reported,
         answer,
         f"{middle('peak') / 2**20:,.0f} MiB",
     )

@@ -4,7 +4,7 @@ OpenVINO.
 Method. The workbench's own pipeline, ``workbench.run``: FP32, one thread, host to host, variants in turn in every round; the
 demo, and MobileNetV2 and ResNet50 of Keras' applications with random weights (speed does not depend on them) on 224 × 224
 images. One section for each model and batch size, so that each can be recorded for itself. Models and engines are kept in
-``.workbench/benchmarks``; what is measured is measured anew every time.
+``.workbench/benchmarks``; what is measured is measured again every time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 from models import KEPT, MODELS, benchmark_store, model_file
 from record import Section, parser, tell
 
-from workbench import Experiment, comparison, run
-from workbench.compare.comparison import digits, speedup_text
+from workbench import Experiment, run
+from workbench.compare.formats import digits, speedup_text
+from workbench.compare.pairs import comparison
+from workbench.measure.verdict import ALLOWANCE
 from workbench.records import Results, Row
-from workbench.statistics.estimates import LAUNCHES
-from workbench.timing.verdict import ALLOWANCE
+from workbench.stats.estimates import LAUNCHES
 
 TOOLS = {
     "tensorflow": "TensorFlow, tf.function",
@@ -69,7 +70,7 @@ def line(row: Row) -> tuple[str, ...]:
     times = f"{digits(timing.median_s * 1e3)} ms", digits(timing.samples_per_s)
     launches = f"{len(timing.launches)}, {timing.ended}"
     calls = str(len(timing.samples_s))
-    return (TOOLS[row.result.spec.backend_and_mode], *times, ratio, launches, calls, agrees, row.why or row.note)
+    return (TOOLS[row.result.spec.address], *times, ratio, launches, calls, agrees, row.why or row.note)
 
 
 def section(model: str, batch: int, results: Results) -> Section:

@@ -22,7 +22,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,14 +37,14 @@ from workbench import Experiment, backends, run
 from workbench.compare.pairs import comparison
 from workbench.data.dataset import dataset
 from workbench.data.samples import save_samples
+from workbench.measure.verdict import evidence
 from workbench.records import Ended, EngineRecord, Model, Result, Results, Status, Timing
-from workbench.runs.bench import Bench
-from workbench.runs.board import Board
+from workbench.runs.open_engines import OpenEngines
 from workbench.runs.rounds import measure_groups
-from workbench.statistics.estimates import ratio_interval
+from workbench.runs.run_rows import RunRows
+from workbench.stats.estimates import ratio_interval
 from workbench.store import Draft, Store
 from workbench.system.machine import this_machine
-from workbench.timing.verdict import evidence
 from workbench.workers.worker import QUIET_ENV
 
 BUDGET_S, MEASURE_S = 20.0, 1.0
@@ -127,25 +126,25 @@ def one_run(kit: Kit, mode: str, seed: int) -> dict[str, Any]:
         baseline=baseline, measure_s=MEASURE_S, max_measure_s=BUDGET_S,
     )  # fmt: skip
     rows = tuple(Result(one.spec, SIZES[kit.size].batch, Status.BUILT, one) for one in engines)
-    board = Board(rows, kit.store.new_run(), lambda _: None, lambda _: "")
+    run_rows = RunRows(rows, kit.store.new_run(), lambda _: None, lambda _: "")
     began = time.monotonic()
-    bench = Bench(board, asked, kit.store, threading.Event())
+    opened = OpenEngines(run_rows, asked, kit.store)
     try:
-        bench.open_cohort(engines, {})
-        measure_groups(bench, {rows[0].batch: f"{seed}"}, str(kit.samples), asked.plan.region)
+        opened.open_cohort(engines, {})
+        measure_groups(opened, {rows[0].batch: f"{seed}"}, str(kit.samples), asked.plan.region)
     finally:
-        bench.close()
+        opened.close()
     wall_s = time.monotonic() - began
-    for row in board.rows:
+    for row in run_rows.rows:
         _timing(row)
-    results = Results(kit.model, this_machine(), board.rows, baseline, "random", asked.plan)
+    results = Results(kit.model, this_machine(), run_rows.rows, baseline, "random", asked.plan)
     (row,) = [row for row in comparison(results).rows if row.result.spec.label != baseline]
     return {"verdict": str(row.verdict), "speedup": row.speedup, "low": row.low, "high": row.high, "why": row.why,
-            "slowed_is_baseline": mode == SLOWED and seed % 2 == 1, "wall_s": wall_s, **_about(row.result, board)}  # fmt: skip
+            "slowed_is_baseline": mode == SLOWED and seed % 2 == 1, "wall_s": wall_s, **_about(row.result, run_rows)}  # fmt: skip
 
 
-def _about(row: Result, board: Board) -> dict[str, Any]:
-    ours, theirs = (_timing(one) for one in sorted(board.rows, key=lambda one: one is not row))
+def _about(row: Result, run_rows: RunRows) -> dict[str, Any]:
+    ours, theirs = (_timing(one) for one in sorted(run_rows.rows, key=lambda one: one is not row))
     found = evidence(ours, theirs)
     return {
         "ended": str(ours.ended),
@@ -228,11 +227,11 @@ def _row(size: str, lines: list[dict[str, Any]]) -> tuple[str, ...]:
     slow = [line for line in lines if line["slowed"]]
     logs = [np.asarray(line["logs"]) for line in same if len(line["logs"]) > 1]
     spread = np.sqrt(np.mean(np.concatenate(logs) ** 2)) if logs else float("nan")
-    told = (SIZES[size].title, f"{SIZES[size].batch}") if size else ("all", "")
+    reported = (SIZES[size].title, f"{SIZES[size].batch}") if size else ("all", "")
     median = f"{np.median([line['median_s'] for line in lines]) * 1e3:.3f} ms" if size else ""
     noisy = ("yes" if lines[0]["neighbour"] else "no") if size else ""
     return (
-        *told, median, noisy,
+        *reported, median, noisy,
         f"{sum(line['verdict'] == 'cannot tell' for line in same)} of {len(same)}",
         f"{sum(not line['one_launch_differs'] for line in same)} of {len(same)}",
         f"{sum(map(right, slow))} of {len(slow)}", f"{sum(map(wrong, slow))}",
