@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from workbench.accuracy.metrics import METRICS, Metric
-from workbench.accuracy.truth import Kind
+from workbench.accuracy.truth import LabelKind
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 HEAD = """# Metrics
@@ -36,7 +36,7 @@ the description of the data. Where two readings fit, the run is refused and name
 
 One-hot labels are turned into class numbers when they are read, so that both give the same number.
 `--ignore-label` sets the one value that is ignored, or `none`; of one-hot labels it is the number of the class that is ignored. `--class-axis 1` or `-1` says which axis of a segmentation output holds
-the classes where both fit. Axes of size one may be missing or extra; apart from that, arrays are never reshaped or transposed to fit:
+the classes where both fit. Axes of size one may be missing or extra; otherwise, arrays are never reshaped or transposed to fit:
 a truth [n, h, w, c] for an output [n, c, h, w] is refused with the line to write.
 
 A detector's outputs are recognised by usual names (`detection_boxes`, `boxes`; `detection_scores`, `scores`; `detection_classes`, `classes`,
@@ -66,7 +66,7 @@ number of samples: no metric is computed of it.
 
 For each variant the loss of recall by class (or label) and, with `--group-column NAME`, the loss of the metric by an array or column of
 the data. Of boxes the recall of a class is the share that is found with an IoU of at least 0.5 among the 100 highest scores of the image.
-`workbench.losses(results)` gives the table, the worst first. The intervals of one variant hold together at 95 % (Bonferroni):
+`results.losses()` gives the table, the worst first. The intervals of one variant hold together at 95 % (Bonferroni):
 paired shares by Newcombe (1998), positions and boxes by the linearized variance of a ratio over samples (Cochran 1977), other metrics by
 bootstrap. Where nothing changed, a bootstrap would have no width whatever the number of samples; Newcombe's interval of unchanged
 samples stands for it, of the metric itself too. A row warns where a class or group is shown to lose more than the budget although the mean is not.
@@ -87,8 +87,8 @@ def page() -> str:
 def _row(metric: Metric) -> str:
     kinds = list(metric.accepts or ())
     words = [str(kind) for kind in kinds]
-    if Kind.ONE_HOT in kinds and not metric.positions:
-        words[kinds.index(Kind.ONE_HOT)] = "one-hot (of samples)"
+    if LabelKind.ONE_HOT in kinds and not metric.positions:
+        words[kinds.index(LabelKind.ONE_HOT)] = "one-hot (of samples)"
     extra = "; without labels against the source model" if metric.against_source else ""
     name = "`top-1`, `top-5`, `top-`k" if metric.name == "top-1" else f"`{metric.name}`"
     better = "more" if metric.higher_is_better else "less"

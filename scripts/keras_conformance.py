@@ -187,14 +187,16 @@ def _convert(group: str, name: str, folder: Path) -> dict[str, Any]:
 
 
 def _table(record: Path) -> str:
+    from keras_layers import SETTLED
+
     versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
     lines = [
         "# Keras models that convert to ONNX",
         "",
         f"Made by `scripts/keras_conformance.py` with {versions}. Each model is built with random weights, saved, converted and",
         "compared with Keras on random and structured inputs at two batch sizes. *Difference* is the largest difference of an",
-        "output, divided by the largest absolute value of that output. In EfficientNetV2L the statistics of batch normalization were",
-        "taken from made-up pictures first, so that values keep their size at that depth.",
+        f"output, divided by the largest absolute value of that output. In {' and '.join(SETTLED)} the",
+        "statistics of batch normalization were taken from made-up pictures first, so that values keep their size at that depth.",
     ]
     for group, title in GROUPS.items():
         found = {each["name"]: each for each in _recorded(record, group)}

@@ -1,6 +1,6 @@
 """Write what is made from the table of settings into the repository: the notebooks' parameters cells and docs/settings.md.
 
-Run it after a change of ``workbench/settings_table``: ``make settings``. ``--check`` writes nothing, names what is out of date and
+Run it after a change of ``workbench/settings``: ``make settings``. ``--check`` writes nothing, names what is out of date and
 ends with status 1 where anything is.
 """
 
@@ -12,9 +12,9 @@ from itertools import groupby
 from pathlib import Path
 
 from workbench import backends
-from workbench.settings_table.kinds import Setting
-from workbench.settings_table.notebook import parameters_cell
-from workbench.settings_table.table import RUN_SETTINGS, SETTINGS
+from workbench.settings.kinds import Setting
+from workbench.settings.notebook import parameters_cell
+from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path("docs/settings.md")
@@ -26,7 +26,7 @@ HEAD = """# Settings
 Every setting of an experiment. Each has the same name in `workbench.Experiment(...)`, in `papermill notebooks/workbench.ipynb out.ipynb
 -p NAME VALUE` and, with hyphens, in `workbench report --name VALUE`. A list is a Python sequence or text with commas.
 
-This page is made from `workbench/settings_table` by `make settings`.
+This page is made from `workbench/settings` by `make settings`.
 """
 
 
@@ -84,11 +84,11 @@ def _line(setting: Setting) -> str:
 def _who(setting: Setting) -> str:
     """Which backends have a setting, what it is there, and why the others have none."""
     lines = [f"\n`{setting.name}`:\n\n"]
-    for name in backends.names():
+    for name in backends.own():
         backend = backends.get(name)
         has = backend.settings.get(setting.backend_setting)
-        told = has or f"no effect: {backend.without.get(setting.backend_setting, 'it has no such setting')}"
-        lines.append(f"* {backend.title}: {told}\n")
+        reported = has or f"no effect: {backend.without.get(setting.backend_setting, 'it has no such setting')}"
+        lines.append(f"* {backend.title}: {reported}\n")
     return "".join(lines)
 
 
