@@ -9,10 +9,7 @@ READY := $(VENV)/.ready
 # TensorFlow's CPU wheel where there is no CUDA; the other wheel elsewhere (same version).
 CPU_WHEEL := $(shell [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null && echo yes)
 
-# JupyterLab neither asks about news nor looks for a newer version of itself.
-QUIET_LAB := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
-
-.PHONY: report test quick lab app doctor setup lint settings lock clean
+.PHONY: report test quick lab app wheel docs coverage doctor setup lint settings conda lock serving clean
 
 report: setup
 	@$(BIN)/python -m workbench report $(ARGS)
@@ -21,19 +18,27 @@ test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Tests that start no engine and train nothing.
-QUICK := $(addprefix tests/,accuracy choices compare differential graph measure plots precision records settings_table statistics timing \
-	test_errors.py test_experiment.py)
+QUICK := $(addprefix tests/,accuracy compare differential display errors graph measure precision records settings stats timing)
 
 quick: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not long" $(QUICK) $(ARGS)
 
 lab: setup
-	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/jupyter lab $(QUIET_LAB) notebooks/workbench.ipynb $(ARGS)
+	@$(BIN)/python -m workbench lab notebooks/workbench.ipynb -- $(ARGS)
 
-# The panel alone, without code cells, for teaching. Each browser tab gets a kernel of its own; runs outlive it. Only the
-# address with the token, which Voilà prints, opens it: other users of the machine cannot.
 app: setup
-	@WORKBENCH_STORE="$${WORKBENCH_STORE:-$(CURDIR)/.workbench}" $(BIN)/voila --token notebooks/app.ipynb $(ARGS)
+	@$(BIN)/python -m workbench app -- $(ARGS)
+
+# The wheel, in an environment of its own without TensorFlow; and the site of the documentation, in the folder site.
+wheel: setup
+	@$(BIN)/python -m pytest -q -m long tests/test_wheel.py $(ARGS)
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS) && echo "site/index.html"
+
+# The share of lines that the quick tests run, without code for GPUs.
+coverage: setup
+	@$(MAKE) --no-print-directory quick ARGS="--cov --cov-report=term:skip-covered $(ARGS)"
 
 doctor: setup
 	@$(BIN)/python -m workbench doctor
@@ -52,18 +57,31 @@ $(READY): requirements.lock pyproject.toml
 	touch $@ && echo "set-up took $$(( $$(date +%s) - start )) s"
 
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/settings.py --check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell -D - -D scripts/words.txt && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/settings.py --check && $(BIN)/python scripts/conda.py --check
+	@# pytest imports test files by their names alone
+	@! find tests -name 'test_*.py' -printf '%f\n' | sort | uniq -d | grep .
 
-# After a change of workbench/settings_table: the parameters cells of the notebooks and docs/settings.md.
+# Triton's server, for "workbench serve" and its tests.
+serving: setup
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-serving.txt
+
+# After a change of workbench/settings: the parameters cells of the notebooks and docs/settings.md.
 settings: setup
 	@$(BIN)/python scripts/settings.py
+
+# After a change of pyproject.toml's dependencies: environment.yml and environment-gpu.yml for conda.
+conda: setup
+	@$(BIN)/python scripts/conda.py
+
+# What .venv has. The GPU's packages are installed by hand (docs/gpu.md).
+EXTRAS := tensorflow app litert openvino nncf text loadgen rtx cluster mlflow docs dev
 
 # Choose versions again, for every supported Python at once. TensorFlow is pinned by its CPU wheel.
 lock: setup
 	@sed -e 's/"tensorflow>/"tensorflow-cpu>/' pyproject.toml > $(VENV)/pyproject.toml
 	@printf 'uv\nhatchling\neditables\n' > $(VENV)/build.in
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --extra app --extra litert --extra openvino --extra nncf --extra text --extra loadgen --extra rtx --extra dev $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
+	  $(addprefix --extra ,$(EXTRAS)) $(VENV)/pyproject.toml $(VENV)/build.in -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .workbench reports
+	rm -rf $(VENV) .workbench reports site

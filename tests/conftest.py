@@ -15,13 +15,13 @@ from workbench import backends
 from workbench.cuda import gpu
 from workbench.runs.sources import demo_model
 from workbench.store import Store
-from workbench.workers.worker import Pool
+from workbench.workers.pool import Pool
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_GPU_TESTS = next((able.reason for able in (gpu.here(), backends.get("onnxruntime").status("cuda")) if not able), "")
-# tests that run side by side, or beside a person's work, measure nothing that counts: they wait for nobody
+# tests that run side by side, or beside a person's work, measure nothing that counts: they do not wait for other processes
 # one for each test process: they would wait for each other
-os.environ["WORKBENCH_TURNS"] = tempfile.mkdtemp(prefix="workbench-turns-")
+os.environ["WORKBENCH_LOCKS"] = tempfile.mkdtemp(prefix="workbench-turns-")
 # a shell's background job has it ignored, and so would every process that a test starts and interrupts
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +30,17 @@ collect_ignore = ["gpu"] if NO_GPU_TESTS else []
 
 def pytest_report_header() -> list[str]:
     return [f"tests/gpu is left out: {NO_GPU_TESTS}"] if NO_GPU_TESTS else []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the demo are slow: the first of them trains it. A test that drives a browser gets a second attempt, which the summary lists:
+    what a busy machine delays there is not always of this project.
+    """
+    for item in items:
+        if "demo_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +53,7 @@ def demo_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def store_root(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with nothing but the trained demo, so that every build under test really happens."""
+    """A store with nothing but the trained demo at first; the tests of a process share what is built and timed in it."""
     root = tmp_path_factory.mktemp("store")
     shutil.copytree(demo_folder, root / "demo" / demo_folder.name)
     return root

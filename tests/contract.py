@@ -1,6 +1,7 @@
 """The suite that every backend passes, for every mode and precision it says it supports.
 
-``tests/backends/test_backends.py`` collects it. A new file in ``workbench/backends`` is found and tested by itself.
+``tests/backends/test_backends.py`` collects it. It knows no backend by its name: a new folder in ``workbench/backends`` and a backend of
+another package that is installed are found and tested alike. ``pytest tests/backends -k NAME`` tests one alone.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ import numpy as np
 import pytest
 
 from workbench import backends
-from workbench.choices.methods import METHODS
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import RunError, WorkbenchError
-from workbench.experiment import Experiment
-from workbench.pipeline import build, prepared
 from workbench.protocols import Backend
 from workbench.records import EngineRecord, EngineSpec, Model, Precision, Region, Result, to_json
 from workbench.records.layers import WEIGHTS
+from workbench.records.methods import METHODS
+from workbench.runs.executor import Executor
 from workbench.runs.layer_pass import can_profile, profile
-from workbench.runs.sources import Sources
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
-from workbench.workers.nursery import Nursery
-from workbench.workers.worker import NO_GPU, QUIET_ENV, Pool, Worker, thread_env
+from workbench.workers.fork_server import ForkServer
+from workbench.workers.pool import Pool
+from workbench.workers.worker import NO_GPU, QUIET_ENV, Worker, thread_env
 
 # the demo has five convolutions and one dense layer: what takes matrix products alone is tested in test_methods
 # and what differs in how ranges are chosen alone, in test_precision
@@ -36,8 +37,6 @@ NAMES = [
 ]
 CASES = [(address, name) for address in backends.addresses() for name in NAMES]
 REGIONS = list(Region)
-ONE_CALLER = {"tensorflow:predict", "tftrt"}
-"""Whose libraries do not say that several threads may call an engine at once."""
 
 
 @dataclass
@@ -48,8 +47,8 @@ class Kit:
     pool: Pool
     model: Model
     data: Dataset
-    sources: Sources
-    nurseries: dict[str, Nursery] = field(default_factory=dict)
+    executor: Executor
+    nurseries: dict[str, ForkServer] = field(default_factory=dict)
     """A library that is imported once for many workers, as in a run with many engines of it."""
 
     def spec(self, address: str, precision: str, **changes) -> EngineSpec:
@@ -66,7 +65,7 @@ class Kit:
         return backend
 
     def engine(self, spec: EngineSpec) -> EngineRecord:
-        return build(spec, prepared(self.sources, spec), self.store, self.pool, lambda _: None)[0]
+        return self.executor.engine_of(spec)[0]
 
     def runnable(self, spec: EngineSpec, region: Region = Region.HOST_TO_HOST) -> EngineRecord:
         able = self.need(spec).measures(spec, region)
@@ -77,12 +76,12 @@ class Kit:
     def worker(self, spec: EngineSpec) -> Worker:
         """A process that has imported what engines like this need."""
         modules, env = backends.modules(spec), thread_env(spec.threads)
-        nursery = self.nurseries.get(spec.backend)
-        if nursery is None:
-            nursery = Nursery(self.store.log_path("nursery"), modules, QUIET_ENV | NO_GPU | env)
-            self.nurseries[spec.backend] = nursery
-            nursery.wait()
-        worker = Worker(self.store.log_path(spec.label), env=env, nursery=nursery)
+        fork_server = self.nurseries.get(spec.backend)
+        if fork_server is None:
+            fork_server = ForkServer(self.store.log_path("fork_server"), modules, QUIET_ENV | NO_GPU | env)
+            self.nurseries[spec.backend] = fork_server
+            fork_server.wait()
+        worker = Worker(self.store.log_path(spec.label), env=env, fork_server=fork_server)
         worker.call("hello", modules=modules)
         return worker
 
@@ -94,7 +93,7 @@ class Kit:
 
     def outputs(self, worker: Worker, samples: Samples, batch: int, folder: Path) -> dict[str, np.ndarray]:
         into = folder / f"outputs-{batch}.npz"
-        worker.call("evaluate", samples=str(self.sources.samples_file(samples)), batch=batch, into=str(into))
+        worker.call("evaluate", samples=str(self.executor.samples_file(samples)), batch=batch, into=str(into))
         with np.load(into) as file:
             return {name: file[name] for name in file.files}
 
@@ -138,8 +137,8 @@ def test_what_was_asked_for_was_built(kit, address, precision):
     engine = kit.engine(spec)
     layers = engine.realized.layers
     assert sum(layers.values()) == 6  # the demo has five convolutions and one dense layer
-    # the dense layer is below the size that LiteRT's dynamic quantization takes, and so is the first convolution
-    small = address == "litert" and precision == "int8-dynamic"
+    # the dense layer and the first convolution are below the size from which some libraries quantize dynamically
+    small = precision == "int8-dynamic"
     assert layers.get(METHODS[precision].realized, 0) >= (4 if small else 5)
     assert engine.realized.basis
     assert engine.library_version
@@ -153,9 +152,9 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
     engine = kit.runnable(kit.spec(address, precision))
     with kit.open(engine) as worker:
         outputs = {batch: kit.outputs(worker, expected.samples, batch, tmp_path) for batch in (1, 4, 7)}
-        told = {each["name"]: each["value"] for each in worker.call("in_effect")}
-    assert told.get("threads", "1") == "1"
-    assert told.get("denormals", "flushed to zero") == "flushed to zero"  # the same in every engine that tells
+        reported = {each["name"]: each["value"] for each in worker.call("in_effect")}
+    assert reported.get("threads", "1") == "1"
+    assert reported.get("denormals", "flushed to zero") == "flushed to zero"  # the same in every engine that tells
     assert list(outputs[1]) == [spec.name for spec in kit.model.outputs]
     ours, theirs = outputs[1]["output_0"], expected.outputs["output_0"]
     assert ours.shape == theirs.shape
@@ -173,26 +172,28 @@ def test_answers_are_the_source_models(kit, expected, tmp_path, address, precisi
 def test_it_is_timed_over_every_region_within_its_threads(kit, address, region):
     engine = kit.runnable(kit.spec(address, Precision.FP32), region)
     with kit.open(engine, streams=1 if region == Region.DEVICE else 2) as worker:
-        samples = str(kit.sources.samples_file(kit.data.test))
+        samples = str(kit.executor.samples_file(kit.data.test))
         warm = worker.call("prepare_timing", samples=samples, batch=4, region=region, warm_up_s=0.1)
         block = worker.call("block", seconds=0.3)
         if region != Region.DEVICE:
-            several_callers(worker, address, samples, region)
+            several_callers(worker, samples, region)
     assert len(warm["warm_up_ns"]) >= 2
     assert len(block["samples_ns"]) >= 1
     assert min(block["samples_ns"]) > 1000
     assert block["cpu_s"] <= 1.15 * block["wall_s"]  # one thread was asked for
 
 
-def several_callers(worker: Worker, address: str, samples: str, region: Region) -> None:
-    """Two callers at once are served, and the engine answers one alone afterwards; or a sentence says for how many it is."""
+def several_callers(worker: Worker, samples: str, region: Region) -> None:
+    """Two callers at once are served, or a sentence says that the engine is for one; it answers one alone afterwards."""
     asked = {"samples": samples, "batch": 4, "region": region, "warm_up_s": 0.02}
-    if address in ONE_CALLER:
-        with pytest.raises(RunError, match=r"This engine is for one caller at a time; 2 at once were asked for\."):
-            worker.call("prepare_load", concurrency=2, **asked)
-        assert worker.call("prepare_load", concurrency=2, fewer=True, **asked)["callers"] == 1
+    try:
+        served = worker.call("prepare_load", concurrency=2, **asked)
+    except RunError as error:  # its session is not a LoadSession
+        assert error.message == "This engine serves one caller at a time; 2 callers were requested."  # noqa: PT017
+        served = worker.call("prepare_load", concurrency=2, fewer=True, **asked)
+        assert served["callers"] == 1
     else:
-        assert worker.call("prepare_load", concurrency=2, **asked)["callers"] == 2
+        assert served["callers"] == 2
     block = worker.call("load_block", seconds=0.02)
     assert block["calls"] > 0
     assert min(block["latencies_ns"]) > 1000
@@ -205,7 +206,7 @@ def test_its_clocks_take_turns_and_leave_its_answers_as_they_were(kit, expected,
     engine = kit.runnable(spec)
     compute = backends.get(spec.backend).measures(spec, Region.COMPUTE).ok
     with kit.open(engine) as worker:
-        samples = str(kit.sources.samples_file(kit.data.test))
+        samples = str(kit.executor.samples_file(kit.data.test))
         how = {"compute": compute, "rounds": 2, "block_s": 0.005, "seed": 0}
         clocks = {batch: worker.call("clocks", samples=samples, batch=batch, **how) for batch in (4, 2)}
         outputs = kit.outputs(worker, expected.samples, 7, tmp_path)
@@ -214,8 +215,7 @@ def test_its_clocks_take_turns_and_leave_its_answers_as_they_were(kit, expected,
         assert names[0] == "host-to-host"
         assert ("compute" in names) == compute
         assert all(len(clock["rounds_ns"]) == 2 and min(map(min, clock["rounds_ns"])) > 1000 for clock in found)
-    tolerance = 0.02 if address == "litert:float16" else 1e-5
-    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=tolerance)
+    np.testing.assert_allclose(outputs["output_0"], expected.outputs["output_0"], atol=1e-5)
 
 
 @pytest.mark.parametrize("address", backends.addresses())
@@ -226,12 +226,17 @@ def test_its_layers_are_timed_or_it_says_why_not(kit, address):
     if not able:
         assert len(able.reason) > 10
         return
-    found = profile(row, kit.store, seconds=0.1, say=lambda _: None)
+    # a busy machine adds to whole calls, and little to their layers: of more calls one is undisturbed
+    for seconds in (0.1, 0.5, 2.0):
+        found = profile(row, kit.store, seconds=seconds, say=lambda _: None)
+        share = sum(min(layer.times_ns) for layer in found.layers) / min(found.profiled_ns)
+        if 0.1 < share < 1.5:
+            break
+    assert 0.1 < share < 1.5
     weighted = [layer for layer in found.layers if layer.kind == WEIGHTS]
     assert len(weighted) == 6  # the demo has five convolutions and one dense layer
     assert all(layer.scope.startswith(("conv2d", "digit")) for layer in weighted)
     assert all(len(layer.times_ns) == len(found.profiled_ns) >= 3 for layer in found.layers)
-    assert 0.2 * found.profiled_s < found.layers_s < 1.5 * found.profiled_s
     assert found.basis
 
 

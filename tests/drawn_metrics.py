@@ -38,9 +38,9 @@ class Case:
     may_refuse: bool = False  # two readings fit, or nothing is left to score
 
     def __str__(self) -> str:
-        told = {name: f"{array.dtype} {array.shape}" for name, array in self.outputs.items()}
+        reported = {name: f"{array.dtype} {array.shape}" for name, array in self.outputs.items()}
         labels = self.labels if isinstance(self.labels, dict) else {"y": self.labels}
-        return f"{self.metric} of {told} with { ({name: f'{y.dtype} {y.shape}' for name, y in labels.items()}) }, {self.how}"
+        return f"{self.metric} of {reported} with { ({name: f'{y.dtype} {y.shape}' for name, y in labels.items()}) }, {self.how}"
 
 
 def outcome(case: Case) -> float | InputError:
@@ -145,7 +145,7 @@ def _decided(scores: np.ndarray, *, single: bool, lost: np.ndarray) -> np.ndarra
 def _saved(
     draw: Any, rng: np.random.Generator, truth: np.ndarray, classes: int, *, single: bool, name: str
 ) -> tuple[np.ndarray, Reading, np.ndarray, bool]:
-    """The labels as somebody would save them, what is set, which of them count, and whether a refusal is right as well."""
+    """The labels as a user would save them, what is set, which of them count, and whether a refusal is right as well."""
     known = np.ones(truth.shape, bool)
     masks = truth.ndim > 2
     forms = ["plain", "plain", "column"] + (["one-hot"] if classes > 2 or not single else [])

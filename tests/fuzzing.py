@@ -15,10 +15,12 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import graph_mutants
 import model_zoo
@@ -26,10 +28,12 @@ import model_zoo
 from workbench.errors import InputError
 from workbench.runs import sources
 from workbench.store import Store
-from workbench.workers.worker import Pool
+from workbench.workers.pool import Pool
 
 Draw = random.Random
 Mutate = Callable[[bytes, Draw], bytes]
+Write = Callable[[Path, Path, Draw], Path]
+"""Writes a mutant of the file or folder of the first argument into the folder of the second; its path."""
 
 
 def originals(folder: Path) -> dict[str, Path]:
@@ -211,47 +215,83 @@ class Outcome:
 
     opened: int = 0
     refused: int = 0
-    killed: int = 0  # refused because the reading process crashed, hung or grew: contained, and told in one sentence
+    killed: int = (
+        0  # refused because the reading process crashed, hung or grew: contained, and reported in one sentence
+    )
     slowest_s: float = 0.0
     broken: list[str] = field(default_factory=list)  # what went against the promise, with the seed that repeats it
     sentences: Counter = field(default_factory=Counter)
 
 
-def fuzz(kind: str, original: Path, mutants: int, seed: int, root: Path, seconds: float = float("inf")) -> Outcome:
-    """Open ``mutants`` mutants through the front door, one after the other.
+class Fuzzer:
+    """Opens mutants through the front door, one after another, in workers that it keeps. Use as a context manager, one at a time:
+    it moves the current folder.
 
     The workers are not confined: what the checks let pass is to be seen, not held back.
     """
-    outcome, began = Outcome(), time.monotonic()
-    store = Store(root / "store").prepare()
-    watched = [root / "home", root / "cwd", root / "temp"]
-    with _moved(*watched), Pool(store.log_path, threading.Event(), confined=False) as pool:
-        elsewhere = _named_in(original)
-        with contextlib.suppress(InputError):
-            sources.read_model(
-                store, pool, str(original)
-            )  # libraries leave settings and caches of their own at first use
-        outcome.broken += [f"{kind}: a file was written: {path}" for path in sorted(_named_in(original) - elsewhere)]
-        known = _files(watched[:2])
-        for number in range(mutants):
-            if time.monotonic() - began > seconds:
-                break
-            with tempfile.TemporaryDirectory(dir=root) as folder:
-                _open_one(
-                    outcome,
-                    kind,
-                    original,
-                    Path(folder),
-                    f"{kind} {seed + number}",
-                    Draw(f"{kind} {seed + number}"),
-                    store,
-                    pool,
-                )
-            written = _files(watched[:2]) - known
-            texts = [f"{kind} {seed + number}: a file was written: {path}" for path in sorted(written)]
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = Store(root / "store").prepare()
+        self.pool = Pool(self.store.log_path, threading.Event(), confined=False)
+        self.watched = [root / "home", root / "cwd", root / "temp"]
+        self._known: set[Path] = set()
+        self._warm: set[str] = set()
+        self._inside = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._inside.enter_context(_moved(*self.watched))
+        self._inside.enter_context(self.pool)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside.close()
+
+    def open(self, path: Path) -> object:
+        return sources.read_model(self.store, self.pool, str(path))
+
+    def fuzz(
+        self,
+        kind: str,
+        original: Path,
+        numbers: Iterable[int],
+        write: Write | None = None,
+        opens: Callable[[Path], object] | None = None,
+    ) -> Outcome:
+        """What becomes of the mutants of these numbers; ``write`` and ``opens`` where it is not a model."""
+        outcome, opens = Outcome(), opens or self.open
+        if kind not in self._warm:  # libraries leave settings and caches of their own at first use
+            elsewhere = _named_in(original)
+            with contextlib.suppress(InputError):
+                opens(original)
+            outcome.broken += [
+                f"{kind}: a file was written: {path}" for path in sorted(_named_in(original) - elsewhere)
+            ]
+            self._known |= _files(self.watched[:2])
+            self._warm.add(kind)
+        for number in numbers:
+            name = f"{kind} {number}"
+            with tempfile.TemporaryDirectory(dir=self.root) as folder:
+                draw = Draw(name)
+                place = (write or partial(write_mutant, kind))(original, Path(folder), draw)
+                _open_one(outcome, name, Path(folder), place, opens)
+            written = _files(self.watched[:2]) - self._known
+            texts = [f"{name}: a file was written: {path}" for path in sorted(written)]
             outcome.broken += [text for text in texts if text not in outcome.broken]
-            known |= written
-    outcome.broken += [f"a file was left behind: {path}" for path in sorted(_files(watched[2:]))]
+            self._known |= written
+        return outcome
+
+    def left_behind(self) -> list[str]:
+        """Temporary files of the workers that are there after they ended."""
+        self.pool.close()
+        return [f"a file was left behind: {path}" for path in sorted(_files(self.watched[2:]))]
+
+
+def fuzz(kind: str, original: Path, mutants: int, seed: int, root: Path) -> Outcome:
+    """What becomes of ``mutants`` mutants of a model."""
+    with Fuzzer(root) as fuzzer:
+        outcome = fuzzer.fuzz(kind, original, range(seed, seed + mutants))
+        outcome.broken += fuzzer.left_behind()
     return outcome
 
 
@@ -260,21 +300,18 @@ def _files(places: list[Path]) -> set[Path]:
     return {path for place in places for path in place.rglob("*") if path.is_file() and ".cache" not in path.parts}
 
 
-def _open_one(
-    outcome: Outcome, kind: str, original: Path, folder: Path, name: str, draw: Draw, store: Store, pool: Pool
-) -> None:
-    place = write_mutant(kind, original, folder, draw)
+def _open_one(outcome: Outcome, name: str, folder: Path, place: Path, opens: Callable[[Path], object]) -> None:
     before, elsewhere = sorted(str(path) for path in folder.rglob("*")), _named_in(folder)
     start = time.monotonic()
     try:
-        sources.read_model(store, pool, str(place))
+        opens(place)
         outcome.opened += 1
     except InputError as error:
         text = error.message
         outcome.refused += 1
-        outcome.killed += "ended or held up the process" in text
+        outcome.killed += "crashed or stopped the process" in text
         outcome.sentences[text.replace(str(folder), "")[:60]] += 1
-        if "\n" in text or len(text) > 700 or "Traceback" in text or not text.rstrip(")").endswith((".", "'")):
+        if not is_clear(text):
             outcome.broken.append(f"{name}: not one clear sentence: {text!r}")
     except Exception as error:
         outcome.broken.append(f"{name}: {type(error).__name__}: {error}")
@@ -283,6 +320,11 @@ def _open_one(
     if before != after:
         outcome.broken.append(f"{name}: files appeared beside the model: {set(after) - set(before)}")
     outcome.broken += [f"{name}: a file was written: {path}" for path in sorted(_named_in(folder) - elsewhere)]
+
+
+def is_clear(text: str) -> bool:
+    """Whether a message is a sentence or two on one line, and not what a library raised."""
+    return not ("\n" in text or len(text) > 700 or "Traceback" in text) and text.rstrip(")").endswith((".", "'"))
 
 
 def _named_in(place: Path) -> set[Path]:

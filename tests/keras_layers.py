@@ -9,8 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-Make = Callable[[], Any]
-"""Builds one ``keras.Model``; weights are drawn after ``keras.utils.set_random_seed``."""
+from keras_functions import PICTURE, SEQUENCE, VOLUME, Make, functions
 
 NO_MODEL = {
     "Layer": "the base class",
@@ -49,12 +48,16 @@ def architecture(name: str) -> Any:
     return model
 
 
-SETTLED = ("EfficientNetV2L",)
+SETTLED = ("EfficientNetV2M", "EfficientNetV2L")
 """Architectures so deep that with random weights alone the outputs depend on the last digits of the inputs."""
 
 
 def settle(model: Any) -> None:
-    """Take the statistics of every batch normalization from four made-up pictures, so that values keep their size at any depth."""
+    """Take the statistics of every batch normalization from five made-up pictures, so that values keep their size at any depth.
+
+    The pictures are of several kinds (noise, a ramp, a dark and a coarse one): with noise alone, a ramp lies so far from the
+    statistics that the outputs again depend on the last digits of the inputs.
+    """
     import keras
     import numpy as np
 
@@ -62,7 +65,13 @@ def settle(model: Any) -> None:
     before = [layer.momentum for layer in normalized]
     for layer in normalized:
         layer.momentum = 0.0
-    model(np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:])).astype("float32"), training=True)
+    height, width, channels = model.input_shape[1:]
+    draw = np.random.default_rng(0)
+    noise = draw.uniform(0, 255, (2, height, width, channels))
+    ramp = np.broadcast_to(np.linspace(0, 255, height)[None, :, None, None], (1, height, width, channels))
+    dark = draw.uniform(0, 1, (1, height, width, channels))
+    coarse = draw.uniform(0, 255, (1, height // 32, width // 32, channels)).repeat(32, axis=1).repeat(32, axis=2)
+    model(np.concatenate([noise, ramp, dark, coarse]).astype("float32"), training=True)
     for layer, momentum in zip(normalized, before, strict=True):
         layer.momentum = momentum
 
@@ -77,7 +86,7 @@ def layer_classes() -> tuple[str, ...]:
 
 def small_models() -> dict[str, Make]:
     """All small models by name: ``Conv2D`` for a layer, ``Conv2D groups=2`` for a variant of it, ``ops.argmax`` for a function."""
-    return {**_layers(), **_pictures(), **_recurrent(), **_preprocessing(), **_several_inputs(), **_functions()}
+    return {**_layers(), **_pictures(), **_recurrent(), **_preprocessing(), **_several_inputs(), **functions()}
 
 
 def build(name: str) -> Any:
@@ -98,23 +107,6 @@ def _through(shape: tuple[int | None, ...], make: Callable[[], Any], dtype: str 
         return keras.Model(x, make()(x, **call))
 
     return built
-
-
-def _applying(function: Callable[..., Any], *shapes: tuple[int | None, ...], dtype: str = "float32") -> Make:
-    """A model that applies a function of ``keras.ops`` to inputs of the given shapes."""
-
-    def built() -> Any:
-        import keras
-
-        given = [keras.Input(shape, dtype=dtype, name=name) for name, shape in zip("xyz", shapes, strict=False)]
-        return keras.Model(given if len(given) > 1 else given[0], function(*given))
-
-    return built
-
-
-SEQUENCE = (12, 6)
-PICTURE = (16, 16, 4)
-VOLUME = (8, 8, 8, 4)
 
 
 def _layers() -> dict[str, Make]:
@@ -336,248 +328,3 @@ def _several_inputs() -> dict[str, Make]:
         ),
         "InputLayer": joined(la.Add, (8,), (8,)),
     }
-
-
-def _functions() -> dict[str, Make]:
-    import keras
-    import numpy as np
-
-    o = keras.ops
-    row, square, picture = (8,), (6, 6), (8, 8, 3)
-    unary = [
-        "abs",
-        "arcsinh",
-        "arctan",
-        "cbrt",
-        "ceil",
-        "cos",
-        "cosh",
-        "erf",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "gelu",
-        "hard_sigmoid",
-        "hard_silu",
-        "hard_tanh",
-        "hard_shrink",
-        "log_sigmoid",
-        "log_softmax",
-        "mean",
-        "median",
-        "negative",
-        "nan_to_num",
-        "reciprocal",
-        "relu6",
-        "round",
-        "selu",
-        "sigmoid",
-        "sign",
-        "signbit",
-        "silu",
-        "sin",
-        "sinc",
-        "sinh",
-        "soft_shrink",
-        "softmax",
-        "softplus",
-        "softsign",
-        "sparse_plus",
-        "sparsemax",
-        "squareplus",
-        "square",
-        "std",
-        "sum",
-        "sum",
-        "tan",
-        "tanh",
-        "tanh_shrink",
-        "trunc",
-        "var",
-        "isfinite",
-        "isinf",
-        "isnan",
-        "argmax",
-        "argmin",
-        "argsort",
-        "sort",
-        "cumsum",
-        "cumprod",
-        "flip",
-        "logsumexp",
-        "max",
-        "min",
-        "prod",
-        "any",
-        "all",
-        "count_nonzero",
-        "diff",
-        "nanmean",
-        "zeros_like",
-        "ones_like",
-        "celu",
-        "elu",
-        "leaky_relu",
-        "glu",
-        "ravel",
-        "deg2rad",
-        "rad2deg",
-    ]
-    made: dict[str, Make] = {}
-    for name in dict.fromkeys(unary):
-        whole = name in (
-            "mean",
-            "median",
-            "std",
-            "sum",
-            "var",
-            "any",
-            "all",
-            "count_nonzero",
-            "max",
-            "min",
-            "prod",
-            "nanmean",
-        )
-        along = whole or name in ("argmax", "argmin", "cumsum", "cumprod", "logsumexp", "flip")
-        function = getattr(o, name)
-        made[f"ops.{name}"] = _applying(
-            lambda x, function=function, along=along: function(x, axis=-1) if along else function(x), SEQUENCE
-        )
-    for name in ("sqrt", "log", "log2", "log10", "log1p", "rsqrt", "arccosh"):
-        made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(o.abs(x) + 1.1), SEQUENCE)
-    for name in ("arcsin", "arccos", "arctanh", "erfinv"):
-        made[f"ops.{name}"] = _applying(lambda x, name=name: getattr(o, name)(0.9 * o.tanh(x)), SEQUENCE)
-    for name in [
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "maximum",
-        "minimum",
-        "arctan2",
-        "logaddexp",
-        "greater",
-        "less",
-        "equal",
-        "mod",
-        "floor_divide",
-        "hypot",
-    ]:
-        made[f"ops.{name}"] = _applying(getattr(o, name), row, row)
-    for name in ["bitwise_and", "bitwise_or", "bitwise_xor"]:
-        made[f"ops.{name}"] = _applying(getattr(o, name), row, row, dtype="int32")
-    made["ops.bitwise_not"] = _applying(o.bitwise_not, row, dtype="int32")
-    made["ops.left_shift"] = _applying(lambda x: o.left_shift(x, 2), row, dtype="int32")
-    made["ops.right_shift"] = _applying(lambda x: o.right_shift(x, 1), row, dtype="int32")
-    table = np.arange(36, dtype=np.float32).reshape(12, 3)
-    bins = np.array([-0.5, 0.1, 0.9], np.float32)
-    made |= {
-        "ops.argmax whole": _applying(lambda x: o.argmax(x, axis=1, keepdims=True), SEQUENCE),
-        "ops.average_pool": _applying(lambda x: o.average_pool(x, 2), picture),
-        "ops.cast": _applying(lambda x: o.cast(x, "int32"), row),
-        "ops.clip": _applying(lambda x: o.clip(x, -0.5, 0.5), row),
-        "ops.concatenate": _applying(lambda x, y: o.concatenate([x, y], axis=-1), row, row),
-        "ops.cross": _applying(o.cross, (4, 3), (4, 3)),
-        "ops.det": _applying(o.det, square),
-        "ops.depth_to_space": _applying(lambda x: o.depth_to_space(x, 2), PICTURE),
-        "ops.diagonal": _applying(lambda x: o.diagonal(x, axis1=1, axis2=2), square),
-        "ops.digitize": _applying(lambda x: o.digitize(x, bins), row),
-        "ops.dot_product_attention": _applying(o.dot_product_attention, (5, 2, 4), (6, 2, 4), (6, 2, 4)),
-        "ops.einsum": _applying(lambda x, y: o.einsum("bij,bjk->bik", x, y), square, square),
-        "ops.expand_dims": _applying(lambda x: o.expand_dims(x, 1), row),
-        "ops.extract_sequences": _applying(lambda x: o.extract_sequences(x, 8, 4), (32,)),
-        "ops.fft": _applying(lambda x, y: o.fft((x, y)), (16,), (16,)),
-        "ops.fft2": _applying(lambda x, y: o.fft2((x, y)), (8, 8), (8, 8)),
-        "ops.ifft2": _applying(lambda x, y: o.ifft2((x, y)), (8, 8), (8, 8)),
-        "ops.rfft": _applying(o.rfft, (16,)),
-        "ops.rfft longer": _applying(lambda x: o.rfft(x, fft_length=24), (16,)),
-        "ops.irfft": _applying(lambda x, y: o.irfft((x, y)), (9,), (9,)),
-        "ops.stft": _applying(lambda x: o.stft(x, 16, 8, 16), (64,)),
-        "ops.istft": _applying(lambda x: o.istft(o.stft(x, 16, 8, 16), 16, 8, 16), (64,)),
-        "ops.gaussian_blur": _applying(o.image.gaussian_blur, picture),
-        "ops.image.affine_transform": _applying(
-            lambda x: o.image.affine_transform(x, np.array([1, 0.1, -0.5, -0.2, 1, 0.7, 0, 0], np.float32)), picture
-        ),
-        "ops.image.crop_images": _applying(
-            lambda x: o.image.crop_images(x, 1, 2, target_height=4, target_width=5), picture
-        ),
-        "ops.image.extract_patches": _applying(lambda x: o.image.extract_patches(x, 4), picture),
-        "ops.image.hsv_to_rgb": _applying(lambda x: o.image.hsv_to_rgb(o.sigmoid(x)), picture),
-        "ops.image.pad_images": _applying(
-            lambda x: o.image.pad_images(x, 1, 2, target_height=12, target_width=12), picture
-        ),
-        "ops.image.resize area": _applying(lambda x: o.image.resize(x, (5, 3), "area"), picture),
-        "ops.image.resize lanczos3": _applying(
-            lambda x: o.image.resize(x, (13, 5), "lanczos3", antialias=True), picture
-        ),
-        "ops.image.rgb_to_grayscale": _applying(o.image.rgb_to_grayscale, picture),
-        "ops.image.rgb_to_hsv": _applying(lambda x: o.image.rgb_to_hsv(o.sigmoid(x)), picture),
-        "ops.image.scale_and_translate": _applying(
-            lambda x: o.image.scale_and_translate(
-                x, (2, 10, 12, 3), np.array([1.2, 1.4], np.float32), np.array([0.5, -0.3], np.float32), (1, 2), "linear"
-            ),
-            picture,
-        ),
-        "ops.inner": _applying(lambda x: o.inner(x, np.ones((3, 8), np.float32)), row),
-        "ops.inv": _applying(lambda x: o.inv(x + 5 * np.eye(6, dtype=np.float32)), square),
-        "ops.isin": _applying(lambda x: o.isin(x, np.array([1, 4])), row, dtype="int32"),
-        "ops.layer_normalization": _applying(o.layer_normalization, SEQUENCE),
-        "ops.linspace": _applying(lambda x: x + o.linspace(0.0, 1.0, 8), row),
-        "ops.logical_and": _applying(lambda x, y: o.logical_and(x > 0, y > 0), row, row),
-        "ops.logical_not": _applying(lambda x: o.logical_not(x > 0), row),
-        "ops.matmul": _applying(o.matmul, square, square),
-        "ops.max_pool": _applying(lambda x: o.max_pool(x, 2), picture),
-        "ops.meshgrid": _applying(lambda x: x + o.meshgrid(o.arange(6.0), o.arange(6.0))[0], square),
-        "ops.moments": _applying(lambda x: o.moments(x, axes=[1]), SEQUENCE),
-        "ops.moveaxis": _applying(lambda x: o.moveaxis(x, 1, 2), SEQUENCE),
-        "ops.norm": _applying(lambda x: o.norm(x, axis=-1), SEQUENCE),
-        "ops.normalize": _applying(o.normalize, row),
-        "ops.one_hot": _applying(lambda x: o.one_hot(x, 8), (4,), dtype="int32"),
-        "ops.outer": _applying(lambda x: o.expand_dims(x, 2) * o.expand_dims(x, 1), row),
-        "ops.pad": _applying(lambda x: o.pad(x, [[0, 0], [1, 2], [0, 0]], mode="reflect"), SEQUENCE),
-        "ops.power": _applying(lambda x: o.power(o.abs(x), 1.7), row),
-        "ops.quantile": _applying(lambda x: o.quantile(x, 0.3, axis=-1), row),
-        "ops.repeat": _applying(lambda x: o.repeat(x, 2, axis=1), SEQUENCE),
-        "ops.roll": _applying(lambda x: o.roll(x, 2, axis=1), SEQUENCE),
-        "ops.rot90": _applying(lambda x: o.rot90(x, axes=(1, 2)), square),
-        "ops.scatter_update": _applying(
-            lambda x: o.scatter_update(x, np.array([[0, 1], [0, 3]]), np.array([7.0, 9.0], np.float32)), row
-        ),
-        "ops.searchsorted": _applying(lambda x: o.searchsorted(bins, o.ravel(x)), (1,)),
-        "ops.segment_sum": _applying(
-            lambda x: o.transpose(o.segment_sum(o.transpose(x), np.array([0, 0, 1, 1, 2, 2, 2, 3]), 4)), row
-        ),
-        "ops.select": _applying(lambda x, y: o.select([x > 0, y > 0], [x, y], 0.0), row, row),
-        "ops.slice": _applying(lambda x: o.slice(x, (0, 1), (1, 3)), row),
-        "ops.slice_update": _applying(lambda x: o.slice_update(x, (0, 2), np.full((1, 3), 7, np.float32)), row),
-        "ops.space_to_depth": _applying(lambda x: o.space_to_depth(x, 2), PICTURE),
-        "ops.split": _applying(lambda x: o.split(x, 2, axis=-1), row),
-        "ops.squeeze": _applying(lambda x: o.squeeze(x, 1), (1, 8)),
-        "ops.stack": _applying(lambda x, y: o.stack([x, y], axis=1), row, row),
-        "ops.swapaxes": _applying(lambda x: o.swapaxes(x, 1, 2), SEQUENCE),
-        "ops.take": _applying(lambda x: o.take(table, x, axis=0), (4,), dtype="int32"),
-        "ops.take_along_axis": _applying(
-            lambda x: o.take_along_axis(x, o.argsort(x, axis=-1)[:, :, :2], axis=-1), SEQUENCE
-        ),
-        "ops.tensordot": _applying(lambda x: o.tensordot(x, np.ones((6, 3), np.float32), axes=1), SEQUENCE),
-        "ops.threshold": _applying(lambda x: o.threshold(x, 0.1, 0.0), row),
-        "ops.tile": _applying(lambda x: o.tile(x, (1, 2)), row),
-        "ops.top_k": _applying(lambda x: o.top_k(x, 3), row),
-        "ops.trace": _applying(lambda x: o.trace(x, axis1=1, axis2=2), square),
-        "ops.transpose": _applying(lambda x: o.transpose(x, (0, 2, 1)), SEQUENCE),
-        "ops.tril": _applying(o.tril, square),
-        "ops.triu": _applying(o.triu, square),
-        "ops.unstack": _applying(lambda x: o.unstack(x, axis=1), (3, 4)),
-        "ops.where": _applying(lambda x, y: o.where(x > 0, x, y), row, row),
-        "ops.cholesky": _applying(
-            lambda x: o.cholesky(o.matmul(x, o.transpose(x, (0, 2, 1))) + 6 * np.eye(6, dtype=np.float32)), square
-        ),
-        "ops.solve": _applying(lambda x: o.solve(x + 5 * np.eye(6, dtype=np.float32), x), square),
-        "ops.svd": _applying(lambda x: o.svd(x, compute_uv=False), square),
-        "ops.qr": _applying(lambda x: o.qr(x)[1], square),
-        "ops.view": _applying(lambda x: o.view(x, "int32"), row),
-        "ops.nonzero": _applying(lambda x: o.nonzero(x)[1], row),
-    }
-    return made

@@ -279,8 +279,10 @@ def save(model: Any, path: Path) -> Path:
 def run_onnx(path: Path, feeds: dict[str, Any]) -> dict[str, Any]:
     import onnxruntime
 
+    from workbench.models.exact_int8 import exact_session
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = exact_session(path, options)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))

@@ -36,5 +36,5 @@ def results(*rows: Any, flops: int | None = 1_000_000, parameters: int = 250_000
     return replace(recorded.results(rows), peaks=PEAKS, examination=looked, **changes)
 
 
-def told(**values: str) -> tuple[InEffect, ...]:
+def reported(**values: str) -> tuple[InEffect, ...]:
     return tuple(InEffect(name.replace("_", " "), value, "test") for name, value in values.items())

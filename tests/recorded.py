@@ -28,8 +28,9 @@ from workbench.records import (
     TensorSpec,
     Timing,
 )
-from workbench.statistics.estimates import flips_p_value, proportion_interval
+from workbench.stats.estimates import flips_p_value, proportion_interval
 
+BASE, PEER = "tensorflow fp32", "onnxruntime fp32"
 MACHINE = Machine("AMD EPYC 9B14", 2, ("avx2", "avx512_vnni"), 24 * 2**30, "Linux 6.1", "3.11.7")
 
 # variant: (milliseconds at batch 1, share of the time that grows with the batch, right answers of 1000)
@@ -201,3 +202,17 @@ def sweep(
             rows.append(measured(label, batch, median_ms=median_ms, right=right if labels else None))
     rows.append(failed("onnxruntime bf16", batches[0]))
     return results(rows, **more)
+
+
+def frame_of(found, baseline: str = ""):
+    """The table of results with all of its values."""
+    return found.table(baseline).frame()
+
+
+def seen(table):
+    """What a page shows of a table: every cell as text, by the headings."""
+    import pandas as pd
+
+    columns = [*table.shown(), *(column for column in table.columns if column.note)]
+    rows = [{column.heading or column.name: column.text(row) for column in columns} for row in table.rows]
+    return pd.DataFrame(rows, columns=[column.heading or column.name for column in columns], dtype="str")

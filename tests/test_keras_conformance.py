@@ -41,7 +41,7 @@ def test_results_are_recorded_once_and_made_a_table(tmp_path):
     assert "No result is recorded for: Activation, " in table
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_takes_too_long_costs_only_itself(tmp_path):
     out = run(tmp_path, "--group", "layers", "--only", "RepeatVector", "--limit-s", "0.1")
     assert out == "RepeatVector: ended took more than 0 s\n"

@@ -77,8 +77,60 @@ def test_only_the_panel_imports_ipywidgets_and_backends_never_each_other():
         names = imported(path)
         if path.parent.name != "panel":
             assert not any(name.split(".")[0] == "ipywidgets" for name in names), path
-        if path.parent.name == "backends":
-            assert not any(name.startswith("workbench.backends") for name in names), path
+        if path.parent.parent.name == "backends":
+            others = {name for name in names if name.startswith("workbench.backends.")}
+            allowed = ("workbench.backends.base.", f"workbench.backends.{path.parent.name}.")
+            assert all(f"{name}.".startswith(allowed) for name in others), path
+
+
+ABOUT_PACKAGES = {"version_of", "versions_of", "is_package", "find_spec", "optional", "version"}
+"""Functions that take the name of a Python package, which may be that of a backend as well."""
+
+
+def names_of_backends(path: Path) -> set[str]:
+    """Names and addresses of backends that a file holds as text, other than as the name of a package, and imports of their folders."""
+    from workbench import backends
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    packages = {
+        id(each)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in ABOUT_PACKAGES
+        for each in call.args
+    }
+    for constant in tree.body:  # PEAK_LIBRARIES = ("numpy", "onnxruntime")
+        if isinstance(constant, ast.Assign) and getattr(constant.targets[0], "id", "").endswith("LIBRARIES"):
+            packages |= {id(node) for node in ast.walk(constant.value)}
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in packages
+    }
+    folders = tuple(f"workbench.backends.{name}" for name in backends.own())
+    named = {text for text in texts if text.partition(":")[0] in backends.own()}
+    return named | {name for name in imported(path) if name.startswith(folders)}
+
+
+def test_nothing_outside_the_backends_knows_one_by_its_name():
+    """What the core has to know of a backend is a field of it. The one exception is a setting's default, which names what to compare."""
+    found = {}
+    for path in sorted((ROOT / "workbench").rglob("*.py")):
+        inside = path.relative_to(ROOT / "workbench")
+        if inside.parts[0] != "backends" and (names := names_of_backends(path)):
+            found[str(inside)] = names
+    from workbench.settings.engines import EngineSettings
+
+    assert found == {"settings/engines.py": set(EngineSettings.__dataclass_fields__["backends"].default)}
+
+
+def test_names_of_backends_are_seen_wherever_they_stand(tmp_path):
+    (tmp_path / "core.py").write_text(
+        "from workbench.backends.tensorrt.options import TARGETS\n"
+        "if spec.backend == 'tftrt' or spec.label in ('openvino:gpu', 'openvino is fast'):\n"
+        "    version = version_of('onnxruntime') + platform.version('onnxruntime')\n"
+        "PEAK_LIBRARIES = ('openvino',)\n"
+    )
+    assert names_of_backends(tmp_path / "core.py") == {"workbench.backends.tensorrt.options", "tftrt", "openvino:gpu"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
@@ -86,9 +138,19 @@ def requirements(lines: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(one.name): one for one in parsed}
 
 
-def test_conda_offers_what_pyproject_does():
-    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    lists = content["dependencies"]
+CPU_EXTRAS = ("tensorflow", "app", "litert", "openvino", "text", "loadgen", "serving")
+
+
+@pytest.mark.parametrize(
+    ("file", "extras", "left_out"),
+    [
+        ("environment.yml", CPU_EXTRAS, set()),
+        # onnxruntime-gpu brings the same module, and the two overwrite each other's files
+        ("environment-gpu.yml", (*CPU_EXTRAS, "rtx", "gpu"), {"onnxruntime"}),
+    ],
+)
+def test_conda_offers_what_pyproject_does(file, extras, left_out):
+    lists = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["dependencies"]
     pip = next(entry["pip"] for entry in lists if isinstance(entry, dict))
     offered = requirements(
         [entry for entry in (*lists, *pip) if isinstance(entry, str) and entry != "pip" and not entry.startswith("--")]
@@ -96,14 +158,19 @@ def test_conda_offers_what_pyproject_does():
     python_range = offered.pop("python").specifier
     assert python_range == requirements([f"python{PROJECT['project']['requires-python']}"])["python"].specifier
     wanted = requirements(
-        [dependency for extra in ("openvino", "litert", "loadgen", "rtx", "gpu") for dependency in EXTRAS[extra]]
-        + PROJECT["project"]["dependencies"]
+        [dependency for extra in extras for dependency in EXTRAS[extra]] + PROJECT["project"]["dependencies"]
     )
-    wanted.pop("onnxruntime")  # onnxruntime-gpu brings the same module, and the two overwrite each other's files
-    assert {name: one.specifier for name, one in offered.items()} == {
-        name: one.specifier for name, one in wanted.items()
+    wanted = {name: one for name, one in wanted.items() if name not in left_out}
+    assert {name: (one.specifier, one.marker) for name, one in offered.items()} == {
+        name: (one.specifier, one.marker) for name, one in wanted.items()
     }
     assert "--editable ." in pip
+
+
+def test_the_files_for_conda_are_those_that_the_script_writes():
+    script = [sys.executable, "scripts/conda.py", "--check"]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_lock_pins_every_dependency_and_names_no_address():
@@ -117,7 +184,7 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
     pins["tensorflow"] = pins["tensorflow-cpu"]  # the Makefile chooses the wheel
     lists = (
         PROJECT["project"]["dependencies"],
-        *(EXTRAS[name] for name in ("openvino", "litert", "loadgen", "rtx", "dev")),
+        *(EXTRAS[name] for name in (*CPU_EXTRAS, "nncf", "rtx", "cluster", "mlflow", "docs", "dev")),
     )
     for name, one in requirements([line for lines in lists for line in lines]).items():
         assert name in pins, name
@@ -139,11 +206,16 @@ def test_gpu_tests_that_are_asked_for_by_name_are_skipped_without_a_gpu():
     assert gpu.here().reason in done.stdout
 
 
+def test_readme_is_short():
+    assert len(README.split()) <= 1000
+
+
 def test_readme_speaks_of_every_backend_and_its_pictures_exist():
     from workbench import backends
 
-    for address in backends.addresses():
-        assert f"`{address}`" in README
+    for name in backends.own():
+        for mode in backends.get(name).modes:
+            assert f"`{name}:{mode}`" in README or (not mode and f"`{name}`" in README)
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).stat().st_size > 10_000, picture
 
@@ -162,7 +234,7 @@ def own_model(demo_folder, store_root, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_readmes_terminal_example_runs(own_model):
     example = next(block for block in blocks("sh") if "my_model.keras" in block)
     lines = [line for line in example.replace("\\\n", " ").splitlines() if line.strip()]
@@ -177,12 +249,12 @@ def test_readmes_terminal_example_runs(own_model):
     assert (own_model / "reports" / "workbench.html").stat().st_size > 100_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_readmes_python_example_runs(own_model):
     example = next(block for block in blocks("python") if "my_model.keras" in block)
     before = "import numpy as np\nfile = np.load('my_data.npz'); images, labels = file['x'], file['y']\n"
     short = example.replace('batches="1,16"', 'batches="1,16", measure_s=0.1, max_measure_s=0.1, rounds=6')
-    after = "\nassert len(results.measured) == 6, results.rows\nassert len(workbench.figures(results)) == 5\n"
+    after = "\nassert len(results.measured) == 6, results.rows\nassert len(results.figures()) == 6\n"
     done = subprocess.run(
         [sys.executable, "-c", before + short + after], cwd=own_model, capture_output=True, text=True, check=False
     )
@@ -198,6 +270,7 @@ def test_every_make_target_that_readme_names_exists():
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @needs_make
 @pytest.mark.slow
 def test_make_report_leaves_one_file_that_needs_no_other(tmp_path, store_root):
@@ -247,3 +320,48 @@ def test_make_lab_opens_the_notebook(tmp_path):
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=20)
+
+
+def test_the_version_has_one_source_and_every_page_that_names_it_agrees():
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[([\d.]+)\] - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)
+    assert re.findall(r"^## .*", changes, re.MULTILINE)[0] == "## [Unreleased]"
+    assert releases[0] == (workbench.__version__, str(citation["date-released"]))
+    assert citation["version"] == workbench.__version__
+    assert [date for _, date in releases] == sorted((date for _, date in releases), reverse=True)
+
+
+def test_every_section_of_the_changelog_has_a_title_of_the_format():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    titles = set(re.findall(r"^### (.*)", changes, re.MULTILINE))
+    assert titles <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_jobs_of_the_workflow_run_targets_of_make_on_every_supported_python():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    for target in (word for command in commands for word in re.findall(r"^make (\w+)", command)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    assert {"make lint", "make docs", "make wheel", "make test"} <= set(commands)
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["project"]["requires-python"]).groups()
+    versions = [f"3.{minor}" for minor in range(int(low), int(high))]
+    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == versions
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda path: path.stem
+)
+def test_every_form_of_an_issue_asks_for_what_doctor_says(form):
+    fields = yaml.safe_load(form.read_text(encoding="utf-8"))["body"]
+    assert any('The output of "workbench doctor"' in field["attributes"]["label"] for field in fields)
+
+
+def test_ci_runs_what_fails_fast_first_and_all_tests_last():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    made = [line for line in lines if line.startswith("make ")]
+    assert made[:3] == ["make lint", "make docs", "make wheel"]
+    assert made[-1] == "make test"
+    assert "-m long" in made[-2]

@@ -14,9 +14,9 @@ import pytest
 from onnx import helper
 
 from workbench import backends
-from workbench.experiment import Experiment
-from workbench.pipeline import run
 from workbench.records import Status
+from workbench.runs.pipeline import run
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 CLASSES, MARGIN = 5, 0.05

@@ -3,61 +3,71 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
-from workbench import telemetry
+from workbench.system import telemetry
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # messages are shown where the program asks for them
 telemetry.turn_off()  # before any other library is imported
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from workbench.accuracy.metrics import Metric as Metric
-    from workbench.compare.across import compare_runs as compare_runs
-    from workbench.compare.comparison import table as table
-    from workbench.compare.cost_table import costs as costs
-    from workbench.compare.fairness import settings as settings
+    from workbench.cluster.running import run_on_cluster as run_on_cluster
     from workbench.compare.layer_table import layers as layers
-    from workbench.compare.loss_table import losses as losses
-    from workbench.compare.pairs import comparison as comparison
-    from workbench.compare.three_clocks import clocks as clocks
-    from workbench.compare.why import why_not_faster as why_not_faster
+    from workbench.display.across_table import compare_runs as compare_runs
+    from workbench.display.table import Table as Table
     from workbench.errors import WorkbenchError as WorkbenchError
-    from workbench.experiment import Experiment as Experiment
+    from workbench.gating.gate import gate as gate
     from workbench.panel.panel import Panel as Panel
     from workbench.panel.show import show as show
-    from workbench.pipeline import run as run
-    from workbench.plots.figures import figures as figures
+    from workbench.records import Result as Result
+    from workbench.records import Results as Results
+    from workbench.report.embedded import read as read
+    from workbench.report.progress import ProgressBar as ProgressBar
     from workbench.runs.archive import history as history
+    from workbench.runs.open_run import open_run as open_run
+    from workbench.runs.pipeline import run as run
     from workbench.runs.sources import open_model as open_model
-    from workbench.study import layer_sensitivity as layer_sensitivity
-    from workbench.study import mixed_precision as mixed_precision
-    from workbench.study import rewritten as rewritten
-    from workbench.study import value_ranges as value_ranges
+    from workbench.runs.travel import export_run as export_run
+    from workbench.runs.travel import import_run as import_run
+    from workbench.search.mixed_precision.questions import layer_sensitivity as layer_sensitivity
+    from workbench.search.mixed_precision.questions import mixed_precision as mixed_precision
+    from workbench.search.mixed_precision.questions import rewritten as rewritten
+    from workbench.search.mixed_precision.questions import value_ranges as value_ranges
+    from workbench.search.under_limits.find import find_best as find_best
+    from workbench.settings.experiment import Experiment as Experiment
+    from workbench.store import Store as Store
 
 _HOMES = {
-    "Experiment": "experiment",
+    "Experiment": "settings.experiment",
     "Metric": "accuracy.metrics",
     "Panel": "panel.panel",
+    "Result": "records",
+    "Results": "records",
+    "Store": "store",
+    "Table": "display.table",
+    "ProgressBar": "report.progress",
     "WorkbenchError": "errors",
-    "clocks": "compare.three_clocks",
-    "compare_runs": "compare.across",
-    "comparison": "compare.pairs",
-    "costs": "compare.cost_table",
-    "figures": "plots.figures",
+    "compare_runs": "display.across_table",
+    "export_run": "runs.travel",
+    "find_best": "search.under_limits.find",
+    "gate": "gating.gate",
     "history": "runs.archive",
-    "layer_sensitivity": "study",
+    "import_run": "runs.travel",
+    "layer_sensitivity": "search.mixed_precision.questions",
     "layers": "compare.layer_table",
-    "losses": "compare.loss_table",
-    "mixed_precision": "study",
+    "mixed_precision": "search.mixed_precision.questions",
     "open_model": "runs.sources",
-    "rewritten": "study",
-    "run": "pipeline",
-    "settings": "compare.fairness",
+    "open_run": "runs.open_run",
+    "read": "report.embedded",
+    "rewritten": "search.mixed_precision.questions",
+    "run": "runs.pipeline",
+    "run_on_cluster": "cluster.running",
     "show": "panel.show",
-    "table": "compare.comparison",
-    "value_ranges": "study",
-    "why_not_faster": "compare.why",
+    "value_ranges": "search.mixed_precision.questions",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the names are the table's keys

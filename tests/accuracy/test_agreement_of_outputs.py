@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.accuracy.agreement import Comparable, agreement, not_finite, not_finite_told
+from workbench.accuracy.agreement import Comparable, agreement
 from workbench.accuracy.by_sample import ragged
-from workbench.accuracy.score import score, told
+from workbench.accuracy.finite import not_finite, not_finite_remarks
+from workbench.accuracy.score import score, score_text
 from workbench.errors import InputError, RunError
 from workbench.records import Model, Probe, TensorSpec
 
@@ -27,7 +28,7 @@ def test_the_output_that_agrees_least_is_the_one_that_counts():
     assert (found.output, found.share, found.shares) == ("main", 0.0, {"copy": 1.0, "main": 0.0})
     scored = score("key", {"copy": COPY, "main": np.roll(MAIN, 1, axis=1)}, reference, None)
     assert (scored.agreement, scored.agreement_output, scored.output) == (0.0, "main", "main")
-    assert told(scored).startswith("0.0% agree in 'main' of 4 samples")
+    assert score_text(scored).startswith("0.0% agree in 'main' of 4 samples")
 
 
 def test_where_all_agree_the_one_with_weights_is_named():
@@ -36,13 +37,28 @@ def test_where_all_agree_the_one_with_weights_is_named():
     assert agreed(outputs, outputs, comparable).output == "main"
 
 
+def test_one_large_sample_does_not_excuse_other_classes_elsewhere():
+    """0.1 % of a logit of 10 000 is more than the difference between the classes of usual samples."""
+    source = np.concatenate([np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], np.float32([[10_000, 0, 0]])])
+    engine = np.concatenate([np.eye(3, dtype=np.float32)[[1, 2, 0, 1]], np.float32([[10_000, 0, 0]])])
+    assert agreed({"o": engine}, {"o": source}).shares == {"o": 1 / 5}
+    scored = score("key", {"o": engine}, {"o": source}, np.array([0, 1, 2, 0, 0]))
+    assert (scored.agreement, scored.broken) == (1 / 5, 4)
+
+
+def test_ties_may_be_broken_either_way():
+    """Values within 0.1 % of the sample's largest are a tie, and rounding may give either class."""
+    source = np.float32([[1.0, 0.9999], [1e-5, 0.0], [100, 0]])
+    assert agreed({"o": np.float32([[0.9999, 1.0], [0.0, 1e-5], [100, 0]])}, {"o": source}).share == 1
+
+
 def test_agreement_never_rests_on_a_copy_alone():
     comparable = Comparable(unreached={"copy": "it is a copy of the input 'x'"})
     reference = {"copy": COPY, "main": np.full((4, 3), np.nan, np.float32)}
     with pytest.raises(InputError) as caught:
         agreed(reference, reference, comparable)
     assert str(caught.value) == (
-        "No output can be compared with the source model's ('main': the source model gives no finite value in it, for all of 4 "
+        "No output can be compared with the source model's ('main': the source model gives no finite value in it for any of 4 "
         "samples; 'copy': it is a copy of the input 'x'). Check the model, or choose another 'score_output'."
     )
     # a model without weights, such as one that sorts boxes, has nothing else
@@ -58,15 +74,15 @@ def test_equal_nan_proves_nothing():
     scored = score("key", {"o": reference}, {"o": reference}, None)
     assert (scored.agreement, scored.not_compared, scored.samples) == (1.0, 2, 4)
     assert scored.source_not_finite == {"o": "NaN for 2 of 4 samples"}
-    assert told(scored) == "100.0% agree of 2 samples"
+    assert score_text(scored) == "100.0% agree of 2 samples"
 
 
 def test_a_model_of_nothing_but_nan_has_no_agreement():
     nothing = {"o": np.full((300, 3), np.nan, np.float32)}
-    with pytest.raises(InputError, match="gives no finite value in it, for all of 300 samples"):
+    with pytest.raises(InputError, match="gives no finite value in it for any of 300 samples"):
         agreed(nothing, nothing)
     assert not_finite(nothing) == {"o": "NaN for 300 of 300 samples"}
-    (sentence,) = not_finite_told(not_finite(nothing))
+    (sentence,) = not_finite_remarks(not_finite(nothing))
     assert sentence.startswith("The output 'o' of the source model is not finite: NaN for 300 of 300 samples.")
 
 
@@ -87,7 +103,7 @@ def test_what_the_model_does_not_repeat_is_not_compared():
     outputs = {"noise": COPY, "main": MAIN}
     found = agreed(outputs, outputs | {"noise": COPY[:, ::-1] * np.nan}, comparable)
     assert (found.output, found.left_out) == ("main", {"noise": "two runs on one input differ"})
-    assert list(found.apart) == ["main"]
+    assert list(found.relative_diffs) == ["main"]
     with pytest.raises(InputError, match="'noise': two runs on one input differ"):
         agreed({"noise": COPY}, {"noise": COPY}, comparable)
     with pytest.raises(InputError, match="'noise' cannot be scored: two runs on one input differ"):
@@ -142,7 +158,7 @@ def test_the_same_detections_in_another_order_are_the_same():
         name: ragged([each[rows] for each, rows in zip(array, order, strict=True)]) for name, array in reference.items()
     }
     assert agreed(turned, reference).share == 1
-    assert agreed(turned, reference).apart["boxes"] == 0  # rows are compared in sorted order
+    assert agreed(turned, reference).relative_diffs["boxes"] == 0  # rows are compared in sorted order
 
 
 def test_a_box_may_move_a_little_and_a_class_may_not_change():
@@ -167,7 +183,7 @@ def test_a_missing_detection_is_a_disagreement_that_no_tolerance_hides():
     fewer = {name: ragged([each[:2] for each in array]) for name, array in reference.items()}
     found = agreed(fewer, reference)
     assert found.share == pytest.approx(1 / 3)
-    assert found.apart["boxes"] == 1.0
+    assert found.relative_diffs["boxes"] == 1.0
 
 
 def test_padded_detections_are_matched_and_padding_is_not():
@@ -237,3 +253,17 @@ def test_samples_without_any_detection_agree():
         assert score("k", {"o": output}, {"o": output}, None).agreement == 1
     other = ragged([boxes[0], boxes[0], *boxes[2:]])
     assert score("k", {"o": other}, {"o": ragged(boxes)}, None).agreement == 0.75
+
+
+def test_packed_detections_of_a_constant_number_have_no_positions():
+    """As many rows in every sample look like classes at positions; they agree by class and overlap."""
+    rng = np.random.default_rng(4)
+    low = rng.uniform(0, 0.5, (8, 5, 2))
+    rows = np.concatenate(
+        [np.zeros((8, 5, 1)), low, low + 0.3, rng.integers(0, 3, (8, 5, 1)), rng.random((8, 5, 1))], axis=2
+    )
+    other = rows.copy()
+    other[:2, :, 5] = 3  # another class
+    found = score("engine", {"det": other[:, ::-1]}, {"det": rows}, None)
+    assert (found.agreement, found.positions) == (0.75, False)
+    assert "positions" not in score_text(found)

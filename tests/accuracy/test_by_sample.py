@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.accuracy.by_sample import is_ragged, load_outputs, of_all_samples, ragged, save_outputs
+from workbench.accuracy.by_sample import by_call, is_ragged, load_outputs, of_all_samples, ragged, save_outputs
 from workbench.errors import RunError
 from workbench.records import TensorSpec
 
@@ -70,17 +70,50 @@ def test_rows_along_another_axis_come_first_and_the_batch_of_one_is_left_out():
     assert [rows.shape for rows in outputs["at"]] == [(count, 2) for count in COUNTS]
 
 
-def test_an_engine_that_takes_no_single_sample_is_told_in_a_sentence():
-    def fixed(given):
-        if len(given["x"]) != 4:
-            raise ValueError("Got invalid dimensions for input: x")
-        return {"sel": found_rows(given["x"])}
+def fixed(size: int, order=None):
+    """An engine of this batch alone: rows [place in the batch, sample, running number], and the running numbers by themselves."""
 
+    def run(given):
+        if len(given["x"]) != size:
+            raise ValueError("Got invalid dimensions for input: x")
+        rows = [(at, *row) for at, one in enumerate(given["x"]) for row in found_rows(one[np.newaxis])]
+        rows = np.array(rows, np.int64).reshape(-1, 3)
+        rows = rows if order is None else rows[order(len(rows))]
+        return {"sel": rows, "k": rows[:, 2]}
+
+    return run
+
+
+INDEXED = [
+    TensorSpec("sel", "int64", (None, 3), None, ragged_axis=0, index_output="sel"),
+    TensorSpec("k", "int64", (None,), None, ragged_axis=0, index_output="sel"),
+]
+
+
+@pytest.mark.parametrize("order", [None, lambda count: np.random.default_rng(count).permutation(count)])
+@pytest.mark.parametrize("batch", [2, 4])
+def test_rows_with_a_batch_index_belong_to_their_sample(batch, order):
+    """As a batch of 1 gives them, whatever the order, and without the samples that fill the last batch."""
+    outputs = of_all_samples(fixed(batch, order), feeds, COUNT, batch, INDEXED)
+    alone = of_all_samples(fixed(1), feeds, COUNT, 1, INDEXED)
+    for name in ("sel", "k"):
+        assert [sorted(rows.tolist()) for rows in outputs[name]] == [rows.tolist() for rows in alone[name]]
+
+
+def test_rows_without_a_batch_index_are_given_by_call():
+    spec = TensorSpec("k", "int64", (None,), None, ragged_axis=0)
+    outputs = of_all_samples(fixed(4), feeds, COUNT, 4, [spec])
+    assert [len(rows) for rows in outputs["k"]] == [COUNTS[:4].sum(), COUNTS[4:].sum() + COUNTS[0]]
+    assert by_call(outputs, COUNT) == ["sel", "k"]  # nothing is known of the first
+
+
+def test_a_batch_index_that_is_none_is_refused():
+    run = lambda given: {"sel": np.full((3, 3), len(given["x"]))}  # noqa: E731
     with pytest.raises(RunError) as caught:
-        of_all_samples(fixed, feeds, COUNT, 4, [TensorSpec("sel", "int64", (None, 2), None, ragged_axis=0)])
+        of_all_samples(run, feeds, COUNT, 4, INDEXED[:1], together=True)
     assert str(caught.value) == (
-        "An output has as many rows as the data asks for. Which rows belong to which sample is known only at a batch of 1, and "
-        "this engine does not run with one. Set 'batches' to 1, or export the model with a dynamic batch."
+        "The rows of the output 'sel', 3 for a batch of 4, cannot be assigned to samples: the batch index, output 'sel', has 4 "
+        "in column 0. Use a batch of 1, or export the model with a dynamic batch."
     )
 
 

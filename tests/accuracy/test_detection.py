@@ -121,7 +121,7 @@ def test_outputs_are_recognised_by_name_or_named():
     plain = score("k", outputs(), outputs(), truth, METRICS["box-map"]).value
     assert score("k", outputs(names), outputs(names), truth, METRICS["box-map"]).value == plain
     odd = outputs(("a", "b", "c"))
-    with pytest.raises(InputError, match=r"no output was recognised for scores, classes"):
+    with pytest.raises(InputError, match=r"no output was recognized for scores, classes"):
         score("k", odd, odd, truth, METRICS["box-map"])
     roles = parse_roles("boxes=a,scores=b,classes=c")
     assert score("k", odd, odd, from_arrays(TRUTH, 3, roles, "'d.npz'"), METRICS["box-map"]).value == plain
@@ -137,7 +137,7 @@ def test_half_of_the_names_is_refused(text):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"y_boxes": BOXES[:, [2, 3, 0, 1]]}, "4 of 4 boxes of 'd.npz' end before they begin"),
+    ({"y_boxes": BOXES[:, [2, 3, 0, 1]]}, "4 of 4 boxes of 'd.npz' have x2 < x1 or y2 < y1"),
     ({"y_boxes": BOXES[:, :3]}, r"y_boxes float32 \[4 × 3\]"),
     ({"y_image": IMAGES + 1}, "'y_image' of 'd.npz' goes from 1 to 3, and there are 3 samples"),
     ({"y_class": CLASSES[:2]}, r"y_class int64 \[2\]"),
@@ -152,7 +152,7 @@ def test_boxes_in_another_form_are_refused(change, says):
 
 @pytest.mark.parametrize(("change", "says"), [
     (lambda found: found["boxes"].__imul__(1 / 64), "the model seems to give shares of the image"),
-    (lambda found: found["boxes"].__setitem__(slice(None), found["boxes"][..., [2, 1, 0, 3]]), "end before they begin"),
+    (lambda found: found["boxes"].__setitem__(slice(None), found["boxes"][..., [2, 1, 0, 3]]), "found boxes have x2 < x1 or y2 < y1"),
     (lambda found: found["classes"].__iadd__(90), "have none in common"),
 ])  # fmt: skip
 def test_found_boxes_in_another_form_score_no_silent_zero(change, says):

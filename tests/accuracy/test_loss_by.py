@@ -11,7 +11,7 @@ import recorded
 from workbench.accuracy.guard import part_over, remarks
 from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import score
-from workbench.statistics import paired
+from workbench.stats import paired
 
 RNG = np.random.default_rng(5)
 N = 4000
@@ -78,7 +78,7 @@ def test_groups_are_compared_by_the_metric_itself():
     engine, source, labels = one_class_lost()
     groups = np.where(labels == 3, "night", "day")
     for metric in ("top-1", "f1-micro"):
-        found = score("k", engine, source, labels, METRICS[metric], groups=groups, column="light")
+        found = score("k", engine, source, labels, METRICS[metric], groups=("light", groups))
         parts = [part for part in found.by if part.by == "light"]
         assert [(part.name, part.of) for part in parts] == [("night", 2), ("day", 2)]
         assert parts[0].loss == pytest.approx(0.6, abs=0.01)
@@ -90,7 +90,7 @@ def test_groups_of_real_values_lose_in_the_metrics_unit():
     truth = RNG.normal(0, 1, (400, 3))
     groups = np.arange(400) % 2
     engine = truth + 0.1 + 0.4 * groups[:, None]
-    found = score("k", {"y": engine}, {"y": truth + 0.1}, truth, METRICS["mae"], groups=groups, column="site")
+    found = score("k", {"y": engine}, {"y": truth + 0.1}, truth, METRICS["mae"], groups=("site", groups))
     assert [(part.name, part.loss) for part in found.by] == [("1", pytest.approx(0.4)), ("0", pytest.approx(0))]
     assert found.by[0].share is False
 

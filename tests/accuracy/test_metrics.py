@@ -43,7 +43,7 @@ def test_metrics_of_classes_are_scikit_learns():
     assert value("iou", blind, MASKS) == pytest.approx(wanted)
 
 
-def test_yes_or_no_per_entry_is_told_by_the_labels_shape():
+def test_yes_or_no_per_entry_is_recognized_by_the_labels_shape():
     wanted = (TRUTH > 0.5).astype(np.int64)
     for average in ("macro", "micro", "samples"):
         expected = sklearn_metrics.f1_score(wanted, WIDE > 0.5, average=average, zero_division=0)
@@ -111,7 +111,7 @@ def test_edits_of_text_and_of_what_ctc_gives():
     ("f1-binary", SCORES, LABELS, "is for two classes, and there are 5"),
     ("f1-samples", SCORES, LABELS, r"takes several labels .* are class numbers\. Set 'metric' to one of: top-1"),
 ])  # fmt: skip
-def test_what_does_not_suit_is_told(name, outputs, labels, says):
+def test_what_does_not_suit_is_reported(name, outputs, labels, says):
     with pytest.raises(InputError, match=says):
         value(name, outputs, labels)
 
@@ -127,7 +127,7 @@ def shifted(amount):
     return {"y": (WIDE + amount).astype(np.float32)}
 
 
-def test_less_error_is_no_loss_and_more_is():
+def test_less_error_is_not_a_loss_and_more_is():
     """The source is off by 0.1; an engine off by 0.2 loses 0.1, one without error gains as much."""
     metric = METRICS["mae"]
     worse = score("k", shifted(0.2), shifted(0.1), WIDE, metric)

@@ -3,7 +3,7 @@ import pytest
 
 from workbench.accuracy.agreement import Comparable
 from workbench.accuracy.metrics import METRICS, metric_of
-from workbench.accuracy.score import doubts, score, told
+from workbench.accuracy.score import doubts, score, score_text
 from workbench.errors import InputError, RunError
 
 
@@ -108,8 +108,8 @@ def test_a_regression_agrees_by_its_size_and_not_by_its_sign():
     engine = {"value": reference["value"] + np.float32([[0.001], [0.5], [-0.003], [0.2]])}
     result = score("key", engine, reference, None)
     assert result.agreement == 0.5
-    assert result.apart == {"value": pytest.approx(0.125)}
-    assert told(result) == "50.0% agree of 4 samples; 'value' differs by up to 12.5% of its largest value"
+    assert result.relative_diffs == {"value": pytest.approx(0.125)}
+    assert score_text(result) == "50.0% agree of 4 samples; 'value' differs by up to 12.5% of its largest value"
 
 
 def test_labels_belong_to_the_output_that_the_source_model_is_right_with():
@@ -122,7 +122,7 @@ def test_labels_belong_to_the_output_that_the_source_model_is_right_with():
     assert (result.output, result.value, result.chance) == ("cls", 1.0, 0.4)
     wrong = outputs | {"aux": outputs["aux"] * 1.5}
     found = score("key", wrong, outputs, labels)
-    assert told(found) == "100.0% right in 'cls' of 5 samples; 'aux' differs by up to 50.0% of its largest value"
+    assert score_text(found) == "100.0% right in 'cls' of 5 samples; 'aux' differs by up to 50.0% of its largest value"
 
 
 def test_scores_no_better_than_a_guess_are_doubted():
@@ -134,15 +134,15 @@ def test_scores_no_better_than_a_guess_are_doubted():
     assert doubts([score("key", _logits([0, 0]), _logits([0, 0]), np.array([0, 0]))]) == ()  # nothing to guess
     (doubt,) = doubts([bad])
     assert doubt == (
-        "No variant is right more often (25.0%) than always answering the most frequent label would be (50.0%): do the "
-        "labels belong to the output 'output_0'?"
+        "The best variant is right for 25.0% of the samples, and the most frequent label alone would be right for 50.0%: "
+        "check that the labels belong to the output 'output_0'."
     )
 
 
 def test_text_is_compared_as_text():
     words = {"word": np.array([["a"], ["b"]])}
     assert score("key", words, words, None).agreement == 1
-    assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).apart == {"word": 1.0}
+    assert score("key", {"word": np.array([["a"], ["c"]])}, words, None).relative_diffs == {"word": 1.0}
 
 
 def test_the_labels_say_what_an_answer_is():
@@ -210,14 +210,39 @@ def test_a_copied_input_is_scored_only_where_the_labels_fit_nothing_else():
 
 
 def test_that_all_steps_of_a_sequence_must_be_equal_is_said():
-    from workbench.compare.remarks import agreement_told
+    from workbench.compare.remarks import agreement_text
 
     source = np.eye(3, dtype="float32")[np.arange(40) % 3].reshape(10, 4, 3)
     other = source.copy()
     other[0, 2] = np.roll(source[0, 2], 1)  # one step of one sample
     found = score("k", {"o": other}, {"o": source}, None)
     assert found.agreement == pytest.approx(0.9)
-    assert "(in all positions)" in told(found)
-    assert "a sample agrees only where its classes at all positions or steps are equal" in agreement_told(found)
+    assert "(in all positions)" in score_text(found)
+    assert "a sample agrees only where its answers at all positions or steps are equal" in agreement_text(found)
     flat = score("k", {"o": other[:, 0]}, {"o": source[:, 0]}, None)
-    assert "positions" not in told(flat) + agreement_told(flat)
+    assert "positions" not in score_text(flat) + agreement_text(flat)
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "several"),
+    [
+        (np.arange(40).reshape(10, 4), None, True),  # tokens
+        (np.arange(40).reshape(10, 4, 1), None, True),
+        (np.arange(10), None, False),
+        (np.arange(10)[:, None], None, False),
+        (np.array([["yes", "no"]] * 10), None, True),  # text
+        (np.linspace(0, 1, 40, dtype="f4").reshape(10, 4, 1), None, True),  # a probability at each step
+        (np.linspace(-9, 1, 40, dtype="f4").reshape(10, 4, 1), None, False),  # values, which have no class
+        (np.linspace(0, 1, 40, dtype="f4").reshape(10, 1, 4), None, False),  # one step
+        (np.linspace(0, 1, 40, dtype="f4").reshape(10, 4), np.eye(4, dtype=int)[np.arange(10) % 4], False),
+        (np.linspace(0, 1, 40, dtype="f4").reshape(10, 4), np.arange(40).reshape(10, 4) % 2, True),  # several labels
+        (np.linspace(0, 1, 120, dtype="f4").reshape(10, 2, 3, 2), np.arange(60).reshape(10, 2, 3) % 2, True),  # masks
+    ],
+)
+def test_whether_a_sample_has_several_answers(source, labels, several):
+    metric = None if labels is None or labels.ndim != 3 else METRICS["iou"]
+    if labels is not None and several and labels.ndim == 2:
+        metric = METRICS["f1"]
+    other = source.copy()
+    other[0] = np.roll(source[0], 1, axis=-1) if source.dtype.kind in "fU" else source[0] + 1
+    assert score("k", {"o": other}, {"o": source}, labels, metric).positions == several

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from workbench.backends import get
-from workbench.backends.litert import FILE, NAMES
+from workbench.backends.litert.backend import FILE, NAMES
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import BuildError
 from workbench.models.formats import open_model
@@ -92,7 +92,9 @@ def test_each_method_says_what_it_computes_in(engines, case, layers, basis):
     assert built.realized.layers == layers
     assert basis in built.realized.basis
     assert ("hybrid" in built.realized.basis) == (case[0] == "dynamic")
-    assert built.note == ("ranges: smallest and largest values, whatever method is set" if case == METHODS[3] else "")
+    assert built.note == (
+        "ranges: smallest and largest values; the calibration method has no effect here" if case == METHODS[3] else ""
+    )
 
 
 def test_16_bit_weights_halve_the_file(engines):
@@ -175,7 +177,7 @@ def test_a_signature_that_is_not_the_main_graph_is_refused(signatures, tmp_path)
     with pytest.raises(BuildError) as caught:
         build(signatures, ((), ()), tmp_path, asked(), signature="score")
     assert str(caught.value) == (
-        "The signature 'score' is not the main one of this TensorFlow Lite file, and only that is run here. "
+        "The signature 'score' is not the main one of this TensorFlow Lite file, and only the main one can be run. "
         "Set 'signature' to 'half'."
     )
 
@@ -273,6 +275,7 @@ def test_an_operation_without_a_kernel_is_named(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_a_recurrent_layer_is_built_for_one_sample_or_refused(tmp_path):
     import keras
 
@@ -304,7 +307,7 @@ def test_a_recurrent_layer_is_built_for_one_sample_or_refused(tmp_path):
 
 def test_a_model_fixed_to_another_batch_is_refused(wide, tmp_path):
     specs = (TensorSpec("x", "float32", (2, 16)),), WIDE[1]
-    with pytest.raises(BuildError, match="A batch of 3 was asked for, but the model is fixed to 2"):
+    with pytest.raises(BuildError, match="A batch of 3 was requested, but the model has the fixed batch 2"):
         build(wide[0] / "saved_model", specs, tmp_path, asked(batch=3))
 
 
@@ -325,9 +328,9 @@ def test_what_is_said_about_denormals_is_what_it_does(tmp_path):
     built = build(tmp_path / "saved_model", specs, tmp_path / "engine", asked())
     with start(tmp_path / "engine", built, asked()) as session:
         (found,) = session.run({"x": np.full((4, 1), np.finfo(np.float32).tiny, np.float32)}).values()
-        told = {each.name: each.value for each in session.in_effect()}
-    assert told["delegate"] == "1 parts"
-    assert told["denormals"] == "flushed to zero"
+        reported = {each.name: each.value for each in session.in_effect()}
+    assert reported["delegate"] == "1 parts"
+    assert reported["denormals"] == "flushed to zero"
     assert not found.view(np.uint32).any()
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from workbench.backends import tftrt
-from workbench.backends.tftrt import REPLACED, TfTrt, _available, realized
+from workbench.backends.tftrt import backend as tftrt
+from workbench.backends.tftrt.backend import REPLACED, TfTrt, _available, realized, share
 from workbench.errors import BuildError
 from workbench.protocols import Source
 from workbench.records import EngineSpec, Model, Precision, Region, TensorSpec
@@ -79,7 +79,7 @@ KERAS = Model("m.keras", "m", "keras", (TensorSpec("x", "float32", (None, 4)),),
 @pytest.mark.parametrize(
     ("changes", "model", "gpu", "reason"),
     [
-        ({}, replace(KERAS, format="onnx"), "some", "TF-TRT converts TensorFlow models, and this is none"),
+        ({}, replace(KERAS, format="onnx"), "some", "TF-TRT converts TensorFlow models, and this is not one"),
         ({}, KERAS, "", "TF-TRT converts on the GPU that it runs on, and this machine has none"),
         ({"precision": Precision.BF16}, KERAS, "some", "TF-TRT knows FP32, FP16 and INT8"),
         ({"batch": 4}, KERAS, "some", "TF-TRT takes its shapes from the model"),
@@ -122,6 +122,10 @@ def graph(precision: bytes):
 )
 def test_layers_count_by_the_engine_that_holds_them(precision, layers):
     assert realized(graph(precision)).layers == layers
+
+
+def test_the_share_of_converted_nodes_is_reported_with_what_was_left():
+    assert share(graph(b"FP16")) == "1 TensorRT engine with 2 of 3 nodes; left to TensorFlow: MatMul"
 
 
 def test_a_graph_without_engines_is_tensorflows_own():

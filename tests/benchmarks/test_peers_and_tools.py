@@ -62,7 +62,9 @@ def test_host_to_host_is_judged_against_those_that_copy_too():
 
 def test_a_row_without_a_ratio_says_why():
     few = results([measured("tensorflow fp32", timing_rounds=5), measured("openvino fp32", timing_rounds=5)])
-    told = tools.section("resnet50", 32, few)
-    assert told.rows[1][3] == "cannot tell"
-    assert "5 usable rounds, at least 6 are needed" in told.rows[1][-1]
-    assert "12 rounds in which all take turns in the first launch, 6 in every further one, 4 s for each" in told.method
+    reported = tools.section("resnet50", 32, few)
+    assert reported.rows[1][3] == "cannot tell"
+    assert "5 usable rounds, at least 6 are needed" in reported.rows[1][-1]
+    assert (
+        "12 rounds in which all take turns in the first launch, 6 in every further one, 4 s for each" in reported.method
+    )

@@ -18,7 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workbench.cli.app import WITH_TOKEN
+
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "workbench.ipynb"
+SHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
+SMALL: dict[str, Any] = {
+    "backends": "onnxruntime", "precisions": "fp32,int8", "batches": "1", "measure_s": 0.1, "max_measure_s": 0.1, "rounds": 6,
+    "calibration_samples": 32,
+}  # fmt: skip
+"""Parameters with which the demo runs in seconds."""
 SPARE_CELL = "6 * 7"
 LOOKS = Path(__file__).with_name("looks.js")
 UNREADABLE = """() => {
@@ -100,15 +108,13 @@ def _serving(module: list[str], env: dict[str, str], log: Path, address: str, pa
 
 @contextlib.contextmanager
 def voila(scratch: Path, store: Path, **parameters: object) -> Iterator[str]:
-    """Start Voilà on a free port with the notebook of ``make app`` and these parameters; gives its address with its token."""
+    """Start Voilà on a free port with the notebook of ``workbench app`` and these parameters; gives its address with its token."""
     app = scratch / "app.ipynb"
     app.write_text(json.dumps(_with_parameters(NOTEBOOK.with_name("app.ipynb"), parameters)), encoding="utf-8")
     address = f"http://127.0.0.1:{_free_port()}"
     env = os.environ | {"WORKBENCH_STORE": str(store), "IPYTHONDIR": str(scratch / "ipython")}
     env.pop("WORKBENCH_HEADLESS", None)
-    recipe = (NOTEBOOK.parents[1] / "Makefile").read_text(encoding="utf-8")
-    as_made = re.findall(r"/voila (.*)notebooks/app\.ipynb", recipe)[0].split()  # the options of ``make app``
-    options = [*as_made, "--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    options = [*WITH_TOKEN, "--no-browser", "--Voila.ip=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
     command, log = ["voila", *options, str(app)], scratch / "voila.log"
     with _serving(command, env, log, address, "/voila/static/main.js"):
         token = re.findall(r"\?token=\w+", log.read_text(encoding="utf-8"))
@@ -139,7 +145,7 @@ def _with_parameters(path: Path, parameters: dict[str, object]) -> Any:
     return notebook
 
 
-def open_panel(page: Any, lab: Lab, notebook: str) -> Any:
+def open_panel(page: Any, lab: Lab, notebook: str, patience_ms: int = 15_000) -> Any:
     """Open the notebook, run all its cells, and return the panel's locator.
 
     JupyterLab may drop queued cells while it connects to a fresh kernel, so a run that shows nothing gets a second chance.
@@ -152,7 +158,7 @@ def open_panel(page: Any, lab: Lab, notebook: str) -> Any:
         page.wait_for_timeout(1000)
         menu(page, "Run", "Run All Cells")
         try:
-            panel.wait_for(timeout=15_000)
+            panel.wait_for(timeout=patience_ms)
         except Exception:
             if last:
                 raise
@@ -199,7 +205,8 @@ def _await_answer(server: subprocess.Popen[bytes], url: str, log: Path, path: st
             break
         try:
             urllib.request.urlopen(f"{url}{path}", timeout=2).close()
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as refused:
+            refused.close()
             return  # it answers, whatever it thinks of the question
         except OSError:
             time.sleep(0.2)

@@ -97,5 +97,5 @@ def linear(path: Path, weights: np.ndarray, *then: str, output: str = "o") -> No
 
 
 def noisy(labels: np.ndarray, classes: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """``labels`` of which this share is drawn anew, so that a score is neither 0 nor 1."""
+    """``labels`` of which this share is drawn again, so that a score is neither 0 nor 1."""
     return np.where(rng.uniform(size=labels.shape) < share, rng.integers(0, classes, labels.shape), labels)

@@ -1,4 +1,4 @@
-"""Runs side by side: what is aligned, what is kept apart or refused with the reason, and that there is never a verdict."""
+"""Runs side by side: what is aligned, what is separated or refused with the reason, and that there is never a verdict."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from small_model import small_onnx
 
 import workbench
 from workbench import cli
-from workbench.compare.across import NOT_IN_TURN, TIMES, Across, compare_runs, page, same
-from workbench.compare.kept_runs import find
+from workbench.compare.across import NOT_IN_TURN, TIMES, same
+from workbench.display.across_table import Runs, compare_runs
 from workbench.errors import InputError
-from workbench.experiment import Experiment
 from workbench.models.inspection import digest_of
 from workbench.panel import history
-from workbench.pipeline import run
 from workbench.records import Calibration, Region, Results, Verdict
-from workbench.runs.archive import KIND, remember, runs
+from workbench.runs.archive import find, remember, runs
+from workbench.runs.pipeline import run
+from workbench.runs.whole import KIND
+from workbench.settings.experiment import Experiment
 from workbench.system.machine import this_machine
 
 HERE = this_machine()
@@ -45,13 +46,15 @@ def row(label: str = "onnxruntime fp32", batch: int = 1, **changes):
     return recorded.measured(label, batch, median_ms=0.5, **changes)
 
 
-def told(found: Across) -> str:
+def reported(found: Runs) -> str:
     """All that is said anywhere, after checking that none of it is a verdict."""
-    text = f"{found!r} {page(found)} {found.frame().to_string()}"
+    text = f"{found!r} {found.html().unescape()} {found.frame().to_string()}"
+    text = " ".join(text.split())  # without the line breaks of a terminal
     assert not any(f" {word}" in text.replace(NOT_IN_TURN, "") for word in WORDS)
     return text
 
 
+@pytest.mark.long
 def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, capsys) -> None:
     asked = Experiment(
         model=small_onnx(tmp_path / "small.onnx"), data="random", backends="onnxruntime", precisions="fp32", batches="1,2",
@@ -66,13 +69,13 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
         ("onnxruntime fp32", 2, [first.run, again.run]),
         ("onnxruntime fp32", 2, [other.run]),
     ]
-    assert found.lines[2].apart == f"threads is '2' here, '1' in {first.run}"
+    assert found.lines[2].difference == f"threads is '2' here, '1' in {first.run}"
     timing = first.rows[0].timing
     cell = found.lines[0].cells[first.run]
     assert cell.median_s == pytest.approx(timing.median_s)
     assert cell.typical_s == timing.typical_median_s
     assert cell.library == f"ONNX Runtime {first.rows[0].engine.library_version}"
-    assert f"(the same measurement as in {first.run})" in told(found)  # the second run took it from the store
+    assert f"(the same measurement as in {first.run})" in reported(found)  # the second run took it from the store
     frame = found.frame()
     assert list(frame["run"]) == [first.run, again.run, first.run, again.run, other.run]
     assert frame["samples/s"][0] == timing.samples_per_s
@@ -83,8 +86,8 @@ def test_real_runs_stand_side_by_side_by_variant_and_batch(store, tmp_path, caps
     assert found.why_not == f"'threads' is 1 in {first.run} and 2 in {other.run}, and one run has one value for it"
     assert cli.main(["history", "--store", str(store.root), "--compare", first.run, again.run[-6:]]) == 0
     out = capsys.readouterr().out
-    assert NOT_IN_TURN in out
-    assert "they hold the same variants" in out
+    assert NOT_IN_TURN in " ".join(out.split())
+    assert "they contain the same variants" in out
 
 
 def test_the_interval_of_a_median_is_over_launches_where_there_are_enough() -> None:
@@ -114,12 +117,12 @@ def test_an_interval_stands_beside_its_own_center(store) -> None:
     assert cell.median_s < low < center < high
     assert "1.03 ms [1.01, 1.06]" in repr(found)
     assert TIMES in repr(found)
-    assert TIMES in page(found)
+    assert TIMES in found.html()
     shown = found.frame().set_index("run").loc["one"]
     assert (shown["p50 ms"], shown["typical ms"]) == pytest.approx((1.0, center * 1e3))
 
 
-def test_a_measurement_that_a_later_run_took_over_is_told_beside_each(store) -> None:
+def test_a_measurement_that_a_later_run_took_over_is_reported_beside_each(store) -> None:
     keep(store, "one", of(row(timing_group="first")))
     keep(store, "two", of(row(timing_group="second")))  # measured again
     keep(store, "three", of(row(timing_group="second")))  # which the third took from the store
@@ -135,7 +138,7 @@ def test_variants_of_two_runs_can_be_measured_in_one(store, capsys) -> None:
     assert (asked.backends, asked.precisions, asked.batches) == (("onnxruntime", "openvino"), ("fp32", "int8"), (1, 8))
     assert asked.measure_s == 0.5  # the first one's
     assert found.remarks() == [NOT_IN_TURN]
-    told(found)
+    reported(found)
     assert cli.main(["history", "--store", str(store.root), "--compare", one, two]) == 0
     printed = capsys.readouterr().out
     assert "report --backends onnxruntime,openvino --precisions fp32,int8 --batches 1,8" in printed
@@ -166,7 +169,7 @@ def test_another_machine_or_model_is_refused_whole(store, changes, why) -> None:
     assert {name for line in found.lines for name in line.cells} == {"one"}
     assert f"Refused: two ({refused.model}): {why}" in repr(found)
     assert found.experiment is None
-    told(found)
+    reported(found)
 
 
 def test_memory_that_the_kernel_took_is_no_other_machine(store) -> None:
@@ -199,8 +202,8 @@ def test_other_conditions_are_kept_apart_with_the_reason(store, changed, apart) 
     keep(store, "one", of(row()))
     keep(store, "two", of(changed))
     first, second = compare_runs("one", "two", store=store).lines
-    assert (list(first.cells), first.apart) == (["one"], "")
-    assert (list(second.cells), second.apart) == (["two"], apart)
+    assert (list(first.cells), first.difference) == (["one"], "")
+    assert (list(second.cells), second.difference) == (["two"], apart)
 
 
 def test_other_samples_and_another_python_are_kept_apart(store) -> None:
@@ -208,7 +211,7 @@ def test_other_samples_and_another_python_are_kept_apart(store) -> None:
     keep(store, "two", of(row(), data="300 others"))
     keep(store, "three", replace(of(row()), machine=replace(HERE, python="3.99.0")))
     found = compare_runs("one", "two", "three", store=store)
-    assert [line.apart for line in found.lines] == [
+    assert [line.difference for line in found.lines] == [
         "", "samples is '300 others (55555555)' here, '1000 digits (55555555)' in one", f"Python is '3.99.0' here, '{HERE.python}' in one",
     ]  # fmt: skip
 
@@ -219,8 +222,8 @@ def test_other_samples_under_one_name_are_kept_apart(store) -> None:
         keep(store, name, of(row(), tested_digest=digest))
     lines = compare_runs("one", "two", "three", "four", "five", store=store).lines
     assert [list(line.cells) for line in lines] == [["one", "three"], ["two"], ["four"], ["five"]]
-    assert lines[1].apart == "samples is '1000 digits (bbbbbbbb)' here, '1000 digits (aaaaaaaa)' in one"
-    assert "'1000 digits (their content was not noted by four)' here" in lines[2].apart
+    assert lines[1].difference == "samples is '1000 digits (bbbbbbbb)' here, '1000 digits (aaaaaaaa)' in one"
+    assert "'1000 digits (their content was not noted by four)' here" in lines[2].difference
 
 
 def test_calibration_samples_keep_calibrated_variants_apart_and_no_others(store) -> None:
@@ -231,12 +234,12 @@ def test_calibration_samples_keep_calibrated_variants_apart_and_no_others(store)
     assert [(line.variant, list(line.cells)) for line in lines] == [
         ("onnxruntime fp32", ["one", "two", "three"]), ("openvino int8", ["two"]), ("openvino int8", ["three"]),
     ]  # fmt: skip
-    assert lines[2].apart == "calibration samples is 'dddddddd' here, 'cccccccc' in two"
+    assert lines[2].difference == "calibration samples is 'dddddddd' here, 'cccccccc' in two"
 
 
 def test_scores_of_another_output_or_function_say_so(store) -> None:
     of_output = {
-        name: row(accuracy=replace(recorded.accuracy(), output=name, apart={"boxes": 0.0, "classes": 0.0}))
+        name: row(accuracy=replace(recorded.accuracy(), output=name, relative_diffs={"boxes": 0.0, "classes": 0.0}))
         for name in ("boxes", "classes")
     }
     for name, each in of_output.items():
@@ -264,17 +267,15 @@ def test_one_run_of_all_takes_the_model_that_they_measured_and_no_function(store
     found = compare_runs("one", "two", store=store)
     assert found.experiment.model == path
     note = "two was scored by the function 'mine', which is not kept: another run scores by it only where it is given again"
-    assert note in told(found)
+    assert note in reported(found)
     Path(path).write_bytes(b"trained again")
     assert compare_runs("one", "two", store=store).experiment.model == str(copied)
     copied.unlink()
     found = compare_runs("one", "two", store=store)
     assert found.experiment is None
-    assert (
-        f"what lies at '{path}' now is another model ({digest_of(path)[:8]}) than what they measured" in found.why_not
-    )
+    assert f"the file at '{path}' is now another model ({digest_of(path)[:8]}) than what they measured" in found.why_not
     assert f"The model at '{copied}' cannot be read" in found.why_not
-    assert note not in told(found)
+    assert note not in reported(found)
     shown = history.HistoryPage(store, lambda _: None, lambda *asked: said.append(asked[1]))
     said: list[str] = []
     shown.refresh()
@@ -320,7 +321,7 @@ def test_what_comes_from_outside_is_escaped(store) -> None:
     keep(store, "one", of(row(), data=hostile))
     keep(store, "two", of(row(engine=recorded.engine(recorded.spec("onnxruntime fp32"), library_version=hostile))))
     keep(store, "three", of(row(), model=named))
-    html = page(compare_runs("one", "two", "three", store=store))
+    html = compare_runs("one", "two", "three", store=store).html()
     assert "&lt;img" in html
     assert "<img" not in html
 
@@ -332,7 +333,8 @@ def test_the_page_lists_runs_without_a_panel_compares_them_and_fills_the_form(st
     shown = history.HistoryPage(store, lambda _: None, lambda *asked: filled.append(asked))
     shown.refresh()
     newest, oldest = shown.choice.options
-    assert newest.endswith("digits-cnn · openvino · int8 · batches 1 · without a panel (bbbbbb)")
+    assert " · digits-cnn · done · " in newest
+    assert newest.endswith(" · openvino · int8 · batches 1 · without a panel (bbbbbb)")
     assert shown.open.disabled
     assert shown.compare.disabled
     shown.choice.value = (oldest,)

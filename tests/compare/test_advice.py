@@ -10,13 +10,14 @@ import recorded
 
 from workbench.accuracy.guard import Guard, judgement
 from workbench.accuracy.score import score
-from workbench.compare.advice import advice, best_told, recommended
+from workbench.compare.advice import advice, may_tie, recommended, recommended_text
+from workbench.compare.headline import headlines
 from workbench.compare.limits import Limits, choose_row
-from workbench.experiment import Experiment
 from workbench.panel.compare import said
-from workbench.panel.panel import _outcome
+from workbench.panel.outcome import outcome, outcome_text
 from workbench.panel.parts import PARTS
-from workbench.records import Results
+from workbench.records import Results, Verdict
+from workbench.settings.experiment import Experiment
 
 NAMES = ("onnxruntime fp32", "openvino fp32", "onnxruntime int8", "openvino int8")
 
@@ -70,7 +71,7 @@ def test_the_fastest_that_is_within_is_taken_and_starred(scores, label):
     assert choice.within == (judgement(choice.winner, results.budget).verdict == Guard.WITHIN)
 
 
-def test_nobody_is_taken_where_all_are_over_or_nothing_is_judged():
+def test_no_row_is_chosen_where_all_are_over_or_nothing_is_judged():
     assert recommended(made(OVER, OVER, OVER)) == {}
     assert recommended(made(OVER, UNSURE, UNSURE)) == {}
     assert recommended(made(UNSURE, UNSURE, UNSURE, UNSURE)) == {}  # FP32 that answers differently is wrong
@@ -89,17 +90,28 @@ def test_a_rewritten_baseline_and_a_model_that_came_in_int8():
 
 def test_within_is_said_of_those_alone_that_are_shown_to_be():
     alone = came_in_int8(UNSURE, UNSURE)
-    assert best_told(alone) == (
+    assert recommended_text(alone) == (
         "none is shown to be within 0.5 points at batch 1: the baseline is onnxruntime int8, 7.98 ms",
     )
     slow = came_in_int8(UNSURE, WITHIN, milliseconds=(1, 4))
-    assert best_told(slow)[0].startswith(
+    assert recommended_text(slow)[0].startswith(
         "none is both within 0.5 points at batch 1 and shown to be faster than the baseline: onnxruntime int8, 0.9"
     )
-    assert best_told(made(WITHIN, UNSURE))[0].startswith("fastest within 0.5 points at batch 1: onnxruntime fp32, 8")
+    assert recommended_text(made(WITHIN, UNSURE))[0].startswith(
+        "none within 0.5 points at batch 1 is shown to be faster than the baseline: onnxruntime fp32, 8"
+    )
 
 
-def test_advice_names_those_over_and_those_that_cannot_be_told_with_their_figures():
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.9, 1.1, True), (None, None, True), (0.025, 0.048, False), (0.98, 0.99, False)]
+)
+def test_a_row_without_a_verdict_does_not_tie_if_its_interval_is_below_1(low, high, expected):
+    row = made(WITHIN, WITHIN).compare().rows[1]
+    assert may_tie(replace(row, verdict=Verdict.CANNOT_TELL, low=low, high=high)) is expected
+    assert not may_tie(replace(row, verdict=Verdict.SLOWER, low=low, high=high))
+
+
+def test_advice_names_those_over_and_those_that_cannot_be_decided_with_their_figures():
     lines = advice(made(WITHIN, WITHIN, OVER, scored(600, broken=1)))
     assert len(lines) == 3
     assert lines[1].startswith("over 0.5 points, not recommended: onnxruntime int8, loses 10.00 points [")
@@ -115,10 +127,10 @@ def test_what_is_as_fast_is_named_by_the_comparisons_own_verdict():
     results = made(WITHIN, WITHIN, WITHIN, UNSURE, milliseconds=(8, 1.001, 1, 1))
     best = recommended(results)[1]
     assert {best.row.spec.label, *(row.spec.label for row in best.ties)} == {"openvino fp32", "onnxruntime int8"}
-    assert best_told(results)[0].endswith(f"; not told apart from {best.ties[0].spec.label}")
+    assert recommended_text(results)[0].endswith(f"; not distinguishable from {best.ties[0].spec.label}")
     choice = choose_row(results, Limits())
     assert (choice.winner, choice.ties) == (best.row, best.ties)
-    assert f"it cannot be told from {best.ties[0].spec.label}" in said(choice, Limits())[0]
+    assert f"it is not distinguishable from {best.ties[0].spec.label}" in said(choice, Limits(), results.baseline)[0]
 
 
 def test_the_comparison_decides_who_is_faster_and_not_the_medians():
@@ -148,25 +160,30 @@ def test_what_did_not_take_turns_is_named_and_not_compared():
     apart = replace(results.rows[1], timing=replace(results.rows[1].timing, group="two"))
     results = replace(results, rows=(results.rows[0], apart))
     best = recommended(results)[1]
-    assert (best.row, best.ties, best.apart) == (apart, (), results.rows[:1])
-    assert best_told(results)[0].endswith("; not measured in turn with onnxruntime fp32")
+    assert (best.row, best.ties, best.not_interleaved) == (apart, (), results.rows[:1])
+    assert recommended_text(results)[0].endswith("; not measured in turn with onnxruntime fp32")
     choice = choose_row(results, Limits())
-    assert (choice.winner, choice.apart) == (apart, results.rows[:1])
-    assert "not measured in turn with it: onnxruntime fp32" in said(choice, Limits())[0]
+    assert (choice.winner, choice.not_interleaved) == (apart, results.rows[:1])
+    assert "not measured in turn with it: onnxruntime fp32" in said(choice, Limits(), results.baseline)[0]
 
 
 def test_bar_report_and_page_say_the_same():
     results = made(WITHIN, WITHIN, WITHIN, UNSURE)
-    (told,) = best_told(results)
+    (reported,) = recommended_text(results)
     assert (
-        told
+        reported
         == f"fastest within 0.5 points at batch 1: onnxruntime int8, {results.rows[2].timing.median_s * 1e3:.3g} ms"
     )
-    assert _outcome(results)[0].endswith(f"F{told[1:]}.")
+    median = f"{results.rows[2].timing.median_s * 1e3:.2f} ms per call"
+    assert outcome_text(results)[0].startswith(
+        "4 done. Batch 1: onnxruntime int8 is 3.99 times as fast as onnxruntime fp32 ["
+    )
+    assert f", {median}; top-1 100.0 % [" in outcome_text(results)[0]
+    assert outcome_text(results)[2] == "good"
     (table,), (work,) = (PARTS[name](results, Experiment()) for name in ("table", "work"))
-    assert told in str(table)
-    assert told in work._repr_html_()
-    assert said(choose_row(results, Limits()), Limits())[0].startswith(
+    assert reported in str(table)
+    assert reported in work._repr_html_()
+    assert said(choose_row(results, Limits()), Limits(), results.baseline)[0].startswith(
         "Most samples per second within 0.5 points: onnxruntime int8 @1, "
     )
 
@@ -180,11 +197,52 @@ def test_bar_report_and_page_say_the_same():
         (
             (UNSURE, UNSURE),
             Limits(),
-            "None is both within 0.5 points and shown to have more samples per second than the b",
+            "No other row is both within 0.5 points and shown to have more samples per second than the b",
         ),
         ((UNSURE, UNSURE), Limits(loss=0.5), "Most samples per second within these limits: openvino int8 @1, "),
     ],
 )
 def test_the_page_says_what_the_star_stands_for(scores, limits, says):
     results = came_in_int8(*scores) if UNSURE in scores else made(*scores)
-    assert said(choose_row(results, limits), limits)[0].startswith(says)
+    assert said(choose_row(results, limits), limits, results.baseline)[0].startswith(says)
+
+
+def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
+    """Faster rows are there, and the samples are too few to show that they are within the budget."""
+    results = made(WITHIN, UNSURE, scored(600, broken=1))
+    (found,) = headlines(results)
+    assert (found.row.spec.label, found.won) == ("onnxruntime fp32", False)
+    assert found.text.startswith(
+        "No other row within 0.5 points is shown to be faster than the baseline onnxruntime fp32"
+    )
+    assert [each.partition(",")[0] for each in found.why] == ["openvino fp32", "onnxruntime int8"]
+    assert (
+        "changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 1,500 would." in found.why[1]
+    )
+    choice = choose_row(results, Limits())
+    text, kind = said(choice, Limits(), results.baseline)
+    assert (kind, choice.won) == ("warn", False)
+    assert text.endswith(found.why[1])
+    page = str(outcome(results, "now"))
+    assert "wb-warn" in page
+    assert "about 1,500 would" in page
+    faster = made(WITHIN, WITHIN)
+    assert outcome_text(faster)[2] == said(choose_row(faster, Limits()), Limits(), faster.baseline)[1] == "good"
+
+
+def test_a_row_that_is_not_shown_to_be_faster_is_not_a_green_winner():
+    rows = [
+        recorded.measured(name, timing=recorded.timing(milliseconds, rounds=3), accuracy=WITHIN)
+        for name, milliseconds in zip(NAMES, (8, 1), strict=False)
+    ]
+    results = replace(recorded.results(rows, baseline=NAMES[0]), budget="0.5 points")
+    choice = choose_row(results, Limits())
+    assert (choice.winner.spec.label, choice.won, choice.is_baseline) == (NAMES[1], False, False)
+    text, kind = said(choice, Limits(), results.baseline)
+    assert text.startswith(f"Most samples per second within 0.5 points: {NAMES[1]} @1, ")
+    assert text.endswith(f"samples/s; it is not distinguishable from {NAMES[0]}.")
+    unsure = choice._replace(ties=())
+    assert said(unsure, Limits(), results.baseline)[0].endswith(f"samples/s, not shown to be faster than {NAMES[0]}.")
+    assert kind == outcome_text(results)[2] == "warn"
+    (headline,) = results.headlines()
+    assert headline.why == ("Not shown to be faster: 3 usable rounds, at least 6 are needed.",)

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 import recorded
-from recorded import block, engine, failed, measured, on_gpu, results, sweep, timing
+from recorded import BASE, PEER, block, engine, failed, measured, results, seen, sweep, timing
+from recorded import frame_of as table
 
-from workbench.compare.comparison import COLUMNS, TERMINAL_WIDTH, display_table, speedup_text, table, text_table
+from workbench.compare.formats import speedup_text
 from workbench.compare.pairs import comparison
+from workbench.display.results_table import COLUMNS
+from workbench.display.table import WIDTH
 from workbench.errors import InputError
-from workbench.panel import tables
+from workbench.panel import parts
 from workbench.records import Ended, Failure, Launch, Region, Result, Row, Status, Surroundings, Verdict
-
-BASE = "tensorflow fp32"
-PEER = "onnxruntime fp32"
 
 
 def steady(milliseconds: float, batch: int = 1, *, drift: dict[int, float] | None = None, rounds: int = 8, **changes):
@@ -47,7 +47,7 @@ def test_a_drift_that_both_share_changes_nothing():
 
 
 @pytest.mark.parametrize(("most", "one"), [(0.9, 1.1), (1.1, 0.9)])
-def test_an_interval_with_1_inside_is_no_verdict(most, one):
+def test_an_interval_with_1_inside_is_not_a_verdict(most, one):
     drift = dict.fromkeys(range(7), most) | {7: one}
     row = pair(ours=steady(1.0, drift=drift), theirs=steady(1.0))
     assert row.speedup == pytest.approx(1 / most)
@@ -70,7 +70,7 @@ def test_rounds_are_paired_by_number_and_only_where_both_were_quiet():
     assert row.verdict is Verdict.FASTER
 
 
-def test_too_few_usable_rounds_is_no_verdict_and_says_so():
+def test_too_few_usable_rounds_is_not_a_verdict_and_says_so():
     quiet = steady(2.0)
     noisy = replace(quiet, blocks=tuple(replace(b, quiet=b.round < 4) for b in quiet.blocks))
     row = pair(ours=noisy, theirs=steady(5.0))
@@ -151,21 +151,21 @@ def test_a_baseline_that_failed_leaves_a_table_that_says_why():
     assert table(results(rows))["note"][0] == "Out of memory"
 
 
-def test_nothing_measured_is_no_error():
+def test_nothing_measured_is_not_an_error():
     planned = Result(spec=recorded.spec(BASE), batch=1)
     for rows in ([], [planned, failed(PEER)]):
         got = results(rows)
         assert comparison(got).rows == ()
         assert len(table(got)) == len(rows)
-        assert display_table(got).to_html()
-        assert text_table(got).startswith("variant")
-    assert text_table(results([planned, failed(PEER)])).splitlines()[-2:] == [
-        "tensorflow fp32 @1: planned",
-        "onnxruntime fp32 @1: failed: This CPU has no kernel for bf16 convolution",
+        assert got.table().html()
+        assert got.table().text().startswith("variant" if rows else "There are no results.")
+    assert results([planned, failed(PEER)]).table().text().splitlines()[-2:] == [
+        "[1] planned",
+        "[2] failed: This CPU has no kernel for bf16 convolution",
     ]
 
 
-def test_what_is_not_possible_is_told_once_per_reason_below_the_numbers():
+def test_what_is_not_possible_is_reported_once_per_reason_below_the_numbers():
     def refused(label, batch, why):
         return Result(spec=recorded.spec(label), batch=batch, status=Status.UNSUPPORTED, failure=Failure("plan", why))
 
@@ -176,22 +176,23 @@ def test_what_is_not_possible_is_told_once_per_reason_below_the_numbers():
         for batch in (1, 8)
     ]
     got = results(rows)
-    assert text_table(got).splitlines()[-1] == "not possible here: onnxruntime fp16, onnxruntime bf16: no kernels"
-    assert text_table(got).count("no kernels") == 1
-    assert "fp16" not in display_table(got).to_html()
+    assert got.table().text().splitlines()[-1] == "Not possible here: onnxruntime fp16, onnxruntime bf16: no kernels"
+    assert got.table().text().count("no kernels") == 1
+    (shown,) = parts.PARTS["table"](got, None)
+    assert "fp16" not in shown._repr_html_()  # the report has a section of its own for it
     assert len(table(got)) == 6
 
 
-def test_a_note_that_all_batches_share_is_told_once():
+def test_a_note_that_all_batches_share_is_reported_once():
     rows = [replace(measured(BASE, batch), engine=engine(recorded.spec(BASE), note="not run")) for batch in (1, 8)]
-    assert text_table(results(rows)).splitlines()[-1] == "tensorflow fp32 @1 @8: not run"
+    assert results(rows).table().text().splitlines()[-1] == "[1] not run"
 
 
 def test_table_holds_every_row_in_its_own_units():
     quick = replace(measured(PEER, 8, right=957), timing=steady(4.0, 8))
     rows = [replace(measured(BASE, 8), timing=steady(10.0, 8)), quick, failed("onnxruntime bf16", 8)]
     frame = table(results(rows))
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == tuple(each.name for each in COLUMNS)
     assert list(frame["status"]) == ["done", "done", "failed"]
     row = frame.iloc[1].to_dict()
     assert row["p50 ms"] == pytest.approx(4.0)
@@ -211,7 +212,7 @@ def test_a_percentile_is_missing_where_the_sample_cannot_carry_it():
     frame = table(results([row]))
     assert frame["p95 ms"][0] == pytest.approx(1.0)
     assert math.isnan(frame["p99 ms"][0])
-    assert "p99 ms" not in display_table(results([row])).data.columns
+    assert "p99 ms" not in seen(results([row]).table()).columns
 
 
 def test_notes_tell_of_disturbed_blocks_and_of_the_engine():
@@ -223,7 +224,7 @@ def test_notes_tell_of_disturbed_blocks_and_of_the_engine():
     assert frame["note"][1] == "Built for another GPU; 1 of 8 blocks were disturbed"
 
 
-def test_a_mean_far_above_the_median_is_told():
+def test_a_mean_far_above_the_median_is_reported():
     even, uneven = steady(2.0), steady(2.0)
     first = uneven.blocks[0]
     held_up = replace(first, samples_ns=(first.samples_ns[0] * 500, *first.samples_ns[1:]))
@@ -232,7 +233,7 @@ def test_a_mean_far_above_the_median_is_told():
     notes = table(results(rows))["note"]
     assert notes[0] == ""
     assert re.search(
-        r"; calls took [\d.]+ times the median on average, because some were held up; samples/s goes by the median$",
+        r"; calls took [\d.]+ times the median on average, because some were held up; samples/s is computed from the median$",
         notes[1],
     )
 
@@ -259,14 +260,14 @@ def test_display_table_is_escaped_compact_and_right_aligned():
     hostile = "<img src=x onerror=alert(1)>"
     of = replace(recorded.spec(PEER), backend=hostile)
     rows = [measured(BASE, median_ms=12.34), measured(PEER, median_ms=1234.5, spec=of), failed(PEER, message=hostile)]
-    shown = display_table(results(rows))
-    html = shown.to_html()
+    shown = results(rows).table()
+    html, data = shown.html(), seen(shown)
     assert hostile not in html
-    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 2
-    assert shown.data["p50 ms"].iloc[2] == "–"
-    assert shown.data["p50 ms"].iloc[1].startswith("1,2")
-    assert shown.data["top-1 accuracy"].iloc[0] == "96.0 % [94.6, 97.0]"
-    assert "text-align: right" in html
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 3  # in the cell, its title and the note
+    assert data["p50 ms"].iloc[2] == "–"
+    assert data["p50 ms"].iloc[1].startswith("1,2")
+    assert data["top-1 accuracy"].iloc[0] == "96.0 % [94.6, 97.0]"
+    assert re.search(r'<td class="wb-n">1,2\d\d</td>', html)
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -275,16 +276,17 @@ def test_text_table_fits_the_terminal(labels):
     long = recorded.spec("a-backend-with-a-long-name:and-a-mode-with-a-long-name int8")
     rows.append(measured("x int8", 32, spec=long, median_ms=60, right=960 if labels else None))
     rows.append(failed(PEER, 64, message="word " * 60))
-    text = text_table(results(rows))
-    assert max(map(len, text.splitlines())) <= TERMINAL_WIDTH
+    text = results(rows).table().text()
+    assert max(map(len, text.splitlines())) <= WIDTH
     assert "a-backend-with" in text
     assert ("top-1 accuracy" in text) is labels
-    assert f"{PEER} @64: failed: word word" in text
+    assert re.search(rf"^{PEER} +64 .* 2\n", text, re.MULTILINE)
+    assert "\n[2] failed: word word" in text
 
 
 def test_variants_without_a_number_come_last_and_batches_stay_together():
     rows = [failed("openvino bf16"), measured(BASE), failed(BASE, 8), measured(PEER)]
-    shown = display_table(results(rows)).data
+    shown = seen(results(rows).table())
     assert list(zip(shown["variant"], shown["batch"], strict=True)) == [
         (BASE, "1"),
         (BASE, "8"),
@@ -294,78 +296,12 @@ def test_variants_without_a_number_come_last_and_batches_stay_together():
     assert list(table(results(rows))["variant"]) == ["openvino bf16", BASE, BASE, PEER]
 
 
-def test_a_status_that_is_no_result_shows_in_the_note():
+def test_a_status_that_is_not_a_result_shows_in_the_note():
     row = replace(measured(PEER), status=Status.CANCELLED, timing=None, accuracy=None)
-    assert display_table(results([row])).data["note"].iloc[0] == "cancelled"
+    assert seen(results([row]).table())["note"].iloc[0] == "cancelled"
 
 
-def test_rows_of_a_gpu_say_so_and_a_ratio_across_devices_too():
-    rows = [
-        measured(BASE, median_ms=2),
-        on_gpu("onnxruntime:cuda fp32"),
-        on_gpu("onnxruntime:cuda fp16", throttled=("power cap",)),
-    ]
-    compared = comparison(results(rows))
-    assert [row.across for row in compared.rows] == ["", "cpu", "cpu"]
-    frame = table(results(rows))
-    assert list(frame["device"]) == ["cpu", "cuda:0", "cuda:0"]
-    across = "the ratio is across devices: cuda:0 here, cpu for the baseline"
-    told = "CUDA graph; copies in 0.006 ms, computes 0.061 ms, copies out 0.004 ms; GPU memory 606 MiB; clock 1,980 MHz"
-    assert list(frame["note"]) == [
-        "",
-        f"{across}; {told}; TF32 allowed",
-        f"{across}; {told}; clocks held down by power cap in 12 of 12 blocks",
-    ]
-    assert "cuda:0" in text_table(results(rows))
-    within = comparison(results(rows[1:], baseline="onnxruntime:cuda fp32"))
-    assert [row.across for row in within.rows] == ["", ""]
-
-
-def test_a_ratio_across_devices_is_marked_in_the_panel_too():
-    rows = [measured(BASE, median_ms=2), on_gpu("onnxruntime:cuda fp32"), measured(PEER)]
-    lines = [tables.row(judged.result, judged) for judged in comparison(results(rows)).rows]
-    assert ", cpu for the baseline" in lines[1]
-    assert not any("for the baseline" in line for line in (lines[0], lines[2]))
-
-
-def test_without_a_gpu_there_is_no_column_of_devices():
-    assert "device" not in display_table(results([measured(BASE)])).data.columns
-
-
-def test_a_graph_that_was_given_up_is_announced():
-    label = "onnxruntime:cuda fp32"
-    (note,) = table(results([on_gpu(label, graph_note="the run could not be captured")], baseline=label))["note"]
-    assert note.startswith("no CUDA graph: the run could not be captured; ")
-
-
-def test_means_of_short_runs_have_no_percentiles_of_calls_and_count_by_the_hosts_time():
-    row = on_gpu("onnxruntime:cuda fp32", timing_calls=400)
-    timing = row.timing
-    several = replace(timing, region=Region.DEVICE, device=replace(timing.device, runs=8))
-    single = replace(several, device=replace(timing.device, runs=1))
-    for kept, shown in ((single, True), (several, False)):
-        (cells,) = table(results([replace(row, timing=kept)], baseline=row.spec.label)).to_dict("records")
-        assert (cells["p90 ms"] == cells["p90 ms"]) is shown  # a missing number is not itself
-    assert "each time is the mean over 8 runs in one graph" in cells["note"]
-    wall = sum(block.wall_s for block in several.blocks)
-    assert several.queries_per_s == pytest.approx(8 * len(several.samples_s) / wall)
-
-
-def test_several_calls_in_flight_have_no_latency():
-    row = on_gpu("onnxruntime:cuda fp32", timing_streams=4, timing_calls=400)
-    (cells,) = table(results([row], baseline=row.spec.label)).to_dict("records")
-    assert "4 calls in flight: times are between two answers, not latencies" in cells["note"]
-    assert math.isnan(cells["p99 ms"])
-    assert cells["samples/s"] > 0
-
-
-def test_a_protocol_of_trtexec_takes_an_actual_sample_as_percentile():
-    (row,) = [on_gpu("onnxruntime:cuda fp32", timing_protocol="trtexec-11", timing_calls=3)]
-    assert row.timing.percentile_s(99) in row.timing.samples_s
-    assert on_gpu("onnxruntime:cuda fp32", timing_calls=3).timing.percentile_s(99) is None
-
-
-def test_a_busy_machine_is_told_beside_a_verdict():
+def test_a_busy_machine_is_reported_beside_a_verdict():
     def started(milliseconds, launches, **changes):
         found = steady(milliseconds, rounds=12)
         blocks = (replace(each, launch=each.round * launches // 12, **changes) for each in found.blocks)
@@ -377,7 +313,7 @@ def test_a_busy_machine_is_told_beside_a_verdict():
     rows = [replace(measured(BASE), timing=quiet), replace(measured(PEER), timing=loud)]
     note = table(results(rows))["note"][1]
     assert note.startswith(
-        "the machine was busy with other things in 12 of 12 rounds; 12 of 12 blocks were spoiled by other"
+        "other programs kept the machine busy in 12 of 12 rounds; 12 of 12 blocks were spoiled by other"
     )
     few = replace(loud, blocks=(loud.blocks[0], *started(2.0, 4).blocks[1:]))
     assert pair(ours=few, theirs=quiet).note == ""
@@ -388,13 +324,13 @@ def test_a_busy_machine_is_told_beside_a_verdict():
 
 def test_what_ended_the_measuring_stands_beside_the_number_of_launches():
     starts = (Launch(1.0, 0.1, (1,)),) * 4
-    told = steady(2.0, launches=starts, ended=Ended.BUDGET)
-    rows = [replace(measured(BASE), timing=steady(2.0)), replace(measured(PEER), timing=told)]
+    reported = steady(2.0, launches=starts, ended=Ended.BUDGET)
+    rows = [replace(measured(BASE), timing=steady(2.0)), replace(measured(PEER), timing=reported)]
     frame = table(results(rows))
     assert list(frame["launches"]) == [1, 4]
-    assert list(frame["ended"]) == ["fixed time", "budget spent"]
-    assert list(display_table(results(rows)).data["launches"]) == ["1, fixed time", "4, budget spent"]
-    assert frame["note"][1].endswith("by up to 25% (budget spent)")
+    assert list(frame["ended"]) == ["fixed time", "time limit reached"]
+    assert list(seen(results(rows).table())["launches"]) == ["1, fixed time", "4, time limit reached"]
+    assert frame["note"][1].endswith("by up to 25% (time limit reached)")
 
 
 def test_outliers_are_counted_and_left_in():

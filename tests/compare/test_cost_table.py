@@ -8,7 +8,8 @@ import peaked
 import pytest
 from recorded import measured, on_gpu, results
 
-from workbench.compare.cost_table import COLUMNS, calls_of, costs, cpu_s, joules
+from workbench.compare.cost_table import calls_of, cpu_s, joules
+from workbench.display.tables import COSTS
 from workbench.records import Energy
 
 RAPL = "RAPL package-0"
@@ -27,12 +28,12 @@ def block_s(row) -> float:
 
 def test_memory_and_cpu_time_are_of_one_call():
     row = measured("onnxruntime fp32", 8, median_ms=2.0)
-    (line,) = costs(results([row])).to_dict("records")
+    (line,) = results([row]).costs().frame().to_dict("records")
     assert (line["peak MiB"], line["engine MiB"]) == (310, 190)
     assert line["CPU ms"] == pytest.approx(2.0, rel=0.1)
     assert cpu_s(row.timing) * calls_of(row.timing) == pytest.approx(sum(b.cpu_s for b in row.timing.blocks))
     assert line["cores used"] == pytest.approx(1.0)
-    assert tuple(line) == COLUMNS
+    assert tuple(line) == tuple(each.name for each in COSTS)
 
 
 def test_energy_is_divided_among_the_calls_by_time():
@@ -45,22 +46,22 @@ def test_energy_is_divided_among_the_calls_by_time():
 def test_packages_add_up_and_say_whose_they_are():
     row = measured("onnxruntime fp32", timing_calls=100)
     pair = [Energy(f"RAPL package-{number}", 1.0, block_s(row), 0.001) for number in (0, 1)]
-    table = costs(results([metered(row, *pair)]))
+    table = results([metered(row, *pair)]).costs().frame()
     (line,) = table.to_dict("records")
     assert line["energy of"] == "RAPL package-0 + RAPL package-1"
     assert line["mJ"] == pytest.approx(20, rel=0.1)
-    assert "other programs and idle power are in it" in table.attrs["notes"][0]
+    assert "other programs and idle power are included" in table.attrs["notes"][0]
 
 
 def test_a_window_too_short_for_its_counter_gives_no_energy_and_says_how_long_it_must_be():
     row = on_gpu("onnxruntime:cuda fp32")
-    table = costs(results([metered(row, Energy(BOARD, 1.0, 1.999, 0.1))]))
+    table = results([metered(row, Energy(BOARD, 1.0, 1.999, 0.1))]).costs().frame()
     assert table["mJ"].isna().all()
     (note,) = [text for text in table.attrs["notes"] if "NVML" in text]
     assert note == (
         "No energy from NVML, the whole board: a block must last 2 s for its counter, and lasts 0.08 s. Measure 24 s per row."
     )
-    enough = costs(results([metered(row, Energy(BOARD, 1.0, 2.0, 0.1))]))
+    enough = results([metered(row, Energy(BOARD, 1.0, 2.0, 0.1))]).costs().frame()
     assert enough["energy of"].tolist() == [BOARD]
 
 
@@ -79,13 +80,13 @@ def test_a_board_and_a_package_are_not_one_number():
 
 
 def test_why_there_is_no_energy_is_what_the_worker_said():
-    row = measured("onnxruntime fp32", timing_in_effect=peaked.told(energy="this machine offers no RAPL counters"))
-    assert costs(results([row])).attrs["notes"][0] == "No energy: this machine offers no RAPL counters."
+    row = measured("onnxruntime fp32", timing_in_effect=peaked.reported(energy="this machine offers no RAPL counters"))
+    assert results([row]).costs().frame().attrs["notes"][0] == "No energy: this machine offers no RAPL counters."
 
 
 def test_the_share_of_the_limit_stands_in_the_table_and_too_much_is_said():
     rows = [measured("onnxruntime fp32", 64, median_ms=1.28), measured("onnxruntime int8", 64, median_ms=0.05)]
-    table = costs(peaked.results(*rows))
+    table = peaked.results(*rows).costs().frame()
     assert table["limited by"].tolist() == ["fp32 compute", "int8 compute"]
     assert table["% of limit"][0] == pytest.approx(50, rel=0.05)
     assert table["limit GFLOP/s"].tolist() == pytest.approx([100, 400])
@@ -97,11 +98,11 @@ def test_a_thread_that_waited_for_its_core_is_named():
     row = measured("onnxruntime fp32")
     blocks = tuple(replace(block, cpu_s=0.5 * block.wall_s) for block in row.timing.blocks)
     slow = replace(row, timing=replace(row.timing, blocks=blocks))
-    notes = costs(results([slow, measured("openvino fp32")])).attrs["notes"]
+    notes = results([slow, measured("openvino fp32")]).costs().frame().attrs["notes"]
     assert next(text for text in notes if "had to wait" in text).startswith("onnxruntime fp32 had to wait for a core")
 
 
-def test_gpu_memory_is_told_where_nvml_does():
-    table = costs(results([on_gpu("onnxruntime:cuda fp32"), measured("onnxruntime fp32")]))
+def test_gpu_memory_is_reported_where_nvml_does():
+    table = results([on_gpu("onnxruntime:cuda fp32"), measured("onnxruntime fp32")]).costs().frame()
     assert table["GPU MiB"].tolist()[0] == 606
     assert table["GPU MiB"].isna().tolist() == [False, True]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import model_zoo
 import numpy as np
+import pytest
 from onnx import helper
 from PIL import Image
 
 from workbench.compare.flips import flips
-from workbench.experiment import Experiment
-from workbench.pipeline import run
+from workbench.runs.pipeline import run
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 RNG = np.random.default_rng(0)
@@ -44,6 +45,7 @@ def images(folder: Path) -> dict[str, str]:
     return {"model": str(model_zoo.save(graph, folder / "mean.onnx")), "data": str(folder / "set")}
 
 
+@pytest.mark.long
 def test_answers_are_found_where_a_method_was_calibrated_and_images_were_scaled(tmp_path: Path, store: Store):
     asked = Experiment(
         **images(tmp_path), **QUICK, precisions="fp32,int8-entropy", calibration_samples=8, pixels="-1..1"
@@ -58,7 +60,7 @@ def test_answers_are_found_where_a_method_was_calibrated_and_images_were_scaled(
     assert all(flip.first != flip.second for flip in found.shown)
 
 
-def test_answers_are_found_where_labels_are_no_classes(tmp_path: Path, store: Store):
+def test_answers_are_found_where_labels_are_not_classes(tmp_path: Path, store: Store):
     asked = Experiment(**table(tmp_path, RNG.standard_normal((60, 2))), **QUICK, precisions="fp32")
     results = run(asked, store=store, metric=lambda outputs, labels: outputs["y"][:, 0] - labels[:, 0])
     named = replace(results.rows[0], accuracy=replace(results.rows[0].accuracy, metric="f1"))

@@ -14,6 +14,7 @@ from workbench.records.layers import LayerProfile, LayerTime
 from workbench.store import Store
 
 
+@pytest.mark.long
 def test_the_layers_of_an_engine_with_the_format_they_compute_in(store_root):
     pytest.importorskip("tensorrt_rtx")
     store = Store(store_root)
@@ -27,13 +28,14 @@ def test_the_layers_of_an_engine_with_the_format_they_compute_in(store_root):
     assert "strongly typed network" in table.attrs["basis"]
     with pytest.raises(
         InputError,
-        match=r"'litert fp32 @1' tells no layers: LiteRT has no profiler that Python can ask. Choose a row of",
+        match=r"'litert fp32 @1' does not report layers: LiteRT has no profiler with a Python interface. Choose a row of",
     ):
         workbench.layers(rows["litert fp32"], store)
     with pytest.raises(InputError, match="was not built"):
         workbench.layers(replace(rows["tensorrt:rtx fp32"], engine=None), store)
 
 
+@pytest.mark.long
 def test_the_layers_of_a_measured_engine_with_the_time_of_each(store_root):
     store = Store(store_root)
     asked = workbench.Experiment(
@@ -83,4 +85,4 @@ def test_the_notebooks_part_shows_them_or_says_how_to_get_them():
     assert shown.data.count("<img ") == 3  # two engines, and the two side by side
     assert "onnxruntime fp32 → onnxruntime int8, batch 8" in shown.data
     (nothing,) = PARTS["layers"](without, None)
-    assert "set 'layers' to true" in nothing.data
+    assert "set &#39;layers&#39; to true" in nothing.data

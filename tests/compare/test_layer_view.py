@@ -7,8 +7,9 @@ import re
 import pytest
 
 from workbench.compare import layer_view
-from workbench.plots import layers as plots_layers
-from workbench.plots.canvas import sheet
+from workbench.display import layer_tables
+from workbench.display.plots import layers as plots_layers
+from workbench.display.plots.canvas import sheet
 from workbench.records.layers import LayerProfile, LayerTime
 
 
@@ -39,7 +40,7 @@ INT8 = profile(
 )
 
 
-def test_the_profilers_own_cost_is_told():
+def test_the_profilers_own_cost_is_reported():
     assert FP32.overhead == pytest.approx(0.2)
     assert FP32.layers_s == pytest.approx(90e-6)
     assert INT8.share("convert") == pytest.approx(10 / 62)
@@ -94,20 +95,20 @@ def test_engines_without_common_nodes_are_compared_by_the_models_own_layers():
 
 def test_the_table_sorts_without_scripts_and_escapes_names():
     evil = profile("x", *FP32.layers, layer("<script>", "<b>", "other", "", 30))
-    text = layer_view.html(evil)
+    text = layer_tables.profile_html(evil)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     rows = re.findall(r'<div style="(--o0:[^"]*)" role="row">', text)
     orders = [dict(re.findall(r"--o(\d):(\d+)", row)) for row in rows]
     assert [order["0"] for order in orders] == ["1", "2", "3", "4"]
     assert [order["1"] for order in orders] == ["1", "4", "3", "2"]  # by time: 60, 10, 20, 30 µs
-    assert "#wb-layers-0-1:checked~.wb-grid>div{order:var(--o1)}" in text
+    assert "#wb-layers-0-1:checked~.wb-layer-grid>div{order:var(--o1)}" in text
 
 
-def test_of_many_layers_the_shortest_are_left_out_and_told(monkeypatch):
-    monkeypatch.setattr(layer_view, "SHOWN", 2)
-    text = layer_view.sortable(FP32.layers, "n")
-    assert "The 1 layers that take least are left out here." in text
+def test_of_many_layers_the_shortest_are_left_out_and_reported(monkeypatch):
+    monkeypatch.setattr(layer_tables, "SHOWN", 2)
+    text = layer_tables.profile_html(FP32).partition("<h4>")[2].partition("<details")[0]
+    assert "The 1 layers that take the least time are left out here." in text
     assert ">pool<" not in text
 
 

@@ -1,4 +1,4 @@
-"""Which rows keep the limits, which is to be taken, and which cannot be told from it."""
+"""Which rows keep the limits, which is recommended, and which cannot be distinguished from it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_is_not_known_keeps_no_limit() -> None:
     assert choice.out[blind.row] == "its answers were not compared"
 
 
-def test_rows_that_cannot_be_told_from_the_winner_are_named_if_they_keep_the_limits() -> None:
+def test_rows_that_cannot_be_distinguished_from_the_winner_are_named_if_they_keep_the_limits() -> None:
     twin = measured("openvino int8", median_ms=0.1, right=950)
     rows = results([FAST, twin, FAIR])
     first = choose_row(rows, Limits())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recorded import block, measured, results, timing
 
-from workbench.compare.noise import COLUMNS, display_noise, noise_table
+from workbench.display.tables import disturbances
 from workbench.records import Surroundings
 
 
@@ -18,19 +18,18 @@ def test_what_the_system_counted_is_added_over_the_blocks():
     seen = tuple(replace(each, around=one) for each, one in zip(blocks, around, strict=True))
     seen = (*seen[:2], replace(seen[2], quiet=False), seen[3])
     row = replace(measured("onnxruntime fp32"), timing=replace(timing(1.0, rounds=1), blocks=seen))
-    (line,) = noise_table(results([row])).to_dict("records")
+    (line,) = disturbances(results([row])).records()
     assert (line["blocks"], line["disturbed"], line["spoiled"], line["by"]) == (4, 1, 1, "other programs 1")
     assert line["others' cores"] == pytest.approx(0.5)  # 0.15 s over the 0.3 s that were watched
     assert line["waited %"] == pytest.approx(2.0)
     assert (line["stolen %"], line["minor faults"], line["major faults"], line["switches"]) == (0, 17, 0, 10)
     assert line["MHz"] == "2,400 to 2,500"
-    html = display_noise(results([row])).to_html()
+    html = disturbances(results([row])).html()
     assert "other programs 1" in html
     assert "0.500" in html
 
 
-def test_what_nobody_told_is_missing():
-    frame = noise_table(results([measured("onnxruntime fp32")]))
-    assert tuple(frame.columns) == COLUMNS
+def test_what_was_not_given_is_missing():
+    frame = disturbances(results([measured("onnxruntime fp32")])).frame()
     assert np.isnan(frame["waited %"].astype("float64")[0])
-    assert "–" in display_noise(results([measured("onnxruntime fp32")])).to_html()
+    assert "waited %" not in disturbances(results([measured("onnxruntime fp32")])).text()

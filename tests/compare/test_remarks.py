@@ -1,4 +1,4 @@
-"""What stands beside the numbers of a row: which output agreement is of, and what it does not rest on."""
+"""Remarks about the numbers of a row: the output that agreement is of, and its limits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 import recorded
 from matplotlib.figure import Figure
 
-from workbench.compare import comparison
-from workbench.compare.remarks import agreement_told
+from workbench.compare.remarks import agreement_text
+from workbench.display.plots import accuracy
 from workbench.panel import parts, tables, view
-from workbench.plots import figures
 
 TWO = {
     "agreement_output": "main",
@@ -26,29 +25,29 @@ def two_outputs(**changes):
 
 
 def test_the_worst_output_is_named_with_the_others():
-    told = agreement_told(two_outputs().accuracy)
-    assert told == (
+    reported = agreement_text(two_outputs().accuracy)
+    assert reported == (
         "agreement is that of 'main', the worst of 2 outputs (others: 'copy' 100.0%); 5 of 1000 samples are left out of the agreement, for which "
         "the source model's values are not finite; 'noise' is not compared: two runs on the same input differ"
     )
     plain = recorded.accuracy(None)
-    assert agreement_told(plain) == ""
-    assert agreement_told(replace(plain, agreement_output="o", agreements={"o": 0.99})) == ""
+    assert agreement_text(plain) == ""
+    assert agreement_text(replace(plain, agreement_output="o", agreements={"o": 0.99})) == ""
 
 
 def test_table_panel_and_figure_name_it():
     whole = recorded.sweep(labels=False)
     results = replace(whole, rows=(two_outputs(), *whole.rows[1:]))
-    frame = comparison.table(results)
+    frame = results.table().frame()
     assert list(frame["agree in"])[:2] == ["main", ""]
-    assert "97.0 % in 'main'" in comparison.text_table(results)
-    shown = tables.accuracy(results.rows[0])
-    assert "97.0% agree in &#x27;main&#x27;" in shown
+    assert "97.0 % in 'main'" in results.table().text()
+    shown = "".join(span.html() for span in tables.accuracy(results.rows[0]))
+    assert "97.0% agree in &#39;main&#39;" in shown
     assert "share of 995 samples" in shown
-    data = figures.accuracy_data(results)
+    data = accuracy.accuracy_data(results)
     assert {point.output for point in data.points} == {"main", ""}
     ax = Figure().subplots()
-    figures.draw_accuracy(data, ax)
+    accuracy.draw_accuracy(data, ax)
     assert any(", in 'main'" in text.get_text() for text in ax.get_legend().get_texts())
 
 
@@ -57,7 +56,7 @@ def test_warnings_stand_before_the_numbers():
     results = replace(recorded.sweep(), warnings=(warning,))
     (shown,) = parts._table(results)
     assert repr(shown).startswith(f"Warning: {warning}\n")
-    assert shown._repr_html_().startswith('<p role="alert"><strong>Warning:</strong> The output &#x27;o&#x27;')
+    assert shown._repr_html_().startswith('<p role="alert"><strong>Warning:</strong> The output &#39;o&#39;')
     assert "<300>" not in shown._repr_html_()
     assert parts._model(results).startswith('<p role="alert">')
     assert 'role="alert"' in view.warnings(results)

@@ -7,13 +7,13 @@ import peaked
 import pytest
 from recorded import measured, results
 
-from workbench.compare.three_clocks import COLUMNS, clocks
+from workbench.display.tables import CLOCKS
 from workbench.timing import observe
 
 
 def test_each_clock_is_a_multiple_of_compute_in_the_same_round():
-    table = clocks(results([measured("onnxruntime fp32", timing_clocks=peaked.CLOCKS)]))
-    assert tuple(table.columns) == COLUMNS
+    table = results([measured("onnxruntime fp32", timing_clocks=peaked.CLOCKS)]).clocks().frame()
+    assert tuple(table.columns) == tuple(each.name for each in CLOCKS)
     assert table["clock"].tolist() == ["host-to-host", "library", "compute"]
     assert table["p50 ms"].tolist() == pytest.approx([2.45, 2.2, 2.0])
     assert table["times compute"].tolist()[:2] == pytest.approx([1.225, 1.1])
@@ -22,14 +22,14 @@ def test_each_clock_is_a_multiple_of_compute_in_the_same_round():
 
 
 def test_without_compute_or_enough_rounds_there_is_no_multiple():
-    alone = clocks(results([measured("tensorflow:predict fp32", timing_clocks=peaked.CLOCKS[:1])]))
+    alone = results([measured("tensorflow:predict fp32", timing_clocks=peaked.CLOCKS[:1])]).clocks().frame()
     assert alone["times compute"].isna().all()
     few = tuple(type(clock)(clock.name, "", clock.rounds_ns[:5]) for clock in peaked.CLOCKS)
-    assert clocks(results([measured("onnxruntime fp32", timing_clocks=few)]))["times compute"].isna().all()
+    assert results([measured("onnxruntime fp32", timing_clocks=few)]).clocks().frame()["times compute"].isna().all()
 
 
 def test_results_without_clocks_give_an_empty_table():
-    assert clocks(results([measured("onnxruntime fp32")])).empty
+    assert results([measured("onnxruntime fp32")]).clocks().frame().empty
 
 
 class Layered:

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import recorded
 
-import workbench
-from workbench.compare import why
+from workbench.display.why import Explanations
 from workbench.records import Machine
 from workbench.records.layers import LayerProfile, LayerTime
 
@@ -36,14 +35,14 @@ def results(mine, other, *, ms=1.1, profiles=True, **changes):
 
 
 def causes(mine, other=None):
-    (card,) = workbench.why_not_faster(results(mine, other or profile(FP32, conv(100))))
+    (card,) = results(mine, other or profile(FP32, conv(100))).why_not_faster()
     return {each.cause: each for each in card.evidence}
 
 
 def test_only_what_is_not_faster_gets_a_card():
     one, other = profile(INT8, conv(90, "int8")), profile(FP32, conv(100))
-    assert workbench.why_not_faster(results(one, other, ms=0.5)) == ()
-    (card,) = workbench.why_not_faster(results(one, other, ms=1.6))
+    assert results(one, other, ms=0.5).why_not_faster() == ()
+    (card,) = results(one, other, ms=1.6).why_not_faster()
     assert card.variant == INT8
     assert card.verdict == "slower"
     assert card.headline.startswith("onnxruntime int8, batch 1: ×0.6")
@@ -61,24 +60,24 @@ def test_conversions_by_their_share_and_the_worst_place():
         )
     )["conversions between number formats"]  # fmt: skip
     assert found.share == pytest.approx(40 / 200)
-    assert "2 layers that quantize, dequantize or cast take 20% of the layers' time" in found.told
-    assert "between conv and next (0.030 ms)" in found.told
+    assert "2 layers that quantize, dequantize or cast take 20% of the layers' time" in found.text
+    assert "between conv and next (0.030 ms)" in found.text
     assert "mixed_precision" in found.experiment
 
 
 def test_layers_that_stayed_in_float():
     found = causes(profile(INT8, conv(50, "int8"), conv(50, "fp32", name="kept")))
-    told = found["layers with weights that stayed in FP32"]
-    assert told.share == pytest.approx(0.5)
-    assert "1 of 2 take 50% of the layers' time: kept (Conv)." in told.told
+    reported = found["layers with weights that stayed in FP32"]
+    assert reported.share == pytest.approx(0.5)
+    assert "1 of 2 take 50% of the layers' time: kept (Conv)." in reported.text
 
 
 def test_layers_that_are_slower_than_in_fp32():
     mine = profile(INT8, conv(300, "int8"), conv(100, "int8", name="fast"))
     found = causes(mine, profile(FP32, conv(200), conv(300, name="fast")))["layers that are slower than in FP32"]
     assert found.share == pytest.approx(100 / 400)
-    assert "1 layers with weights take longer" in found.told
-    assert "worst: conv (0.200 → 0.300 ms)" in found.told
+    assert "1 layers with weights take longer" in found.text
+    assert "worst: conv (0.200 → 0.300 ms)" in found.text
 
 
 def test_products_that_are_too_small_and_weights_that_are_read_for_little():
@@ -86,8 +85,8 @@ def test_products_that_are_too_small_and_weights_that_are_read_for_little():
     assert causes(profile(INT8, small))["matrix products that are too small"].share == 1
     dense = layer("dense", "Gemm", "weights", "int8", 100, flops=8_000_000, weight_elements=4_000_000)
     found = causes(profile(INT8, dense))["memory: weights are read for few operations at batch 1"]
-    assert "1 layers read 4.00 MB of weights for under 8 operations a byte" in found.told
-    assert "(40.0 GB/s)" in found.told
+    assert "1 layers read 4.00 MB of weights for under 8 operations a byte" in found.text
+    assert "(40.0 GB/s)" in found.text
     assert "Measure batch 8" in found.experiment
     big = causes(profile(INT8, conv(50, "int8")))
     assert not big
@@ -103,21 +102,21 @@ def test_the_strongest_comes_first_and_what_touches_everything_before_it():
     mine = profile(INT8, conv(40, "int8"), conv(60, "fp32", name="kept"), call_us=130)
     found = results(mine, profile(FP32, conv(100)))
     found = replace(found, machine=Machine("old", 2, ("avx2",), 2**30, "Linux", "3.11"))
-    (card,) = workbench.why_not_faster(found)
+    (card,) = found.why_not_faster()
     assert [each.cause for each in card.evidence] == [
         "this CPU has no instruction that multiplies in INT8",
         "layers with weights that stayed in FP32",
         "time outside all layers",
     ]
-    assert "It has avx2, and would need one of avx512_vnni" in card.evidence[0].told
+    assert "It has avx2, and would need one of avx512_vnni" in card.evidence[0].text
 
 
 def test_threads_that_wait_and_threads_without_a_core():
     found = results(profile(INT8, conv(90, "int8")), profile(FP32, conv(100)), threads=8)
-    (card,) = workbench.why_not_faster(found)
-    told = {each.cause: each.told for each in card.evidence}
-    assert "8 threads on 2 cores." in told["there are more threads than cores"]
-    assert "8 threads kept 1.0 cores busy." in told["its threads wait for one another"]
+    (card,) = found.why_not_faster()
+    reported = {each.cause: each.text for each in card.evidence}
+    assert "8 threads on 2 cores." in reported["there are more threads than cores"]
+    assert "8 threads kept 1.0 cores busy." in reported["its threads wait for one another"]
 
 
 def test_weights_alone_are_not_meant_to_be_faster():
@@ -125,15 +124,15 @@ def test_weights_alone_are_not_meant_to_be_faster():
     row = found.rows[1]
     found = replace(found, rows=(found.rows[0], replace(row, spec=replace(row.spec, method="weights"))))
     found = replace(found, machine=Machine("old", 2, ("avx2",), 2**30, "Linux", "3.11"))
-    (card,) = workbench.why_not_faster(found)
+    (card,) = found.why_not_faster()
     assert [each.cause for each in card.evidence] == ["it computes in floats"]
-    assert card.evidence[0].told.startswith("int8-weights stores its weights in fewer bits")
+    assert card.evidence[0].text.startswith("int8-weights stores its weights in fewer bits")
 
 
 def test_without_times_per_layer_it_says_what_is_missing():
-    (card,) = workbench.why_not_faster(results(None, None, profiles=False))
-    assert card.missing == "Times per layer would tell more: run again with 'layers' set to true."
-    assert "Times per layer would tell more" in why.text((card,))
+    (card,) = results(None, None, profiles=False).why_not_faster()
+    assert card.missing == "Times per layer would show more: run again with 'layers' set to true."
+    assert "Times per layer would show more" in Explanations((card,)).text()
 
 
 def named(label, *, mine=None, layers=(), **changes):
@@ -143,14 +142,14 @@ def named(label, *, mine=None, layers=(), **changes):
     rows[1] = replace(rows[1], spec=replace(rows[1].spec, **changes))
     profiles = (profile(f"{backend} fp32", *layers), *([mine] if mine else [])) if layers else ()
     found = replace(recorded.results(rows, baseline=f"{backend} fp32"), layer_profiles=profiles)
-    (card,) = workbench.why_not_faster(found)
+    (card,) = found.why_not_faster()
     return card
 
 
-def test_where_times_per_layer_cannot_be_had_nobody_is_sent_for_them():
+def test_times_per_layer_are_not_recommended_where_they_are_not_available():
     card = named("litert fp16", method="weights")
     assert card.missing == (
-        "Times per layer would tell more, and litert fp16-weights tells no layers: LiteRT has no profiler that Python can ask."
+        "Times per layer would show more, and litert fp16-weights does not report layers: LiteRT has no profiler with a Python interface."
     )
     card = named("tensorflow:xla int8")
     assert "its profiler does not see layers inside tensorflow:xla" in card.missing
@@ -182,13 +181,13 @@ def test_what_is_to_be_tried_can_be_done_with_the_variants_method(label, method,
 
 def test_cards_as_text_and_as_html_without_scripts():
     mine = profile(INT8, conv(50, "int8"), conv(50, "fp32", name="<script>"))
-    cards = workbench.why_not_faster(results(mine, profile(FP32, conv(100))))
-    assert "<script>" not in why.html(cards)
-    assert "&lt;script&gt; (Conv)" in why.html(cards)
-    assert "To confirm: " in why.html(cards)
+    cards = results(mine, profile(FP32, conv(100))).why_not_faster()
+    assert "<script>" not in cards.html()
+    assert "&lt;script&gt; (Conv)" in cards.html()
+    assert "To confirm: " in cards.html()
     assert (
-        why.text(cards)
+        cards.text()
         .splitlines()[1]
         .startswith("  1. layers with weights that stayed in FP32 (at most 50% of its time)")
     )
-    assert why.html(()) == ""
+    assert Explanations().html() == ""

@@ -55,7 +55,7 @@ def test_how_a_case_uses_its_operator_is_known_where_it_has_one():
     assert case_of("gelu_tanh_1_expanded").use is None
 
 
-def test_random_operators_are_told():
+def test_random_operators_are_reported():
     assert case_of("bernoulli").random == "Bernoulli gives random numbers"
     assert case_of("training_dropout").random == "Dropout gives random numbers"
     assert case_of("dropout_default").random == ""

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from workbench.conformance.cases import Case, case_of
 from workbench.conformance.check import check, compare
-from workbench.conformance.outcomes import WITHIN_ROUNDING, Verdict
+from workbench.conformance.outcomes import WITHIN_ROUNDING, CaseVerdict
 from workbench.records import EngineSpec, Precision
 
 RIGHT = (
@@ -26,12 +26,13 @@ RIGHT = (
 """Forty cases of ordinary operators; "max_one_input" and "dropout_default" pass their input through."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_ordinary_operators_are_computed_as_defined(backend):
     pytest.importorskip(backend)
     assert len(RIGHT) == 40
     outcomes = [check(case_of(name), EngineSpec(backend, Precision.FP32)) for name in RIGHT]
-    assert [outcome for outcome in outcomes if outcome.verdict != Verdict.RIGHT] == []
+    assert [outcome for outcome in outcomes if outcome.verdict != CaseVerdict.RIGHT] == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_ordinary_operators_are_computed_as_defined(backend):
 def test_what_a_library_computes_differently_is_wrong_by_a_number(backend, name):
     pytest.importorskip(backend)
     outcome = check(case_of(name), EngineSpec(backend, Precision.FP32))
-    assert outcome.verdict == Verdict.WRONG
+    assert outcome.verdict == CaseVerdict.WRONG
     assert outcome.differs
     assert outcome.difference > 0.5
     assert outcome.relative > 0.1
@@ -57,7 +58,7 @@ def test_what_a_library_computes_differently_is_wrong_by_a_number(backend, name)
 )
 def test_integers_of_a_quantizing_operator_are_compared_as_they_are(name):
     """A model that ends in one gives the real numbers that they stand for; the case expects the integers."""
-    assert check(case_of(name), EngineSpec("onnxruntime", Precision.FP32)).verdict == Verdict.RIGHT
+    assert check(case_of(name), EngineSpec("onnxruntime", Precision.FP32)).verdict == CaseVerdict.RIGHT
 
 
 def test_a_case_of_an_old_opset_is_upgraded_and_right():
@@ -65,30 +66,32 @@ def test_a_case_of_an_old_opset_is_upgraded_and_right():
         check(case_of(name), EngineSpec("onnxruntime", Precision.FP32))
         for name in ("PReLU_2d_multiparam", "BatchNorm2d_eval")
     ]
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.RIGHT}
+    assert {outcome.verdict for outcome in outcomes} == {CaseVerdict.RIGHT}
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_bfloat16_is_given_and_taken(backend):
     pytest.importorskip(backend)
     names = ("cast_BFLOAT16_to_FLOAT", "cast_FLOAT_to_BFLOAT16")
-    assert [check(case_of(name), EngineSpec(backend, Precision.FP32)).verdict for name in names] == [Verdict.RIGHT] * 2
+    assert [check(case_of(name), EngineSpec(backend, Precision.FP32)).verdict for name in names] == [
+        CaseVerdict.RIGHT
+    ] * 2
 
 
-def test_a_sequence_is_refused_random_numbers_are_no_case_and_a_missing_kernel_is_an_error():
+def test_a_sequence_is_refused_random_numbers_are_not_a_case_and_a_missing_kernel_is_an_error():
     spec = EngineSpec("onnxruntime", Precision.FP32)
     refused = check(case_of("sequence_insert_at_back"), spec)
-    assert (refused.verdict, "is a sequence, not a tensor" in refused.detail) == (Verdict.REFUSED, True)
+    assert (refused.verdict, "is a sequence, not a tensor" in refused.detail) == (CaseVerdict.REFUSED, True)
     random = check(case_of("bernoulli"), spec)
-    assert (random.verdict, random.detail) == (Verdict.NOT_APPLICABLE, "Bernoulli gives random numbers")
+    assert (random.verdict, random.detail) == (CaseVerdict.NOT_APPLICABLE, "Bernoulli gives random numbers")
     error = check(case_of("image_decoder_decode_jpeg_rgb"), spec)
-    assert error.verdict == Verdict.ERROR
+    assert error.verdict == CaseVerdict.ERROR
     assert error.detail.startswith("Could not build it: Could not find an implementation for ImageDecoder")
 
 
 def test_a_backend_that_takes_no_such_precision_is_not_applicable():
     outcome = check(case_of("abs"), EngineSpec("onnxruntime", Precision.FP16))
-    assert outcome.verdict == Verdict.NOT_APPLICABLE
+    assert outcome.verdict == CaseVerdict.NOT_APPLICABLE
     assert "FP16" in outcome.detail
 
 
@@ -120,7 +123,7 @@ def test_numbers_within_the_case_own_tolerance_are_right():
         (["a"], ["b"], "another text"),
     ],
 )
-def test_what_is_no_matter_of_numbers_is_told_in_words(expected, found, detail):
+def test_what_is_not_numeric_is_reported_in_words(expected, found, detail):
     difference = compared(expected, found)
     assert (difference.wrong, difference.absolute, difference.detail) == (True, None, detail)
 
@@ -136,7 +139,7 @@ def test_an_output_that_is_missing_is_wrong():
     )
 
 
-def test_a_difference_of_rounding_is_told_apart():
+def test_a_difference_of_rounding_is_recognized():
     found = compared(np.float32([0.0, 1000.0]), np.float32([5e-4, 1000.0]))
     assert (found.wrong, found.detail) == (True, WITHIN_ROUNDING)
     assert compared(np.int32([0, 2**30]), np.int32([1, 2**30])).detail == ""
@@ -160,5 +163,5 @@ def test_a_crash_of_nothing_is_never_raised():
     """Whatever a case is like, there is an outcome."""
     broken = replace(case_of("abs"), data=(((np.zeros((7, 7), np.float32),), (np.zeros(3, np.float32),)),))
     outcome = check(broken, EngineSpec("onnxruntime", Precision.FP32))
-    assert outcome.verdict == Verdict.ERROR
+    assert outcome.verdict == CaseVerdict.ERROR
     assert outcome.detail.startswith("Could not run it: ")

@@ -23,7 +23,10 @@ def test_the_page_names_versions_dates_counts_and_forms():
     assert "Recorded on 2026-11-30 with onnx 1.23.2 on a machine." in text
     assert "| Resize (antialias = 1) | 1.5 | 1 | `resize` |" in text
     assert "Beyond ONNX's tolerance, but within rounding: `dft`." in text
-    assert "Wrong in models of several operators, which blame none of them: `gru` (shape [1] instead of [2])" in text
+    assert (
+        "Wrong in models of several operators, so that the operator is not known: `gru` (shape [1] instead of [2])"
+        in text
+    )
 
 
 def test_the_summary_counts_and_lists_the_largest_differences():

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from workbench.conformance.forms import Form
+from workbench.conformance.deviations import Deviation
 from workbench.conformance.outcomes import (
     KNOWN,
     WITHIN_ROUNDING,
+    CaseOutcome,
+    CaseVerdict,
     Conformance,
-    Outcome,
-    Verdict,
     dumps,
     known,
     loads,
@@ -21,14 +21,14 @@ from workbench.conformance.outcomes import (
 from workbench.errors import InputError
 
 OUTCOMES = (
-    Outcome("add", Verdict.RIGHT),
-    Outcome("cast", Verdict.ERROR, detail='no "kernel"\\'),
-    Outcome("dft", Verdict.WRONG, 3e-4, 6e-7, WITHIN_ROUNDING),
-    Outcome("gru", Verdict.WRONG, None, None, "shape [1] instead of [2]"),
-    Outcome("relu", Verdict.RIGHT),
-    Outcome("resize", Verdict.WRONG, 1.5, 0.2),
-    Outcome("resize/constants", Verdict.WRONG, 1.5, 0.2),
-    Outcome("seq", Verdict.REFUSED, detail="a sequence"),
+    CaseOutcome("add", CaseVerdict.RIGHT),
+    CaseOutcome("cast", CaseVerdict.ERROR, detail='no "kernel"\\'),
+    CaseOutcome("dft", CaseVerdict.WRONG, 3e-4, 6e-7, WITHIN_ROUNDING),
+    CaseOutcome("gru", CaseVerdict.WRONG, None, None, "shape [1] instead of [2]"),
+    CaseOutcome("relu", CaseVerdict.RIGHT),
+    CaseOutcome("resize", CaseVerdict.WRONG, 1.5, 0.2),
+    CaseOutcome("resize/constants", CaseVerdict.WRONG, 1.5, 0.2),
+    CaseOutcome("seq", CaseVerdict.REFUSED, detail="a sequence"),
 )
 FOUND = Conformance(
     backend="openvino",
@@ -40,7 +40,7 @@ FOUND = Conformance(
     date="2026-11-30T00:00:00+00:00",
     cases=8,
     outcomes=OUTCOMES,
-    forms=(Form("Resize", 19, ("antialias = 1",), ("resize",), 1.5),),
+    deviations=(Deviation("Resize", 19, ("antialias = 1",), ("resize",), 1.5),),
 )
 
 
@@ -50,7 +50,7 @@ def test_a_file_holds_everything():
 
 def test_right_cases_are_names_alone_and_equal_details_are_written_once():
     found = Conformance(
-        **{**vars(FOUND), "outcomes": (*OUTCOMES, Outcome("seq2", Verdict.REFUSED, detail="a sequence"))}
+        **{**vars(FOUND), "outcomes": (*OUTCOMES, CaseOutcome("seq2", CaseVerdict.REFUSED, detail="a sequence"))}
     )
     facts = json.loads(dumps(found))
     assert facts["right"] == ["add", "relu"]
@@ -58,8 +58,8 @@ def test_right_cases_are_names_alone_and_equal_details_are_written_once():
 
 
 def test_counts_are_of_onnx_own_cases_or_of_those_with_constants():
-    assert FOUND.counts()[Verdict.WRONG] == 3
-    assert FOUND.counts(constants=True) == dict.fromkeys(Verdict, 0) | {Verdict.WRONG: 1}
+    assert FOUND.counts()[CaseVerdict.WRONG] == 3
+    assert FOUND.counts(constants=True) == dict.fromkeys(CaseVerdict, 0) | {CaseVerdict.WRONG: 1}
     assert [outcome.case for outcome in FOUND.wrong] == ["gru", "resize", "resize/constants", "dft"]
     assert [outcome.differs for outcome in FOUND.wrong] == [True, True, True, False]
     assert FOUND.complete

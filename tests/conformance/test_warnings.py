@@ -1,4 +1,4 @@
-"""Warnings for models that use a form which a library computes differently, from the results that come with the package."""
+"""Warnings for models that use a deviation which a library computes differently, from the results that come with the package."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import pytest
 from onnx import TensorProto, helper
 from small_onnx import convolution, saved
 
+import workbench
 from workbench import backends
 from workbench.conformance import warnings
-from workbench.conformance.forms import Form
+from workbench.conformance.deviations import Deviation
+from workbench.conformance.examination import described, examine
 from workbench.conformance.outcomes import KNOWN, Conformance, loads, save
-from workbench.conformance.warnings import current, installed, warnings_of
-from workbench.examine import described, examine
+from workbench.conformance.warnings import Difference, current, installed, of_engine, warnings_of
 from workbench.models.inspection import inspect_model
-from workbench.panel import view
-from workbench.records import from_json, to_json
+from workbench.panel import parts, view
+from workbench.records import EngineSpec, Precision, from_json, to_json
 
 IMAGE = ("x", TensorProto.FLOAT, (None, 3, 8, 8))
 
@@ -46,15 +47,16 @@ def recorded(backend: str) -> Conformance:
     return found[0]
 
 
-def told(path: Path, folders=()) -> dict[str, tuple[str, ...]]:
-    return warnings_of(path, inspect_model(path), folders)
+def reported(path: Path, folders=()) -> dict[str, tuple[str, ...]]:
+    found = warnings_of(path, inspect_model(path), folders)
+    return {address: tuple(each.text for each in differences) for address, differences in found.items()}
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_model_with_a_failing_form_is_warned_of_and_the_engine_really_differs(tmp_path, backend):
     recorded(backend)
     path = resizing(tmp_path / "shrunk.onnx", 0.6)
-    (text,) = told(path)[backend]
+    (text,) = reported(path)[backend]
     title, version = backends.get(backend).title, installed(backend)
     assert text == (
         f"{title} {version} computes Resize differently from ONNX's definition: by 0.857 on ONNX's own case "
@@ -72,12 +74,12 @@ def test_a_model_with_a_failing_form_is_warned_of_and_the_engine_really_differs(
 
 
 def test_the_same_operator_in_a_form_that_is_right_is_not_warned_of(tmp_path):
-    assert told(resizing(tmp_path / "double.onnx", 2.0)) == {}
-    assert told(convolution(tmp_path / "conv.onnx").path) == {}
+    assert reported(resizing(tmp_path / "double.onnx", 2.0)) == {}
+    assert reported(convolution(tmp_path / "conv.onnx").path) == {}
 
 
 def test_sizes_that_are_not_known_give_no_warning(tmp_path):
-    """Nobody knows whether the result is smaller."""
+    """It is not known whether the result is smaller."""
     path = resizing(tmp_path / "shrunk.onnx", 0.6)
     import onnx
 
@@ -100,16 +102,46 @@ def test_the_preflight_tells_it_and_its_record_keeps_it(tmp_path):
     assert found.problems == ()
     kept = from_json(type(found), json.loads(json.dumps(to_json(found))))
     lines = dict(described(kept))["ONNX Runtime"]
-    assert lines[0] == "takes every node"
+    assert lines[0] == "supports every node"
     assert "computes Resize differently from ONNX's definition: by 0.857 on ONNX's own case" in lines[1]
     shown = view.model_facts(inspect_model(path), kept)  # in the panel and in the report
-    assert f"ONNX Runtime {installed('onnxruntime')} computes Resize differently from ONNX&#x27;s definition" in shown
+    assert f"ONNX Runtime {installed('onnxruntime')} computes Resize differently from ONNX&#39;s definition" in shown
+
+
+@pytest.mark.long
+def test_a_run_warns_of_it_before_its_numbers_and_so_does_its_report(tmp_path):
+    recorded("onnxruntime")
+    path = resizing(tmp_path / "shrunk.onnx", 0.6)
+    asked = workbench.Experiment(
+        model=str(path), data="random", backends="onnxruntime", precisions="fp32", batches="1", measure_s=0.05, max_measure_s=0.05, rounds=1
+    )  # fmt: skip
+    results = workbench.run(asked, store=tmp_path / "store")
+    (text,) = [text for text in results.warnings if "ONNX's definition" in text]
+    assert text.startswith(f"ONNX Runtime {installed('onnxruntime')} computes Resize differently")
+    assert text.endswith("; here: 'shrink'.")
+    assert "computes Resize differently from ONNX&#39;s definition" in parts.warnings_html(results)
+
+
+def test_a_difference_of_a_lower_precision_concerns_engines_of_that_precision_only():
+    differences = {
+        "openvino": (Difference("fp32", "one"), Difference("bf16", "two")),
+        "tensorrt:rtx": (Difference("fp32", "three"),),
+    }
+    asked = {
+        EngineSpec("openvino", Precision.FP32): ["one"],
+        EngineSpec("openvino", Precision.INT8): ["one"],
+        EngineSpec("openvino", Precision.BF16): ["one", "two"],
+        EngineSpec("openvino", Precision.BF16, environment="old"): [],
+        EngineSpec("tensorrt", Precision.FP32): [],
+        EngineSpec("tensorrt", Precision.FP16, mode="rtx"): ["three"],
+    }
+    assert {spec: list(of_engine(differences, spec)) for spec in asked} == asked
 
 
 def result(**changes) -> Conformance:
-    form = Form("Conv", 22, (), ("basic_conv_with_padding",), 0.25)
+    deviation = Deviation("Conv", 22, (), ("basic_conv_with_padding",), 0.25)
     base = Conformance(
-        "onnxruntime", "ONNX Runtime", installed("onnxruntime"), "fp32", "9", "here", "2026-11-30", 0, (), (form,)
+        "onnxruntime", "ONNX Runtime", installed("onnxruntime"), "fp32", "9", "here", "2026-11-30", 0, (), (deviation,)
     )
     return replace(base, **changes)
 
@@ -117,7 +149,7 @@ def result(**changes) -> Conformance:
 def test_the_users_own_results_count_more(tmp_path):
     save(result(), tmp_path / "own")
     path = convolution(tmp_path / "conv.onnx").path
-    (text,) = told(path, [tmp_path / "own"])["onnxruntime"]
+    (text,) = reported(path, [tmp_path / "own"])["onnxruntime"]
     assert text == (
         f"ONNX Runtime {installed('onnxruntime')} computes Conv differently from ONNX's definition: by 0.25 on ONNX's own case "
         "'basic_conv_with_padding'; here: 'conv'"
@@ -126,30 +158,33 @@ def test_the_users_own_results_count_more(tmp_path):
 
 def test_another_version_of_the_library_claims_nothing(tmp_path):
     save(result(version="0.0.1"), tmp_path / "own")
-    assert told(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"]) == {}
+    assert reported(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"]) == {}
 
 
-def test_what_depends_on_values_and_what_is_no_number_is_told_so(tmp_path):
-    form = Form("Conv", 22, (), ("one", "two"), None, "shape [1] instead of [2]", sometimes=True)
-    save(result(forms=(form,)), tmp_path / "own")
-    (text,) = told(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
+def test_what_depends_on_values_and_what_is_not_a_number_is_reported(tmp_path):
+    deviation = Deviation("Conv", 22, (), ("one", "two"), None, "shape [1] instead of [2]", sometimes=True)
+    save(result(deviations=(deviation,)), tmp_path / "own")
+    (text,) = reported(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
     assert (
         "can compute Conv differently from ONNX's definition: shape [1] instead of [2] on ONNX's own case 'one'" in text
     )
 
 
 def test_a_lower_precision_tells_only_what_is_new(tmp_path):
-    other = Form("Conv", 22, ("group as by default",), ("three",), 0.5)
+    other = Deviation("Conv", 22, ("group as by default",), ("three",), 0.5)
     save(result(), tmp_path / "own")
-    save(result(precision="bf16", forms=(*result().forms, other)), tmp_path / "own")
-    texts = told(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
+    save(result(precision="bf16", deviations=(*result().deviations, other)), tmp_path / "own")
+    texts = reported(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
     assert [("in BF16" in text, "'three'" in text) for text in texts] == [(False, False)]
-    save(result(forms=(replace(result().forms[0], properties=("pads given",)),)), tmp_path / "own")
-    save(result(precision="bf16", forms=(replace(other, properties=("pads given", "X is float")),)), tmp_path / "own")
-    texts = told(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
+    save(result(deviations=(replace(result().deviations[0], properties=("pads given",)),)), tmp_path / "own")
+    save(
+        result(precision="bf16", deviations=(replace(other, properties=("pads given", "X is float")),)),
+        tmp_path / "own",
+    )
+    texts = reported(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
     assert [("in BF16" in text, "'three'" in text) for text in texts] == [(False, False)]
-    save(result(precision="bf16", forms=(replace(other, properties=("X is float",)),)), tmp_path / "own")
-    texts = told(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
+    save(result(precision="bf16", deviations=(replace(other, properties=("X is float",)),)), tmp_path / "own")
+    texts = reported(convolution(tmp_path / "conv.onnx").path, [tmp_path / "own"])["onnxruntime"]
     assert [("in BF16" in text, "'three'" in text) for text in texts] == [(False, False), (True, True)]
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from workbench.cuda import gpu, graph
 from workbench.errors import RunError
-from workbench.experiment import Experiment
 from workbench.records import Region
+from workbench.settings.experiment import Experiment
 from workbench.system import machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ def test_a_gpu_that_can_be_used_is_one(a_gpu):
 
 
 @pytest.mark.parametrize("value", ["-1", ""])
-def test_a_hidden_gpu_is_told_from_none(a_gpu, monkeypatch, value):
+def test_a_hidden_gpu_is_distinguished_from_none(a_gpu, monkeypatch, value):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert gpu.here().reason == "the variable CUDA_VISIBLE_DEVICES hides the GPU"
 

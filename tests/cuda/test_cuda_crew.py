@@ -3,17 +3,17 @@ import time
 
 import pytest
 
-from workbench.cuda.crew import Crew
+from workbench.cuda.stream_threads import StreamThreads
 
 
 @pytest.fixture
-def crew():
-    made = Crew(3, lambda: None, lambda: None)
+def stream_threads():
+    made = StreamThreads(3, lambda: None, lambda: None)
     yield made
     made.close()
 
 
-def test_every_thread_answers_and_all_are_still_at_rest(crew):
+def test_every_thread_answers_and_all_are_still_at_rest(stream_threads):
     made = [0, 0, 0]
 
     def calls(place):
@@ -23,28 +23,28 @@ def test_every_thread_answers_and_all_are_still_at_rest(crew):
 
         return call
 
-    crew.calls = [calls(place) for place in range(3)]
+    stream_threads.calls = [calls(place) for place in range(3)]
     for _ in range(60):
-        crew()
-    crew.rest()
+        stream_threads()
+    stream_threads.rest()
     assert min(made) > 0
     assert sum(made) >= 60
     kept = list(made)
     time.sleep(0.02)
     assert made == kept
-    crew()  # and on again
-    crew.rest()
+    stream_threads()  # and on again
+    stream_threads.rest()
     assert sum(made) > sum(kept)
 
 
-def test_calls_can_be_exchanged_at_rest_and_old_answers_are_forgotten(crew):
-    crew.calls = [lambda: None] * 3
+def test_calls_can_be_exchanged_at_rest_and_old_answers_are_forgotten(stream_threads):
+    stream_threads.calls = [lambda: None] * 3
     for _ in range(10):
-        crew()
-    crew.rest()
+        stream_threads()
+    stream_threads.rest()
     gate = threading.Event()
-    crew.calls = [gate.wait] * 3
-    waiting = threading.Thread(target=crew, daemon=True)
+    stream_threads.calls = [gate.wait] * 3
+    waiting = threading.Thread(target=stream_threads, daemon=True)
     waiting.start()
     waiting.join(0.1)
     assert waiting.is_alive()  # an answer of before would have let it go
@@ -53,25 +53,27 @@ def test_calls_can_be_exchanged_at_rest_and_old_answers_are_forgotten(crew):
     assert not waiting.is_alive()
 
 
-def test_what_a_call_raises_reaches_the_caller_and_the_others_go_on(crew):
+def test_what_a_call_raises_reaches_the_caller_and_the_others_go_on(stream_threads):
     def broken():
         raise ValueError("no more memory")
 
-    crew.calls = [broken, lambda: time.sleep(0.001), lambda: time.sleep(0.001)]
+    stream_threads.calls = [broken, lambda: time.sleep(0.001), lambda: time.sleep(0.001)]
     answers = []
     while not answers:
         try:
-            crew()
+            stream_threads()
         except ValueError as error:
             answers.append(str(error))
     assert answers == ["no more memory"]
-    crew()
-    crew.rest()
+    stream_threads()
+    stream_threads.rest()
 
 
 def test_threads_enter_and_leave():
     entered, left = [], []
-    crew = Crew(2, lambda: entered.append(threading.get_ident()), lambda: left.append(threading.get_ident()))
-    crew.close()
+    stream_threads = StreamThreads(
+        2, lambda: entered.append(threading.get_ident()), lambda: left.append(threading.get_ident())
+    )
+    stream_threads.close()
     assert len(set(entered)) == 2
     assert sorted(entered) == sorted(left)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from workbench.accuracy.metrics import METRICS
-from workbench.choices.pixels import scaling
 from workbench.data.dataset import dataset
 from workbench.data.labels import Labelling
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
+from workbench.settings.pixels import scaling
 
 
 def model(*inputs, classes=3):
@@ -84,14 +84,14 @@ def test_the_middle_is_kept_where_the_shape_differs(tmp_path):
 
 
 @pytest.mark.parametrize(("case", "says"), [
-    ("names", r"has 3 sub-folders, and the model tells 5 classes apart, .* Name the sub-folders by class number"),
-    ("none", "holds no images"),
+    ("names", r"has 3 sub-folders, and the model has 5 classes, .* Name the sub-folders by class number"),
+    ("none", "contains no images"),
     ("broken", "broken.png' cannot be read"),
-    ("shape", "takes no images"),
+    ("shape", "does not take images"),
     ("two", "A folder of images feeds one input, and the model has 2"),
     ("pixels", "found '1..0'. Give a range such as 0..1"),
 ])  # fmt: skip
-def test_what_is_no_folder_of_images_for_this_model_says_why(tmp_path, case, says):
+def test_what_is_not_a_folder_of_images_for_this_model_says_why(tmp_path, case, says):
     path, what, pixels = folder(tmp_path / "set"), model(LAST), "0..1"
     if case == "names":
         what = model(LAST, classes=5)
@@ -134,7 +134,7 @@ def test_a_table_feeds_several_inputs_by_name(tmp_path):
 
 @pytest.mark.parametrize(("text", "says"), [
     ("a,b,y\n1,,0\n", "Line 2 of 't.csv' has an empty cell"),
-    ("a,b,y\n1,red,0\n", "The column 'b' of 't.csv' holds no numbers"),
+    ("a,b,y\n1,red,0\n", "The column 'b' of 't.csv' does not hold numbers"),
     ("a,y\n1,0\n", "takes 2 values per line of 't.csv', and there are 1 columns for it"),
     ("", "is not a readable CSV file"),
 ])  # fmt: skip

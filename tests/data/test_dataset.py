@@ -130,7 +130,7 @@ def test_digits_need_a_model_that_takes_them():
         InputError, match=r"expects \[\? × 14 × 14 × 1\], but the built-in digits has \[\d+ × 28 × 28 × 1\]"
     ):
         dataset("digits", model(TensorSpec("image", "float32", (None, 14, 14, 1))), 10, 0, demo=False)
-    with pytest.raises(InputError, match="wants 2 inputs"):
+    with pytest.raises(InputError, match="takes 2 inputs"):
         dataset("digits", model(*PAIR), 10, 0, demo=False)
     with pytest.raises(InputError, match=r"go up to 9, and the output 'output_0' has 3 classes \(0 to 2\)"):
         dataset("digits", model(classes=3), 10, 0, demo=False)
@@ -201,7 +201,7 @@ def bad_images(row: int) -> np.ndarray:
         ({"x": images(9).astype(np.uint8)}, "x.astype('float32') and scale the values as in training"),
         ({"x": bad_images(7)}, "not a number or is infinite is in row 7"),
         ({"x": images(0)}, "has no rows"),
-        ({"x": images(4)}, "has 4 rows, but 4 are to be set aside for calibration"),
+        ({"x": images(4)}, "has 4 rows, but 'calibration_samples' is 4"),
         ({"x": images(9), "x_calibration": images(3)}, "hold only 3 for calibration"),
         ({"x": images(9), "x_calibration": bad_images(2)}, "is in row 2 of the array 'x_calibration'"),
         ({"x": images(9), "y": np.zeros(8, int)}, "9 samples but 8 labels"),
@@ -222,7 +222,7 @@ def test_each_mistake_in_a_file_is_named(tmp_path, arrays, says):
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "reported"),
     [
         (np.eye(10)[:9], "; labels: one-hot, 10 classes"),
         (np.arange(9)[:, None], "; labels: class numbers, 10 classes"),
@@ -230,10 +230,12 @@ def test_each_mistake_in_a_file_is_named(tmp_path, arrays, says):
         (np.arange(9) - 1, "; labels: class numbers, 10 classes; 1 row without a label left out (negative)"),
     ],
 )
-def test_class_numbers_are_read_however_they_were_saved(tmp_path, labels, told):
+def test_class_numbers_are_read_however_they_were_saved(tmp_path, labels, reported):
     found = dataset(npz(tmp_path, x=images(9), y=labels), model(), 0, 0, demo=False)
-    assert found.description == f"9 samples of mine.npz{told}"
-    assert found.test.truth.values.tolist() == list(range(-1 if "row" in told else 0, 8 if "row" in told else 9))
+    assert found.description == f"9 samples of mine.npz{reported}"
+    assert found.test.truth.values.tolist() == list(
+        range(-1 if "row" in reported else 0, 8 if "row" in reported else 9)
+    )
     assert found.test.take([3, 4]).truth.values.tolist() == found.test.truth.values[3:5].tolist()
 
 
@@ -250,7 +252,7 @@ def test_each_mistake_in_several_inputs_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "says"), [(None, "was not found"), (b"junk", "is not a readable .npz")])
-def test_a_file_that_is_no_npz_is_refused(tmp_path, content, says):
+def test_a_file_that_is_not_an_npz_is_refused(tmp_path, content, says):
     path = tmp_path / "mine.npz"
     if content:
         path.write_bytes(content)

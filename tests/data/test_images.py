@@ -48,23 +48,23 @@ def one(value, dtype, size=(4, 4)):
 def test_the_type_of_the_input_decides_what_pixels_become(tmp_path, dtype, pixels, white, first):
     ramp = np.linspace(0, 255, 16).astype(np.uint8).reshape(4, 4)
     spec = TensorSpec("x", dtype, (None, 3, 4, 4) if first else (None, 4, 4, 3))
-    (image,), told = fed(saved(tmp_path, np.stack([ramp, ramp, ramp], -1)), spec, pixels)
+    (image,), reported = fed(saved(tmp_path, np.stack([ramp, ramp, ramp], -1)), spec, pixels)
     black = -128 if dtype == "int8" else 0
     wanted = black + ramp.astype(float) / 255 * (white - black)
     found = (image[0] if first else image[..., 0]).astype(float)
     np.testing.assert_allclose(found, wanted, atol=0.51 if image.dtype.kind in "iu" else 1e-3 * white)
     if dtype == "uint8":
         np.testing.assert_array_equal(found, ramp)
-    assert ("0 to 255 as they are" in told) == (image.dtype.kind in "iu" and pixels == "auto")
+    assert ("0 to 255 as they are" in reported) == (image.dtype.kind in "iu" and pixels == "auto")
 
 
 @pytest.mark.parametrize(("dtype", "pixels", "says"), [
-    ("int8", "auto", r"takes -128 to 127, and pixels go up to 255\. Give what black and white become, such as -128\.\.127"),
-    ("uint8", "0..1", r"'pixels' is '0\.\.1', which would be rounded to next to nothing\. Give 0\.\.255 \(option --pixels\)"),
-    ("uint8", "imagenet", "'pixels' is 'imagenet', which would be rounded"),
-    ("int32", "-1..1", r"'pixels' is '-1\.\.1', which would be rounded"),
+    ("int8", "auto", r"takes -128 to 127, and pixels go up to 255\. Give the values of black and white, such as -128\.\.127"),
+    ("uint8", "0..1", r"'pixels' is '0\.\.1', which leaves too few levels after rounding\. Give 0\.\.255 \(option --pixels\)"),
+    ("uint8", "imagenet", "'pixels' is 'imagenet', which leaves too few levels"),
+    ("int32", "-1..1", r"'pixels' is '-1\.\.1', which leaves too few levels"),
     ("uint8", "0..300", r"takes 0 to 255, and 'pixels' is '0\.\.300'"),
-    ("bool", "auto", "takes no images"),
+    ("bool", "auto", "does not take images"),
 ])  # fmt: skip
 def test_ranges_that_whole_numbers_do_not_hold_are_refused(tmp_path, dtype, pixels, says):
     saved(tmp_path, one(9, np.uint8))
@@ -91,7 +91,7 @@ def test_a_quantized_input_gets_pixels_as_it_stores_them(tmp_path, dtype, scale,
 def test_a_range_far_off_a_quantized_input_is_refused(tmp_path):
     saved(tmp_path, one(100, np.uint8))
     with pytest.raises(
-        InputError, match=r"stands for values from 0 to 1, .* values from 100 to 100, which would be cut off"
+        InputError, match=r"represents values from 0 to 1, .* values from 100 to 100, which would be clipped"
     ):
         fed(tmp_path, TensorSpec("x", "uint8", (None, 4, 4, 1), scale=1 / 255), "0..255")
 
@@ -100,11 +100,30 @@ def test_a_range_far_off_a_quantized_input_is_refused(tmp_path):
 @pytest.mark.parametrize("spec", [GRAY, COLOR, TensorSpec("x", "float32", (None, 3, 4, 4))])
 def test_16_bits_keep_their_range(tmp_path, ending, spec):
     ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
-    (image,), told = fed(saved(tmp_path, ramp, ending=ending), spec)
+    (image,), reported = fed(saved(tmp_path, ramp, ending=ending), spec)
     channels = image.transpose(1, 2, 0) if spec.shape[1] == 3 else image
     for channel in range(channels.shape[-1]):
         np.testing.assert_allclose(channels[..., channel], ramp / 65535, atol=1e-6)
-    assert "0 to 65535 (1 of 16 bits) as 0..1" in told
+    assert "0 to 65535 (1 of 16 bits) as 0..1" in reported
+
+
+@pytest.mark.parametrize(("most", "bits", "factor"), [(200, 8, 256), (1023, 10, 64), (4095, 12, 16)])
+def test_fewer_bits_in_files_of_16_are_refused_unless_black_and_white_are_set(tmp_path, most, bits, factor):
+    """Images of 12 bits were nearly black: 0 to 4095 of 65535, and half of the answers were wrong."""
+    saved(tmp_path, one(most, np.uint16), one(0, np.uint16))
+    with pytest.raises(
+        InputError, match=rf"is {most:,}, as in images of {bits} bits.*multiply their values by {factor} or"
+    ):
+        fed(tmp_path, GRAY)
+    images, _ = fed(tmp_path, GRAY, "0..1")
+    assert images.max() == pytest.approx(most / 65535)
+    whole, _ = fed(tmp_path, TensorSpec("x", "uint16", (None, 4, 4, 1)))  # values as they are
+    assert whole.max() == most
+
+
+def test_16_bits_of_which_13_are_used_are_taken(tmp_path):
+    images, _ = fed(saved(tmp_path, one(4096, np.uint16)), GRAY)
+    assert images.max() == pytest.approx(4096 / 65535)
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), [("uint8", 40000 / 257), ("uint16", 40000), ("int32", 40000)])
@@ -116,25 +135,25 @@ def test_16_bits_for_whole_numbers(tmp_path, dtype, wanted):
 def test_images_of_8_and_16_bits_together_have_one_white(tmp_path):
     saved(tmp_path / "0", one(255, np.uint8))
     saved(tmp_path / "1", one(65535, np.uint16))
-    images, told = fed(tmp_path, GRAY)
+    images, reported = fed(tmp_path, GRAY)
     assert images.min() == images.max() == 1
-    assert "0 to 255 (1 of 8 bits), 0 to 65535 (1 of 16 bits) as 0..1" in told
-    with pytest.raises(InputError, match="holds images of different depths"):
+    assert "0 to 255 (1 of 8 bits), 0 to 65535 (1 of 16 bits) as 0..1" in reported
+    with pytest.raises(InputError, match="contains images of different depths"):
         fed(tmp_path, TensorSpec("x", "uint16", (None, 4, 4, 1)))
 
 
 @pytest.mark.parametrize(("values", "white"), [([0.0, 0.25], 1), ([3.0, 200.0], 255), ([0.5, 40000.0], 65535)])
 def test_floating_point_images_keep_their_range(tmp_path, values, white):
     saved(tmp_path, *(one(value, np.float32) for value in values), ending="tiff")
-    images, told = fed(tmp_path, GRAY)
+    images, reported = fed(tmp_path, GRAY)
     np.testing.assert_allclose(sorted(images[:, 0, 0, 0]), np.array(values) / white, rtol=1e-6)
-    assert f"0 to {white} (2 of floating-point numbers) as 0..1" in told
+    assert f"0 to {white} (2 of floating-point numbers) as 0..1" in reported
 
 
 @pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 1e6], [0.0, float("nan")]])
 def test_floating_point_images_of_another_range_are_refused(tmp_path, values):
     saved(tmp_path, *(one(value, np.float32) for value in values), ending="tif")
-    with pytest.raises(InputError, match=r"holds values from .*, and images hold 0 to 1, 0 to 255 or 0 to 65535"):
+    with pytest.raises(InputError, match=r"holds values from .*; accepted are 0 to 1, 0 to 255 and 0 to 65535"):
         fed(tmp_path, GRAY)
 
 
@@ -184,11 +203,11 @@ def sixteen_bit_colour(path, value):
     )
 
 
-def test_colour_images_of_16_bits_are_told_and_refused_where_the_input_takes_whole_numbers(tmp_path):
+def test_colour_images_of_16_bits_are_reported_and_refused_where_the_input_takes_whole_numbers(tmp_path):
     sixteen_bit_colour(tmp_path / "a.png", 30000)
-    images, told = fed(tmp_path, COLOR)
+    images, reported = fed(tmp_path, COLOR)
     np.testing.assert_allclose(images, 30000 / 65535, atol=1 / 255)
-    assert "1 colour images of 16 bits per channel, read at 8 bits" in told
+    assert "1 colour images of 16 bits per channel, read at 8 bits" in reported
     wide = TensorSpec("x", "uint16", (None, 4, 4, 3))
     with pytest.raises(InputError, match=r"16 bits per channel, of which 8 are read.*npz"):
         fed(tmp_path, wide)
@@ -197,9 +216,9 @@ def test_colour_images_of_16_bits_are_told_and_refused_where_the_input_takes_who
 
 @pytest.mark.parametrize(("values", "white"), [((0, 200), 255), ((0, 30000), 65535)])
 def test_images_of_32_bit_integers_have_the_smallest_white_that_holds_the_folder(tmp_path, values, white):
-    images, told = fed(saved(tmp_path, *(one(value, "int32") for value in values), ending="tif"), GRAY)
+    images, reported = fed(saved(tmp_path, *(one(value, "int32") for value in values), ending="tif"), GRAY)
     assert sorted(images.max(axis=(1, 2, 3))) == pytest.approx([value / white for value in values])
-    assert f"0 to {white} (2 of 32-bit integers)" in told
+    assert f"0 to {white} (2 of 32-bit integers)" in reported
 
 
 def test_images_of_16_bits_where_0_is_white_are_inverted(tmp_path):
@@ -242,7 +261,7 @@ def folders(root, *names):
     (["images", "masks"], "look like images and their truth, not classes"),
     (["00", "0"], "stand for the same class number"),
 ])  # fmt: skip
-def test_sub_folders_that_are_no_classes_are_refused_with_the_choice(tmp_path, names, says):
+def test_sub_folders_that_are_not_classes_are_refused_with_the_choice(tmp_path, names, says):
     with pytest.raises(InputError, match=re.escape(says.format(tmp_path))):
         fed(folders(tmp_path, *names), GRAY)
 
@@ -262,12 +281,12 @@ def test_the_path_of_every_image_is_handed_on(tmp_path):
     assert "not used" not in dataset(str(tmp_path), model(GRAY), 0, 0, demo=False).description
 
 
-def test_images_beside_the_classes_are_told(tmp_path):
+def test_images_beside_the_classes_are_reported(tmp_path):
     folders(tmp_path, "no", "yes")
     saved(tmp_path, one(3, np.uint8))
-    images, told = fed(tmp_path, GRAY)
+    images, reported = fed(tmp_path, GRAY)
     assert len(images) == 2
-    assert "1 images beside the sub-folders are left out" in told
+    assert "1 images outside the sub-folders are left out" in reported
 
 
 def test_a_folder_over_the_limit_is_refused_with_the_option(tmp_path):
@@ -277,3 +296,19 @@ def test_a_folder_over_the_limit_is_refused_with_the_option(tmp_path):
         InputError, match=r"2 images of 512 × 512 take 2\.0 MiB, and the limit is 1\.0 MiB\. .*--data-mib 2\)"
     ):
         dataset(str(tmp_path), model(large), 0, 0, demo=False, data_mib=1)
+
+
+def test_a_file_of_another_format_starts_no_program(tmp_path, monkeypatch):
+    """Pillow gives EPS files to Ghostscript, whatever their names end in."""
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(InputError, match=r"a\.png' cannot be read"):
+        dataset(str(folder), model(GRAY), 0, 0, demo=False)
+    assert not (tmp_path / "started").exists()

@@ -126,7 +126,7 @@ def test_real_numbers_for_a_quantized_input_are_stored_and_other_scales_refused(
     one = spec("int8", scale=1 / 255, zero_point=-128)
     assert fed(one, np.array([0, 0.6, 1, 1.2], np.float32), "it").tolist() == [-128, 25, 127, 127]
     says = refused(one, np.array([0, 255], np.float32))
-    assert "stands for values from 0 to 1, and the array 'x' holds values from 0 to 255, which would be cut off" in says
+    assert "represents values from 0 to 1, and the array 'x' holds values from 0 to 255, which would be clipped" in says
     assert "takes real numbers, or its stored integers as int8" in refused(one, np.array([0, 100], np.uint8))
 
 
@@ -137,7 +137,7 @@ def test_values_in_a_large_array_are_all_looked_at(monkeypatch):
     assert "is in row 77" in refused(spec("float32", 4), array)
 
 
-def test_an_order_of_axes_that_cannot_be_seen_is_told(tmp_path):
+def test_an_order_of_axes_that_cannot_be_seen_is_reported(tmp_path):
     what = Model("m", "m", "onnx", (spec("float32", 3, 5, 3),), (), 1, 1, "d")
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 5, 3), np.float32))
     found = dataset(str(tmp_path / "d.npz"), what, 0, 0, demo=False)

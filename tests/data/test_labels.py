@@ -25,7 +25,7 @@ def model(*outputs):
 CLASSES = model(TensorSpec("y", "float32", (None, 3)))
 
 
-def test_groups_of_a_table_are_a_column_that_is_no_input(tmp_path):
+def test_groups_of_a_table_are_a_column_that_is_not_an_input(tmp_path):
     (tmp_path / "t.csv").write_text("a,site,b,y\n1,north,2,0\n3,south,4,1\n5,north,6,2\n", encoding="utf-8")
     labelling = Labelling(group_column="site")
     test = dataset(str(tmp_path / "t.csv"), CLASSES, 0, 0, demo=False, labelling=labelling).test
@@ -94,3 +94,12 @@ def test_outputs_are_seen_as_scoring_gets_them():
     assert (rows.inner, rows.whole) == ((4, 5), False)
     assert (first.inner, first.whole) == ((7,), True)
     assert quantized.whole is False
+
+
+@pytest.mark.parametrize("labels", [
+    np.array([0, 1, 2, 0, 1, 1e300]), np.array([0, 1, 2, 0, 1, 2**63], np.float32), np.array([0, 1, 2, 0, 1, 2**63], np.uint64),
+])  # fmt: skip
+def test_a_number_beyond_64_bits_is_not_a_class_and_not_taken_for_a_missing_label(tmp_path, labels):
+    np.savez(tmp_path / "d.npz", x=X, y=labels)
+    with pytest.raises(InputError, match=r"the labels 'y' of 'd\.npz', \w+ \[6\] from 0 to .*, fit none of"):
+        dataset(str(tmp_path / "d.npz"), CLASSES, 0, 0, demo=False)

@@ -1,4 +1,4 @@
-"""``.npz`` files: checked before they are unpacked, and mapped where nobody changes them."""
+"""``.npz`` files: checked before they are unpacked, and mapped where no process changes them."""
 
 from __future__ import annotations
 
@@ -157,3 +157,12 @@ def test_large_samples_take_no_memory_until_they_are_used(tmp_path):
     found = load_samples(tmp_path / "s.npz")
     assert found.feeds(60, 1)["x"].sum() == 2**20
     assert memory()[0] - before < 2**26
+
+
+def test_a_file_of_very_many_arrays_is_refused_before_their_headers_are_parsed(tmp_path, monkeypatch):
+    path = archive(tmp_path / "d.npz", [(f"y{number}.npy", npy(np.zeros(1))) for number in range(5)])
+    monkeypatch.setattr(npz, "MOST_PARTS", 5)
+    assert len(read_npz(path)) == 5
+    monkeypatch.setattr(npz, "MOST_PARTS", 4)
+    with pytest.raises(InputError, match="holds 5 arrays, of which at most 4 are read"):
+        read_npz(path)

@@ -43,7 +43,7 @@ def test_text_has_no_range_and_large_integers_do_not_wrap():
     (RNG.uniform(0, 1, (50, 4)), RNG.uniform(0, 1, (9, 4)), ""),
     (RNG.integers(0, 256, (50, 4)).astype(np.uint8), None, ""),
 ])  # fmt: skip
-def test_values_that_cannot_be_right_are_told(test, calibration, says):
+def test_values_that_cannot_be_right_are_reported(test, calibration, says):
     found = list(doubts(values(test, calibration)))
     assert (says in found[0] and len(found) == 1) if says else not found
 

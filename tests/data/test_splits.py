@@ -3,7 +3,7 @@ import pytest
 
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
-from workbench.data.splits import drawn, held_apart, row_digests
+from workbench.data.splits import drawn, row_digests, without_overlap
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -27,7 +27,7 @@ def test_no_digit_calibrates_and_tests():
     assert len(set(row_digests(test))) > 1400
 
 
-def test_a_row_is_told_by_all_inputs_and_their_types():
+def test_a_row_is_recognized_by_all_inputs_and_their_types():
     first = Samples("a", {"x": rows(1, 2), "z": rows(5, 5)})
     assert row_digests(first)[0] != row_digests(first)[1]
     assert row_digests(first)[0] == row_digests(Samples("b", {"z": rows(5), "x": rows(1)}, np.array([7])))[0]
@@ -39,22 +39,25 @@ def test_a_row_is_told_by_all_inputs_and_their_types():
     {"x": rows(1, 2, 3, 1, 4, 2), "y": np.array([0, 1, 0, 0, 1, 1])},  # the first two calibrate, and come again
     {"x": rows(1, 3, 2, 4), "y": np.array([0, 0, 1, 1]), "x_calibration": rows(1, 2)},
 ])  # fmt: skip
-def test_rows_that_calibrate_are_not_tested_and_that_is_told(tmp_path, arrays):
+def test_rows_that_calibrate_are_not_tested_and_that_is_reported(tmp_path, arrays):
     found = dataset(npz(tmp_path, **arrays), MODEL, 2, 0, demo=False)
     assert not set(row_digests(found.calibration)) & set(row_digests(found.test))
     assert found.test.inputs["x"][:, 0].tolist() == [3, 4]
     assert found.test.labels.tolist() == [0, 1]
-    assert "2 more were the same as calibration samples and are not tested, 2 are" in found.description
+    assert "2 samples are also calibration samples and are not tested, 2 are tested" in found.description
 
 
 def test_data_that_hold_nothing_else_are_refused(tmp_path):
-    with pytest.raises(InputError, match="All 3 test samples are among the calibration samples too"):
+    with pytest.raises(InputError, match="All 3 test samples are also calibration samples"):
         dataset(npz(tmp_path, x=rows(1, 1, 1, 1, 1)), MODEL, 2, 0, demo=False)
 
 
 def test_what_is_apart_is_left_as_it_is():
     test = Samples("t", {"x": rows(3, 4, 4)})
-    assert held_apart(Samples("c", {"x": rows(1, 2)}), test) == (test, 0)  # a duplicate within the test samples stays
+    assert without_overlap(Samples("c", {"x": rows(1, 2)}), test) == (
+        test,
+        "",
+    )  # a duplicate within the test samples stays
 
 
 def shares(labels, wanted):
@@ -130,8 +133,8 @@ def test_digits_calibrate_over_all_classes():
     assert "50 others, drawn at random over all 10 classes, calibrate" in found.description
 
 
-def test_rows_without_a_label_are_no_class_of_their_own():
+def test_rows_without_a_label_are_not_a_class_of_their_own():
     labels = np.arange(300) % 5 - 1
-    chosen, told = drawn(300, 50, labels)
-    assert told == "drawn at random over all 4 classes"
+    chosen, reported = drawn(300, 50, labels)
+    assert reported == "drawn at random over all 4 classes"
     assert len(set(chosen.tolist())) == 50

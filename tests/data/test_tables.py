@@ -10,6 +10,7 @@ from workbench.data.dataset import dataset
 from workbench.data.tables import read_table
 from workbench.errors import InputError
 from workbench.records import TEXT, Model, TensorSpec
+from workbench.system.memory import memory
 
 LIMIT = 2**20
 WIDE = TensorSpec("x", "float32", (None, 3))
@@ -79,10 +80,10 @@ def test_whole_numbers_keep_every_digit(tmp_path):
     assert found["id"].tolist() == [9007199254740993, -5]
 
 
-def test_whole_numbers_that_a_float_rounds_are_told(tmp_path):
-    found, told = read(tmp_path, "a,b,c\n16777217,2,9223372036854775807\n4,5,16777216\n", WIDE)
+def test_whole_numbers_that_a_float_rounds_are_reported(tmp_path):
+    found, reported = read(tmp_path, "a,b,c\n16777217,2,9223372036854775807\n4,5,16777216\n", WIDE)
     assert found["x"][0, 0] == 16777216
-    assert told == "; whole numbers rounded to the input's type: a, c"
+    assert reported == "; whole numbers rounded to the input's type: a, c"
 
 
 @pytest.mark.parametrize("cells", [
@@ -98,10 +99,10 @@ def test_text_stays_text(tmp_path, cells):
 
 def test_text_and_numbers_in_one_table_each_keep_their_kind(tmp_path):
     age = TensorSpec("age", "float32", (None, 1))
-    found, told = read(tmp_path, "age,code,other,y\n30,007,1,0\n41,010,2,1\n", CODE, age)
+    found, reported = read(tmp_path, "age,code,other,y\n30,007,1,0\n41,010,2,1\n", CODE, age)
     assert found["code"].tolist() == [["007"], ["010"]]
     assert found["age"].tolist() == [[30], [41]]
-    assert "columns not used: other" in told
+    assert "columns not used: other" in reported
 
 
 @pytest.mark.parametrize(("separator", "decimal", "says"), [
@@ -119,10 +120,10 @@ def test_separators_decimal_marks_encodings_and_line_ends(tmp_path, separator, d
     table = pd.DataFrame(rows, columns=["größe", "b", "c"]).assign(y=np.arange(20) % 3)
     path = tmp_path / "t.csv"
     table.to_csv(path, sep=separator, decimal=decimal, encoding=encoding, index=False, lineterminator=end)
-    found, told = read_table(path, model(WIDE), LIMIT)
+    found, reported = read_table(path, model(WIDE), LIMIT)
     np.testing.assert_array_equal(found["x"], rows.astype(np.float32))
     assert found["y"].tolist() == table.y.tolist()
-    assert told == says
+    assert reported == says
 
 
 def test_quoted_cells_are_read(tmp_path):
@@ -131,11 +132,11 @@ def test_quoted_cells_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["0.5,1.5,2.5\n", "1,2,3\n", "1e-3,-2,.5\n", "True,1,2\n"])
-def test_a_missing_header_is_found_and_told_and_no_row_is_lost(tmp_path, first):
-    found, told = read(tmp_path, first + "1,2,3\n4,5,6\n", WIDE)
+def test_a_missing_header_is_found_and_reported_and_no_row_is_lost(tmp_path, first):
+    found, reported = read(tmp_path, first + "1,2,3\n4,5,6\n", WIDE)
     assert len(found["x"]) == 3
     assert "y" not in found
-    assert "the first line holds values, not names" in told
+    assert "the first line holds values, not names" in reported
 
 
 def test_without_names_and_with_other_columns_it_is_refused(tmp_path):
@@ -146,9 +147,9 @@ def test_without_names_and_with_other_columns_it_is_refused(tmp_path):
 
 @pytest.mark.parametrize("header", ["0,1,2", "x_0,x_1,x_2", "a,b,c", "2019,2020,total", "# a,b,c"])
 def test_names_are_names_even_where_they_are_numbers(tmp_path, header):
-    found, told = read(tmp_path, f"{header}\n7,8,9\n4,5,6\n", WIDE)
+    found, reported = read(tmp_path, f"{header}\n7,8,9\n4,5,6\n", WIDE)
     assert found["x"].tolist() == [[7, 8, 9], [4, 5, 6]]
-    assert "not names" not in told
+    assert "not names" not in reported
 
 
 def test_a_table_of_text_alone_needs_a_known_name(tmp_path):
@@ -161,19 +162,19 @@ def test_a_table_of_text_alone_needs_a_known_name(tmp_path):
 
 
 @pytest.mark.parametrize("names", ["{},x_0,x_1,x_2", "x_0,x_1,x_2,{}"])
-def test_a_column_without_a_name_feeds_nothing_and_is_told(tmp_path, names):
+def test_a_column_without_a_name_feeds_nothing_and_is_reported(tmp_path, names):
     lines = [names.format(""), *(names.format(7 - row).replace("x_", str(row)) for row in range(3))]
-    arrays, told = read(tmp_path, "\n".join(lines), WIDE)
+    arrays, reported = read(tmp_path, "\n".join(lines), WIDE)
     assert arrays["x"].tolist() == [[10 * row + column for column in range(3)] for row in range(3)]
-    assert "columns not used: one without a name" in told
+    assert "columns not used: one without a name" in reported
 
 
-def test_row_numbers_as_pandas_writes_them_are_no_feature(tmp_path):
+def test_row_numbers_as_pandas_writes_them_are_not_a_feature(tmp_path):
     path = tmp_path / "t.csv"
     pd.DataFrame(np.ones((4, 3)), columns=list("abc")).assign(y=0).to_csv(path)
-    found, told = read_table(path, model(WIDE), LIMIT)
+    found, reported = read_table(path, model(WIDE), LIMIT)
     assert found["x"].shape == (4, 3)
-    assert "numbers the rows, is left out" in told
+    assert "numbers the rows, is left out" in reported
 
 
 @pytest.mark.parametrize(("text", "inputs", "says"), [
@@ -181,9 +182,9 @@ def test_row_numbers_as_pandas_writes_them_are_no_feature(tmp_path):
     ("a,b,c\n1,2,3\n4,5,NaN\n", [WIDE], "Line 3 of 't.csv' has an empty cell in the column 'c'"),
     ("a,b,c,y\n1,2,3,0\n4,5,6,\n", [WIDE], "Line 3 of 't.csv' has an empty cell in the column 'y'"),
     ("code,y\n,0\nx,1\n", [CODE], "Line 2 of 't.csv' has an empty cell in the column 'code'"),
-    ("a,b,c\n1,2,3\n4,red,6\n", [WIDE], "The column 'b' of 't.csv' holds no numbers: line 3 has 'red'"),
+    ("a,b,c\n1,2,3\n4,red,6\n", [WIDE], "The column 'b' of 't.csv' does not hold numbers: line 3 has 'red'"),
     ("a,b,c\n1,2,3\n4,inf,6\n", [WIDE], "The column 'b' of 't.csv' holds a number that is infinite or too large, in line 3"),
-    ("id,y\n1,0\n2.5,1\n", [TensorSpec("id", "int64", (None, 1))], "takes whole numbers. The column 'id' of 't.csv' holds others"),
+    ("id,y\n1,0\n2.5,1\n", [TensorSpec("id", "int64", (None, 1))], "takes whole numbers. The column 'id' of 't.csv' holds other numbers"),
     ("a,a,c\n1,2,3\n", [WIDE], "Two columns of 't.csv' are named 'a'"),
     ("a,b\n1,2,3\n1,2,3\n", [WIDE], "its first line has 2 cells, and line 2 has 3"),
     ("a,b,c\n", [WIDE], "has no lines below its names"),
@@ -195,10 +196,10 @@ def test_what_does_not_fit_is_named_by_line_and_column(tmp_path, text, inputs, s
 
 
 def test_one_column_needs_no_separator(tmp_path):
-    found, told = read(tmp_path, "code\nred, big\nblue\n", CODE)
+    found, reported = read(tmp_path, "code\nred, big\nblue\n", CODE)
     assert found["code"].tolist() == [["red, big"], ["blue"]]
-    found, told = read(tmp_path, "id\n7\n8\n", TensorSpec("id", "int64", (None,)))
-    assert (found["id"].tolist(), told) == ([7, 8], "")
+    found, reported = read(tmp_path, "id\n7\n8\n", TensorSpec("id", "int64", (None,)))
+    assert (found["id"].tolist(), reported) == ([7, 8], "")
 
 
 def test_longer_lines_further_down_are_refused(tmp_path):
@@ -207,10 +208,10 @@ def test_longer_lines_further_down_are_refused(tmp_path):
 
 
 def test_a_column_of_groups_is_handed_on_and_feeds_nothing(tmp_path):
-    found, told = read(tmp_path, "a,b,site,c,y\n1,2,north,3,0\n4,5,south,6,1\n", WIDE, group="site")
+    found, reported = read(tmp_path, "a,b,site,c,y\n1,2,north,3,0\n4,5,south,6,1\n", WIDE, group="site")
     assert found["site"].tolist() == ["north", "south"]
     assert found["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert "not used" not in told
+    assert "not used" not in reported
 
 
 def test_a_file_over_the_limit_is_refused_with_the_option(tmp_path):
@@ -230,3 +231,14 @@ def test_a_quantized_input_takes_real_numbers(tmp_path):
 def dataset_of(tmp_path, text, spec):
     (tmp_path / "t.csv").write_text(text)
     return dataset(str(tmp_path / "t.csv"), model(spec), 0, 0, demo=False)
+
+
+def test_a_line_without_an_end_is_not_read_whole(tmp_path):
+    path = tmp_path / "t.csv"
+    with path.open("wb") as file:
+        file.write(b"x_0,x_1,x_2\n")
+        file.truncate(2**30)  # takes no space on the disk
+    before = memory()[1]
+    with pytest.raises(InputError, match=r"a line has 16,777,216 characters or more\. Give one line for each sample"):
+        read_table(path, model(WIDE), 2**31)
+    assert memory()[1] - before < 2**28

@@ -110,19 +110,19 @@ def test_one_hot_masks_score_as_class_numbers_do(tmp_path, first, kind):
     if first:
         scores, one_hot = (np.ascontiguousarray(np.moveaxis(each, -1, 1)) for each in (scores, one_hot))
     found = scores.argmax(1 if first else -1)
-    result, told = scored(tmp_path, scores, one_hot, "iou")
+    result, reported = scored(tmp_path, scores, one_hot, "iou")
     assert result.value == pytest.approx(overlap(found, truth, range(3)))
     assert scored(tmp_path, scores, truth, "iou")[0].value == result.value
-    assert "labels: one-hot per position, 3 classes" in told
+    assert "labels: one-hot per position, 3 classes" in reported
 
 
 def test_void_is_left_out_and_counted(tmp_path):
     scores, truth = masks()
     truth[:, 0] = truth[:, -1] = 255
     known = truth != 255
-    result, told = scored(tmp_path, scores, truth.astype(np.uint8), "iou")
+    result, reported = scored(tmp_path, scores, truth.astype(np.uint8), "iou")
     assert result.value == pytest.approx(overlap(scores.argmax(-1)[known], truth[known], range(3)))
-    assert "4,200 of 16,800 positions ignored (255)" in told
+    assert "4,200 of 16,800 positions ignored (255)" in reported
     with pytest.raises(InputError, match="go up to 255, and the output 'out' has 3 classes"):
         scored(tmp_path, scores, truth, "iou", ignore="none")
 
@@ -142,10 +142,10 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path, metric, functio
     found = softmax(RNG.normal(0, 1, (300, 4)))
     labels = np.where(RNG.random(300) < 0.2, RNG.integers(0, 4, 300), found.argmax(1))
     labels[::5] = missing
-    result, told = scored(tmp_path, found, labels, metric)
+    result, reported = scored(tmp_path, found, labels, metric)
     assert result.value == pytest.approx(function(labels[labels >= 0], found[labels >= 0]))
     assert (result.samples, result.scored) == (300, 240)
-    assert "60 rows without a label left out (negative)" in told
+    assert "60 rows without a label left out (negative)" in reported
 
 
 def test_the_ignored_tokens_of_a_tagger_are_left_out(tmp_path):
@@ -238,21 +238,21 @@ SCORES = RNG.normal(0, 1, (200, 4)).astype(np.float32)
 
 @pytest.mark.parametrize("metric", ["top-1", "top-2", "f1", "f1-micro", "iou", "map"])
 @pytest.mark.parametrize("place", [(slice(None), None), (..., None), (slice(None), None, None)])
-def test_one_hot_rows_with_axes_of_size_one_are_no_masks(tmp_path, metric, place):
+def test_one_hot_rows_with_axes_of_size_one_are_not_masks(tmp_path, metric, place):
     """(n, classes, 1) was read as a map of yes and no, and an F1 of 0.63 was given for 0.78."""
     plain, _ = scored(tmp_path, SCORES, CLASSES, metric)
-    found, told = scored(tmp_path, SCORES, np.eye(4, dtype=np.int64)[CLASSES][place], metric)
+    found, reported = scored(tmp_path, SCORES, np.eye(4, dtype=np.int64)[CLASSES][place], metric)
     assert found == plain
-    assert "labels: one-hot, 4 classes" in told
+    assert "labels: one-hot, 4 classes" in reported
 
 
 @pytest.mark.parametrize("metric", ["top-1", "f1", "iou", "map"])
 def test_the_ignored_class_of_one_hot_labels_is_left_out(tmp_path, metric):
     plain, _ = scored(tmp_path, SCORES, CLASSES, metric, ignore="2")
-    found, told = scored(tmp_path, SCORES, np.eye(4)[CLASSES], metric, ignore="2")
+    found, reported = scored(tmp_path, SCORES, np.eye(4)[CLASSES], metric, ignore="2")
     assert found == plain
     assert found.scored == (CLASSES != 2).sum()
-    assert f"{200 - found.scored} rows without a label left out (class 2)" in told
+    assert f"{200 - found.scored} rows without a label left out (class 2)" in reported
 
 
 @pytest.mark.parametrize("metric", ["top-1", "f1", "f1-binary"])
@@ -274,7 +274,11 @@ def test_several_labels_fit_an_output_with_an_axis_of_size_one(tmp_path, metric)
 @pytest.mark.parametrize(
     ("labels", "how", "says"),
     [
-        (np.where(CLASSES == 0, -1, CLASSES), {"ignore": "255"}, "hold -1 beside the ignored 255; save those as 255"),
+        (
+            np.where(CLASSES == 0, -1, CLASSES),
+            {"ignore": "255"},
+            "hold -1 as well as the ignored 255; save those as 255",
+        ),
         (np.where(CLASSES == 0, -1, CLASSES), {"ignore": "none"}, "'ignore_label' set to 'none' does not leave out"),
         (np.where(CLASSES == 0, 255, CLASSES), {}, "set 'ignore_label' to 255"),
         (np.array(list("abcd"))[CLASSES], {}, "Save the names of classes as class numbers"),
@@ -309,7 +313,7 @@ def test_rows_without_a_label_are_counted_among_the_tested_ones(tmp_path):
 def test_tested_samples_without_any_label_are_refused(tmp_path):
     truth = read_truth(CLASSES, [Shape("out", (4,))])
     alone = replace(truth, values=np.full(200, -1))
-    with pytest.raises(InputError, match="None of the 200 samples that are tested has a label"):
+    with pytest.raises(InputError, match="None of the 200 test samples has a label"):
         best_output(metric_of("top-1"), {"out": SCORES}, alone, "")
 
 

@@ -1,4 +1,4 @@
-"""How far outputs lie apart: what must be seen, and what must pass."""
+"""Differences between outputs: which must be found, and which must pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from workbench.errors import ExportError
-from workbench.export.agreement import Span, compare, difference
+from workbench.export.agreement import OutputRange, compare, difference
+from workbench.export.hops import ComparedInput, HopComparison
+from workbench.records import Model, TensorSpec
 
 TOLERANCE = 1e-3
 AXIS = np.linspace(0, 3, 32, dtype=np.float32)
@@ -117,7 +119,7 @@ def test_scores_that_share_a_tensor_with_large_boxes_are_seen_by_themselves():
     assert steps.of_slice == 0  # a step of an 8-bit tensor
 
 
-def test_a_score_of_one_sample_that_is_near_zero_is_no_slice_of_its_own():
+def test_a_score_of_one_sample_that_is_near_zero_is_not_a_slice_of_its_own():
     """1,000 class scores of one sample: each class is a single value, and rounding is large beside one near 0."""
     scores = np.linspace(-3, 3, 1000)[None]
     rounded = scores + 6e-4 * np.cos(np.arange(1000))
@@ -126,7 +128,7 @@ def test_a_score_of_one_sample_that_is_near_zero_is_no_slice_of_its_own():
 
 
 def test_an_output_is_constant_only_where_no_entry_varies_over_samples_and_inputs():
-    span = Span()
+    span = OutputRange()
     span.add(np.array([[1, 0, 0]], np.float32))
     span.add(np.array([[1, 0, 0], [1 + 1e-7, 0, 0]], np.float32))
     assert span.constant  # but for rounding
@@ -134,14 +136,34 @@ def test_an_output_is_constant_only_where_no_entry_varies_over_samples_and_input
     assert span.constant
     span.add(np.array([[0, 0, 0, 0, 0.5]], np.float32))
     assert not span.constant
-    columns = Span(batch_axis=1)
+    columns = OutputRange(batch_axis=1)
     columns.add(np.array([[1, 1], [2, 2]], np.float32))
     assert columns.constant
     columns.add(np.array([[1, 3], [2, 2]], np.float32))
     assert not columns.constant
-    whole = Span(batch_axis=None)
+    whole = OutputRange(batch_axis=None)
     whole.add(np.array([1, 2, 3]))
     assert whole.constant
-    words = Span()
+    words = OutputRange()
     words.add(np.array(["a", "a"]))
     assert not words.constant
+
+
+def test_how_much_a_model_amplifies_rounding_is_seen_in_several_draws():
+    """One draw of perturbed inputs may change little where others, and another library's rounding, change much."""
+    model = Model(
+        "m", "m", "onnx", (TensorSpec("x", "float32", (None, 4)),), (TensorSpec("y", "float32", (None, 4)),), 1, 1, "d"
+    )
+    x = np.linspace(0.1, 1, 8, dtype=np.float32).reshape(2, 4)
+    changes = iter([0.0, 1e-6, 2e-3, 1e-6])  # of the inputs as they are, and of each draw
+
+    def source(feeds):
+        return {"y": x * np.float32(1 + next(changes))}
+
+    def result(feeds):
+        return {"y": x + np.float32(5e-3)}
+
+    comparison = HopComparison(model, source, result)
+    assert comparison.add(ComparedInput("real", "", {"x": x}, 2)) is None
+    other = HopComparison(model, lambda feeds: {"y": x}, result)
+    assert other.add(ComparedInput("real", "", {"x": x}, 2)) is not None

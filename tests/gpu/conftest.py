@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import written
+from kit import Kit
 from onnx import helper, numpy_helper
 
 from workbench import backends
 from workbench.cuda import gpu
+from workbench.runs.sources import read_model
 from workbench.store import Store
-from workbench.workers.worker import Pool
+from workbench.workers.pool import Pool
 
 HERE = Path(__file__).resolve().parent
 
@@ -62,3 +64,15 @@ def pool_and_store(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("gpu-store")).prepare()
     with Pool(store.log_path, threading.Event()) as pool:
         yield pool, store
+
+
+@pytest.fixture(scope="module")
+def kit(pool_and_store, cnn):
+    pool, store = pool_and_store
+    return Kit(store, pool, read_model(store, pool, str(cnn)))
+
+
+@pytest.fixture(scope="module")
+def expected(kit, tmp_path_factory):
+    with kit.open(kit.engine("onnxruntime")) as worker:
+        return kit.outputs(worker, 1, tmp_path_factory.mktemp("expected"))["class"]

@@ -5,10 +5,10 @@ import numpy as np
 from workbench import backends
 from workbench.cuda.gpu import IMPORTS
 from workbench.data.dataset import dataset
-from workbench.experiment import Experiment
-from workbench.pipeline import build, prepared
 from workbench.records import to_json
-from workbench.runs.sources import Sources
+from workbench.runs.engines import Means
+from workbench.runs.executor import Executor
+from workbench.settings.experiment import Experiment
 from workbench.workers.worker import Worker, thread_env
 
 
@@ -18,7 +18,7 @@ class Kit:
     def __init__(self, store, pool, model):
         self.store, self.pool, self.model = store, pool, model
         self.data = dataset("random", model, 0, 0, demo=False)
-        self.sources = Sources(store, pool, model, self.data, lambda _: None)
+        self.executor = Executor.of(Means(store, pool, lambda _: None), model, self.data)
         self.samples = self.data.test.take(slice(0, 30))
 
     def engine(self, address="onnxruntime:cuda", precision="fp32", **changes):
@@ -26,7 +26,7 @@ class Kit:
         (spec,) = asked.variants()
         assert backends.get(spec.backend).status(spec.mode)
         assert backends.get(spec.backend).supports(spec, self.model)
-        record, _ = build(spec, prepared(self.sources, spec), self.store, self.pool, lambda _: None)
+        record, _ = self.executor.engine_of(spec)
         return record
 
     def open(self, engine):
@@ -41,10 +41,10 @@ class Kit:
 
     def outputs(self, worker, batch, folder):
         into = folder / f"outputs-{batch}.npz"
-        worker.call("evaluate", samples=str(self.sources.samples_file(self.samples)), batch=batch, into=str(into))
+        worker.call("evaluate", samples=str(self.executor.samples_file(self.samples)), batch=batch, into=str(into))
         with np.load(into) as file:
             return {name: file[name] for name in file.files}
 
     def ready(self, worker, region, batch=4, **more):
-        samples = str(self.sources.samples_file(self.samples))
+        samples = str(self.executor.samples_file(self.samples))
         worker.call("prepare_timing", samples=samples, batch=batch, region=region, warm_up_s=0.05, **more)

@@ -91,7 +91,7 @@ def test_another_shape_gets_other_buffers():
 
 
 def test_another_dtype_is_refused_before_its_bytes_are_misread():
-    with CudaSession(Copying) as session, pytest.raises(RunError, match="'x' is float64, and the engine takes float32"):
+    with CudaSession(Copying) as session, pytest.raises(RunError, match="'x' is float64, but the engine takes float32"):
         session.run({"x": X.astype(np.float64)})
 
 
@@ -118,7 +118,7 @@ def test_only_the_device_region_returns_a_time(region, wait, graph):
 
 
 def test_short_captured_runs_are_timed_many_at_a_time():
-    """Two events around one short launch are further apart than its work; a long run is timed by itself."""
+    """Two events around one short launch measure more than its work; a long run is timed by itself."""
     with CudaSession(lambda stream: Copying(stream, 3), graph=True) as session:
         single = session.timed({"x": X}, Region.DEVICE, together=False)
         alone = np.median([single() for _ in range(50)])
@@ -145,7 +145,7 @@ def test_more_work_takes_the_device_longer():
     ("engine", "reason"),
     [
         (Waiting, "could not be captured"),
-        (Counting, "a replay gave other outputs"),
+        (Counting, "the outputs of a replay differ"),
         (Refusing, "it says so"),
     ],
 )
@@ -250,7 +250,7 @@ def test_autoinit_is_refused():
         "try:\n    CudaSession(lambda stream: None)\nexcept RunError as error:\n    print(error.message)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Remove that import; the workbench takes the device's primary context." in done.stdout
+    assert "Remove that import; the workbench uses the device's primary context." in done.stdout
 
 
 def test_a_process_ends_well_after_a_session():

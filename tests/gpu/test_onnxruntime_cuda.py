@@ -10,26 +10,13 @@ from onnx import helper, numpy_helper
 
 import workbench
 from workbench import backends
-from workbench.compare.comparison import table
 from workbench.errors import WorkbenchError
-from workbench.experiment import Experiment
 from workbench.records import DeviceFacts, Region, Status, from_json, to_json
 from workbench.runs.sources import read_model
+from workbench.settings.experiment import Experiment
 from workbench.workers.worker import Worker
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
-
-
-@pytest.fixture(scope="module")
-def kit(pool_and_store, cnn):
-    pool, store = pool_and_store
-    return Kit(store, pool, read_model(store, pool, str(cnn)))
-
-
-@pytest.fixture(scope="module")
-def expected(kit, tmp_path_factory):
-    with kit.open(kit.engine("onnxruntime")) as worker:
-        return kit.outputs(worker, 1, tmp_path_factory.mktemp("expected"))["class"]
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -107,7 +94,7 @@ def test_device_memory_comes_back_when_the_worker_ends(kit):
     assert falls_to(before)
 
 
-def test_nodes_on_the_cpu_are_told_and_the_graph_is_given_up_aloud(pool_and_store, tmp_path):
+def test_nodes_on_the_cpu_are_reported_and_the_graph_is_given_up_with_a_reason(pool_and_store, tmp_path):
     """The CUDA provider has no kernel for Det."""
     pool, store = pool_and_store
     eye = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
@@ -170,7 +157,7 @@ def test_a_run_compares_the_devices_and_says_so(kit, cnn):
     )  # fmt: skip
     results = workbench.run(asked, store=kit.store)
     assert {row.status for row in results.rows} == {Status.DONE, Status.UNSUPPORTED}
-    frame = table(results)
+    frame = results.table().frame()
     here = frame[frame["device"] == "cuda:0"]
     assert len(here) == 4
     assert all("across devices" in note for note in here["note"])
@@ -181,4 +168,4 @@ def test_a_run_compares_the_devices_and_says_so(kit, cnn):
     gpu_rows = [row for row in with_graph.measured if row.device == "cuda:0"]
     assert len(gpu_rows) == 2
     assert all(row.timing.device.graph and not row.reused for row in gpu_rows)
-    assert with_graph.tally.built == 0  # a graph is a way of running, not of building
+    assert with_graph.tally.built == 0  # a graph affects running, not building

@@ -12,10 +12,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from workbench import backends
-from workbench.engines.provenance import source_graph
+from workbench.conformance.examination import Examination, described, examine, scaled
 from workbench.errors import InputError
-from workbench.examine import Examination, described, examine, scaled
 from workbench.graph.facts import COUNTED, GraphFacts, graph_facts
+from workbench.graph.provenance import source_graph
 from workbench.protocols import Refusal
 from workbench.records import AxisRange, Model, Probe, TensorSpec, from_json, to_json
 
@@ -169,7 +169,7 @@ def test_weights_that_a_kernel_packed_are_counted(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("loop", [False, True], ids=["inferred", "seen in a run"])
-def test_the_operations_of_a_fixed_batch_are_told_for_one_sample(tmp_path, loop: bool) -> None:
+def test_the_operations_of_a_fixed_batch_are_reported_for_one_sample(tmp_path, loop: bool) -> None:
     body = helper.make_graph(
         [helper.make_node("MatMul", ["a", "w"], ["b"]), helper.make_node("Identity", ["on"], ["go"])],
         "body", [_value("i", [], INT64), _value("on", [], BOOL), _value("a", None)], [_value("go", [], BOOL), _value("b", None)],
@@ -201,9 +201,11 @@ def test_a_graph_that_does_not_run_with_one_sample_is_counted_at_a_batch_at_whic
     facts = graph_facts(path, model)
     assert (facts.flops, facts.batch, facts.activation_bytes) == (2 * 4 * 3, 8, 8 * 4 * (4 + 3))
     assert "at most for a batch of 8" in dict(described(Examination(facts)))["Memory"][1]
+    # by layer too: at one sample the shapes contradict each other
+    assert [node.flops for node in source_graph(path, model.inputs, 8).nodes] == [None, 2 * 4 * 3]
 
 
-def test_an_unexpected_error_while_counting_is_told_with_its_kind(tmp_path, monkeypatch) -> None:
+def test_an_unexpected_error_while_counting_is_reported_with_its_kind(tmp_path, monkeypatch) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     path = _saved(tmp_path / "m.onnx", nodes, [_value("x", ["n", 4])], [_value("y", ["n", 4])], [_weight("w", 4, 4)])
     monkeypatch.setitem(COUNTED, "MatMul", lambda *_: tuple[int, ...]().index(1))
@@ -308,17 +310,17 @@ def test_an_examination_of_nonsense_gives_reasons_instead_of_raising(tmp_path) -
 
 
 def test_what_was_found_in_words(small, custom) -> None:
-    told = dict(described(examine(small, _model(IMAGE), lambda _: None)))
-    assert told["Operators"] == ("5 nodes, opset 17: Conv 1, Flatten 1, Gemm 1, GlobalAveragePool 1, Relu 1",)
-    assert told["Work"] == (
+    reported = dict(described(examine(small, _model(IMAGE), lambda _: None)))
+    assert reported["Operators"] == ("5 nodes, opset 17: Conv 1, Flatten 1, Gemm 1, GlobalAveragePool 1, Relu 1",)
+    assert reported["Work"] == (
         "13.9 kFLOPs for one sample, a multiply-add counted as two",
         "shapes by ONNX shape inference",
         "not counted: GlobalAveragePool, Relu",
     )
-    assert told["Memory"][0] == "weights 528 B as stored"
-    assert told["Dynamic axes"] == ("input 'x' axis 0 (the batch)",)
-    assert told["ONNX Runtime"] == ("takes every node",)
-    assert "TensorFlow" not in told
+    assert reported["Memory"][0] == "weights 528 B as stored"
+    assert reported["Dynamic axes"] == ("input 'x' axis 0 (the batch)",)
+    assert reported["ONNX Runtime"] == ("supports every node",)
+    assert "TensorFlow" not in reported
     refused = dict(described(examine(custom, _model(TensorSpec("x", "float32", (1, 3, 8, 8))), lambda _: None)))
     assert refused["ONNX Runtime"] == ("my.Blur 'blur_1': ONNX Runtime has no CPU kernel for it",)
 

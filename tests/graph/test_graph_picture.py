@@ -173,3 +173,12 @@ def test_a_file_that_is_not_onnx_is_refused(tmp_path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no model at all")
     with pytest.raises(InputError, match=r"'x\.onnx' cannot be read as ONNX"):
         svg(tmp_path / "x.onnx", "x")
+
+
+def test_a_box_names_its_nodes_and_sums_their_operations(tmp_path):
+    picture = ET.fromstring(svg(_residual(tmp_path / "net.onnx", 2), "net", work={"conv_0": 2_000_000, "conv_2": 1}))
+    boxes = [group for group in picture.iter(f"{NAMESPACE}g") if "data-nodes" in group.attrib]
+    named = [name for box in boxes for name in box.attrib["data-nodes"].split("\n")]
+    assert {"conv_0", "relu_1", "conv_2", "add_3"} <= set(named)
+    (first,) = (box for box in boxes if "conv_0" in box.attrib["data-nodes"].split("\n"))
+    assert "2 MFLOPs for one sample" in first.find(f"{NAMESPACE}title").text

@@ -17,11 +17,11 @@ import recorded
 from small_model import small_onnx
 
 from workbench.errors import StoreError
-from workbench.jobs import jobs
-from workbench.jobs.jobs import Asked, End, Job
+from workbench.jobs import job as jobs
+from workbench.jobs.job import Asked, End, Job
 from workbench.records import Event, Result, Status, to_json
 from workbench.store import Store
-from workbench.system import turns
+from workbench.system import measuring_lock
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def asked(model: str, **changes: object) -> Asked:
 
 
 class Watched:
-    """A job as somebody sees it who follows it."""
+    """A job as a reader that follows it sees it."""
 
     def __init__(self, job: Job) -> None:
         self.news = job.follow()
@@ -98,13 +98,14 @@ def test_cancel_ends_it_and_leaves_nothing_behind(store: Store, model: str) -> N
     members = family(job)
     assert len(members) >= 2
     job.cancel()
-    assert seen.to_the_end() == End("done")
+    assert seen.to_the_end() == End("cancelled")
     assert {row.status for row in seen.rows.values()} == {Status.CANCELLED}
     _, alive = psutil.wait_procs(members, timeout=10)
     assert alive == []
     assert not job.running
 
 
+@pytest.mark.long
 def test_one_row_is_cancelled_and_the_other_measured(store: Store, model: str) -> None:
     job = jobs.start(store, asked(model, measure_s=1.2))
     job.cancel("onnxruntime fp32 @2")
@@ -131,25 +132,27 @@ def test_rows_to_skip_are_not_tried(store: Store, model: str) -> None:
     assert not list((store.root / "engine").glob("*"))
 
 
+@pytest.mark.long
 def test_a_row_waits_while_somebody_else_measures_on_this_machine(
     store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(turns.FOLDER, str(tmp_path / "turns"))
+    monkeypatch.setenv(measuring_lock.FOLDER, str(tmp_path / "turns"))
     job = jobs.start(store, asked(model))
-    with turns.turn("measuring <b>net</b> at batch 8", alone=True):
+    with measuring_lock.hold_lock("measuring <b>net</b> at batch 8", alone=True):
         seen = Watched(job)
         seen.until(lambda: any("waiting for" in event.text for event in seen.events))
-        told = seen.events[-1]
-        assert f"(process {os.getpid()}): measuring <b>net</b> at batch 8 since " in told.text
+        reported = seen.events[-1]
+        assert f"(process {os.getpid()}): measuring <b>net</b> at batch 8 since " in reported.text
         time.sleep(0.5)
         assert all(row.timing is None for row in seen.rows.values())
     assert seen.to_the_end() == End("done")
     assert {row.status for row in seen.rows.values()} == {Status.DONE}
 
 
+@pytest.mark.long
 def test_it_outlives_who_started_it_and_the_signals_to_its_group(store: Store, model: str, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from workbench.jobs import jobs; from workbench.store import Store\n"
+        "import sys, time; from workbench.jobs import job as jobs; from workbench.store import Store\n"
         f"jobs.start(Store(sys.argv[1]), jobs.Asked({asked(model, measure_s=60).parameters!r})); time.sleep(60)"
     )
     kernel = subprocess.Popen([sys.executable, "-c", code, str(store.root)], start_new_session=True)
@@ -167,6 +170,7 @@ def test_it_outlives_who_started_it_and_the_signals_to_its_group(store: Store, m
     seen.to_the_end()
 
 
+@pytest.mark.long
 def test_a_job_that_was_killed_is_lost_and_its_workers_end(store: Store, model: str) -> None:
     job = jobs.start(store, asked(model, measure_s=60))
     seen = Watched(job)

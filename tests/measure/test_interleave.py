@@ -59,18 +59,18 @@ def test_what_failed_takes_no_further_part_and_disturbs_the_next():
 
 def test_the_clock_is_read_before_a_block_and_every_round_is_announced():
     seconds = iter(range(100))
-    told = []
+    reported = []
     taken = list(
         interleave(
             2,
             Rounds(2, seed=0, launch=1, first=7),
             lambda variant: (variant, True),
-            each_round=told.append,
+            each_round=reported.append,
             clock=lambda: float(next(seconds)),
         )
     )
     assert [each.began_s for each in taken] == [0, 1, 2, 3]
-    assert told == [0, 1]
+    assert reported == [0, 1]
 
 
 def test_the_example_runs():

@@ -65,7 +65,7 @@ def test_not_finite_and_copied_outputs_are_named():
         "nan": feeds["x"] * np.nan, "inf": np.where(feeds["x"] > 0, np.inf, 0), "copy": feeds["x"][:, None], "y": feeds["x"] + 1
     }  # fmt: skip
     found = behaviour(model("nan", "inf", "copy", "y"), run, 3)
-    assert found.not_finite["nan"] == "NaN for 5 of 5 made-up inputs"
+    assert found.not_finite["nan"] == "NaN for 5 of 5 generated inputs"
     assert found.not_finite["inf"].startswith("infinite for ")
     assert set(found.not_finite) == {"nan", "inf"}
     assert found.copies == {"copy": "x"}
@@ -102,7 +102,7 @@ def test_padded_rows_keep_their_batch():
     assert (spec.batch_axis, spec.ragged_axis) == (0, 1)
 
 
-def test_fewer_rows_than_samples_are_told():
+def test_fewer_rows_than_samples_are_reported():
     """Rows used to become 0 a sample, and nothing could be scored."""
 
     def run(feeds):
@@ -115,30 +115,30 @@ def test_fewer_rows_than_samples_are_told():
     assert (spec.batch_axis, spec.rows, spec.samples_per_row) == (0, 1, 2)
     assert list(output_notes(found)) == [
         (
-            "The output 'o' has one row for every 2 samples. Samples/s and the number of samples count what goes in, not these rows. "
+            "The output 'o' has one row for every 2 samples. Samples/s and the number of samples count input samples, not these rows. "
             "Each of these samples is scored with the row that they share."
         )
     ]
 
 
-def test_more_rows_than_samples_are_told():
+def test_more_rows_than_samples_are_reported():
     found = probed(model("o"), lambda feeds: {"o": feeds["x"].repeat(10, axis=0)})
     assert list(output_notes(found)) == [
         (
-            "The output 'o' has 10 rows for each sample along axis 0. Samples/s and the number of samples count what goes in, not "
+            "The output 'o' has 10 rows for each sample along axis 0. Samples/s and the number of samples count input samples, not "
             "these rows."
         )
     ]
 
 
 def test_notes_name_what_is_random_or_not_finite():
-    probe = Probe((1,), (), {"noise": "two runs on the same input differ"}, {"o": "NaN for 5 of 5 made-up inputs"})
+    probe = Probe((1,), (), {"noise": "two runs on the same input differ"}, {"o": "NaN for 5 of 5 generated inputs"})
     assert list(output_notes(replace(model("noise", "o"), probe=probe))) == [
         (
-            "The output 'noise' is random, or keeps a state: two runs on the same input differ. It is not compared with the source model, neither "
-            "after the conversion nor for agreement or accuracy."
+            "The output 'noise' is random, or depends on a state: two runs on the same input differ. It is not compared with the source model "
+            "after the conversion, and not used for agreement or accuracy."
         ),
-        "The output 'o' is not finite: NaN for 5 of 5 made-up inputs.",
+        "The output 'o' is not finite: NaN for 5 of 5 generated inputs.",
     ]
 
 
@@ -194,10 +194,12 @@ def test_selected_boxes_follow_the_data(tmp_path, images):
     assert (spec.ragged_axis, spec.batch_axis) == (0, None)
 
 
-def test_a_copied_input_is_told(tmp_path):
+def test_a_copied_input_is_reported(tmp_path):
     nodes = [helper.make_node("Reshape", ["x", "s"], ["copy"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
     weights = {"w": np.eye(4, dtype=np.float32)[:, :3].copy(), "s": np.array([-1, 2, 2])}
     proto = model_zoo.onnx_model(nodes, weights, outputs={"copy": ("n", 2, 2), "y": ("n", 3)})
     found = inspect_model(model_zoo.save(proto, tmp_path / "copy.onnx"))
     assert [spec.unreached for spec in found.outputs] == ["it is a copy of the input 'x'", ""]
-    assert list(output_notes(found)) == ["That the output 'copy' agrees says nothing: it is a copy of the input 'x'."]
+    assert list(output_notes(found)) == [
+        "The agreement of the output 'copy' has no meaning: it is a copy of the input 'x'."
+    ]

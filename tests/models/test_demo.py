@@ -61,6 +61,7 @@ def test_the_recipe_imports_only_what_training_needs():
     assert imported == {"json", "keras", "os", "pathlib", "time", "workbench"}
 
 
+@pytest.mark.long
 def test_training_follows_the_recipe_and_its_parameters(tmp_path, monkeypatch):
     """One epoch by the same cells, changed only in the parameters' cell, ends below the full recipe's accuracy."""
     cells = demo._cells()

@@ -1,4 +1,4 @@
-"""A few hundred mutants of every format: each ends in a model or in one clear sentence. Thousands: scripts/fuzz_loaders.py."""
+"""A few hundred mutants of every format: each ends in a model or in one clear sentence. Thousands: scripts/trials/mutants.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def originals(tmp_path_factory):
     return fuzzing.originals(tmp_path_factory.mktemp("originals"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_every_mutant_ends_in_a_model_or_in_one_sentence(originals, tmp_path, kind):
     outcome = fuzzing.fuzz(kind, originals[kind], MUTANTS[kind], 0, tmp_path)

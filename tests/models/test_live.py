@@ -87,7 +87,7 @@ def test_a_dataset_of_tensorflow_is_taken(store):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (iter(()), "gave nothing"),
+        (iter(()), "gave no batches"),
         (7, "found int"),
         ([{"x": X}, {"z": X}], "have different inputs"),
         ([X, X[:, :2]], "whose shapes differ"),
@@ -129,7 +129,7 @@ def test_a_live_model_with_code_of_its_own_is_kept_as_a_saved_model(store, own):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_live_model_and_a_generator_go_all_the_way(store, tmp_path):
     import keras
 

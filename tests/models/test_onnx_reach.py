@@ -39,7 +39,7 @@ def test_outputs_that_no_weight_has_a_part_in_are_named():
             shape=np.array([-1, 2, 2]),
         )
     )
-    assert found == dict.fromkeys(("copy", "twice", "turned"), "no weight has a part in it, only the input 'x'")
+    assert found == dict.fromkeys(("copy", "twice", "turned"), "it does not depend on weights, only on the input 'x'")
 
 
 def test_weights_inside_of_a_branch_count():

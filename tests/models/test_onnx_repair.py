@@ -69,7 +69,7 @@ def test_unsorted_nodes_are_put_into_order(tmp_path):
 
 def test_a_circle_is_refused_by_name():
     nodes = [helper.make_node("Add", ["x", "b"], ["a"], name="one"), helper.make_node("Relu", ["a"], ["b"], name="two")]
-    with pytest.raises(ExportError, match="in a circle, 'one' among them"):
+    with pytest.raises(ExportError, match="has a cycle that includes the node 'one'"):
         onnx_repair.sort_nodes(model_zoo.onnx_model(nodes))
 
 
@@ -78,7 +78,7 @@ def test_sizes_are_overridden_and_free_again(tmp_path):
     model = model_zoo.onnx_model(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, inputs={"x": (1, 4)}, outputs={"y": (1, 3)}
     )
-    assert onnx_repair.override_shapes(model, {"x": (None, 4)}) == "sizes of x overridden as asked"
+    assert onnx_repair.override_shapes(model, {"x": (None, 4)}) == "sizes of x overridden as requested"
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     model.graph.output[0].type.tensor_type.ClearField("shape")
     assert outputs(model, tmp_path).shape == (5, 3)
@@ -97,7 +97,7 @@ def test_weights_listed_as_inputs_are_taken_out(tmp_path):
     model = model_zoo.onnx_dense()
     model.graph.input.append(helper.make_tensor_value_info("w", 1, (4, 3)))
     model.ir_version = 3
-    assert onnx_repair.repair(model) == ("1 weights taken out of the inputs",)
+    assert onnx_repair.repair(model) == ("1 weights removed from the inputs",)
     assert ([v.name for v in model.graph.input], model.ir_version) == (["x"], 4)
 
 
@@ -152,8 +152,8 @@ def test_sorted_graphs_stay_and_others_change_as_little_as_can_be():
     assert names(("a", "y"), ("x", "c"), ("x", "a"), ("x", "b")) == ["c", "a", "y", "b"]
 
 
-def test_a_name_used_again_outside_a_branch_is_no_circle(tmp_path):
-    """Exporters number the names of every branch anew; what is made inside hides nothing and is seen by nobody."""
+def test_a_name_used_again_outside_a_branch_is_not_a_circle(tmp_path):
+    """Exporters number the names in every branch from the beginning; a name of a branch neither hides others nor is visible outside."""
 
     def branch(name: str, op: str) -> onnx.GraphProto:
         nodes = [helper.make_node(op, ["x"], ["t"]), helper.make_node("Identity", ["t"], [f"o{name}"])]
@@ -175,7 +175,7 @@ def test_a_name_used_again_outside_a_branch_is_no_circle(tmp_path):
 def test_a_circle_is_named_not_what_only_reads_from_it():
     edges = [("b", "late"), ("b", "a"), ("a", "b")]
     nodes = [helper.make_node("Relu", [read], [made]) for read, made in edges]
-    with pytest.raises(ExportError, match="in a circle, 'a' among them"):
+    with pytest.raises(ExportError, match="has a cycle that includes the node 'a'"):
         onnx_repair.sort_nodes(model_zoo.onnx_model(nodes))
 
 
@@ -224,23 +224,23 @@ def test_resizing_means_the_same_in_a_newer_opset(tmp_path, mode):
 
 def test_an_operation_that_changed_its_meaning_is_refused_by_name():
     model = model_zoo.onnx_model([helper.make_node("Hardmax", ["x"], ["y"])], outputs={"y": ("n", 4)}, opset=11)
-    with pytest.raises(ExportError, match="from opset 11 to 17: Hardmax computes something else there"):
+    with pytest.raises(ExportError, match="from opset 11 to 17: Hardmax has another meaning there"):
         onnx_repair.raise_opset(model, 17)
     assert onnx_repair.raise_opset(model, 12).opset_import[0].version == 12
 
 
 def test_an_operation_unknown_to_the_newer_opset_is_refused_by_name():
     nodes = [helper.make_node("Mystery", ["x"], ["y"])]
-    with pytest.raises(ExportError, match="from opset 7 to 17, for its Mystery"):
+    with pytest.raises(ExportError, match="from opset 7 to 17, because of its Mystery"):
         onnx_repair.raise_opset(model_zoo.onnx_model(nodes, outputs={"y": ("n", 4)}, opset=7), 17)
 
 
 def test_opsets_are_not_lowered_and_unknown_ones_are_refused():
     model = model_zoo.onnx_dense(opset=17)
     assert onnx_repair.raise_opset(model, 13) is model
-    with pytest.raises(ExportError, match="of opset 17 and was to be raised to 99"):
+    with pytest.raises(ExportError, match="has opset 17 and needs opset 99"):
         onnx_repair.raise_opset(model, 99)
-    with pytest.raises(ExportError, match="of opset 6 and was to be raised to 17; that works from 7"):
+    with pytest.raises(ExportError, match="has opset 6 and needs opset 17; the converter supports 7"):
         onnx_repair.raise_opset(model_zoo.onnx_dense(opset=6), 17)
 
 
@@ -261,7 +261,7 @@ def test_functions_are_written_out_also_inside_branches_and_functions(tmp_path):
     name = branch.output[0].name
     branch.node.append(helper.make_node("Outer", ["before"], [name], domain="own"))
     before = outputs(model, tmp_path)
-    assert onnx_repair.inline_functions(model) == "1 calls of functions inside the file written out"
+    assert onnx_repair.inline_functions(model) == "1 calls of functions inside the file inlined"
     assert not model.functions
     onnx.checker.check_model(model)
     np.testing.assert_array_equal(outputs(model, tmp_path), before)

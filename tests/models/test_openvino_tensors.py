@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from small_onnx import saved, source, weights
 
-from workbench.backends.openvino import BACKEND
+from workbench.backends.openvino.backend import BACKEND
 from workbench.errors import BuildError, RunError
 from workbench.models.openvino_tensors import FILE, Names
 from workbench.records import EngineRecord, EngineSpec, Precision, RealizedPrecision

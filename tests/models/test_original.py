@@ -106,6 +106,7 @@ def test_a_model_overwritten_after_it_was_read_is_never_scored_under_the_digest_
     assert list(_accuracies(workbench.run(asked, store=store)).values()) == [0.0] * rows
 
 
+@pytest.mark.long
 def test_data_overwritten_after_they_were_read_are_never_scored_under_the_digest_of_the_first(store, tmp_path):
     path = tmp_path / "m.onnx"
     _onnx(path, RIGHT)
@@ -159,7 +160,7 @@ def test_a_model_that_changes_whenever_it_is_copied_is_refused_in_one_sentence(s
     assert [each for each in (store.root / original.KIND).iterdir() if each.name[0] != "."] == []
 
 
-def test_the_copy_is_made_once_for_each_content_and_is_no_link(store, tmp_path):
+def test_the_copy_is_made_once_for_each_content_and_is_not_a_link(store, tmp_path):
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
     _onnx(first, RIGHT)
     _onnx(second, RIGHT)

@@ -105,12 +105,12 @@ def test_a_model_in_bfloat16_throughout_is_opened_and_exported(network, tmp_path
 
 @pytest.mark.slow
 def test_openvino_runs_a_model_in_bfloat16_and_is_scored_against_it(network, tmp_path, store):
-    openvino = pytest.importorskip("workbench.backends.openvino")
+    openvino = pytest.importorskip("workbench.backends.openvino.backend")
     spec = EngineSpec("openvino", Precision.BF16)
     if not openvino.BACKEND.supports(spec, None):
         pytest.skip(openvino.BACKEND.supports(spec, None).reason)
     from workbench import Experiment
-    from workbench.pipeline import run
+    from workbench.runs.pipeline import run
 
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32))
     asked = Experiment(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.choices.shapes import parse_shapes
 from workbench.models.inspection import inspect_model
 from workbench.models.placeholder import placeholder_notes
 from workbench.records import Model, TensorSpec
+from workbench.settings.shapes import parse_shapes
 
 
 def _noted(spec: TensorSpec, form: str = "onnx", given: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import model_zoo
 import numpy as np
 import onnx
 import pytest
 
 from workbench.models.inspection import inspect_model
-from workbench.models.rows import mixed_outputs
+from workbench.models.rows import mixed_outputs, with_sample_index
 
 
 def net(tmp_path, *nodes, weights=None, **more):
@@ -54,3 +56,55 @@ def test_rounding_is_not_mixing(tmp_path):
 
     assert mixed_outputs(model, rounded) == ()
     assert mixed_outputs(model, shifted) == ("y",)
+    assert model.probe
+    random = replace(model, probe=replace(model.probe, varying={"y": "two runs on the same input differ"}))
+    assert mixed_outputs(random, shifted) == ()
+
+
+def rows_of(pick):
+    """A runner: for each sample as many rows as it has positive values, each of what ``pick(place, values)`` gives."""
+
+    def run(feeds):
+        found = [pick(place, value) for place, one in enumerate(feeds["x"]) for value in one[one > 0]]
+        return {"y": np.array(found, np.float32)}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("pick", "column"),
+    [
+        (lambda place, value: (value, place, 2 * value), 1),
+        (lambda place, value: (place, value, value), 0),
+        (lambda place, value: (place, value, place), None),  # with one of them 0, the other would still differ
+        (lambda place, value: (value, value, float(value > 0.7)), None),  # a class, not a place
+        (lambda place, value: (place + 1, value, value), None),
+    ],
+)
+def test_the_column_with_the_place_of_the_sample_is_seen(tmp_path, pick, column):
+    nodes = [onnx.helper.make_node("Identity", ["x"], ["y"])]
+    model = inspect_model(net(tmp_path, *nodes))
+    spec = replace(model.outputs[0], shape=(None, 3), batch_axis=None, ragged_axis=0)
+    (found,) = with_sample_index(replace(model, outputs=(spec,)), rows_of(pick)).outputs
+    assert (found.index_output, found.index_column) == (("y", column) if column is not None else ("", 0))
+
+
+@pytest.mark.parametrize("fixed", [2, "n"])
+def test_places_of_nonzero_values_name_their_sample(tmp_path, fixed):
+    proto = model_zoo.onnx_model(
+        [onnx.helper.make_node("Relu", ["x"], ["r"]), onnx.helper.make_node("NonZero", ["r"], ["y"])],
+        inputs={"x": (fixed, 4)},
+        outputs={"y": (2, "found")},
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    (spec,) = inspect_model(model_zoo.save(proto, tmp_path / "places.onnx")).outputs
+    assert (spec.batch_axis, spec.ragged_axis, spec.index_output, spec.index_column) == (None, 1, "y", 0)
+
+
+def test_boxes_that_no_made_up_picture_has_are_known_by_their_operation(tmp_path):
+    path = model_zoo.onnx_nms(tmp_path / "nms.onnx", 2)
+    proto = onnx.load(path)
+    least = next(tensor for tensor in proto.graph.initializer if tensor.name == "least")
+    least.CopyFrom(onnx.numpy_helper.from_array(np.array([1e6], np.float32), "least"))
+    (spec,) = inspect_model(model_zoo.save(proto, path)).outputs
+    assert (spec.batch_axis, spec.ragged_axis, spec.index_output, spec.index_column) == (None, 0, "sel", 0)

@@ -8,27 +8,24 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import ipywidgets
 import numpy as np
 import pytest
-from small_model import small_onnx
 
-from workbench.experiment import Experiment
-from workbench.jobs import jobs
+from workbench.jobs import job as jobs
 from workbench.panel import history
-from workbench.panel.export import TABLES, copyable, table_as
+from workbench.panel.export import TABLES, caption, table_as
 from workbench.panel.fields import Chips
-from workbench.panel.figures import Mark, canvas
+from workbench.panel.figures import Mark, canvas, marks_of
 from workbench.panel.panel import NOTEBOOK, Panel
 from workbench.panel.source import completions
+from workbench.panel.view import copyable
 from workbench.records import Status
 from workbench.runs import archive
-from workbench.settings_table.table import SETTINGS
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import SETTINGS
 from workbench.store import Store
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return small_onnx(tmp_path_factory.mktemp("model") / "small.onnx")
+from workbench.system.measuring_lock import hold_lock
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def experiment(model: str) -> Experiment:
 
 
 def states(panel: Panel) -> dict[str, Status]:
-    return {name: row.status for name, row in panel._lines.results.items()}
+    return {name: row.status for name, row in panel._run.lines.results.items()}
 
 
 def until(panel: Panel, true) -> None:
@@ -49,21 +46,22 @@ def until(panel: Panel, true) -> None:
     assert true()
 
 
+@pytest.mark.long
 def test_another_panel_finds_the_run_that_goes_on_and_either_can_end_it(
     experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(NOTEBOOK, "work/a.ipynb")
     first = Panel(experiment, store=store)
-    first._form.control["measure_s"].value = 60.0  # not what the notebook was made with
+    first._controls.control["measure_s"].value = 60.0  # not what the notebook was made with
     first.benchmark()
     until(first, lambda: Status.MEASURING in states(first).values())
     second = Panel(experiment, store=store)  # a restarted kernel
     until(second, lambda: Status.MEASURING in states(second).values())
     assert second.experiment.measure_s == 60.0
-    assert second._job.name == first._job.name
+    assert second._run.job.name == first._run.job.name
     monkeypatch.setenv(NOTEBOOK, "work/b.ipynb")
     assert not Panel(experiment, store=store)._work.busy  # another notebook with other settings
-    second._lines._lines["onnxruntime fp32 @1"].button.click()
+    second._run.lines._lines["onnxruntime fp32 @1"].button.click()
     second.cancel()
     for panel in (first, second):
         panel.wait(30)
@@ -71,21 +69,40 @@ def test_another_panel_finds_the_run_that_goes_on_and_either_can_end_it(
         assert not panel._out.run.disabled
 
 
+def test_the_panel_says_who_is_before_it_and_how_long_the_wait_is(experiment: Experiment, store: Store) -> None:
+    panel = Panel(experiment, store=store)
+    with hold_lock("measuring net.onnx at batch 8", alone=True, expected_s=1000):
+        panel.benchmark()
+        until(panel, lambda: "before you, expected wait about 1" in panel._out.state.value)
+        assert "measuring net.onnx at batch 8 since " in panel._out.state.value
+    panel.cancel()
+    panel.wait(60)
+
+
+@pytest.mark.long
 def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Experiment, store: Store) -> None:
     panel = Panel(experiment, store=store)
-    panel._form.control["measure_s"].value = 1.2
+    panel._controls.control["measure_s"].value = 1.2
     panel.benchmark()
-    until(panel, lambda: bool(panel._lines.results))
+    until(panel, lambda: len(panel._run.lines.results) == 2)
     for name in ("onnxruntime fp32 @1", "onnxruntime fp32 @2"):
-        panel._lines._lines[name].button.click()
-        assert panel._lines._lines[name].button.disabled  # at once, however long the row takes to end
+        panel._run.lines._lines[name].button.click()
+        assert panel._run.lines._lines[name].button.disabled  # at once, however long the row takes to end
     panel.wait(60)
     assert set(states(panel).values()) == {Status.CANCELLED}
-    button = panel._lines._lines["onnxruntime fp32 @2"].button
+    button = panel._run.lines._lines["onnxruntime fp32 @2"].button
     assert (button.description, button.disabled) == ("Retry", False)
     button.click()
     panel.wait(60)
     assert states(panel) == {"onnxruntime fp32 @1": Status.CANCELLED, "onnxruntime fp32 @2": Status.DONE}
+    panel._history.refresh()
+    newest, cancelled = panel._history.choice.options
+    assert " · done in " in newest
+    assert " · fastest: no row shown to be faster @2 · " in newest
+    assert " · small.onnx · cancelled · onnxruntime · " in cancelled
+    panel._history.choice.value = (newest,)
+    assert "Batch 2: No other row" in panel._history.about.value
+    assert '<th scope="row">Samples</th>' in panel._history.about.value
     again = Panel(panel.ran, store=store)  # the same settings, another day
     again.wait(30)
     assert again.results == panel.results
@@ -95,6 +112,7 @@ def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Expe
     assert again._history.choice.options == ()
 
 
+@pytest.mark.long
 def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
     experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,17 +127,17 @@ def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
     samples = np.random.default_rng(0).random((64, 4), np.float32)
     live = {"data": (samples, np.linspace(0, 1, 64)), "metric": quarters}  # labels that are no classes
     panel = Panel(replace(experiment, batches=(1,)), store=store, **live)
-    assert panel._form.control["metric"].disabled
-    assert "the function &#x27;quarters&#x27; was given" in panel._form._hints["metric"].value
-    assert "batches=(1,)" in panel._export.commands.value
-    assert ", metric=quarters)" in panel._export.commands.value
+    assert panel._controls.control["metric"].disabled
+    assert "the function &#39;quarters&#39; scores instead" in panel._controls._hints["metric"].value
+    assert "batches=(1,)" in panel._run.export.commands.value
+    assert ", metric=quarters)" in panel._run.export.commands.value
     panel.benchmark()
     panel.wait(90)
     score = panel.results.rows[0].accuracy
     assert (score.metric, score.value, score.samples) == ("quarters", 0.25, 64)
-    assert "quarters 0.25" in panel._compare.table.value
+    assert "quarters 0.25" in panel._run.compare.table.value
     (job,) = jobs.all_jobs(store)
-    # its process ends a moment after it has told the last, and a job that runs is watched
+    # its process ends a moment after its last event, and a job that runs is watched
     until(panel, lambda: not job.running)
     plain = Panel(panel.ran, store=store)  # the cell was edited
     assert not plain._work.busy  # without the function it is another experiment
@@ -132,10 +150,10 @@ def test_a_function_of_the_notebook_scores_in_the_process_of_the_run(
     assert not Panel(panel.ran, store=store, metric=quarters)._work.busy
     plain._open(job)
     plain.wait(30)
-    other = "These results were scored by a function &#x27;quarters&#x27;, and this panel was given none."
+    other = "These results were scored by a function &#39;quarters&#39;, and this panel was given none."
     assert other in plain._out.outdated.value
     (row,) = panel.results.rows
-    plain._lines.put(replace(row, status=Status.CANCELLED))
+    plain._run.lines.put(replace(row, status=Status.CANCELLED))
     plain._on_row(row.row)  # Retry
     assert not plain._work.busy
     assert other in plain._out.message.value
@@ -151,7 +169,7 @@ def test_a_function_that_cannot_leave_the_notebook_is_named(experiment: Experime
     panel = Panel(experiment, store=store, metric=guarded)
     panel.benchmark()
     panel.wait(30)
-    assert "The metric &#x27;guarded&#x27; cannot be handed to the process that measures" in panel._out.message.value
+    assert "The metric &#39;guarded&#39; cannot be sent to the process that measures" in panel._out.message.value
     assert jobs.all_jobs(store) == ()
     assert Panel(experiment, store=store, metric="mae").experiment.metric == "mae"  # a name is a parameter
 
@@ -160,25 +178,26 @@ def test_what_was_ended_from_outside_is_said_and_can_be_tried_again(experiment: 
     import psutil
 
     panel = Panel(experiment, store=store)
-    panel._form.control["measure_s"].value = 60.0
+    panel._controls.control["measure_s"].value = 60.0
     panel.benchmark()
     until(panel, lambda: Status.MEASURING in states(panel).values())
-    folder = str(panel._job.folder)
+    folder = str(panel._run.job.folder)
     for process in psutil.process_iter(["cmdline"]):
         if folder in (process.info["cmdline"] or []):
             process.kill()
     panel.wait(30)
     assert "ended from outside" in panel._out.message.value
     assert set(states(panel).values()) == {Status.CANCELLED}
-    assert "was ended before this row was done" in panel._lines._lines["onnxruntime fp32 @1"]._text.value
+    assert "was ended before this row was done" in panel._run.lines._lines["onnxruntime fp32 @1"]._text.value
 
 
+@pytest.mark.long
 def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store: Store) -> None:
     panel = Panel(experiment, store=store)
     panel.benchmark()
     panel.wait(90)
-    page = panel._compare
-    assert "wb-winner" in page.table.value
+    page = panel._run.compare
+    assert "wb-baseline" in page.table.value  # the one variant is the baseline, which does not win
     page.latency.slider.value = page.latency.slider.min
     page.latency.slider.value = 10**page.latency.slider.min
     page.latency.on.value = True
@@ -192,11 +211,13 @@ def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store
     page.differ()
     page.side.wait(30)
     assert "<b>0</b> of 256 samples get another class" in page.gallery.value
-    assert "fp32" in panel._layers.shown.value
-    tables = {kind: table_as(kind, panel.results) for kind in TABLES}
+    assert "fp32" in panel._run.layers.shown.value
+    tables = {kind: table_as(kind, page, caption(panel.results)) for kind in TABLES}
     assert tables["csv"].splitlines()[0].startswith("variant,batch,device,status,p50 ms")
-    assert tables["markdown"].splitlines()[2].startswith("| onnxruntime fp32 | 1 | cpu | done |")
-    assert r"top-1 \%" in tables["latex"]
+    # in the order of the page, which is sorted
+    assert tables["markdown"].splitlines()[2].startswith(f"| onnxruntime fp32 | {fastest.batch} | ")
+    assert r"\toprule" "\nvariant & batch & p50 ms & speed-up" in tables["latex"]
+    assert f"baseline: {panel.results.baseline}" in tables["latex"]
     assert tables["latex"].count(r" \\") == 3
     for what, kind, start in (
         ("latency", "svg", b"<?xml"),
@@ -206,9 +227,9 @@ def test_pages_show_results_and_make_files_of_them(experiment: Experiment, store
         from workbench.panel.figures import saved
 
         assert saved(what, kind, panel.results).startswith(start)
-    from workbench.plots.figures import figures
+    from workbench.display.plots.figures import figures
 
-    shown = canvas("throughput", figures(panel.results)["throughput"], panel.results)
+    shown = canvas(figures(panel.results)["throughput"], marks_of("throughput", panel.results))
     (ax,) = shown.figure.axes
     (line,) = (line for line in ax.lines if len(line.get_xdata()) == 2)
     x, y = float(line.get_xdata()[1]), float(line.get_ydata()[1])
@@ -284,5 +305,20 @@ def test_a_run_of_another_version_is_left_out(store: Store) -> None:
     folder.mkdir(parents=True)
     (folder / jobs.ASKED).write_text('{"parameters": {"no_such_field": 1}}')
     (job,) = jobs.all_jobs(store)
-    assert history.told(job) == ""
+    assert history.line(job, None) == ""
     assert history.to_show(store, Experiment(), "") is None
+
+
+@pytest.mark.long
+def test_every_widget_has_a_state_after_further_runs(experiment: Experiment, store: Store) -> None:
+    """A page that is reloaded asks each of them, and shows none where one of them raises."""
+    panel = Panel(experiment, store=store)
+    for _ in range(2):
+        panel.benchmark()
+        panel.wait(120)
+        for name in panel._run.compare.plots.drawn:
+            panel._run.compare.plots.figure.value = name
+    panel.benchmark()
+    panel.wait(120)
+    for widget in list(ipywidgets.widgets.widget._instances.values()):
+        assert widget.get_state() is not None

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from small_model import small_onnx
 
-from workbench import pipeline
-from workbench.experiment import Experiment
 from workbench.panel.planned import Planned, Planner
 from workbench.records import EngineSpec, Results
+from workbench.runs import pipeline
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 
@@ -40,7 +40,7 @@ def labels(specs: tuple[EngineSpec, ...]) -> list[str]:
     return [spec.label.removeprefix("onnxruntime ") for spec in specs]
 
 
-def told(planned: Planned) -> tuple[list[str], list[str], list[str]]:
+def reported(planned: Planned) -> tuple[list[str], list[str], list[str]]:
     return labels(planned.new), labels(planned.perhaps), labels(planned.there)
 
 
@@ -49,29 +49,30 @@ def test_what_is_there_is_not_to_be_built(experiment: Experiment, store: Store) 
     ran = build(replace(experiment, precisions=("fp32", "int8-dynamic")), store)
     assert ran.tally.built == 2
     planned = planner.plan(experiment, ran.model)
-    assert told(planned) == (["int8-minmax"], [], ["fp32", "int8-dynamic"])
+    assert reported(planned) == (["int8-minmax"], [], ["fp32", "int8-dynamic"])
     assert (planned.measured, planned.surely, planned.before.variants) == (6, True, 1)
 
     ran = build(experiment, store)
     assert (ran.tally.built, ran.tally.reused_builds) == (1, 2)
     planned = planner.plan(experiment, ran.model)
-    assert told(planned) == (
+    assert reported(planned) == (
         [],
         ["int8-minmax"],
         ["fp32", "int8-dynamic"],
-    )  # which samples calibrate nobody has told yet
+    )  # the calibration samples are not known yet
     assert (planned.measured, planned.surely, planned.before.known) == (6, False, 1)
     planner.learn(experiment, ran)
-    assert told(planner.plan(experiment, ran.model)) == ([], [], three)
+    assert reported(planner.plan(experiment, ran.model)) == ([], [], three)
     assert planner.plan(experiment, ran.model, again=True).surely
 
-    assert told(planner.plan(replace(experiment, calibration_samples=9), ran.model))[1] == ["int8-minmax"]
+    assert reported(planner.plan(replace(experiment, calibration_samples=9), ran.model))[1] == ["int8-minmax"]
     for change in ({"ignore_label": "1"}, {"labels": "classes"}, {"group_column": "site"}, {"class_axis": "1"}):
-        assert told(planner.plan(replace(experiment, **change), ran.model))[1] == ["int8-minmax"]  # perhaps others
+        assert reported(planner.plan(replace(experiment, **change), ran.model))[1] == ["int8-minmax"]  # perhaps others
     os.utime(experiment.data)  # other samples may lie there now
-    assert told(planner.plan(experiment, ran.model))[1] == ["int8-minmax"]
+    assert reported(planner.plan(experiment, ran.model))[1] == ["int8-minmax"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [{"threads": 2, "shapes": "fixed"}, {"data": "random"}])
 def test_what_would_be_built_is_built(experiment: Experiment, store: Store, change: dict[str, object]) -> None:
     experiment = replace(experiment, precisions=("fp32", "int8-minmax"), batches=(1,))

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from workbench.errors import InputError
-from workbench.experiment import PARAMETERS, Experiment
 from workbench.panel.saved_notebook import save_notebook
+from workbench.settings.experiment import PARAMETERS, Experiment
 from workbench.store import Store
 
 HOSTILE = 'it\'s "<img src=x onerror=alert(1)>" \\ # no comment.keras'

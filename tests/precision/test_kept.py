@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends import get
-from workbench.backends import onnxruntime as backend
+from workbench.backends.onnxruntime import backend
 from workbench.data.samples import Samples
 from workbench.errors import BuildError
+from workbench.models.exact_int8 import exact_session
 from workbench.precision import kept as kept_module
 from workbench.precision.kept import came_out_in_int8, hold, kept_in, note_kept
 from workbench.precision.mixed import Quantizer
@@ -108,7 +109,7 @@ def built(path, folder, **changes):
 def outputs(path, samples, level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
     options = ort.SessionOptions()
     options.graph_optimization_level = level
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, samples.inputs)[0]
+    return exact_session(path, options).run(None, samples.inputs)[0]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_a_kept_layer_that_comes_out_in_int8_fails_the_row(network, samples, tmp
     monkeypatch.setattr(backend, "hold", not_held)
     with pytest.raises(
         BuildError,
-        match=r"were to stay in FP32, and .* built them in INT8: averagepool_ap \(QLinearAveragePool\)\. Set 'opt",
+        match=r"are in 'keep', but .* built them in INT8: averagepool_ap \(QLinearAveragePool\)\. Set 'opt",
     ):
         built(path, tmp_path)
     monkeypatch.setattr(backend, "REQUANTIZERS", ())

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from small_onnx import tower
 
-from workbench.backends.tensorrt import BACKEND
+from workbench.backends.tensorrt.backend import BACKEND
+from workbench.backends.tensorrt.flavours import RTX
 from workbench.data.samples import Samples
 from workbench.errors import ExportError, InputError
 from workbench.precision.modelopt import FIX, SETTING, available
 from workbench.precision.rewrite import rewrite
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, EngineSpec, Precision
-from workbench.trt.flavours import RTX
 
 STANDS_IN = """#!{python}
 import json, shutil, sys
@@ -83,7 +83,7 @@ def test_its_command_line_is_called_with_what_was_asked(tmp_path, environment, f
         ('open(words[words.index("--output_path") + 1], "w").write("x")', "The fp16-modelopt form of the model is not valid"),
     ],
 )  # fmt: skip
-def test_what_it_says_last_is_told_and_nothing_is_left(tmp_path, environment, body, says):
+def test_what_it_says_last_is_reported_and_nothing_is_left(tmp_path, environment, body, says):
     environment(body)
     with pytest.raises(ExportError, match=says):
         asked(tmp_path, "fp16-modelopt")
@@ -97,7 +97,7 @@ def test_without_its_environment_it_is_gray_with_the_line_that_makes_it(tmp_path
     with pytest.raises(InputError, match="does not name its python"):
         asked(tmp_path, "fp16-modelopt")
     monkeypatch.setenv(SETTING, str(tmp_path / "nothing"))
-    assert "which is no program" in available().reason
+    assert "which is not a program" in available().reason
 
 
 @pytest.mark.skipif(not RTX.installed, reason="TensorRT for RTX is not installed")

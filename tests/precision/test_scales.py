@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_onnx import quantized, saved
 
-from workbench.precision.scales import COLUMNS, scales
+from workbench.lessons.scales import COLUMNS, scales
 
 
 def test_a_layer_between_quantize_and_dequantize(tmp_path):

@@ -4,7 +4,17 @@ import pytest
 import recorded_load
 from recorded_load import load, opened, run
 
-from workbench.records import Answer, ClosedLoop, Load, LoadBlock, LoadPlan, from_json, to_json
+from workbench.records import (
+    ClosedLoop,
+    Load,
+    LoadAnswer,
+    LoadBlock,
+    LoadPlan,
+    OpenLoop,
+    OpenStretch,
+    from_json,
+    to_json,
+)
 from workbench.records.load import queries_for
 
 
@@ -32,22 +42,24 @@ def test_best_and_knee_leave_out_what_failed():
     assert load().knee is None
 
 
-@pytest.mark.parametrize(("ms", "answer"), [(10, Answer.HOLDS), (30, Answer.DOES_NOT_HOLD), (15.8, Answer.CANNOT_TELL)])
+@pytest.mark.parametrize(
+    ("ms", "answer"), [(10, LoadAnswer.HOLDS), (30, LoadAnswer.DOES_NOT_HOLD), (15.8, LoadAnswer.CANNOT_TELL)]
+)
 def test_the_whole_interval_must_be_within_the_limit(ms, answer):
     loop = opened(100, ms)
     assert loop.answer == answer
     tail, (share, low, high) = loop.tail, loop.within
     assert tail.low < tail.value < tail.high
     assert low <= share <= high
-    assert (low >= 0.99) == (answer == Answer.HOLDS)
-    assert (high < 0.99) == (answer == Answer.DOES_NOT_HOLD)
+    assert (low >= 0.99) == (answer == LoadAnswer.HOLDS)
+    assert (high < 0.99) == (answer == LoadAnswer.DOES_NOT_HOLD)
 
 
 def test_too_few_queries_never_hold():
     loop = opened(100, 1)
     short = replace(loop, stretches=tuple(replace(s, latencies_ns=s.latencies_ns[:20]) for s in loop.stretches))
     assert short.tail is None
-    assert short.answer == Answer.CANNOT_TELL
+    assert short.answer == LoadAnswer.CANNOT_TELL
     assert short.too_few
     assert not loop.too_few
 
@@ -55,7 +67,7 @@ def test_too_few_queries_never_hold():
 def test_busy_callers_and_an_early_end_are_an_overload():
     loop = opened(100, 1)
     early = tuple(replace(stretch, busy=0.99, ended_early=True) for stretch in loop.stretches)
-    assert replace(loop, stretches=early).answer == Answer.DOES_NOT_HOLD
+    assert replace(loop, stretches=early).answer == LoadAnswer.DOES_NOT_HOLD
     assert replace(loop, stretches=early).overloaded
     assert not loop.overloaded
 
@@ -79,7 +91,7 @@ def test_how_many_queries_an_open_loop_counts():
 def test_callers_who_are_never_free_show_no_rate_that_could_go_on():
     loop = opened(100, 10)
     full = replace(loop, stretches=tuple(replace(stretch, busy=0.98) for stretch in loop.stretches))
-    assert (loop.answer, full.answer) == (Answer.HOLDS, Answer.CANNOT_TELL)
+    assert (loop.answer, full.answer) == (LoadAnswer.HOLDS, LoadAnswer.CANNOT_TELL)
     assert not full.overloaded
 
 
@@ -101,3 +113,11 @@ def test_how_long_a_row_is_loaded_for_is_known_but_for_a_search():
     assert plan.known_s == pytest.approx(2 * 1.0 + counted / 10)
     assert replace(plan, scenario="Offline", loadgen_s=3.0).known_s == pytest.approx(plan.known_s + 3.0)
     assert LoadPlan(search=True).known_s == 0
+
+
+def test_refused_queries_are_not_within_the_limit():
+    stretch = OpenStretch((1_000_000,) * 90, 10, busy=0.5, late_ns=0, wall_s=1.0, refused=10)
+    loop = OpenLoop(100.0, 1, 0.1, 99.0, 0, 800, (stretch,) * 8)
+    assert (loop.queries, loop.refused) == (800, 80)
+    assert loop.within[0] == pytest.approx(0.9)
+    assert loop.answer == LoadAnswer.DOES_NOT_HOLD

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import recorded
 from recorded import block, measured, on_gpu, results, timing
+from recorded import frame_of as table
 
-from workbench.compare.comparison import table
 from workbench.compare.limits import Limits, choose_row
 from workbench.compare.pairs import comparison
+from workbench.display.plots.calls import tail_data
+from workbench.display.plots.figures import figures, latency_data
+from workbench.measure.verdict import laps_of
 from workbench.panel import tables
-from workbench.plots.calls import tail_data
-from workbench.plots.figures import figures, latency_data
 from workbench.records import Region, Surroundings, Verdict
 from workbench.runs.archive import _record
 
@@ -36,7 +37,7 @@ def test_of_means_over_several_runs_no_reader_shows_a_percentile():
     (cells,) = table(shown).to_dict("records")
     assert np.isnan([cells["p90 ms"], cells["p95 ms"], cells["p99 ms"]]).all()
     assert cells["p50 ms"] > 0
-    assert tables.line(row).keys["p95 ms"] is None
+    assert tables.table([tables.Shown(row)]).rows[0]["p95 ms"] is None
     figure = latency_data(shown).rows[0]
     assert (figure.middle, figure.span, figure.p99) == (None, None, None)
     assert figures(shown)
@@ -114,6 +115,19 @@ def test_disturbed_and_spoiled_blocks_are_left_out_unless_nothing_else_is_there(
     assert replace(calm, blocks=(*most, *calm.blocks[4:])).counted == (*most, *calm.blocks[4:])
 
 
+def test_a_block_with_a_pause_is_left_out_also_where_most_blocks_are_spoiled():
+    calm = timing(1.0, rounds=6, calls=20)
+    busy = tuple(replace(each, around=Surroundings(cores=2, others_cpu_s=9.0)) for each in calm.blocks)
+    stopped = replace(busy[0], samples_ns=(*busy[0].samples_ns[:-1], 20_000_000_000), wall_s=20.1, asked_s=0.02)
+    asleep = replace(busy[1], around=Surroundings(cores=2, slept_s=30.0))
+    found = replace(calm, blocks=(stopped, asleep, *busy[2:]))
+    assert found.counted == busy[2:]
+    assert found.percentile_s(95) < 2e-3
+    assert {0, 1}.isdisjoint(number for number, lap in laps_of(found.blocks).items() if lap.quiet)
+    alone = replace(calm, blocks=(stopped,))
+    assert alone.counted == (stopped,)
+
+
 def test_percentiles_are_in_order_on_a_busy_machine():
     found = busy(10.0, waits=range(9), calls=60)
     values = [found.percentile_s(percent) for percent in (5, 25, 50, 75, 90, 95, 99)]
@@ -143,5 +157,5 @@ def test_a_row_says_so_where_the_medians_and_the_verdict_are_the_other_way_round
     ]
     row = comparison(results(rows)).rows[1]
     assert row.verdict is Verdict.FASTER
-    assert row.note.startswith("the speed of the machine changed while it measured")
+    assert row.note.startswith("the speed of the machine changed during the measurement")
     assert recorded.results(rows).rows[1].timing.median_s > rows[0].timing.median_s

@@ -6,18 +6,21 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workbench.errors import Cancelled, InputError, PrecisionError, RunError, StoreError
+from workbench.locks.scratch import Scratch
 from workbench.report import page as report
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -101,11 +104,11 @@ def ran(tmp_path, monkeypatch):
         ),
         new_markdown_cell("## Rows"),
         new_code_cell(
-            f"sys.path.insert(0, {str(TESTS)!r})\nimport dataclasses, recorded\nimport workbench\nfrom workbench.compare.comparison import display_table\n"
+            f"sys.path.insert(0, {str(TESTS)!r})\nimport dataclasses, recorded\nimport workbench\n"
             "spec = dataclasses.replace(recorded.spec('a fp32'), backend=name)\n"
             "rows = [recorded.measured('tensorflow fp32'), recorded.measured('a fp32', spec=spec)]\n"
-            "results = recorded.results(rows, name=name)\ndisplay(display_table(results))\n"
-            "for figure in workbench.figures(results).values(): display(figure)"
+            "results = recorded.results(rows, name=name)\ndisplay(results.table())\n"
+            "for figure in results.figures().values(): display(figure)"
         ),
     )
     said: list[str] = []
@@ -122,7 +125,7 @@ def test_a_run_from_notebook_to_page(ran, tmp_path):
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     read = Page(html)
     assert read.found == []
-    assert read.tags.count("img") == 5
+    assert read.tags.count("img") == 6
     assert HOSTILE not in html
     assert sum(HOSTILE in text for text in read.text) >= 2  # in the table, and among the parameters
     assert "<title>A report</title>" in html
@@ -163,14 +166,14 @@ def test_any_other_failure_is_brief_and_says_where_the_notebook_is(tmp_path):
 
 
 def test_a_kernel_that_dies_is_a_run_error_and_its_last_words_are_kept(tmp_path):
-    (tmp_path / "out.log").write_text("somebody's")
+    (tmp_path / "out.log").write_text("another user's")
     notebook = write(tmp_path / "in.ipynb", new_code_cell("import os\nos.write(2, b'last words')\nos._exit(3)"))
     with pytest.raises(RunError, match=r"The notebook in\.ipynb did not run to its end: Kernel died") as caught:
         report.execute(notebook, tmp_path / "out.ipynb", {})
     assert "last words" in caught.value.log
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.ipynb", "out.log"]
-    assert (tmp_path / "out.log").read_text() == "somebody's"
-    report.spare(tmp_path / "out.ipynb")  # one that did not get far may be replaced too
+    assert (tmp_path / "out.log").read_text() == "another user's"
+    report.check_notebook(tmp_path / "out.ipynb")  # one that did not get far may be replaced too
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,7 @@ def test_progress_may_stop_the_run(tmp_path):
         report.execute(notebook, tmp_path / "out.ipynb", {}, progress=stop)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("during", "after"), [(1.5, 0), (0, 1.5)])
 def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, monkeypatch, caplog, during, after):
     async def late(self, *given, **options):
@@ -213,14 +217,41 @@ def test_an_interrupt_leaves_no_message_of_the_dying_kernel_behind(tmp_path, mon
     assert caplog.messages == []
 
 
-def test_wrong_paths_are_told_in_one_sentence(tmp_path):
+HOLDS = """
+import sys, time
+from workbench.locks.scratch import Scratch
+kept = Scratch()
+print(kept.path, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_kernel_that_an_interrupt_left_running_is_ended_and_its_folders_are_removed():
+    scratch = Scratch()
+    command = [sys.executable, "-c", HOLDS, f"--f={scratch.path / report.CONNECTION}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as kernel:
+        assert kernel.stdout is not None
+        held = Path(kernel.stdout.readline().strip())
+        assert held.is_dir()
+        report._clean(scratch)
+        ended = not psutil.pid_exists(kernel.pid)
+        kernel.kill()
+    assert ended
+    assert not held.exists()
+    assert not scratch.path.exists()
+
+
+def test_wrong_paths_are_reported_in_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"There is no notebook .*none\.ipynb\. Give the path of an \.ipynb file\."):
         report.execute(tmp_path / "none.ipynb", tmp_path / "out.ipynb", {})
     (tmp_path / "text.ipynb").write_text("not json")
     with pytest.raises(InputError, match=r"text\.ipynb cannot be read as a notebook"):
         report.html_from_notebook(tmp_path / "text.ipynb", tmp_path / "page.html")
     notebook = write(tmp_path / "in.ipynb", new_code_cell("1"))
-    with pytest.raises(StoreError, match=r"Could not write .*: Not a directory\. Choose another place"):
+    with pytest.raises(
+        StoreError,
+        match=r"Could not write to .*: a part of the path is a file, not a folder\. Choose another folder \(option --output\)",
+    ):
         report.execute(notebook, notebook / "sub" / "out.ipynb", {})
 
 
@@ -237,7 +268,7 @@ def test_a_page_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(StoreError, match=r"page\.html: No space left on device\."):
+        with pytest.raises(StoreError, match=r"page\.html: the disk is full\."):
             report.html_from_notebook(executed, target)
     assert target.read_text() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["executed.ipynb", "page.html"]
@@ -271,7 +302,17 @@ ATTACKS = [
     "<details open ontoggle=alert(1)>x</details><div onmouseover=alert(1)>x</div>",
     "<!--[if IE]><script src=https://example.org/a.js></script><![endif]-->",
     "</main></body><script>alert(1)</script>",
+    "<input type=image src=https://example.org/a.png><input name=secret><input type=radio onchange=alert(1)>",
+    "<label for=x onclick=alert(1)>x</label><math><mi xlink:href=https://example.org>x</mi></math>",
+    "<table><style>p { background: url(https://example.org/a.png) }</style><tr><td>x</table>",
 ]
+
+
+def test_buttons_that_sort_without_scripts_stay_and_other_controls_go(tmp_path):
+    piece = "<input type=radio name=n id=a checked><label for=a>by time</label><input type=text name=q><input id=z>"
+    html = page(tmp_path, shown({"text/html": piece}))
+    assert '<input checked="" id="a" name="n" type="radio"/><label for="a">by time</label></div>' in html
+    assert html.count("<input") == 1
 
 
 WAYS = {
@@ -333,3 +374,12 @@ def test_a_report_is_written_over_an_earlier_one(tmp_path):
     """Beautiful Soup sorts attributes, so that the workbench did not know its own pages again."""
     first = page(tmp_path, new_code_cell("1"))
     assert page(tmp_path, new_code_cell("2")) != first
+
+
+def test_the_first_entry_of_a_kernels_path_is_never_the_current_folder(tmp_path):
+    """ipykernel_launcher removes it if it is, and the package with it where a report is made in the folder of a checkout."""
+    from workbench.report.page import _kernel_env
+
+    first, package, *_ = _kernel_env(tmp_path, {"store": str(tmp_path / "store")})["PYTHONPATH"].split(os.pathsep)
+    assert not Path(first).exists()
+    assert (Path(package) / "workbench" / "__init__.py").is_file()

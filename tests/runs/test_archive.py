@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +22,9 @@ import workbench
 from workbench import cli
 from workbench.errors import InputError, StoreError
 from workbench.records import Failure, Result, Status
-from workbench.runs.archive import FILE, NAMES, history, not_own, rebuild, remember, runs
+from workbench.runs import index
+from workbench.runs.archive import history, not_own, remember, runs
+from workbench.runs.index import FILE, NAMES, rebuild
 from workbench.store import Store
 
 
@@ -74,7 +79,7 @@ def test_what_is_asked_for_is_what_comes_newest_first(store):
     assert record["timing"]["blocks"] == []
 
 
-def test_what_was_taken_from_the_store_is_no_new_result(store):
+def test_what_was_taken_from_the_store_is_not_a_new_result(store):
     remember(store, "one", results())
     remember(store, "two", results())
     found = history(store)
@@ -89,7 +94,7 @@ def test_bad_times_are_refused(store):
         history(store, limit=0)
 
 
-@pytest.mark.parametrize("damage", ["removed", "not a database", "cut", "overwritten", "older tables"])
+@pytest.mark.parametrize("damage", ["removed", "not a database", "cut", "overwritten", "older tables", "no table"])
 def test_a_damaged_index_is_made_again(store, damage):
     for day in (1, 2, 3):
         remember(store, f"run {day}", results(day))
@@ -107,18 +112,18 @@ def test_a_damaged_index_is_made_again(store, damage):
         path.write_bytes(content)
     else:
         index = sqlite3.connect(path)
-        index.execute("PRAGMA user_version = 99")
+        index.execute("PRAGMA user_version = 99" if damage == "older tables" else "DROP TABLE records")
         index.execute("DELETE FROM results")
         index.commit()
         index.close()
-    assert history(store).equals(before)
+    assert history(store, records=True).drop(columns="record").equals(before)
     assert rebuild(store) == 9
 
 
 def test_a_run_that_died_before_it_was_added_is_added_when_asked(store, monkeypatch):
     remember(store, "one", results(1))
     with monkeypatch.context() as patch:
-        patch.setattr("workbench.runs.archive._ask", lambda *_: None)
+        patch.setattr("workbench.runs.archive.ask", lambda *_: None)
         remember(store, "two", results(2))
     assert set(history(store, status="done")["run"]) == {"one", "two"}
 
@@ -135,6 +140,7 @@ WRITER = """
 import sys
 from dataclasses import replace
 import recorded
+from workbench.runs import index
 from workbench.runs.archive import history, remember
 from workbench.records import Result, Status
 from workbench.store import Store
@@ -148,6 +154,7 @@ for number in range(15):
 """
 
 
+@pytest.mark.long
 def test_several_processes_write_and_ask_at_once(store):
     """Each finds what it has just written, while the others write."""
     command = [sys.executable, "-c", WRITER, str(store.root)]
@@ -155,6 +162,21 @@ def test_several_processes_write_and_ask_at_once(store):
     writers = [subprocess.Popen([*command, who], stderr=subprocess.PIPE, text=True, **here) for who in ("a", "b", "c")]
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 3
     assert len(history(store)) == 45
+
+
+def test_the_history_of_a_store_that_cannot_be_written_is_shown(store, monkeypatch):
+    remember(store, "one", results(1))
+    remember(store, "two", results(2))
+    shown = history(store)
+    rebuild(store)
+    (store.root / "results" / "two" / "manifest.json").write_text("{")
+    for path in store.root.glob(f"{FILE}*"):
+        path.unlink()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # as on a disk that can only be read
+    found = history(Store(store.root))
+    assert found.equals(shown[shown["run"] == "one"].reset_index(drop=True))
+    assert not list(store.root.glob(f"{FILE}*"))
+    assert [path.name for path in sorted((store.root / "results").iterdir())] == ["one", "two"]
 
 
 def test_a_store_that_cannot_be_read_says_so(store):
@@ -226,3 +248,71 @@ def test_runs_of_somebody_else_are_shown_and_counted(store, monkeypatch, tmp_pat
     theirs = Store(store.root)
     assert len(history(theirs)) == 3
     assert not_own(theirs) == 1
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+def test_a_link_to_a_database_of_another_program_is_removed_and_not_followed(store, tmp_path, ending):
+    remember(store, "one", results())
+    other = tmp_path / "other.sqlite"
+    with contextlib.closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE bookmarks (address TEXT)")
+        database.commit()
+    content = other.read_bytes()
+    index = store.root / (FILE + ending)
+    index.unlink(missing_ok=True)
+    index.symlink_to(other)
+    assert len(history(store)) == 3
+    assert other.read_bytes() == content
+    assert not index.is_symlink()
+
+
+HOLDING = """
+import sqlite3, sys
+index = sqlite3.connect(sys.argv[1], isolation_level=None)
+index.execute("BEGIN IMMEDIATE")
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def stopped_holder(path):
+    """The number of a process that has locked a database and was stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().strip() == "holds"
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.long
+def test_a_stopped_process_that_holds_the_index_is_named_while_others_wait_and_afterwards(store, monkeypatch):
+    remember(store, "one", results())
+    monkeypatch.setattr(index, "WAIT_S", 3.0)
+    said = []
+    with stopped_holder(store.root / FILE) as process:
+        remember(store.for_run(said.append), "two", results(2))  # a run does not end for it
+        holder = rf"process {process.pid} \(python\S* of \S+\), which is stopped"
+        assert re.fullmatch(rf"waiting for the index of the history, which {holder} holds", said[0])
+        with pytest.raises(StoreError, match=rf"has been held for 3 s by {holder}\. Let that process continue"):
+            history(store)  # the second run is not in the index yet
+    assert len(runs(store)) == 2
+
+
+def test_a_wait_for_the_index_ends_with_its_holder(store):
+    remember(store, "one", results())
+    said = []
+    with stopped_holder(store.root / FILE) as process:
+
+        def listen(text: str) -> None:
+            said.append(text)
+            process.send_signal(signal.SIGKILL)
+
+        remember(store.for_run(listen), "two", results(2))
+    assert said[0].startswith("waiting for the index of the history, which process ")
+    assert len(runs(store)) == 2

@@ -5,22 +5,22 @@ from __future__ import annotations
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import model_zoo
-import numpy as np
 import psutil
 import pytest
 import recorded
+import small_runs
 from processes import running
+from small_runs import write_dense
 
 from workbench import history
 from workbench.compare.pairs import comparison
-from workbench.experiment import Experiment
-from workbench.pipeline import run
 from workbench.records import Result, Status, Verdict
-from workbench.runs import bench, cohorts
-from workbench.runs.board import Board
+from workbench.runs import cohorts, open_engines
+from workbench.runs.pipeline import run
+from workbench.runs.run_rows import RunRows
 from workbench.runs.timings import keep_timing
 from workbench.store import Store
 from workbench.system import memory
@@ -28,34 +28,19 @@ from workbench.system import memory
 VARIANTS = ("onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8")
 
 
+ask = partial(small_runs.ask, measure_s=0.06)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("cohorts")
-    dense = model_zoo.save(model_zoo.onnx_dense(), made / "dense.onnx")
-    x = np.random.default_rng(0).uniform(-1, 1, (60, 4)).astype(np.float32)
-    np.savez(made / "data.npz", x=x, y=model_zoo.run_onnx(dense, {"x": x})["y"].argmax(1))
-    return made
+    return write_dense(tmp_path_factory.mktemp("cohorts"))
 
 
-def ask(folder: Path, **changes) -> Experiment:
-    asked = {
-        "model": str(folder / "dense.onnx"),
-        "data": str(folder / "data.npz"),
-        "backends": "onnxruntime,openvino",
-        "precisions": "fp32,int8",
-        "batches": "1,2",
-        "calibration": "minmax",
-        "calibration_samples": 20,
-        "measure_s": 0.06,
-        "rounds": 6,
-    }
-    return Experiment(**{**asked, **changes})
-
-
+@pytest.mark.long
 def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeypatch):
-    """With no memory to spare: one variant and the baseline at a time."""
-    monkeypatch.setattr(bench, "free_bytes", lambda: 1)
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    """Without free memory: one variant and the baseline at a time."""
+    monkeypatch.setattr(open_engines, "free_bytes", lambda: 1)
+    monkeypatch.setattr(open_engines, "usable_cores", lambda: 2)
     asked, most = ask(folder, batches="1"), []
     results = run(
         asked,
@@ -86,8 +71,9 @@ def test_what_does_not_fit_at_once_is_measured_in_cohorts(folder, store, monkeyp
     assert {timing.group: timing for timing in again.rows[0].also} == {timing.group: timing for timing in base.also}
 
 
+@pytest.mark.long
 def test_what_was_measured_before_a_stop_is_kept(folder, store, monkeypatch):
-    monkeypatch.setattr(bench, "COHORT", 2)
+    monkeypatch.setattr(open_engines, "COHORT", 2)
     asked, stop = ask(folder, batches="1", rounds=24, measure_s=0.24, max_measure_s=0.24), threading.Event()
     kept = []
 
@@ -103,9 +89,10 @@ def test_what_was_measured_before_a_stop_is_kept(folder, store, monkeypatch):
     assert all(row.speedup for row in comparison(resumed).rows)
 
 
+@pytest.mark.long
 def test_one_engine_per_batch_opens_only_what_takes_turns(folder, store, monkeypatch):
     """Shapes fixed to a batch: the baseline is another engine at each."""
-    monkeypatch.setattr(bench, "COHORT", 2)
+    monkeypatch.setattr(open_engines, "COHORT", 2)
     results = run(ask(folder, shapes="fixed", precisions="fp32"), store=store)
     assert {row.status for row in results.rows} == {Status.DONE}
     assert comparison(results).refused == ()
@@ -114,29 +101,29 @@ def test_one_engine_per_batch_opens_only_what_takes_turns(folder, store, monkeyp
 
 def test_many_engines_of_one_library_are_forked_from_one_import(folder, store):
     """LiteRT's import starts no thread; libraries that are wanted once only, and processes with threads, are started one by one."""
-    board = Board((), store.new_run(), lambda _: None, lambda _: "")
-    open_workers = bench.Bench(board, ask(folder), store, threading.Event())
+    run_rows = RunRows((), store.new_run(), lambda _: None, lambda _: "")
+    open_workers = open_engines.OpenEngines(run_rows, ask(folder), store)
     engines = {
         name: [replace(recorded.engine(recorded.spec(f"{name} fp32", batch=n)), key=f"{name} {n}") for n in range(4)]
         for name in ("litert", "onnxruntime")
     }
     try:
-        open_workers._plant([*engines["litert"], *engines["onnxruntime"][:3]])
-        assert [imports[0] for imports in open_workers._nurseries] == ["ai_edge_litert.interpreter"]
-        (forking,) = [nursery for nursery in open_workers._nurseries.values() if nursery.ready]
+        open_workers._start_fork_server([*engines["litert"], *engines["onnxruntime"][:3]])
+        assert [imports[0] for imports in open_workers._fork_servers] == ["ai_edge_litert.interpreter"]
+        (forking,) = [fork_server for fork_server in open_workers._fork_servers.values() if fork_server.ready]
         started = open_workers._start([*engines["litert"], engines["onnxruntime"][0]], forked=True)
         parents = [psutil.Process(worker.process.pid).ppid() for _, worker in started]
         assert parents == [forking._process.pid] * 4 + [psutil.Process().pid]
         assert all(worker.receive("hello")["rss_bytes"] > 2**24 for _, worker in started)
     finally:
         open_workers.close()
-    assert not running("workbench.workers.hatchery")
+    assert not running("workbench.workers.fork_server_process")
 
 
-class Sized(bench.Bench):
+class Sized(open_engines.OpenEngines):
     """Opens nothing, and says that each engine takes a gibibyte."""
 
-    def _plant(self, engines):
+    def _start_fork_server(self, engines):
         pass
 
     def _start(self, engines, *, forked):
@@ -150,10 +137,10 @@ class Sized(bench.Bench):
 @pytest.mark.parametrize(("free_gib", "expected"), [(40, 20), (16, 10), (3, 2), (0, 2)])
 def test_a_cohort_takes_half_of_the_free_bytes(folder, store, monkeypatch, free_gib, expected):
     """Of twenty engines at a gibibyte each, two at a time; the last two may go beyond the half."""
-    monkeypatch.setattr(bench, "free_bytes", lambda: free_gib * 2**30)
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
-    board = Board((), store.new_run(), lambda _: None, lambda _: "")
-    sized = Sized(board, ask(folder), store, threading.Event())
+    monkeypatch.setattr(open_engines, "free_bytes", lambda: free_gib * 2**30)
+    monkeypatch.setattr(open_engines, "usable_cores", lambda: 2)
+    run_rows = RunRows((), store.new_run(), lambda _: None, lambda _: "")
+    sized = Sized(run_rows, ask(folder), store)
     engines = [replace(recorded.engine(recorded.spec("onnxruntime fp32")), key=str(number)) for number in range(20)]
     left = sized.open_cohort(engines, {engine.key: engines[:1] for engine in engines})
     opened = [engine for engine in engines if sized.get(engine.key)]
@@ -230,9 +217,9 @@ def test_the_baseline_of_each_batch():
     assert cohorts.anchors(rows, "litert fp32") == {}
 
 
-def test_only_what_was_split_is_told():
+def test_only_what_was_split_is_reported():
     rows = [replace(row, timing=recorded.timing(1.0)) for row in (Result(recorded.spec("onnxruntime fp32"), 1),)]
-    assert cohorts.cohorts_told(rows) == ""
+    assert cohorts.cohorts_text(rows) == ""
 
 
 def test_memory_that_is_free_and_that_is_taken(tmp_path):

@@ -10,11 +10,11 @@ import model_zoo
 import pytest
 
 from workbench.compare import load_table
-from workbench.experiment import Experiment
-from workbench.pipeline import run
-from workbench.records import Answer, OpenLoop, Status
+from workbench.records import LoadAnswer, OpenLoop, Status
 from workbench.runs import load_rounds
 from workbench.runs.load_rounds import Bounds
+from workbench.runs.pipeline import run
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 from workbench.workers.worker import Worker
 
@@ -44,7 +44,9 @@ def test_every_row_is_measured_under_every_load(kit):
             assert loop.queries_per_s > 0
             assert loop.median_s > 1e-6
         assert [(loop.rate, loop.callers) for loop in row.load.open] == [(100, 2), (400, 2)]
-        assert all(loop.answer in (Answer.HOLDS, Answer.CANNOT_TELL) for loop in row.load.open)  # on a busy machine
+        assert all(
+            loop.answer in (LoadAnswer.HOLDS, LoadAnswer.CANNOT_TELL) for loop in row.load.open
+        )  # on a busy machine
         assert all(loop.queries == loop.planned for loop in row.load.open)
         assert row.load.loadgen.valid is not None
         assert "batch 2" in row.load.loadgen.how
@@ -75,6 +77,7 @@ def test_the_same_again_comes_from_the_store_and_another_load_does_not(kit, monk
     assert found.rows[0].load.loadgen is None
 
 
+@pytest.mark.long
 def test_a_search_brackets_the_highest_rate_that_holds(kit):
     asked, store, _, _ = kit
     searching = replace(
@@ -94,6 +97,7 @@ def test_a_search_brackets_the_highest_rate_that_holds(kit):
     assert row.load.search_note == "Half of the calls took longer than the limit even alone."
 
 
+@pytest.mark.long
 def test_an_engine_that_dies_under_load_keeps_its_latency(kit, monkeypatch):
     asked, store, _, _ = kit
     ask = Worker.call
@@ -116,8 +120,10 @@ def test_an_engine_that_dies_under_load_keeps_its_latency(kit, monkeypatch):
 def test_a_search_looks_below_what_is_not_shown_to_hold_and_gives_up_on_too_few():
     bounds = Bounds(0, 100)
     holding = OpenLoop(50, 1, 1.0, 90, 0, 108)
-    assert bounds.told(replace(holding, failure="The engine's process has ended.")) == "The engine's process has ended."
+    assert (
+        bounds.why_not(replace(holding, failure="The engine's process has ended.")) == "The engine's process has ended."
+    )
     assert not bounds.open
     bounds = Bounds(0, 100)
-    assert "too few for p90" in bounds.told(holding)  # no query at all
+    assert "too few for p90" in bounds.why_not(holding)  # no query at all
     assert not bounds.open

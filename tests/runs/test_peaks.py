@@ -10,16 +10,15 @@ import model_zoo
 import psutil
 import pytest
 
-import workbench
 from workbench.errors import InputError
-from workbench.experiment import Experiment
-from workbench.pipeline import run
 from workbench.records import from_json, to_json
 from workbench.runs import peaks
+from workbench.runs.pipeline import run
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 from workbench.system import machine
 from workbench.timing import peak_loops
-from workbench.workers.nursery import Nursery
+from workbench.workers.fork_server import ForkServer
 from workbench.workers.worker import QUIET_ENV, Worker, held_to
 
 
@@ -94,12 +93,12 @@ def test_what_was_disturbed_is_measured_again_and_what_was_not_is_kept(store, me
     assert not peaks.machine_peaks(store, 1).disturbed
     assert not peaks.machine_peaks(store, 1).disturbed
     assert calls == ["peaks", "peaks"]
-    peaks.machine_peaks(store, 1, anew=True)
+    peaks.machine_peaks(store, 1, again=True)
     peaks.machine_peaks(store, 2)
     assert len(calls) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_held_to_its_cores_and_tells_cost_clocks_and_roofline(store: Store, tmp_path: Path):
     model = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "dense.onnx")
     core = max(os.sched_getaffinity(0))
@@ -109,13 +108,13 @@ def test_a_run_is_held_to_its_cores_and_tells_cost_clocks_and_roofline(store: St
     )  # fmt: skip
     results = run(asked, store=store)
     (row,) = results.measured
-    told = {each.name: each.value for each in row.timing.in_effect}
-    assert told["cores"] == str(core)
-    assert told["threads"] == "1"
-    assert told["denormals"] == "flushed to zero"
+    reported = {each.name: each.value for each in row.timing.in_effect}
+    assert reported["cores"] == str(core)
+    assert reported["threads"] == "1"
+    assert reported["denormals"] == "flushed to zero"
     assert [clock.name for clock in row.timing.clocks] == ["host-to-host", "library", "compute"]
     assert results.peaks.cores == (core,)
-    table = workbench.costs(results)
+    table = results.costs().frame()
     assert 0 < table["% of limit"][0] < 100  # 24 operations in a call that takes microseconds
     assert table["CPU ms"][0] > 0
     assert from_json(type(results), to_json(results)) == results
@@ -127,19 +126,17 @@ def test_a_run_is_held_to_its_cores_and_tells_cost_clocks_and_roofline(store: St
 
 def test_cores_that_are_not_here_are_refused():
     here = max(os.sched_getaffinity(0))
-    with pytest.raises(
-        InputError, match=rf"'cores' names {here + 1}, and this process may use .* Choose among those\."
-    ):
+    with pytest.raises(InputError, match=rf"'cores' names {here + 1}, and this process may use .* Choose from those\."):
         run(Experiment(cores=f"{here},{here + 1}"))
 
 
 def test_a_worker_is_held_to_its_cores_whether_it_was_started_or_forked(tmp_path):
     core = max(os.sched_getaffinity(0))
     env = held_to([core])
-    with Nursery(tmp_path / "nursery.log", ["json"], dict(os.environ) | QUIET_ENV) as nursery:
-        assert nursery.wait()
-        for number, origin in enumerate((None, nursery)):
-            with Worker(tmp_path / f"{number}.log", env=env, nursery=origin) as worker:
+    with ForkServer(tmp_path / "fork_server.log", ["json"], dict(os.environ) | QUIET_ENV) as fork_server:
+        assert fork_server.wait()
+        for number, origin in enumerate((None, fork_server)):
+            with Worker(tmp_path / f"{number}.log", env=env, fork_server=origin) as worker:
                 worker.call("hello", modules=[])
                 assert worker.forked == (origin is not None)
                 assert psutil.Process(worker.process.pid).cpu_affinity() == [core]

@@ -13,12 +13,14 @@ import pytest
 import recorded
 
 from workbench.errors import WorkerError
-from workbench.experiment import Experiment
+from workbench.locks import beats
+from workbench.measure.verdict import evidence, judged
 from workbench.records import Ended, Result, Status, Verdict
-from workbench.runs.board import Board
+from workbench.runs.exclusive import Exclusive
 from workbench.runs.rounds import measure_groups
+from workbench.runs.run_rows import RunRows
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
-from workbench.timing.verdict import evidence, judged
 
 BASE, PEER, OTHER = "tensorflow fp32", "onnxruntime fp32", "openvino fp32"
 
@@ -27,6 +29,9 @@ class Synthetic:
     """A worker: every block takes as long as was asked for, and a call its milliseconds times this launch's luck."""
 
     busy = False  # other programs use the machine all the time
+
+    def during(self) -> None:
+        """Called while a block is measured."""
 
     def __init__(self, milliseconds: float, luck: float, fails: str = "") -> None:
         self._ns = int(milliseconds * luck * 1e6)
@@ -38,14 +43,17 @@ class Synthetic:
         if task == "prepare_timing":
             return {"warm_up_ns": [3 * self._ns, self._ns]}
         if task == "block":
+            self.during()
             seconds = max(arguments["seconds"], 5e-9 * self._ns)
             found = {"samples_ns": [self._ns] * 5, "cpu_s": seconds, "wall_s": seconds, "quiet": True, "gpu": None}
             return found | {"around": {"cores": 2, "others_cpu_s": 1.5 * seconds + 0.1 if self.busy else 0.0}}
         return {"peak_rss_bytes": 1} if task == "peak" else [] if task == "in_effect" else None
 
 
-class Bench:
-    """Stands for :class:`workbench.runs.bench.Bench`, whose workers start in no time."""
+class OpenEngines(Exclusive):
+    """Stands for :class:`workbench.runs.open_engines.OpenEngines`, whose workers start in no time."""
+
+    family = 1
 
     def __init__(self, rows: tuple[Result, ...], experiment: Experiment, times: dict[str, tuple[float, float]]) -> None:
         self.experiment, self._times = experiment, times
@@ -54,7 +62,7 @@ class Bench:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.store = Store(folder).prepare()
         self.cancel = threading.Event()
-        self.board = Board(rows, self.store.new_run(), lambda _: None, lambda _: "")
+        self.run_rows = RunRows(rows, self.store.new_run(), lambda _: None, lambda _: "")
         self.launched: list[list[str]] = []
         self.fails: dict[str, str] = {}
         self._workers: dict[str, Any] = {}
@@ -79,126 +87,127 @@ class Bench:
 
     @property
     def rows(self) -> dict[str, Result]:
-        return {row.row: row for row in self.board.rows}
+        return {row.row: row for row in self.run_rows.rows}
 
 
-def measured(times: dict[str, tuple[float, float]], fails: dict[str, str] | None = None, **asked: Any) -> Bench:
+def measured(times: dict[str, tuple[float, float]], fails: dict[str, str] | None = None, **asked: Any) -> OpenEngines:
     """``times``: by variant, milliseconds and how much launches differ (standard deviation of the logarithm)."""
     rows = tuple(Result(spec := recorded.spec(label), 1, Status.BUILT, recorded.engine(spec)) for label in times)
-    bench = Bench(rows, Experiment(batches=1, baseline=BASE, **asked), times)
-    bench.fails = fails or {}
-    measure_groups(bench, {1: "group"}, "samples", bench.experiment.plan.region)
-    return bench
+    opened = OpenEngines(rows, Experiment(batches=1, baseline=BASE, **asked), times)
+    opened.fails = fails or {}
+    measure_groups(opened, {1: "group"}, "samples", opened.experiment.plan.region)
+    return opened
 
 
-def timing(bench: Bench, label: str) -> Any:
-    return bench.rows[f"{label} @1"].timing
+def timing(opened: OpenEngines, label: str) -> Any:
+    return opened.rows[f"{label} @1"].timing
 
 
-def word(bench: Bench, label: str) -> Verdict:
-    return judged([evidence(timing(bench, label), timing(bench, BASE))])[0].verdict
+def word(opened: OpenEngines, label: str) -> Verdict:
+    return judged([evidence(timing(opened, label), timing(opened, BASE))])[0].verdict
 
 
 def test_a_large_difference_is_known_after_one_launch():
-    bench = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
-    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.KNOWN, Ended.KNOWN)
-    assert len(bench.launched) == len(timing(bench, PEER).launches) == 1
-    assert timing(bench, PEER).timed_s == pytest.approx(1.0)
-    assert word(bench, PEER) is Verdict.FASTER
+    opened = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
+    assert (timing(opened, PEER).ended, timing(opened, BASE).ended) == (Ended.KNOWN, Ended.KNOWN)
+    assert len(opened.launched) == len(timing(opened, PEER).launches) == 1
+    assert timing(opened, PEER).timed_s == pytest.approx(1.0)
+    assert word(opened, PEER) is Verdict.FASTER
 
 
 def test_only_what_is_not_known_is_started_again_and_the_baseline_with_it():
-    bench = measured({BASE: (1.0, 0.004), PEER: (0.2, 0.004), OTHER: (1.05, 0.004)})
-    assert bench.launched == [[BASE, PEER, OTHER], *[[BASE, OTHER]] * 3]
-    assert [len(timing(bench, name).launches) for name in (BASE, PEER, OTHER)] == [4, 1, 4]
-    assert timing(bench, OTHER).ended == Ended.KNOWN
-    assert word(bench, OTHER) is Verdict.SLOWER
-    blocks = timing(bench, OTHER).blocks
+    opened = measured({BASE: (1.0, 0.004), PEER: (0.2, 0.004), OTHER: (1.05, 0.004)})
+    assert opened.launched == [[BASE, PEER, OTHER], *[[BASE, OTHER]] * 3]
+    assert [len(timing(opened, name).launches) for name in (BASE, PEER, OTHER)] == [4, 1, 4]
+    assert timing(opened, OTHER).ended == Ended.KNOWN
+    assert word(opened, OTHER) is Verdict.SLOWER
+    blocks = timing(opened, OTHER).blocks
     assert [block.round for block in blocks] == list(range(12 + 3 * 6))
     assert [block.launch for block in blocks] == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 6
-    assert timing(bench, OTHER).launches[0].first_s == pytest.approx(
-        3 * timing(bench, OTHER).blocks[0].samples_ns[0] * 1e-9
+    assert timing(opened, OTHER).launches[0].first_s == pytest.approx(
+        3 * timing(opened, OTHER).blocks[0].samples_ns[0] * 1e-9
     )
 
 
 def test_a_large_difference_is_measured_on_until_its_interval_is_narrow_where_that_is_asked_for():
     times = {BASE: (2.0, 0.004), PEER: (1.0, 0.004), OTHER: (1.9, 0.2)}
-    bench = measured(times, until="narrow", within=0.02, max_measure_s=8, seed=3)
-    assert {name: timing(bench, name).ended for name in times} == {
+    opened = measured(times, until="narrow", within=0.02, max_measure_s=8, seed=3)
+    assert {name: timing(opened, name).ended for name in times} == {
         BASE: Ended.BUDGET,
         PEER: Ended.NARROW,
         OTHER: Ended.BUDGET,
     }
-    assert len(timing(bench, PEER).launches) in bench.experiment.plan.looks[:-1]
-    (one,) = judged([evidence(timing(bench, PEER), timing(bench, BASE))])
+    assert len(timing(opened, PEER).launches) in opened.experiment.plan.looks[:-1]
+    (one,) = judged([evidence(timing(opened, PEER), timing(opened, BASE))])
     assert (one.verdict, one.half_width <= 0.02) == (Verdict.FASTER, True)
 
 
 def test_a_single_launch_that_was_mostly_spoiled_is_followed_by_others(monkeypatch):
     monkeypatch.setattr(Synthetic, "busy", True)
-    bench = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
-    assert (timing(bench, PEER).ended, len(timing(bench, PEER).launches)) == (Ended.KNOWN, 4)
-    assert word(bench, PEER) is Verdict.FASTER
+    opened = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
+    assert (timing(opened, PEER).ended, len(timing(opened, PEER).launches)) == (Ended.KNOWN, 4)
+    assert word(opened, PEER) is Verdict.FASTER
 
 
 def test_two_copies_end_when_the_interval_is_narrow():
-    bench = measured({BASE: (1.0, 0.002), PEER: (1.0, 0.002)}, seed=1)
-    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.NARROW, Ended.NARROW)
-    assert len(timing(bench, PEER).launches) == 4
-    assert word(bench, PEER) is Verdict.CANNOT_TELL
+    opened = measured({BASE: (1.0, 0.002), PEER: (1.0, 0.002)}, seed=1)
+    assert (timing(opened, PEER).ended, timing(opened, BASE).ended) == (Ended.NARROW, Ended.NARROW)
+    assert len(timing(opened, PEER).launches) == 4
+    assert word(opened, PEER) is Verdict.CANNOT_TELL
     finer = measured({BASE: (1.0, 0.002), PEER: (1.0, 0.002)}, seed=1, within=0.0001)
     assert timing(finer, PEER).ended == Ended.BUDGET
 
 
 def test_two_copies_that_differ_from_launch_to_launch_end_with_the_budget():
-    bench = measured({BASE: (1.0, 0.06), PEER: (1.0, 0.06)}, max_measure_s=4)
-    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
-    assert timing(bench, PEER).timed_s == pytest.approx(4.0)
-    assert len(timing(bench, PEER).launches) == bench.experiment.plan.launches == 7
-    assert word(bench, PEER) is Verdict.CANNOT_TELL
+    opened = measured({BASE: (1.0, 0.06), PEER: (1.0, 0.06)}, max_measure_s=4)
+    assert (timing(opened, PEER).ended, timing(opened, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
+    assert timing(opened, PEER).timed_s == pytest.approx(4.0)
+    assert len(timing(opened, PEER).launches) == opened.experiment.plan.launches == 7
+    assert word(opened, PEER) is Verdict.CANNOT_TELL
 
 
-def test_between_the_looks_nobody_looks():
+def test_no_verdict_is_made_between_looks():
     """For some of these seeds five or six launches would be enough."""
     for seed in range(12):
-        bench = measured({BASE: (1.0, 0.01), PEER: (1.02, 0.01)}, max_measure_s=20, within=0.0001, seed=seed)
-        assert len(timing(bench, PEER).launches) in bench.experiment.plan.looks
-        assert timing(bench, PEER).looks == 5
+        opened = measured({BASE: (1.0, 0.01), PEER: (1.02, 0.01)}, max_measure_s=20, within=0.0001, seed=seed)
+        assert len(timing(opened, PEER).launches) in opened.experiment.plan.looks
+        assert timing(opened, PEER).looks == 5
 
 
 def test_a_small_budget_is_one_launch():
-    bench = measured({BASE: (1.0, 0.002), PEER: (1.05, 0.002)}, max_measure_s=1)
-    assert bench.launched == [[BASE, PEER]]
-    assert timing(bench, PEER).ended == Ended.FIXED
-    assert word(bench, PEER) is Verdict.CANNOT_TELL
+    opened = measured({BASE: (1.0, 0.002), PEER: (1.05, 0.002)}, max_measure_s=1)
+    assert opened.launched == [[BASE, PEER]]
+    assert timing(opened, PEER).ended == Ended.FIXED
+    assert word(opened, PEER) is Verdict.CANNOT_TELL
 
 
 def test_calls_that_take_longer_than_their_block_spend_the_budget_all_the_same():
-    bench = measured({BASE: (500.0, 0.0), PEER: (500.0, 0.1)})  # 12 rounds of 2.5 s
-    assert bench.launched == [[BASE, PEER]]
-    assert (timing(bench, PEER).ended, timing(bench, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
+    opened = measured({BASE: (500.0, 0.0), PEER: (500.0, 0.1)})  # 12 rounds of 2.5 s
+    assert opened.launched == [[BASE, PEER]]
+    assert (timing(opened, PEER).ended, timing(opened, BASE).ended) == (Ended.BUDGET, Ended.BUDGET)
 
 
 def test_a_variant_alone_has_nothing_to_be_compared_with():
-    bench = measured({BASE: (1.0, 0.1)})
-    assert timing(bench, BASE).ended == Ended.FIXED
-    assert len(bench.launched) == 1
+    opened = measured({BASE: (1.0, 0.1)})
+    assert timing(opened, BASE).ended == Ended.FIXED
+    assert len(opened.launched) == 1
 
 
 @pytest.mark.parametrize("task", ["prepare_timing", "block"])
 def test_one_that_fails_after_a_fresh_start_costs_only_its_own_row(task):
-    bench = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004), OTHER: (1.05, 0.004)}, {PEER: task})
-    assert timing(bench, PEER) is None
-    assert word(bench, OTHER) is Verdict.SLOWER
+    opened = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004), OTHER: (1.05, 0.004)}, {PEER: task})
+    assert timing(opened, PEER) is None
+    assert word(opened, OTHER) is Verdict.SLOWER
 
 
 def test_without_its_baseline_a_measurement_ends():
-    bench = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004)}, {BASE: "block"})
-    assert timing(bench, BASE) is None
-    assert timing(bench, PEER).ended == Ended.FIXED
-    assert len(timing(bench, PEER).launches) == 2
+    opened = measured({BASE: (1.0, 0.004), PEER: (1.01, 0.004)}, {BASE: "block"})
+    assert timing(opened, BASE) is None
+    assert timing(opened, PEER).ended == Ended.FIXED
+    assert len(timing(opened, PEER).launches) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("slower", [1.0, 1.05])
 def test_by_the_whole_procedure_copies_are_equal_and_a_slower_one_is_slower(slower):
     words = []
@@ -208,3 +217,23 @@ def test_by_the_whole_procedure_copies_are_equal_and_a_slower_one_is_slower(slow
     right = Verdict.CANNOT_TELL if slower == 1 else Verdict.SLOWER
     assert words.count(right) >= 28
     assert words.count(Verdict.FASTER) <= (1 if slower == 1 else 0)
+
+
+def test_a_block_during_which_the_process_was_stopped_is_repeated_in_a_new_turn(monkeypatch):
+    numbers = []
+
+    def during(_):
+        lock = opened_of[0].lock
+        numbers.append(lock._held[0].name)
+        if len(numbers) == 3:
+            lock._held[2]._last -= 2 * beats.LOST_S  # as after a minute without a beat
+
+    opened_of = []
+    start = OpenEngines.start
+    monkeypatch.setattr(OpenEngines, "start", lambda self, engines: (opened_of.append(self), start(self, engines))[1])
+    monkeypatch.setattr(Synthetic, "during", during)
+    opened = measured({BASE: (2.0, 0.01), PEER: (1.0, 0.01)})
+    blocks = sum(len(timing(opened, label).blocks) for label in (BASE, PEER))
+    assert len(numbers) == blocks + 1
+    assert len(set(numbers[:3])) == len(set(numbers[3:])) == 1
+    assert numbers[2] != numbers[3]  # it queued again

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import model_zoo
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
-from workbench.compare import comparison
-from workbench.experiment import Experiment
-from workbench.pipeline import run
 from workbench.records import Results, Status
+from workbench.runs.pipeline import run
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 pytest.importorskip("ai_edge_litert")
@@ -69,6 +69,7 @@ def dense(wanted, **options):
 BACKENDS = "litert,onnxruntime,openvino"
 
 
+@pytest.mark.long
 def test_a_yes_no_model_of_8_bit_integers_is_right_as_often_as_it_is(tmp_path, shared):
     """0.8 % was reported for 99.7 %: the stored integers, -128 to 127, were held against the labels."""
     x = np.random.default_rng(20).uniform(0, 1, (400, 8)).astype(np.float32)
@@ -79,7 +80,7 @@ def test_a_yes_no_model_of_8_bit_integers_is_right_as_often_as_it_is(tmp_path, s
     assert wanted > 0.95
     results = ran(path, {"x": x, "y": y}, shared, backends=BACKENDS, precisions="int8")
     rows = [row for row in results.rows if row.status != Status.UNSUPPORTED]
-    assert len(rows) == 3
+    assert len(rows) == len(BACKENDS.split(","))
     for row in rows:
         assert row.accuracy.value == pytest.approx(wanted, abs=0 if row.spec.backend == "litert" else 1e-2), row.row
         assert row.accuracy.agreement > 0.99
@@ -102,6 +103,7 @@ def test_classes_of_8_bit_integers_are_ranked_by_their_probability(tmp_path, sha
     assert row.accuracy.value == wanted
 
 
+@pytest.mark.long
 def test_a_regression_of_8_bit_integers_is_off_by_as_much_as_it_is(tmp_path, shared):
     """An RMSE of 154.5 was reported for 0.021."""
     x = np.random.default_rng(21).uniform(0, 1, (400, 8)).astype(np.float32)
@@ -114,7 +116,31 @@ def test_a_regression_of_8_bit_integers_is_off_by_as_much_as_it_is(tmp_path, sha
         assert row.accuracy.value == pytest.approx(wanted, rel=1e-3 if row.spec.backend == "litert" else 0.2), row.row
 
 
-def test_a_model_of_nan_is_no_model_that_is_right(tmp_path, shared):
+def test_ranges_of_every_call_have_the_accuracy_of_the_batch_that_was_scored_only(tmp_path, shared):
+    """The accuracy of the largest batch stood beside every batch, though one sample alone has other ranges."""
+    draw = np.random.default_rng(3)
+    weights = draw.normal(0, 1, (64, 4)).astype(np.float32)
+    proto = model_zoo.onnx_model(
+        [helper.make_node("MatMul", ["x", "w"], ["o"])],
+        {"w": weights},
+        inputs={"x": ("n", 64)},
+        outputs={"o": ("n", 4)},
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    x = draw.normal(0, 1, (200, 64)).astype(np.float32) * draw.uniform(0.1, 9, (200, 1)).astype(np.float32)
+    data = {"x": x, "y": (x @ weights).argmax(1)}
+    asked = {"backends": "onnxruntime", "precisions": "fp32,int8-dynamic"}
+    first = ran(tmp_path / "m.onnx", data, shared, **asked, batches="1")
+    results = ran(tmp_path / "m.onnx", data, shared, **asked, batches="1,16")
+    dynamic = {row.batch: row.accuracy for row in results.rows if row.spec.method}
+    assert dynamic[1] is None
+    assert dynamic[16].agreement != next(row.accuracy.agreement for row in first.rows if row.spec.method)
+    assert all(row.accuracy for row in results.rows if not row.spec.method)
+    assert any("those of batch 16, and are shown in its row only" in text for text in results.warnings)
+    assert not any("shown in its row only" in text for text in first.warnings)
+
+
+def test_a_model_of_nan_is_not_a_model_that_is_right(tmp_path, shared):
     """An accuracy, 'agrees 100 %' and 'it gives the same numbers' were printed: NaN counted as class 0."""
     rng = np.random.default_rng(18)
     weights = rng.normal(0, 1, (4, 3)).astype(np.float32)
@@ -127,13 +153,12 @@ def test_a_model_of_nan_is_no_model_that_is_right(tmp_path, shared):
     results = ran(path, data, shared, backends="onnxruntime")
     (row,) = results.rows
     assert (row.status, row.accuracy) == (Status.DONE, None)
-    assert results.warnings == (
-        (
-            "The output 'o' of the source model is not finite: NaN for 300 of 300 samples. Samples with NaN are left out of agreement, "
-            "and no accuracy is claimed for samples with NaN or infinity."
-        ),
+    first, second = results.warnings
+    assert first == (
+        "The output 'o' of the source model is not finite: NaN for 300 of 300 samples. Samples with NaN are left out of agreement, "
+        "and no accuracy is claimed for samples with NaN or infinity."
     )
-    assert any(note.startswith("No accuracy: ") for note in results.notes)
+    assert second.startswith("No accuracy: ")
     assert not any("same numbers" in note for note in results.notes)
 
 
@@ -144,10 +169,12 @@ def test_random_outputs_are_named_and_not_held_against_an_engine(tmp_path, share
     data = {"x": np.random.default_rng(19).normal(0, 1, (30, 4)).astype(np.float32)}
     results = ran(path, data, shared, backends="onnxruntime,openvino")
     assert [(row.status, row.accuracy) for row in results.rows] == [(Status.DONE, None)] * 2
-    (warning,) = results.warnings
-    assert warning.startswith("The output 'o' is random, or keeps a state: two runs on the same input differ.")
+    warning, consequence = results.warnings
+    assert warning.startswith("The output 'o' is random, or depends on a state: two runs on the same input differ.")
+    assert consequence.startswith("No accuracy: No output can be compared with the source model's")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("images", [1, "n"])
 def test_detectors_are_timed_and_compared(tmp_path, shared, images):
     """Refused before: 'sel' has the shape [4, 3], but 10 entries were expected."""
@@ -162,9 +189,10 @@ def test_detectors_are_timed_and_compared(tmp_path, shared, images):
         int(size) for size in batches.split(",")
     }
     assert all(row.accuracy.agreement == 1 and row.accuracy.samples == 40 for row in done)
-    assert any("has as many rows as the data asks for" in note for note in results.notes)
+    assert any("The number of rows of the output" in note for note in results.notes)
 
 
+@pytest.mark.long
 def test_the_worst_output_is_shown_by_its_name(tmp_path, shared):
     """A copied input agreed to 100 % while the main output did not, and only the copy was shown."""
     nodes = [
@@ -179,9 +207,33 @@ def test_the_worst_output_is_shown_by_its_name(tmp_path, shared):
     results = ran(path, data, shared, backends="onnxruntime", precisions="fp32,int8")
     accuracy = next(row.accuracy for row in results.rows if row.spec.precision == "int8")
     assert accuracy.agreement == accuracy.agreements["main"] < accuracy.agreements["copy"]
-    frame = comparison.table(results).set_index("variant")
+    frame = results.table().frame().set_index("variant")
     assert frame.loc["onnxruntime int8", "agree in"] == "main"
-    assert " % in 'main'" in comparison.text_table(results)
+    assert " % in 'main'" in results.table().text()
     assert (
         "agreement is that of 'main', the worst of 2 outputs (others: 'copy' " in frame.loc["onnxruntime int8", "note"]
     )
+
+
+@pytest.mark.long
+def test_a_row_has_the_accuracy_of_its_own_batch_where_samples_depend_on_each_other(tmp_path, shared):
+    """A softmax over the batch: 64 % at a batch of 4 was shown for the batch 1, where every class is 1 and 15 % are right."""
+    rng = np.random.default_rng(5)
+    weights, x = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(100, 6)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["o"], axis=0)]
+    model = model_zoo.onnx_model(nodes, {"w": weights}, inputs={"x": ("n", 6)}, outputs={"o": ("n", 4)})
+    path = model_zoo.save(model, tmp_path / "over_batch.onnx")
+    scores = x @ weights
+    truth = scores.argmax(axis=1)
+    fours = np.exp(scores.reshape(25, 4, 4).astype(np.float64))
+    right = {
+        1: (truth == 0).mean(),
+        4: ((fours / fours.sum(axis=1, keepdims=True)).argmax(axis=2).ravel() == truth).mean(),
+    }
+    data = {"x": x, "y": truth}
+    both = ran(path, data, shared, backends="onnxruntime", batches="1,4")
+    assert [(row.batch, row.accuracy and row.accuracy.value) for row in both.rows] == [(1, None), (4, right[4])]
+    assert all(row.status == Status.DONE for row in both.rows)
+    assert any("shown in its row only" in text for text in both.warnings)
+    (alone,) = ran(path, data, shared, backends="onnxruntime", batches="1").rows
+    assert alone.accuracy.value == right[1] != right[4]

@@ -13,7 +13,7 @@ import recorded
 
 from workbench.records import Timing, from_json, to_json
 from workbench.runs.timings import SAMPLES, keep_timing, recall_timing
-from workbench.statistics.durations import Durations
+from workbench.stats.durations import Durations
 from workbench.system.memory import status
 
 

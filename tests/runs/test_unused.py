@@ -1,14 +1,14 @@
-"""What was set and has no effect is told once for each setting."""
+"""A setting without an effect is reported once."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
-from workbench.experiment import Experiment
 from workbench.runs.unused import unlabelled, unused
+from workbench.settings.experiment import Experiment
 
 
 def test_nothing_is_said_of_settings_that_are_as_they_were():
@@ -20,7 +20,7 @@ def test_each_setting_names_the_backends_that_take_no_notice_of_it():
     asked = Experiment(backends="onnxruntime,openvino,tensorrt:rtx", streams=4, workspace_mib=5, tf32=False)
     assert unused(asked) == [
         (
-            "'workspace_mib' is 5 and has no effect on onnxruntime (its kernels have no workspace limit); openvino (its CPU plugin "
+            "'workspace_mib' is 5 and has no effect on onnxruntime (ONNX Runtime has no workspace limit); openvino (OpenVINO "
             "has no workspace limit)."
         ),
         "'tf32' is false and has no effect on onnxruntime, openvino (it runs on the CPU).",
@@ -31,7 +31,7 @@ def test_each_setting_names_the_backends_that_take_no_notice_of_it():
         "'threads' is 2 and has no effect on tensorrt:rtx (the engine runs on a GPU)."
     ]
     assert unused(Experiment(backends="openvino", build_options="refit")) == [
-        "'build_options' is refit and has no effect on openvino (OpenVINO has none to choose by name)."
+        "'build_options' is refit and has no effect on openvino (OpenVINO has no build options by name)."
     ]
 
 
@@ -44,5 +44,5 @@ def test_settings_of_labels_that_there_are_none_of_are_named():
     )
     (said,) = unlabelled(Experiment(metric="rmse", group_column="site"), data)
     assert said.startswith("The data hold no labels: 'rmse' is measured against the source model's own outputs")
-    truth = Truth(Kind.CLASSES, np.zeros(5, np.int64))
+    truth = Truth(LabelKind.CLASSES, np.zeros(5, np.int64))
     assert unlabelled(Experiment(metric="f1"), replace(data, test=replace(data.test, truth=truth))) == []

@@ -1,4 +1,4 @@
-"""Who signed what: the user's key, a group's key, and what somebody else made."""
+"""Signatures: the user's key, a group's key, and entries of other users."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_shared_store_has_a_key_of_its_own_that_each_member_accepts_by_naming_
 
 
 def test_a_store_that_brings_a_key_is_not_believed(as_user, store, tmp_path):
-    """Somebody puts his own key into a store, signs with it, and sends the folder."""
+    """A user puts another key into a store, signs with it, and sends the folder."""
     as_user("attacker")
     attacker = user_key()
     _store(store).put("engine", "k", "evil")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 
 import pytest
@@ -36,7 +37,7 @@ def test_every_flipped_bit_of_a_manifest_is_found_or_changes_nothing(store):
         except DamagedError:
             continue
         used += 1
-        # white space may change; a signature under an unknown name is one of somebody else
+        # white space may change; a signature under an unknown name is that of another user
         assert found.facts == ACCURACY
     assert used < len(whole) / 2
 
@@ -97,3 +98,26 @@ def test_a_record_comes_back_as_it_was(store):
     found = Probe((1, 2), ((3, "too many"),))
     store.put("record", "k", to_json(found))
     assert store.record("record", "k", Probe) == found
+
+
+def _grown(path):
+    with path.open("ab") as file:
+        file.truncate(2**32)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+        lambda path: path.write_text("[" * 200_000),
+        _grown,
+    ],
+    ids=["pipe", "device", "nested", "grown"],
+)
+def test_what_is_not_a_manifest_is_neither_waited_for_nor_read_without_end(store, harm):
+    folder = _put(store)
+    harm(folder / MANIFEST)
+    assert store.foreign() == 1  # not signed
+    assert store.find("accuracy", "k") is None
+    assert not folder.exists()  # set aside

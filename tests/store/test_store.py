@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -30,6 +31,35 @@ def test_a_failed_write_leaves_nothing(store):
         raise ValueError("broke")
     assert store.find("thing", "k") is None
     assert list((store.root / "thing").iterdir()) == []
+
+
+MAKER = """
+import sys
+from workbench.store import Store
+with Store(sys.argv[1]).create("thing", sys.argv[2]) as draft:
+    (draft.folder / "file.bin").write_bytes(b"half")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_had_begun_is_removed_and_what_a_living_one_writes_is_not(store):
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKER, store.root, key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for key in ("killed", "living")
+    ]
+    assert [maker.stdout.readline() for maker in makers] == ["begun\n", "begun\n"]
+    (store.root / "thing" / ".hidden").mkdir()  # not written by a store
+    for draft in (store.root / "thing").iterdir():
+        os.utime(draft, (0, 0))  # age says nothing: a clock may be set
+    makers[0].kill()
+    makers[0].communicate()
+    store.prepare()
+    assert sorted(path.name.split(".")[1] for path in (store.root / "thing").iterdir()) == ["hidden", "living"]
+    makers[1].communicate()
+    assert (store.find("thing", "living") / "file.bin").read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
@@ -104,7 +134,7 @@ def test_a_path_through_a_file_is_one_sentence(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/sys is Linux's")
 def test_no_write_permission_is_one_sentence():
-    """Nobody, not even root, may make folders in /sys."""
+    """No user, not even root, may make folders in /sys."""
     with pytest.raises(StoreError, match=r"Could not write to /sys/workbench: .*permission|read-only") as caught:
         Store("/sys/workbench").prepare()
     assert "\n" not in str(caught.value)
@@ -141,8 +171,8 @@ def test_a_write_that_does_not_fit_loses_nothing(tmp_path):
 def test_a_full_disk_is_named(store):
     from workbench.errors import writing
 
-    told = pytest.raises(StoreError, match=r"the disk is full\. Free some space")
-    with told, writing(store.root), Path("/dev/full").open("wb", buffering=0) as file:
+    reported = pytest.raises(StoreError, match=r"the disk is full\. Free some space")
+    with reported, writing(store.root), Path("/dev/full").open("wb", buffering=0) as file:
         file.write(b"x")
 
 

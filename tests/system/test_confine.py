@@ -11,7 +11,7 @@ import pytest
 
 from workbench.errors import StoreError
 from workbench.system import confine
-from workbench.workers.worker import Pool
+from workbench.workers.pool import Pool
 
 needs_landlock = pytest.mark.skipif(confine.version() == 0, reason="the kernel has no Landlock")
 
@@ -94,7 +94,7 @@ def test_workers_of_a_pool_write_in_the_store_only(store, tmp_path, confined):
     outside = tmp_path / "outside.onnx"
     with Pool(store.log_path, threading.Event(), confined=confined) as pool:
         pool.call("onnx", "fix_batch", **asked, into=str(store.root / "inside.onnx"))
-        scratch = Path(pool._workers["onnx"]._scratch)
+        scratch = Path(pool._workers["onnx"]._scratch.path)
         if confined:
             with pytest.raises(StoreError, match=r"Could not write to .*outside.onnx: there is no permission"):
                 pool.call("onnx", "fix_batch", **asked, into=str(outside))
@@ -105,6 +105,7 @@ def test_workers_of_a_pool_write_in_the_store_only(store, tmp_path, confined):
     assert not scratch.exists()
 
 
+@pytest.mark.long
 @needs_landlock
 def test_libraries_load_where_their_settings_cannot_be_kept(store, tmp_path, monkeypatch):
     """Keras, matplotlib and the engines' libraries keep settings and caches in the home folder; none insists on it."""

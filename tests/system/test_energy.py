@@ -47,7 +47,7 @@ def test_an_amd_processor_stands_under_the_same_name(tmp_path):
 
 def test_none_and_locked_counters_say_why(tmp_path):
     assert energy.rapl(tmp_path / "gone") == (
-        [], "this machine offers no RAPL counters (a virtual machine usually has none)",
+        [], "this machine has no RAPL counters (a virtual machine usually has none)",
     )  # fmt: skip
     place = zone(tmp_path, "intel-rapl:0", "package-0")
     (place / "energy_uj").unlink()
@@ -80,7 +80,7 @@ def test_a_meter_reads_both_ends_and_leaves_out_what_went_away(two_packages):
     assert {each.period_s for each in found} == {0.001}
 
 
-def test_without_counters_nothing_is_told():
+def test_without_counters_nothing_is_reported():
     meter = energy.Meter(())
     meter.start()
     assert meter.stop() == ()

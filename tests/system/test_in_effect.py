@@ -26,21 +26,21 @@ def test_cores_are_written_as_the_kernel_writes_them_and_back():
 
 
 @pytest.mark.parametrize("text", ["a", "3-1", "-1", "1,,2", ""])
-def test_what_is_no_list_of_cores_is_refused(text):
+def test_what_is_not_a_list_of_cores_is_refused(text):
     with pytest.raises(ValueError):
         in_effect.expanded(text)
 
 
-def test_threads_that_are_bound_are_counted_and_variables_told(tmp_path):
+def test_threads_that_are_bound_are_counted_and_variables_reported(tmp_path):
     for thread, cores in (("1", "0-3"), ("2", "0-3"), ("3", "2")):
         (tmp_path / "task" / thread).mkdir(parents=True)
         (tmp_path / "task" / thread / "status").write_text(f"Name:\tx\nCpus_allowed_list:\t{cores}\n")
     environment = {"XLA_FLAGS": "--xla_dump_to=x", "TF_ENABLE_ONEDNN_OPTS": "", "HOME": "/"}
-    told = {each.name: each.value for each in in_effect.of_process(tmp_path, environment)}
-    assert told["threads bound to cores"] == "1 of 3 threads"
-    assert told["XLA_FLAGS"] == "--xla_dump_to=x"
-    assert not {"TF_ENABLE_ONEDNN_OPTS", "HOME"} & set(told)
-    assert told["cores"] == in_effect.ranges(sorted(os.sched_getaffinity(0)))
+    reported = {each.name: each.value for each in in_effect.of_process(tmp_path, environment)}
+    assert reported["threads bound to cores"] == "1 of 3 threads"
+    assert reported["XLA_FLAGS"] == "--xla_dump_to=x"
+    assert not {"TF_ENABLE_ONEDNN_OPTS", "HOME"} & set(reported)
+    assert reported["cores"] == in_effect.ranges(sorted(os.sched_getaffinity(0)))
 
 
 FLUSH = """
@@ -80,19 +80,23 @@ def halved(name, folder, bare_first):
     built = backend.build(small_onnx.source(path, ("x", TensorProto.FLOAT, shape)), spec, into, lambda _: None)
     record = EngineRecord(spec, "key", built.library, built.library_version, built.realized, 1, 1.0)
     with backend.open(into, record) as session:
-        told = {each.name: each.value for each in session.in_effect()}
+        reported = {each.name: each.value for each in session.in_effect()}
         (found,) = session.run({"x": np.full((1, 1, 4, 4), np.finfo(np.float32).tiny, np.float32)}).values()
-    return told["threads"], told["denormals"], not found.view(np.uint32).any()
+    return reported["threads"], reported["denormals"], not found.view(np.uint32).any()
 
 
 @pytest.mark.parametrize(
-    ("name", "bare_first", "told"),
+    ("name", "bare_first", "reported"),
     [
         ("onnxruntime", False, "flushed to zero"),
         ("onnxruntime", True, "kept"),  # by a process's first session, for good, in the thread that computes
         ("openvino", False, "flushed to zero"),
     ],
 )
-def test_what_an_engine_is_said_to_do_with_denormals_is_what_it_does(name, bare_first, told, tmp_path):
+def test_what_an_engine_is_said_to_do_with_denormals_is_what_it_does(name, bare_first, reported, tmp_path):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        assert fresh.submit(halved, name, tmp_path, bare_first).result() == ("1", told, told == "flushed to zero")
+        assert fresh.submit(halved, name, tmp_path, bare_first).result() == (
+            "1",
+            reported,
+            reported == "flushed to zero",
+        )

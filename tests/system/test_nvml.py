@@ -74,7 +74,7 @@ def test_the_board_says_who_uses_it():
     assert (gpu.name(), gpu.persistent(), gpu.processes()) == ("NVIDIA H100", True, [7, 8])
 
 
-def test_a_driver_that_does_not_tell_is_no_error():
+def test_a_driver_that_does_not_tell_is_not_an_error():
     library = Library("pynvml")
     library.silent = True
     gpu = nvml.Gpu(library, None)

@@ -2,16 +2,14 @@ import random
 import threading
 import time
 
-import pytest
-
 from workbench.timing import benchmark
 
 
 def test_a_block_lasts_as_long_as_asked_and_times_each_call():
     block = benchmark.timed_block(lambda: time.sleep(0.002), 0.05)
-    assert 15 <= len(block.samples_ns) <= 26
     assert min(block.samples_ns) >= 2_000_000
-    assert block.wall_s == pytest.approx(sum(block.samples_ns) * 1e-9, rel=0.05)
+    assert sum(block.samples_ns[:-1]) < 50_000_000 <= block.wall_s * 1e9  # no call begins after the time asked for
+    assert sum(block.samples_ns) <= block.wall_s * 1e9
 
 
 def test_a_slow_call_is_timed_once():
@@ -21,12 +19,13 @@ def test_a_slow_call_is_timed_once():
 
 def test_cpu_time_shows_the_work():
     def busy():
-        end = time.perf_counter() + 0.005
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.005  # of the CPU, which other programs do not use up
+        while time.thread_time() < end:
             pass
 
     working, sleeping = benchmark.timed_block(busy, 0.1), benchmark.timed_block(lambda: time.sleep(0.005), 0.1)
-    assert working.cpu_s / working.wall_s > 3 * sleeping.cpu_s / sleeping.wall_s
+    assert working.cpu_s >= 0.005 * len(working.samples_ns)
+    assert sleeping.cpu_s < 0.0025 * len(sleeping.samples_ns)
 
 
 def test_settle_sees_a_thread_that_spins():
@@ -85,8 +84,8 @@ def test_a_block_tells_what_was_around_it():
 
 
 def test_a_devices_own_time_is_kept_instead_of_this_clocks():
-    told = iter(range(1000, 10_000))
-    block = benchmark.timed_block(lambda: next(told), 0.0001, device=True)
+    reported = iter(range(1000, 10_000))
+    block = benchmark.timed_block(lambda: next(reported), 0.0001, device=True)
     assert block.samples_ns == list(range(block.samples_ns[0], block.samples_ns[0] + len(block.samples_ns)))
     assert block.samples_ns[0] > 1000  # the untimed calls at the beginning were not kept
 

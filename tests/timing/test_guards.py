@@ -32,13 +32,14 @@ def test_the_clock_is_that_of_the_core_itself():
 
 
 def test_differences_leave_out_what_the_process_used_itself():
-    before = Counters(1.0, 0.4, 10.0, 0.5, 0.1, 3, (5, 0, 7, 2))
-    after = Counters(1.2, 0.5, 10.9, 0.6, 0.15, 4, (9, 1, 7, 12))
+    before = Counters(1.0, 0.4, 10.0, 0.5, 0.1, 3, 7.0, (5, 0, 7, 2))
+    after = Counters(1.2, 0.5, 10.9, 0.6, 0.15, 4, 9.5, (9, 1, 7, 12))
     around = guards.between(before, after)
     assert around.others_cpu_s == pytest.approx(0.7)
     assert around.stolen_s == pytest.approx(0.1)
     assert around.waited_s == pytest.approx(0.05)
     assert around.throttles == 1
+    assert around.slept_s == 2.5
     assert around.worked_s == pytest.approx(0.1)
     assert (around.minor_faults, around.major_faults) == (4, 1)
     assert (around.voluntary_switches, around.involuntary_switches) == (0, 10)

@@ -42,7 +42,7 @@ def test_a_call_that_an_end_of_the_stretch_cuts_counts_by_the_part_inside():
     assert 0.1 < block.calls <= 2 * 0.02 / 0.2  # two callers, a tenth of a call each; none ended inside
 
 
-def test_nobody_stops_before_everybody_was_answered():
+def test_no_caller_stops_before_all_were_answered():
     ends = {"quick": 0, "slow": 0}
 
     def quick():
@@ -93,14 +93,14 @@ def test_what_waits_behind_a_slow_answer_is_slow_too():
     due = [number * 4_000_000 for number in range(50)]  # every 4 ms
     found = load.open_stretch(callers(1), [lambda: time.sleep(next(durations))], due, 10**9, 50, skipped=5)
     waiting = [latency for latency in found.latencies_ns if latency > 10_000_000]
-    assert len(waiting) >= 15  # of the 24 that came meanwhile the first five are not counted
+    assert len(waiting) >= 15  # of the 24 that arrived during it the first five are not counted
     assert len(found.latencies_ns) == 45
     assert all(later < earlier for earlier, later in pairwise(found.latencies_ns[:15]))
     assert found.over == 0
     assert not found.ended_early
 
 
-def test_every_query_is_answered_once_by_whoever_is_free():
+def test_every_query_is_answered_once_by_a_free_caller():
     places = []
     calls = [lambda place=place: (places.append(place), time.sleep(0.005)) for place in range(3)]
     found = load.open_stretch(callers(3), calls, [0] * 30, 10**10, 30, skipped=3)
@@ -133,3 +133,32 @@ def test_arrivals_are_a_poisson_process_of_that_rate():
     assert (gaps >= 0).all()
     assert due == load.arrivals(50, 20_000, seed=3)
     assert due != load.arrivals(50, 20_000, seed=4)
+
+
+def test_refused_calls_have_no_latency_and_are_counted():
+    answers = iter(range(10**9))
+
+    def call():
+        time.sleep(0.002)
+        return load.REFUSED if next(answers) % 2 else None
+
+    found = load.closed_block(callers(1), [call], 0.2)
+    assert found.refused > 5
+    assert abs(found.refused - len(found.latencies_ns)) <= 1
+    assert found.calls == pytest.approx(len(found.latencies_ns), abs=1.1)
+
+
+def test_refused_queries_count_as_late_ones():
+    numbers = iter(range(10**9))
+
+    def call():
+        return load.REFUSED if next(numbers) % 4 == 0 else None
+
+    found = load.open_stretch(callers(1), [call], load.periodic(500, 40), 10**9, may_be_over=40)
+    assert (found.refused, found.over, len(found.latencies_ns)) == (10, 10, 30)
+    always = load.open_stretch(callers(1), [lambda: load.REFUSED], load.periodic(500, 100), 10**9, may_be_over=1)
+    assert always.ended_early
+
+
+def test_a_fixed_period_has_equal_gaps():
+    assert {late - early for early, late in pairwise(load.periodic(100, 50))} == {10_000_000}

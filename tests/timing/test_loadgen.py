@@ -1,6 +1,7 @@
 """LoadGen itself drives made-up engines: real runs, a fraction of a second each."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from workbench.data.samples import Samples, save_samples
 from workbench.errors import RunError
 from workbench.protocols import Caller, Callers
+from workbench.records import LoadPlan
 from workbench.timing import loadgen
 
 SUMMARY = """================================================
@@ -54,9 +56,9 @@ class Engine:
         return Callers((Caller(self.run, lambda feeds: lambda: feeds),) * count, "made up")
 
 
-def ask(engine, samples, scenario, batch=1, **more):
-    settings = {"callers": 2, "seconds": 0.2, "queries": 70} | more
-    return loadgen.run(engine.callers, samples, batch, scenario, **settings)
+def ask(engine, samples, scenario, batch=1, rate=0.0, **more):
+    plan = LoadPlan(scenario=scenario, **{"callers": 2, "loadgen_s": 0.2, "loadgen_queries": 70} | more)
+    return loadgen.run(engine.callers, Path(samples), batch, plan, rate)
 
 
 def test_single_stream_is_answered_one_by_one_with_its_samples(samples):
@@ -67,7 +69,7 @@ def test_single_stream_is_answered_one_by_one_with_its_samples(samples):
     assert found.percentile_s(90) > 0.002
     assert found.samples_per_s < 500
     assert "1 at once" in found.how
-    assert found.settings == "at least 0.2 s and 70 queries; shortened: MLPerf's rules ask for 600 s and 100 queries"
+    assert found.settings == "at least 0.2 s and 70 queries; shortened: MLPerf's rules require 600 s and 100 queries"
     assert "MLPerf Results Summary" in found.summary
     assert found.version.startswith("6.")
     assert len({tuple(asked) for asked in engine.asked}) > 10  # not the same one again and again
@@ -82,7 +84,7 @@ def test_offline_comes_in_full_batches(samples):
     assert found.percentile_s(50) is None
 
 
-def test_server_is_told_rate_and_limit_and_takes_what_waits_as_one_batch(samples):
+def test_server_gets_rate_and_limit_and_takes_what_waits_as_one_batch(samples):
     engine = Engine()
     found = ask(engine, samples, "Server", batch=4, rate=1500.0, limit_s=0.05, percent=90.0)
     assert "1500 queries/s within 50 ms at p90" in found.settings
@@ -94,7 +96,7 @@ def test_server_is_told_rate_and_limit_and_takes_what_waits_as_one_batch(samples
 
 def test_an_overloaded_server_ends_early_with_loadgens_own_reason(samples):
     began = time.monotonic()
-    found = ask(Engine(), samples, "Server", rate=4000.0, limit_s=0.01, seconds=20, callers=1)
+    found = ask(Engine(), samples, "Server", rate=4000.0, limit_s=0.01, loadgen_s=20, callers=1)
     assert time.monotonic() - began < 10
     assert found.valid is False
     assert any("Too many outstanding queries" in reason for reason in found.reasons)
@@ -104,7 +106,7 @@ def test_an_overloaded_server_ends_early_with_loadgens_own_reason(samples):
 @pytest.mark.parametrize("scenario", ["SingleStream", "Offline", "Server"])
 def test_an_engine_that_fails_ends_the_run_with_its_reason(samples, scenario):
     with pytest.raises(RunError) as caught:
-        ask(Engine(breaks_after=400), samples, scenario, seconds=1, queries=1000, rate=500.0)
+        ask(Engine(breaks_after=400), samples, scenario, loadgen_s=1, loadgen_queries=1000, rate=500.0)
     assert str(caught.value) == "The engine failed under LoadGen: no more memory"
 
 
@@ -126,7 +128,7 @@ def test_a_summary_is_read_as_it_stands():
 
 
 def test_only_runs_as_long_as_the_rules_ask_for_are_not_called_short():
-    assert loadgen.shortened("SingleStream", 600, 100) == "as long as MLPerf's rules ask for"
+    assert loadgen.shortened("SingleStream", 600, 100) == "as long as MLPerf's rules require"
     assert loadgen.shortened("Offline", 600, 100).endswith("600 s and 24,576 queries")
     assert loadgen.refusal("SingleStream", 8)
     assert not loadgen.refusal("Offline", 8)

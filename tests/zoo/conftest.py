@@ -43,7 +43,7 @@ def _problem(name: str, pin: fetch.Pin, cache: Path) -> str:
 def zoo() -> Zoo:
     """Path of a pinned file or folder by wheel and place in it, compared with its SHA-256 at each call.
 
-    Without a registry the test is skipped; with CI=true it fails, because there nobody would see that it was skipped.
+    Without a registry the test is skipped; with CI=true it fails, because there a skipped test would not be noticed.
     """
     return finder(fetch.pins(), fetch.CACHE)
 

@@ -55,7 +55,7 @@ def voice(count: int, size: int) -> Arrays:
     """Frames at 16 kHz, every other one voiced (a buzz through formants), the rest faint noise; a state of zeros.
 
     ``input`` is float32 [n, size], the state float32 [n, 2, 128], ``sr`` int64 without axes. Without
-    labels: from a state of zeros one frame is too short to be told for a voice.
+    labels: from a state of zeros one frame is too short to be recognized as a voice.
     """
     import numpy as np
     from scipy.signal import lfilter

@@ -40,7 +40,7 @@ class Case:
     right_int8: float = 0.0  # the same of INT8, where it can be built
     apart: float = 1e-3  # largest difference of FP32 engines from the source, in the outputs' own unit
     route: str = "ONNX as it is"
-    refused: str = ""  # part of the reason why it cannot become ONNX
+    refused: str = ""  # part of the reason why it cannot be converted to ONNX
 
 
 CASES = {  # the longest first, so that the two at a time end together
@@ -167,9 +167,12 @@ CASES = {  # the longest first, so that the two at a time end together
 }
 
 
+QUICK = ("sparse-tflite",)
+
+
 @pytest.fixture(scope="module")
 def runs(request, zoo, zoo_store, tmp_path_factory):
-    """The results of every chosen case, to be waited for; two at a time, because here nobody reads the timings."""
+    """The results of every chosen case, to be waited for; two at a time, because the timings are not used here."""
     chosen = [item.callspec.params["name"] for item in request.session.items if item.module is request.module]
     stop = threading.Event()
 
@@ -200,7 +203,9 @@ def runs(request, zoo, zoo_store, tmp_path_factory):
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in CASES]
+)
 def test_a_real_model_goes_all_the_way_or_says_why_not(name: str, runs) -> None:
     case, results = CASES[name], runs[name].result()
     print_results(results)
@@ -265,6 +270,6 @@ def print_results(results: Results) -> None:
     print(results.export, *results.notes, sep="\n")
     for row in results.rows:
         score = row.accuracy
-        told = f"agrees {score.agreement:.3f}, right {score.value}, apart {score.max_abs_diff:.2g}" if score else ""
+        reported = f"agrees {score.agreement:.3f}, right {score.value}, apart {score.max_abs_diff:.2g}" if score else ""
         built = row.engine.realized.label if row.engine else ""
-        print(row.row, row.status, built, told, row.failure.message if row.failure else "", sep=" | ")
+        print(row.row, row.status, built, reported, row.failure.message if row.failure else "", sep=" | ")

@@ -1,1 +1,1 @@
-"""How right an engine is, and whether a variant holds its budget."""
+"""Metrics of engines, their agreement with the source model, and checks of the accuracy budget."""

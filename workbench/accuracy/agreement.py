@@ -1,61 +1,65 @@
-"""How far an engine's outputs are the source model's: which samples have the same answer, and how far values lie apart.
+"""Agreement of an engine's outputs with the source model's: samples with the same answer, and differences of values.
 
-Every output is compared, and the agreement of an engine is that of the output that agrees least. Left out, with the reason, are
-outputs that the model itself does not repeat. Agreement never rests on nothing but outputs that no weight has a part in, such as a
-copied input: such an output agrees whatever the engine computes.
+Every output is compared, and the agreement of an engine is that of the output that agrees least. Outputs that the model itself does
+not repeat are left out, with the reason. At least one compared output must depend on weights: an output that does not, such as a
+copied input, agrees whatever the engine computes.
 
-What counts as the same answer, for each output:
+The same answer means, for each output:
 
-* where there are labels, of the scored output what these make of it: the class of each position along its own axis, yes or no for each
-  of several labels, and for real values no class at all;
+* where there are labels, for the scored output, the answer that their kind defines: the class of each position along its own axis, yes
+  or no for each of several labels, and no class for real values;
 * the same class for each of its positions, where the last axis has at least two entries (the largest of them), or where single values
-  are probabilities (above 0.5); all positions of a sample must be equal;
-* the same integers, truth values or text in every place: class numbers, tokens, indices. Integers of 8 or 16 bits with at least two
-  entries along the last axis are scores of a quantized file without a scale, and count by the largest of them;
+  are probabilities (above 0.5); all positions of a sample must be equal. All values within 0.1 % of the sample's own largest count as
+  the same answer too, so that ties may be broken either way;
+* the same integers, truth values or text at every position: class numbers, tokens, indices. Integers of 8 or 16 bits with at least two
+  entries along the last axis are scores of a quantized file without a scale, and the largest of them is the answer;
 * or all values within 0.1 % of the source's largest value: boxes, maps and regressions have no class;
 * detections and other outputs whose number of rows follows the data are compared in any order: :mod:`workbench.accuracy.matching`.
 
-Values that are not finite: a sample in which the source gives NaN, or nothing but infinities, is left out and counted, because equal
-NaN prove nothing. Infinities beside finite values count as values, such as the logarithm of a probability of 0.
+Values that are not finite: a sample in which the source gives NaN, or infinities only, is left out and counted, because equal NaN do
+not show agreement. Infinities together with finite values count as values, such as the logarithm of a probability of 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workbench.accuracy.by_sample import is_ragged, ragged
-from workbench.accuracy.matching import Detections, detections, in_order, same_detections, same_rows
+import numpy as np
+
+from workbench.accuracy.by_sample import is_ragged
+from workbench.accuracy.differences import largest_value, max_abs_diff, pairs, relative
+from workbench.accuracy.matching import Detections, detections, same_detections, same_rows
 from workbench.accuracy.outputs import by_row, threshold_of
 from workbench.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from workbench.records import Model, TensorSpec
 
 CLOSE = 1e-3
 """Share of the source's largest value within which values are the same."""
+ROUNDING = 1e-6
+"""Share of the source's largest value that the rounding of float32 explains in a sample whose own values are close to 0."""
 
 Answers = Callable[["np.ndarray"], "np.ndarray | None"]
-"""What one output says of every sample: class numbers, (n, ...), or ``None`` where it says no classes."""
+"""The answers of one output for every sample: class numbers, (n, ...), or ``None`` where it does not give classes."""
 
 NARROW = ("int8", "uint8", "int16", "uint16")
-TEXT_KINDS = "OUS"
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """What is known of a model's outputs before any two are compared."""
+    """Facts about a model's outputs that are known before outputs are compared."""
 
-    varying: Mapping[str, str] = field(default_factory=dict)  # not repeated by the model itself: how that was seen
-    unreached: Mapping[str, str] = field(default_factory=dict)  # no weight has a part in it: why
-    scores: frozenset[str] = frozenset()  # integers that are scores, of which the largest is the answer
+    # outputs that the model itself does not repeat, and how that was observed
+    varying: Mapping[str, str] = field(default_factory=dict)
+    unreached: Mapping[str, str] = field(default_factory=dict)  # outputs that do not depend on weights, and why
+    scores: frozenset[str] = frozenset()  # outputs with integer scores, of which the largest is the answer
 
     @classmethod
     def of(cls, outputs: Iterable[TensorSpec], model: Model | None = None) -> Comparable:
-        """What opening the model has shown of its outputs."""
+        """The facts that were found when the model was opened."""
         outputs = tuple(outputs)
         return cls(
             dict(model.varying) if model else {},
@@ -69,16 +73,17 @@ EVERY = Comparable()
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an engine's outputs agree with the source's on the same samples."""
+    """Agreement of an engine's outputs with the source model's on the same samples."""
 
     samples: int
-    output: str  # the one that agrees least; what follows is of it
+    output: str  # the output that agrees least, which the fields below describe
     agreeing: int
     compared: int  # samples in which the source's values are finite
     shares: dict[str, float]  # by output: share of the compared samples that agree
     left_out: dict[str, str]  # by output: why it was not compared
-    apart: dict[str, float]  # by output: largest difference divided by the source's largest value
+    relative_diffs: dict[str, float]  # by output: largest difference divided by the source's largest value
     max_abs_diff: float
+    several: bool = False  # a sample has several answers in that output, such as one at each position or step
 
     @property
     def share(self) -> float:
@@ -89,7 +94,6 @@ def agreement(
     outputs: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
     comparable: Comparable = EVERY,
-    *,
     only: str = "",
     scored: str = "",
     answers: Answers | None = None,
@@ -99,32 +103,30 @@ def agreement(
     Args:
         outputs: by name, shape (n, ...), or ragged.
         reference: the source model's, same names.
-        comparable: what is known of the outputs.
-        only: the one output to compare; "" compares all.
-        scored: the output that answers the model's question; it is named where others agree no less.
-        answers: what that output says of every sample, where the labels tell; it gives ``None`` where it says no classes.
+        comparable: facts about the outputs.
+        only: the only output to compare; "" compares all.
+        scored: the output that is scored; the result names it where the others agree as well.
+        answers: function that returns the answers of that output, by the kind of labels; it returns ``None`` for no classes.
 
     Raises:
         RunError: names or shapes differ, or a value is not finite where the source's is.
-        InputError: there is no output that can be compared.
+        InputError: no output can be compared.
     """
     check_outputs(outputs, reference, comparable.varying)
     left_out = _left_out(reference, comparable, only)
     rest = {name: array for name, array in reference.items() if name not in left_out}
     group = detections(rest)
     found: dict[str, tuple[int, int]] = {}
-    for name, (same, usable) in _compared(
-        outputs, rest, group, {scored: answers} if answers else {}, comparable.scores
-    ).items():
+    known = {scored: answers} if answers else {}
+    for name, (same, usable) in _compared(outputs, rest, group, known, comparable.scores).items():
         if usable.any():
             found[name] = (int((same & usable).sum()), int(usable.sum()))
         else:
-            left_out[name] = f"the source model gives no finite value in it, for all of {len(usable)} samples"
+            left_out[name] = f"the source model gives no finite value in it for any of {len(usable)} samples"
     _check_any(found, reference, comparable, only, left_out)
     worst = min(found, key=lambda name: (found[name][0] / found[name][1], name in comparable.unreached, name != scored))
-    turned = set(group.names) if group else set()  # their rows may stand in any order
-    both = {name: (outputs[name], reference[name]) for name in reference if name not in comparable.varying}
-    both |= {name: (_separate(ours), _separate(theirs)) for name, (ours, theirs) in both.items() if name in turned}
+    turned = set(group.names) if group else set()  # their rows may be in any order
+    both = pairs(outputs, reference, comparable.varying, turned)
     return Agreement(
         samples=len(reference[worst]),
         output=worst,
@@ -132,13 +134,27 @@ def agreement(
         compared=found[worst][1],
         shares={name: same / count for name, (same, count) in found.items()},
         left_out=left_out,
-        apart={name: relative(*pair) for name, pair in both.items()},
+        relative_diffs={name: relative(*pair) for name, pair in both.items()},
         max_abs_diff=max((max_abs_diff(*pair) for pair in both.values()), default=0.0),
+        several=worst not in turned
+        and _several(reference[worst], answers if worst == scored else None, scores=worst in comparable.scores),
     )
 
 
+def _several(reference: np.ndarray, answers: Answers | None, *, scores: bool) -> bool:
+    """Whether a sample has several answers that must all be equal: at each position or step, or for each of several labels."""
+    if is_ragged(reference) or not len(reference):
+        return False
+    if answers is not None:
+        found = answers(reference)
+        return found is not None and found.size > len(found)
+    if reference.dtype.kind != "f" and not scores:
+        return reference.size > len(reference)
+    return holds_classes(reference) and classes_of(reference, 0.0).size > len(reference)
+
+
 def _left_out(reference: Mapping[str, np.ndarray], comparable: Comparable, only: str) -> dict[str, str]:
-    """Outputs that agreement does not rest on, and why."""
+    """Outputs that are left out of agreement, and why."""
     found = {name: why for name, why in comparable.varying.items() if name in reference}
     return found | {name: f"'score_output' is '{only}'" for name in reference if only and name != only}
 
@@ -150,18 +166,18 @@ def _check_any(
     only: str,
     left_out: Mapping[str, str],
 ) -> None:
-    """Refuse a comparison that would say nothing.
+    """Refuse a comparison without a meaning.
 
     Raises:
-        InputError: no output is left, or none but those that no weight has a part in, although the model has others.
+        InputError: no output remains, or only outputs that do not depend on weights, although the model has others.
     """
     reached = {name for name in reference if name not in comparable.unreached}
     if found and (only or not reached or reached & set(found)):
         return
     reasons = dict(left_out) | {name: comparable.unreached[name] for name in found}
-    told = "; ".join(f"'{name}': {why}" for name, why in reasons.items())
+    listed = "; ".join(f"'{name}': {why}" for name, why in reasons.items())
     raise InputError(
-        f"No output can be compared with the source model's ({told}). Check the model, or choose another 'score_output'."
+        f"No output can be compared with the source model's ({listed}). Check the model, or choose another 'score_output'."
     )
 
 
@@ -172,9 +188,7 @@ def _compared(
     answers: Mapping[str, Answers],
     scores: Collection[str],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By output: which samples agree, and in which the source's values can be compared; both of shape (n,), bool."""
-    import numpy as np
-
+    """By output: the samples that agree, and the samples whose source values can be compared; both bool, shape (n,)."""
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     if group is not None:
         usable = np.logical_and.reduce([usable_samples(reference[name]) for name in group.names])
@@ -188,9 +202,7 @@ def _compared(
 def _detected(
     group: Detections, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], usable: np.ndarray
 ) -> np.ndarray:
-    """Samples whose detections agree; those that cannot be compared are not looked at."""
-    import numpy as np
-
+    """Samples whose detections agree; samples that cannot be compared are skipped."""
     same = np.zeros(len(usable), bool)
     rows = np.flatnonzero(usable)
     ours, theirs = ({name: side[name][rows] for name in group.names} for side in (outputs, reference))
@@ -199,27 +211,27 @@ def _detected(
 
 
 def _same(ours: np.ndarray, theirs: np.ndarray, answers: Answers | None, scores: bool) -> np.ndarray:
-    """Which samples agree in one output, shape (n,), bool."""
-    import numpy as np
-
+    """The samples that agree in one output, bool, shape (n,)."""
     if is_ragged(ours) or is_ragged(theirs):
-        tolerance = CLOSE * _largest(theirs)
+        tolerance = CLOSE * largest_value(theirs)
         if (theirs[0] if len(theirs) else theirs).dtype.kind != "f":
             tolerance = 0.0
         return np.array([same_rows(one, other, tolerance) for one, other in zip(ours, theirs, strict=True)], bool)
     if not theirs.size:
         return np.ones(len(theirs), bool)
     if answers is not None:
-        same = close(ours, theirs) if theirs.dtype.kind == "f" else by_row(ours == theirs).all(axis=1)
         found, wanted = answers(ours), answers(theirs)
+        both = found is not None and wanted is not None
+        same = close(ours, theirs, each=both) if theirs.dtype.kind == "f" else by_row(ours == theirs).all(axis=1)
         if found is not None and wanted is not None:
             same = same | by_row(found == wanted).all(axis=1)
         return np.asarray(same)
     if theirs.dtype.kind != "f" and not scores:
         return np.asarray(by_row(ours == theirs).all(axis=1))
-    same = close(ours, theirs)
-    if tells_classes(theirs):
-        threshold = threshold_of(_finite(theirs))
+    classes = holds_classes(theirs)
+    same = close(ours, theirs, each=classes)
+    if classes:
+        threshold = threshold_of(theirs)
         same |= by_row(classes_of(ours, threshold) == classes_of(theirs, threshold)).all(axis=1)
     return same
 
@@ -227,13 +239,11 @@ def _same(ours: np.ndarray, theirs: np.ndarray, answers: Answers | None, scores:
 def check_outputs(
     outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], varying: Collection[str] = ()
 ) -> None:
-    """Refuse outputs that cannot be those of the same model.
+    """Refuse outputs that cannot come from the same model.
 
     Raises:
         RunError: names or shapes differ, or a value is not finite where the source's is.
     """
-    import numpy as np
-
     if set(outputs) != set(reference):
         raise RunError(f"The engine's outputs are {sorted(outputs)}; the source model's are {sorted(reference)}.")
     for name, array in outputs.items():
@@ -257,15 +267,11 @@ def check_outputs(
 
 
 def _holds_nan(array: np.ndarray) -> bool:
-    import numpy as np
-
     return array.dtype.kind == "f" and not bool(np.isfinite(array).all())
 
 
 def usable_samples(reference: np.ndarray) -> np.ndarray:
-    """Samples that can be compared: the source gives no NaN in them, and something finite. Shape (n,), bool."""
-    import numpy as np
-
+    """Samples that can be compared: the source gives no NaN in them, and a finite value. Bool, shape (n,)."""
     if is_ragged(reference):
         return np.array([each.dtype.kind != "f" or not np.isnan(each).any() for each in reference], bool)
     if reference.dtype.kind != "f" or not reference.size:
@@ -274,52 +280,27 @@ def usable_samples(reference: np.ndarray) -> np.ndarray:
     return np.asarray(~np.isnan(flat).any(axis=1) & np.isfinite(flat).any(axis=1))
 
 
-def not_finite(outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """How many samples of each output hold NaN or infinity, in words: ``{"o": "NaN for 300 of 300 samples"}``."""
-    import numpy as np
-
-    found = {}
-    for name, array in outputs.items():
-        each = list(array) if is_ragged(array) else [by_row(array)] if array.dtype.kind == "f" else []
-        if not each:
-            continue
-        if is_ragged(array):
-            nan, infinite = (
-                [test(one).any() for one in each if one.dtype.kind == "f"] for test in (np.isnan, np.isinf)
-            )
-        else:
-            nan, infinite = (test(each[0]).any(axis=1) for test in (np.isnan, np.isinf))
-        told = [f"{word} for {sum(map(bool, bad))} of {len(array)} samples"
-                for word, bad in (("NaN", nan), ("infinite", infinite)) if any(bad)]  # fmt: skip
-        if told:
-            found[name] = " and ".join(told)
-    return found
-
-
-def not_finite_told(found: Mapping[str, str]) -> list[str]:
-    """Sentences of what :func:`not_finite` found in the source model's outputs."""
-    return [
-        f"The output '{name}' of the source model is not finite: {told}. Samples with NaN are left out of agreement, and no accuracy is claimed "
-        "for samples with NaN or infinity."
-        for name, told in found.items()
-    ]
-
-
-def tells_classes(reference: np.ndarray) -> bool:
-    """Whether the values of this output stand for classes: the largest of several, or one that is above a threshold."""
+def holds_classes(reference: np.ndarray) -> bool:
+    """Whether this output gives classes: by the largest of several values, or by one value above a threshold."""
     single = reference.ndim < 2 or reference.shape[-1] == 1
-    return not single or reference.dtype.kind != "f" or threshold_of(_finite(reference)) > 0
+    return not single or reference.dtype.kind != "f" or threshold_of(reference) > 0
 
 
-def close(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Which samples have the source's values within :data:`CLOSE` of the largest, shape (n,), bool."""
-    import numpy as np
+def close(outputs: np.ndarray, reference: np.ndarray, *, each: bool = False) -> np.ndarray:
+    """The samples with the source's values within :data:`CLOSE` of the largest, bool, shape (n,).
 
+    With ``each`` it is the largest of each sample, but not less than :data:`ROUNDING` of the largest of all: one sample with large
+    values does not excuse another class in the others.
+    """
     if reference.dtype.kind != "f":
         return np.zeros(len(reference), bool)
-    ours, theirs = (by_row(each).astype(np.float64) for each in (outputs, reference))
+    ours, theirs = (by_row(array).astype(np.float64) for array in (outputs, reference))
+    tolerance: Any = CLOSE * largest_value(reference)
+    if each and theirs.size:
+        own = np.abs(np.where(np.isfinite(theirs), theirs, 0.0)).max(axis=1, keepdims=True)
+        tolerance = np.maximum(CLOSE * own, ROUNDING * largest_value(reference))
     with np.errstate(invalid="ignore"):
-        near = (np.abs(ours - theirs) <= CLOSE * _largest(reference)) | (ours == theirs)
+        near = (np.abs(ours - theirs) <= tolerance) | (ours == theirs)
     return np.asarray(near.all(axis=1))
 
 
@@ -331,55 +312,3 @@ def classes_of(array: np.ndarray, threshold: float) -> np.ndarray:
     single = by_row(array)
     single = single[:, 0] if single.shape[1] == 1 else single
     return single > threshold if single.dtype.kind == "f" else single
-
-
-def max_abs_diff(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest difference over the values that are finite in both; text is 1 apart or not at all.
-
-    Of ragged outputs each row is compared with the one that it is closest to, and samples with another number of rows are left to :func:`relative`.
-    """
-    import numpy as np
-
-    if is_ragged(one) or is_ragged(other):
-        pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.shape == b.shape and a.size]
-        return max((max_abs_diff(in_order(b, a), b) for a, b in pairs), default=0.0)
-    if other.dtype.kind in TEXT_KINDS:
-        return float((one.astype(str) != other.astype(str)).any())
-    ours, theirs = one.astype(np.float64), other.astype(np.float64)
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    return float(np.abs(ours[finite] - theirs[finite]).max()) if finite.any() else 0.0
-
-
-def _separate(array: np.ndarray) -> np.ndarray:
-    """An output with an array of its own for each sample."""
-    return array if is_ragged(array) else ragged(list(array))
-
-
-def relative(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference as a share of the largest finite value of ``other``; 1 where numbers of rows differ."""
-    apart = max_abs_diff(one, other)
-    if is_ragged(one) or is_ragged(other):
-        if any(a.shape != b.shape for a, b in zip(one, other, strict=True)):
-            return 1.0
-    elif other.dtype.kind in TEXT_KINDS:
-        return apart
-    largest = _largest(other)
-    return apart / largest if largest else apart
-
-
-def _finite(array: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return array[np.isfinite(array)] if array.dtype.kind == "f" else array
-
-
-def _largest(array: np.ndarray) -> float:
-    """The largest absolute finite value; 0 where there is none."""
-    import numpy as np
-
-    if is_ragged(array):
-        return max((_largest(each) for each in array), default=0.0)
-    if array.dtype.kind in TEXT_KINDS or not array.size:
-        return 0.0
-    values = np.abs(array.astype(np.float64))
-    return float(values[np.isfinite(values)].max(initial=0.0))

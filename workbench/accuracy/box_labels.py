@@ -1,22 +1,21 @@
-"""Boxes that are right, from arrays or from COCO's JSON."""
+"""Labelled boxes from arrays or from COCO's JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from workbench.accuracy.outputs import shown
-from workbench.accuracy.truth import BOX_COLUMNS, Kind, Truth
+from workbench.accuracy.truth import BOX_COLUMNS, LabelKind, Truth
 from workbench.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ARRAYS = ("y_boxes", "y_class", "y_image")
 
 Placed = Callable[[Sequence[float]], "tuple[float, float, float, float] | None"]
-"""Turns corners x1, y1, x2, y2 of the image file into those of the image that the model gets; ``None``: outside of it."""
+"""Converts corners x1, y1, x2, y2 in the image file to corners in the model's image; ``None`` for a box outside of it."""
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], count: int, roles: Mapping[str, str], where: str) -> Truth:
@@ -26,10 +25,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], count: int, roles: Mapping[str
     Raises:
         InputError: an array is missing or of another form.
     """
-    import numpy as np
-
-    missing = [name for name in ARRAYS if name not in arrays]
-    if missing:
+    if missing := [name for name in ARRAYS if name not in arrays]:
         raise InputError(
             f"The boxes of {where} lack the array '{missing[0]}'. Save y_boxes [m × 4] (x1, y1, x2, y2 in pixels), y_class [m] and "
             "y_image [m]."
@@ -38,12 +34,12 @@ def from_arrays(arrays: Mapping[str, np.ndarray], count: int, roles: Mapping[str
     forms = (boxes.ndim == 2 and boxes.shape[1] == 4, classes.shape == (len(boxes),), images.shape == (len(boxes),))
     kinds = boxes.dtype.kind in "fiu", classes.dtype.kind in "iu", images.dtype.kind in "iu"
     if not all(forms) or not all(kinds):
-        told = ", ".join(
+        listed = ", ".join(
             f"{name} {array.dtype} {shown(array.shape)}"
             for name, array in zip(ARRAYS, (boxes, classes, images), strict=True)
         )
         raise InputError(
-            f"The boxes of {where} are {told}. Save y_boxes [m × 4], and y_class and y_image as whole numbers [m]."
+            f"The boxes of {where} are {listed}. Save y_boxes [m × 4], and y_class and y_image as whole numbers [m]."
         )
     values = np.zeros((len(boxes), BOX_COLUMNS))
     values[:, :4], values[:, 4] = boxes, classes
@@ -51,25 +47,22 @@ def from_arrays(arrays: Mapping[str, np.ndarray], count: int, roles: Mapping[str
         raise InputError(
             f"'y_image' of {where} goes from {images.min()} to {images.max()}, and there are {count} samples, numbered from 0."
         )
-    return _checked(
-        Truth(Kind.BOXES, values, images=images.astype(np.int64), number=count, roles=tuple(roles.items())), where
-    )
+    return _checked(values, images, count, roles, where)
 
 
-def _checked(truth: Truth, where: str) -> Truth:
-    import numpy as np
-
-    corners = truth.values[:, :4]
+def _checked(values: np.ndarray, images: Any, count: int, roles: Mapping[str, str], where: str) -> Truth:
+    corners = values[:, :4]
     if not np.isfinite(corners).all():
         raise InputError(f"The boxes of {where} hold NaN or infinity. Remove them.")
     wrong = np.asarray((corners[:, 2:] < corners[:, :2]).any(axis=1))
     if wrong.any():
         raise InputError(
-            f"{int(wrong.sum()):,} of {len(wrong):,} boxes of {where} end before they begin. Save corners, x1, y1, x2, y2, in pixels."
+            f"{int(wrong.sum()):,} of {len(wrong):,} boxes of {where} have x2 < x1 or y2 < y1. Save corners, x1, y1, x2, y2, in pixels."
         )
     if not len(corners):
-        raise InputError(f"There is not a single box in {where}. Give images with boxes.")
-    return truth
+        raise InputError(f"There are no boxes in {where}. Give images with boxes.")
+    images = np.array(images, np.int64)
+    return Truth(LabelKind.BOXES, values, images=images, number=count, roles=tuple(roles.items()))
 
 
 def from_coco(
@@ -85,22 +78,19 @@ def from_coco(
     Args:
         content: the JSON.
         rows: the sample of each image, by its id; boxes of images that are listed but have no sample are left out.
-        count: how many samples there are.
+        count: number of samples.
         roles: outputs by role.
-        where: names it in messages.
-        placed: by image id, what brings corners to the model's image; without, they stay.
+        where: the name of the JSON in messages.
+        placed: by image id, the function that converts corners to the model's image; without it they stay.
 
     Raises:
         InputError: not COCO's form, an image that is listed twice, or a box of an image that is not listed.
     """
-    import numpy as np
-
     found, images = [], []
     try:
         listed = Counter(image["id"] for image in content["images"])
-        twice = [key for key, number in listed.items() if number > 1]
-        if twice:
-            raise InputError(f"{where} lists the image {twice[0]} more than once. Give every image an id of its own.")
+        if twice := [key for key, number in listed.items() if number > 1]:
+            raise InputError(f"{where} lists the image {twice[0]} more than once. Give every image a different id.")
         for one in content["annotations"]:
             if one["image_id"] not in listed:
                 raise InputError(
@@ -121,13 +111,11 @@ def from_coco(
             f"{where} is not in COCO's form: each of its 'annotations' needs image_id, category_id and bbox (x, y, width, height)."
         ) from cause
     values = np.array(found, np.float64).reshape(-1, BOX_COLUMNS)
-    return _checked(
-        Truth(Kind.BOXES, values, images=np.array(images, np.int64), number=count, roles=tuple(roles.items())), where
-    )
+    return _checked(values, images, count, roles, where)
 
 
 def cropped(width: int, height: int, to_width: int, to_height: int) -> Placed:
-    """What an image's crop to the middle and resizing (Pillow's ``ImageOps.fit``) does to the corners of a box."""
+    """The conversion of a box's corners for a crop to the middle with resizing (Pillow's ``ImageOps.fit``)."""
     ratio = to_width / to_height
     across, down = (ratio * height, float(height)) if width / height >= ratio else (float(width), width / ratio)
     left, top = (width - across) / 2, (height - down) / 2

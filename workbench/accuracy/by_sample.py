@@ -1,10 +1,10 @@
-"""What an engine gives for every sample: arrays by output name whose first axis is the sample, and their file.
+"""Outputs of an engine for every sample: arrays by output name whose first axis is the sample, and their file.
 
-Most outputs have one shape for every sample and are one array [n, ...]. An output whose size follows the data
-(NonMaxSuppression, NonZero) has another shape for every sample. It is *ragged*: an array of objects [n], each an array of its own
+Most outputs have the same shape for every sample and are one array [n, ...]. An output whose size follows the data
+(NonMaxSuppression, NonZero) has a different shape for every sample. It is *ragged*: an array of objects [n], each of them an array
 with the rows as its first axis. Text is an array of strings.
 
-Integers are given as int64, so that no arithmetic on them wraps; the file keeps them as narrow as the engine gave them. In the
+Integers are returned as int64, so that arithmetic on them does not wrap; the file stores them in the narrowest type. In the
 file, an ``.npz`` without pickles, a ragged output is two arrays: ``ragged:<name>``, the values of all samples one after another,
 and ``shapes:<name>``, the shape of each sample's array, int64 [n, axes].
 """
@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.outputs import by_row
 from workbench.accuracy.outputs import widened as wide
 from workbench.errors import RunError, during
+from workbench.store.arrays import write_npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +29,7 @@ RAGGED, SHAPES = "ragged:", "shapes:"
 
 Run = Callable[[Mapping[str, "np.ndarray"]], Mapping[str, "np.ndarray"]]
 Feeds = Callable[[int, int], Mapping[str, "np.ndarray"]]
-"""Inputs of so many samples, from a first one on; always full, beginning again at the end."""
+"""Inputs of a number of samples from a first one on; always full, continued from the first sample after the last."""
 
 
 class NotBySampleError(RunError):
@@ -35,71 +37,120 @@ class NotBySampleError(RunError):
 
 
 def of_all_samples(
-    run: Run, feeds: Feeds, count: int, batch: int, outputs: Sequence[TensorSpec] = ()
+    run: Run, feeds: Feeds, count: int, batch: int, outputs: Sequence[TensorSpec] = (), *, together: bool = False
 ) -> dict[str, np.ndarray]:
-    """Run every sample once; outputs by name with the sample as their first axis.
+    """Run every sample once and return the outputs by name, with the sample as their first axis.
 
-    Where the number of an output's rows follows the data, rows can be assigned to samples only if each is run alone: such models
-    are run at a batch of 1, whatever ``batch`` is.
+    Where the number of an output's rows follows the data, each sample is run in a batch of 1, whatever ``batch`` is. An engine
+    that does not run at a batch of 1 is run at ``batch``. Rows with a known batch index (``TensorSpec.index_output``) are then
+    assigned to their samples, and the index becomes 0, as in a batch of 1. For other such outputs the first axis is the call:
+    an entry has the rows of ``batch`` samples, and the last one includes samples from the beginning where ``batch`` does not
+    divide ``count``.
 
     Args:
         run: an open engine.
         feeds: inputs of the samples.
         count: the number of samples.
         batch: samples in a call; every call is full, because an engine may have a fixed batch.
-        outputs: the model's; where nothing is said of one, its first axis is the batch.
+        outputs: the model's; an output that is not listed has the batch on its first axis.
+        together: run at ``batch`` even where a batch of 1 is possible.
 
     Returns:
         Integers as int64. Outputs that are the same for every batch are left out where there are others.
 
     Raises:
-        RunError: a call failed, or the engine takes no batch of 1 where one is needed.
+        RunError: a call failed, or a batch index is outside the batch.
     """
     layout = {spec.name: spec for spec in outputs}
-    if batch == 1:
-        return {name: widened(array) for name, array in _run_all(run, feeds, count, 1, layout).items()}
-    try:
-        if any(spec.ragged_axis is not None for spec in outputs):
-            raise NotBySampleError("An output has as many rows as the data asks for.")
-        found = _run_all(run, feeds, count, batch, layout)
-    except NotBySampleError as error:
-        found = _alone(run, feeds, count, layout, error)
+    alone = batch == 1
+    if not alone and not together and any(spec.ragged_axis is not None for spec in outputs):
+        alone = _runs_alone(run, feeds)
+    if not alone:
+        calls = _calls(run, feeds, count, batch, layout)
+        with during("join", "the outputs of all samples", RunError):
+            found, unclear = _split_calls(calls, count, batch, layout)
+            alone = bool(unclear) and not together and _runs_alone(run, feeds)
+    if alone:
+        calls = _calls(run, feeds, count, 1, layout)
+        with during("join", "the outputs of all samples", RunError):
+            found = {name: _joined(name, arrays, layout.get(name)) for name, arrays in calls.items()}
     return {name: widened(array) for name, array in found.items()}
 
 
-def _alone(
-    run: Run, feeds: Feeds, count: int, layout: Mapping[str, TensorSpec], error: NotBySampleError
-) -> dict[str, np.ndarray]:
+def _runs_alone(run: Run, feeds: Feeds) -> bool:
+    """Whether the engine runs at a batch of 1."""
     try:
         run(feeds(0, 1))
-    except Exception as cause:
-        raise RunError(
-            f"{error.message} Which rows belong to which sample is known only at a batch of 1, and this engine does not run with "
-            "one. Set 'batches' to 1, or export the model with a dynamic batch."
-        ) from cause
-    return _run_all(run, feeds, count, 1, layout)
+    except Exception:  # libraries raise errors of any class
+        return False
+    return True
 
 
-def _run_all(run: Run, feeds: Feeds, count: int, batch: int, layout: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
+def _calls(
+    run: Run, feeds: Feeds, count: int, batch: int, layout: Mapping[str, TensorSpec]
+) -> dict[str, list[np.ndarray]]:
+    """The outputs of every call, by name."""
     import numpy as np
 
-    parts: dict[str, list[Any]] = {}
     whole = {name for name, spec in layout.items() if spec.batch_axis is None and spec.ragged_axis is None}
+    calls: dict[str, list[np.ndarray]] = {}
     for start in range(0, count, batch):
         with during("run", f"samples {start} to {start + batch - 1}", RunError):
             found = run(feeds(start, batch))
-        left = min(batch, count - start)
         for name, array in found.items():
-            if name in whole and len(whole) < len(found):
-                continue
-            array = np.asarray(array)  # noqa: PLW2901
-            # a single sample's arrays are looked at when all are there: only then is it known whether their shapes differ
-            kept = array if batch == 1 else by_sample(name, array, layout.get(name), batch)[:left]
-            parts.setdefault(name, []).append(kept.copy())
-    with during("join", "the outputs of all samples", RunError):
-        if batch == 1:
-            return {name: _joined(name, arrays, layout.get(name)) for name, arrays in parts.items()}
-        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+            if name not in whole or len(whole) >= len(found):
+                calls.setdefault(name, []).append(np.array(array))
+    return calls
+
+
+def _split_calls(
+    calls: Mapping[str, list[np.ndarray]], count: int, batch: int, layout: Mapping[str, TensorSpec]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The outputs of all samples, and the names of outputs whose rows fit neither the batch nor their description."""
+    import numpy as np
+
+    found, unclear = {}, []
+    for name, arrays in calls.items():
+        spec = layout.get(name)
+        if spec is None or spec.ragged_axis is None:
+            try:
+                found[name] = np.concatenate([by_sample(name, array, spec, batch) for array in arrays])[:count]
+            except NotBySampleError:
+                found[name] = ragged([array if array.ndim else array.reshape(1) for array in arrays])
+                unclear.append(name)
+        elif spec.index_output in calls:
+            index = layout[spec.index_output]
+            pairs = zip(arrays, calls[spec.index_output], strict=True)
+            found[name] = ragged([rows for pair in pairs for rows in _by_index(spec, index, *pair, batch)][:count])
+        else:
+            rows = [np.moveaxis(array, spec.ragged_axis, 0) for array in arrays]
+            if spec.batch_axis is not None:
+                axis = spec.batch_axis + (spec.batch_axis < spec.ragged_axis)
+                rows = [one for array in rows for one in np.moveaxis(array, axis, 0)][:count]
+            found[name] = ragged(rows)
+    return found, unclear
+
+
+def _by_index(
+    spec: TensorSpec, index: TensorSpec, array: np.ndarray, indices: np.ndarray, batch: int
+) -> list[np.ndarray]:
+    """One output of one call as the rows of each of its samples, in the order of the samples."""
+    import numpy as np
+
+    assert spec.ragged_axis is not None
+    assert index.ragged_axis is not None
+    rows = np.array(np.moveaxis(array, spec.ragged_axis, 0), order="C")  # a copy: other outputs need the index as it is
+    places = by_row(np.moveaxis(indices, index.ragged_axis, 0))[:, spec.index_column]
+    wrong = places[~np.isin(places, range(batch))]
+    if len(wrong) or len(places) != len(rows):
+        wrong_text = f"{len(places)} rows" if len(places) != len(rows) else f"{wrong[0]} in column {spec.index_column}"
+        raise RunError(
+            f"The rows of the output '{spec.name}', {len(rows)} for a batch of {batch}, cannot be assigned to samples: the batch "
+            f"index, output '{index.name}', has {wrong_text}. Use a batch of 1, or export the model with a dynamic batch."
+        )
+    if spec.name == index.name:
+        by_row(rows)[:, spec.index_column] = 0
+    return [rows[places == place] for place in range(batch)]
 
 
 def by_sample(name: str, array: np.ndarray, spec: TensorSpec | None, batch: int) -> np.ndarray:
@@ -135,7 +186,7 @@ def _joined(name: str, arrays: list[np.ndarray], spec: TensorSpec | None) -> np.
         if len(shapes) == 1:
             try:
                 return np.concatenate([by_sample(name, array, spec, 1) for array in arrays])
-            except NotBySampleError:  # every sample has as many rows as every other, though not as many as declared
+            except NotBySampleError:  # all samples have the same number of rows, which differs from the declared one
                 return np.stack(arrays)
     return ragged([_rows(array, arrays, spec) for array in arrays])
 
@@ -175,14 +226,19 @@ def ragged(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def is_ragged(array: np.ndarray) -> bool:
-    """Whether this is an output with an array of its own for each sample; text is not."""
+    """Whether this is an array of objects with one array for each sample; text is not."""
     import numpy as np
 
     return array.dtype == object and array.ndim == 1 and len(array) > 0 and isinstance(array[0], np.ndarray)
 
 
+def by_call(outputs: Mapping[str, np.ndarray], count: int) -> list[str]:
+    """Names of the outputs of ``count`` samples that have one entry for each call instead of each sample."""
+    return [name for name, array in outputs.items() if is_ragged(array) and len(array) < count]
+
+
 def widened(array: np.ndarray) -> np.ndarray:
-    """An output in a type whose arithmetic does not wrap (:func:`workbench.accuracy.outputs.widened`), ragged ones too."""
+    """An output, also a ragged one, in a type whose arithmetic does not wrap (:func:`workbench.accuracy.outputs.widened`)."""
     return ragged([widened(each) for each in array]) if is_ragged(array) else wide(array)
 
 
@@ -205,10 +261,10 @@ def save_outputs(outputs: Mapping[str, np.ndarray], path: Path) -> None:
             depth = max(each.ndim for each in array)
             arrays[RAGGED + name] = narrowed(np.concatenate([each.ravel() for each in array]))
             arrays[SHAPES + name] = np.array([(*each.shape, *(-1,) * (depth - each.ndim)) for each in array], np.int64)
-        else:  # text is held as Python strings, which only a pickle could store
+        else:  # text is held as Python strings, which would need a pickle
             arrays[name] = array.astype(str) if array.dtype == object else narrowed(array)
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        write_npz(file, arrays)
 
 
 def load_outputs(path: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Metrics of classes: the parts of each sample, and the value of parts.
 
-Outputs and labels come in the form of :mod:`workbench.accuracy.outputs` and :mod:`workbench.accuracy.truth`; -1 is no label.
+Outputs and labels come in the form of :mod:`workbench.accuracy.outputs` and :mod:`workbench.accuracy.truth`; -1 means that there is no label.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workbench.accuracy.outputs import decided, shown
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Parts = Callable[..., "np.ndarray"]
 Value = Callable[["np.ndarray"], float]
 
 TP, TRUE, FOUND, ALWAYS = range(4)
-"""Rows of counted parts, (n, 4, classes): right, in the labels, in the outputs, and whether the class counts even where it is in
+"""Rows of counted parts, (n, 4, classes): right, in the labels, in the outputs, and whether the class counts even if it is in
 neither (as each of several labels does in scikit-learn)."""
 
 
@@ -60,12 +60,12 @@ def counted(outputs: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndar
     return parts
 
 
-def labels_counted(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def labels_counted(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Counts of each of several labels in each sample, int64, (n, 4, labels); both 0 or 1, and -1 where there is no label."""
     import numpy as np
 
     known = truth >= 0
-    each = (known & (found == 1) & (truth == 1), known & (truth == 1), known & (found == 1))
+    each = (known & (answers == 1) & (truth == 1), known & (truth == 1), known & (answers == 1))
     inner = tuple(range(1, truth.ndim - 1))
     parts = np.ones((len(truth), 4, truth.shape[-1]), np.int64)
     for place, chosen in enumerate(each):
@@ -74,7 +74,7 @@ def labels_counted(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def totals(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Right, in the labels and in the outputs, by class, over all samples; and which classes count.
+    """Counts over all samples by class: right, in the labels, and in the outputs; and the classes that count.
 
     ``parts`` are (n, 2), a class number from the labels and one from the outputs, or counts, (n, 4, classes).
     """
@@ -90,9 +90,11 @@ def totals(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return right, of_class, of_found, (of_class + of_found > 0) | (always > 0)
 
 
-def _pairs_or_counts(outputs: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:
+def overlap_parts(outputs: np.ndarray, labels: Truth, threshold: float = 0.0) -> np.ndarray:
+    """Pairs of class numbers, (n, 2), or counts of each class, (n, 4, classes); see :func:`totals`."""
     import numpy as np
 
+    truth = labels.values
     if truth.ndim == 1:
         return np.stack([truth, decided(outputs, truth, threshold)], axis=1)
     return counted(outputs, truth, threshold)
@@ -103,7 +105,7 @@ def f1_parts(average: str) -> Parts:
         import numpy as np
 
         truth = labels.values
-        if labels.kind == Kind.MULTILABEL:
+        if labels.kind == LabelKind.MULTILABEL:
             found = (outputs > threshold).astype(np.int64) if outputs.dtype.kind == "f" else outputs
             if average == "samples":
                 return _f1_of_samples(found, truth)
@@ -114,18 +116,18 @@ def f1_parts(average: str) -> Parts:
             raise InputError(
                 f"'f1-binary' is for two classes, and there are {classes}. Choose 'f1' (the mean over classes) or 'f1-micro'."
             )
-        return _pairs_or_counts(outputs, truth, threshold)
+        return overlap_parts(outputs, labels, threshold)
 
     return parts
 
 
-def _f1_of_samples(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _f1_of_samples(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """F1 over the labels of each sample, float64, (n,); with further axes its mean over them. 0 where all are 0."""
     import numpy as np
 
     known = truth >= 0
-    right = (known & (found == 1) & (truth == 1)).sum(axis=-1)
-    either = (known & (truth == 1)).sum(axis=-1) + (known & (found == 1)).sum(axis=-1)
+    right = (known & (answers == 1) & (truth == 1)).sum(axis=-1)
+    either = (known & (truth == 1)).sum(axis=-1) + (known & (answers == 1)).sum(axis=-1)
     return np.asarray((2 * right / np.maximum(either, 1)).reshape(len(truth), -1).mean(axis=1))
 
 
@@ -144,11 +146,6 @@ def f1_value(average: str) -> Value:
         return float(scores[counts].mean()) if counts.any() else 0.0
 
     return value
-
-
-def overlap_parts(outputs: np.ndarray, labels: Truth, threshold: float = 0.0) -> np.ndarray:
-    """Pairs of class numbers, (n, 2), or counts of each class, (n, 4, classes); see :func:`totals`."""
-    return _pairs_or_counts(outputs, labels.values, threshold)
 
 
 def mean_iou(parts: np.ndarray) -> float:
@@ -183,7 +180,7 @@ def ranking_parts(outputs: np.ndarray, labels: Truth) -> np.ndarray:
 
 
 def mean_average_precision(parts: np.ndarray) -> float:
-    """Over the classes that occur; scikit-learn's average precision, which does not interpolate."""
+    """Mean over the classes that occur of scikit-learn's average precision, which does not interpolate."""
     import numpy as np
     from sklearn.metrics import average_precision_score
 

@@ -1,4 +1,4 @@
-"""Boxes: which outputs hold them, and COCO's average precision by pycocotools."""
+"""Detectors: the outputs that hold boxes, and COCO's average precision by pycocotools."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 ROLES = ("boxes", "scores", "classes")
 ORDERED = 0.5
-"""Mean IoU above which an order of a box's four numbers is taken for the right one..."""
+"""Mean IoU above which another order of a box's four numbers is assumed to be the right one..."""
 BETTER = 0.2
-"""...where it is by so much above that of the numbers as they are."""
+"""...if it exceeds the mean IoU of the numbers as they are by this much."""
 SHARED, FEWEST_PAIRS = 0.1, 20
-"""Boxes in the same place that share their class number less often, of at least so many, have numbers of another meaning."""
+"""Share of equal class numbers, of at least so many boxes in the same place, below which the numbers have another meaning."""
 MOST = 100
-"""Boxes of one image that count, those with the highest scores: COCO's largest maxDets."""
+"""Number of boxes of one image that count, those with the highest scores: COCO's largest maxDets."""
 USUAL = {
     "boxes": ("detection_boxes", "boxes", "bboxes", "box"),
     "scores": ("detection_scores", "scores", "confidences", "score"),
@@ -52,14 +52,14 @@ def parse_roles(text: str) -> dict[str, str]:
 
 
 def roles_of(shapes: Mapping[str, Sequence[int | None]], named: Mapping[str, str]) -> dict[str, str]:
-    """Which output holds boxes, which scores and which class numbers: as named, by usual names, or by shapes.
+    """The outputs that hold boxes, scores and class numbers: as named, by usual names, or by shapes.
 
     Args:
         shapes: by output, the shape per sample.
-        named: from :func:`parse_roles`; empty: recognised.
+        named: from :func:`parse_roles`; empty: recognized.
 
     Raises:
-        InputError: an output is missing, or they cannot be recognised.
+        InputError: an output is missing, or the outputs cannot be recognized.
     """
     if named:
         for role, name in named.items():
@@ -75,16 +75,16 @@ def roles_of(shapes: Mapping[str, Sequence[int | None]], named: Mapping[str, str
         found["boxes"] = fours[0] if len(fours) == 1 else ""
     if not all(found.values()):
         missing = ", ".join(role for role in ROLES if not found[role])
-        told = ", ".join(f"{name} {shown(shape)}" for name, shape in shapes.items())
+        shapes_text = ", ".join(f"{name} {shown(shape)}" for name, shape in shapes.items())
         raise InputError(
-            f"The labels are boxes, and no output was recognised for {missing}; the model's outputs are: {told} for each image. Set "
+            f"The labels are boxes, and no output was recognized for {missing}; the model's outputs are: {shapes_text} for each image. Set "
             "'box_outputs' to boxes=NAME,scores=NAME,classes=NAME."
         )
     return found
 
 
 def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
-    """What COCOeval finds in each image, as an array of objects, (n,): for each class its matches, or ``None``.
+    """COCOeval's result for each image, as an array of objects, (n,): for each class its matches, or ``None``.
 
     Raises:
         InputError: the outputs are not boxes in pixels (x1, y1, x2, y2), scores and class numbers.
@@ -98,8 +98,7 @@ def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
         raise InputError(
             "'box-map' needs the package 'pycocotools', which is not installed. Install it with: pip install pycocotools"
         ) from cause
-    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
-    found = _found(outputs, roles)
+    found = _detections(outputs, truth)
     _check(found, truth)
     categories = class_numbers(truth)
     images = [{"id": image + 1} for image in range(len(truth))]
@@ -120,7 +119,7 @@ def parts(outputs: Outputs, truth: Truth) -> np.ndarray:
 
 
 def class_numbers(truth: Truth) -> list[int]:
-    """The class numbers of boxes that are right, ascending: those that :func:`parts` has an entry for in each image."""
+    """The class numbers of labelled boxes, ascending: those for which :func:`parts` has an entry in each image."""
     return sorted({int(number) for number in truth.values[:, 4]})
 
 
@@ -134,7 +133,7 @@ def _evaluation(kind: Any, images: list[int], categories: list[int]) -> Any:
 
 
 def mean_average_precision(parts: np.ndarray) -> float:
-    """AP from the parts of images, by ``COCOeval.accumulate``; classes without a box in these images are left out."""
+    """AP from the parts of images, by ``COCOeval.accumulate``, 0 to 1; classes without a box in these images are left out."""
     from pycocotools.cocoeval import COCOeval
 
     number = len(parts[0]) if len(parts) else 0
@@ -168,22 +167,28 @@ def _annotations(truth: Truth) -> list[dict[str, Any]]:
     return annotations
 
 
-def _found(outputs: Outputs, roles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The boxes of all images as COCO has them; entries with a score of 0 or less fill up the array and are left out."""
+def _by_role(outputs: Outputs, truth: Truth) -> tuple[np.ndarray, ...]:
+    """The outputs that hold boxes, scores and class numbers."""
+    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
+    return tuple(outputs[roles[role]] for role in ROLES)
+
+
+def _detections(outputs: Outputs, truth: Truth) -> list[dict[str, Any]]:
+    """The boxes of all images in COCO's form; entries with a score of 0 or less are padding and are left out."""
     import numpy as np
 
-    boxes, scores, classes = (outputs[roles[role]] for role in ROLES)
+    boxes, scores, classes = _by_role(outputs, truth)
     found: list[dict[str, Any]] = []
     for image in range(len(boxes)):
         corners, sure, numbers = (widened(np.asarray(each[image])) for each in (boxes, scores, classes))
         sure, numbers = sure.reshape(-1), numbers.reshape(-1)
         if corners.ndim != 2 or corners.shape[1] != 4 or not len(corners) == len(sure) == len(numbers):
-            told = ", ".join(
+            shapes_text = ", ".join(
                 f"{role} {shown(np.shape(each[image]))}"
                 for role, each in zip(ROLES, (boxes, scores, classes), strict=True)
             )
             raise InputError(
-                f"'box-map' needs k boxes of four numbers with k scores and k class numbers for each image, and the outputs are: {told}. "
+                f"'box-map' needs k boxes of four numbers with k scores and k class numbers for each image, and the outputs are: {shapes_text}. "
                 "Set 'box_outputs'."
             )
         for place in np.flatnonzero(sure > 0):
@@ -196,45 +201,42 @@ def _found(outputs: Outputs, roles: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def check_meaning(outputs: Outputs, truth: Truth) -> None:
-    """Refuse labels that mean something else than the source model's boxes, which would score far too low without a word.
+    """Refuse labels of another meaning than the source model's boxes, which would give far too low a score without a message.
 
     Args:
         outputs: the source model's, samples that count.
         truth: boxes of the same samples.
 
     Raises:
-        InputError: the four numbers of a box stand in another order, or the class numbers are others.
+        InputError: the four numbers of a box are in another order, or the class numbers differ.
     """
-    found = _found(outputs, roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles)))
+    found = _detections(outputs, truth)
     if found and len(truth.values):
         _check_order(found, truth)
         _check_classes(found, truth)
 
 
-def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
-    """Refuse boxes in another form than the labels', which would score 0 without a word."""
+def _check(predictions: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse boxes in another form than the labels', which would give a score of 0 without a message."""
     import numpy as np
 
-    if not found or not len(truth.values):
+    if not predictions or not len(truth.values):
         return
-    sizes = np.array([one["bbox"][2:] for one in found])
-    ends = np.array([[one["bbox"][0] + one["bbox"][2], one["bbox"][1] + one["bbox"][3]] for one in found])
+    sizes = np.array([one["bbox"][2:] for one in predictions])
+    ends = np.array([[one["bbox"][0] + one["bbox"][2], one["bbox"][1] + one["bbox"][3]] for one in predictions])
     if (sizes < 0).any():
         raise InputError(
-            f"Boxes have to be corners, x1, y1, x2, y2, and {int((sizes < 0).any(axis=1).sum()):,} of {len(found):,} found boxes end "
-            "before they begin. Export the model with corners in pixels."
+            f"Boxes have to be corners, x1, y1, x2, y2, and {int((sizes < 0).any(axis=1).sum()):,} of {len(predictions):,} found boxes have "
+            "x2 < x1 or y2 < y1. Export the model with corners in pixels."
         )
-    if ends.max() <= 2 and truth.values[:, 2:4].max() > 8:
-        raise InputError(
-            f"The model's boxes reach to {ends.max():.3g} and the labels to {truth.values[:, 2:4].max():.3g}: the model seems to give "
-            "shares of the image. Export it with boxes in pixels, or save 'y_boxes' as shares as well."
-        )
-    if ends.max() > 8 and truth.values[:, 2:4].max() <= 2:
-        raise InputError(
-            f"The model's boxes reach to {ends.max():.3g} and the labels to {truth.values[:, 2:4].max():.3g}: the labels seem to be shares of "
-            "the image. Save 'y_boxes' in pixels."
-        )
-    ours, theirs = {one["category_id"] for one in found}, {int(number) for number in truth.values[:, 4]}
+    found, labelled = ends.max(), truth.values[:, 2:4].max()
+    reach = f"The model's boxes reach to {found:.3g} and the labels to {labelled:.3g}"
+    if found <= 2 and labelled > 8:
+        fix = "Export it with boxes in pixels, or save 'y_boxes' as shares as well."
+        raise InputError(f"{reach}: the model seems to give shares of the image. {fix}")
+    if found > 8 and labelled <= 2:
+        raise InputError(f"{reach}: the labels seem to be shares of the image. Save 'y_boxes' in pixels.")
+    ours, theirs = {one["category_id"] for one in predictions}, {int(number) for number in truth.values[:, 4]}
     if not ours & theirs:
         raise InputError(
             f"The model's class numbers ({_few(ours)}) and those of the labels ({_few(theirs)}) have none in common. Save 'y_class' "
@@ -242,11 +244,11 @@ def _check(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
         )
 
 
-def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
-    """Refuse labels whose four numbers mean something else than the model's: boxes overlap far better in another order.
+def _check_order(predictions: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse labels whose four numbers differ in meaning from the model's: boxes overlap far better in another order.
 
     Raises:
-        InputError: with the line that puts the labels in order.
+        InputError: the message has the line that puts the labels in order.
     """
     import numpy as np
 
@@ -256,8 +258,8 @@ def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
         "y_boxes = y_boxes[:, [1, 0, 3, 2]]": plain[:, [1, 0, 3, 2]],  # the model gives y first
         "y_boxes[:, 2:] += y_boxes[:, :2]": np.concatenate([plain[:, :2], plain[:, :2] + plain[:, 2:]], axis=1),
     }
-    now = float(_best(found, plain, truth.images)[0].mean())
-    best, line = max((float(_best(found, boxes, truth.images)[0].mean()), line) for line, boxes in orders.items())
+    now = float(_best(predictions, plain, truth.images)[0].mean())
+    best, line = max((float(_best(predictions, boxes, truth.images)[0].mean()), line) for line, boxes in orders.items())
     if best > ORDERED and best - now > BETTER:
         raise InputError(
             f"The model's boxes overlap those of the labels with a mean IoU of {now:.2f}, and of {best:.2f} with the labels' numbers in "
@@ -265,14 +267,14 @@ def _check_order(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
         )
 
 
-def _check_classes(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
-    """Refuse class numbers that boxes in the same place almost never share.
+def _check_classes(predictions: Sequence[Mapping[str, Any]], truth: Truth) -> None:
+    """Refuse class numbers that almost never agree for boxes in the same place.
 
     Raises:
-        InputError: with the line that shifts the labels' numbers, where that helps.
+        InputError: the message has the line that shifts the labels' numbers, where that helps.
     """
     assert truth.images is not None
-    overlap, ours = _best(found, truth.values[:, :4], truth.images)
+    overlap, ours = _best(predictions, truth.values[:, :4], truth.images)
     there = overlap >= ORDERED
     ours, theirs = ours[there], truth.values[there, 4]
     if there.sum() < FEWEST_PAIRS or (ours == theirs).mean() >= SHARED:
@@ -288,15 +290,17 @@ def _check_classes(found: Sequence[Mapping[str, Any]], truth: Truth) -> None:
     )
 
 
-def _best(found: Sequence[Mapping[str, Any]], boxes: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each box that is right the IoU with the found box of the same image that fits best, and that one's class number; 0 and -1
-    where there is none.
+def _best(
+    predictions: Sequence[Mapping[str, Any]], boxes: np.ndarray, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each labelled box the IoU with the best matching found box of the same image, and the class number of that box; 0 and -1
+    if it does not exist.
     """
     import numpy as np
     from pycocotools import mask
 
     by_image: dict[int, list[Mapping[str, Any]]] = {}
-    for one in found:
+    for one in predictions:
         by_image.setdefault(one["image_id"] - 1, []).append(one)
     best, classes = np.zeros(len(boxes)), np.full(len(boxes), -1)
     for image, given in by_image.items():
@@ -315,8 +319,7 @@ def _few(numbers: set[int]) -> str:
 
 
 def finite(outputs: Outputs, truth: Truth) -> np.ndarray:
-    """Which images have only finite boxes, scores and class numbers, bool, (n,)."""
+    """The images with only finite boxes, scores and class numbers, bool, (n,)."""
     import numpy as np
 
-    roles = roles_of({name: inner_shape(array) for name, array in outputs.items()}, dict(truth.roles))
-    return np.asarray(np.logical_and.reduce([finite_rows(outputs[roles[role]]) for role in ROLES]))
+    return np.asarray(np.logical_and.reduce([finite_rows(array) for array in _by_role(outputs, truth)]))

@@ -1,4 +1,4 @@
-"""The guard: whether a variant keeps the budget of accuracy, and whether an FP32 engine computes what the source model does."""
+"""The guard: checks of a variant against the accuracy budget, and of FP32 engines against the source model."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from workbench.accuracy.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
 from workbench.accuracy.samples_needed import for_changed, for_loss, rounded
-from workbench.choices.budget import ABSOLUTE, FLIPS, POINTS, RELATIVE, Budget, budget_of
 from workbench.records import CPU, Accuracy, PartLoss, Precision, Result
-from workbench.statistics.estimates import proportion_interval
-from workbench.statistics.paired import FEWEST
+from workbench.stats.estimates import proportion_interval
+from workbench.stats.paired import FEWEST
 
 TOLERANCE = 1e-3
-"""Outputs are the source's where they differ by no more than this share of its largest value: what a conversion of an FP32 model
-is held to as well."""
+"""Largest difference of outputs that count as the source's, as a share of its largest value; also the limit for the conversion of an
+FP32 model."""
 TF32_TOLERANCE = 2e-2
 """The same for FP32 on a GPU that may round the inputs of matrix products to TF32, whose 10 bits of mantissa are FP16's."""
 SAME = f"its outputs are the source model's within {TOLERANCE:.1%} on every sample"
 
 
 class Guard(StrEnum):
-    """What the guard says of a variant."""
+    """The guard's verdict on a variant."""
 
     WITHIN = "within"
     OVER = "over"
@@ -31,7 +31,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the figures that it rests on: the loss and its 95 % interval, and what is allowed, in one unit."""
+    """A verdict with its figures: the loss, its 95 % interval and the allowed loss, in one unit."""
 
     verdict: Guard
     loss: float | None
@@ -40,54 +40,56 @@ class Judgement:
     allowed: float
     percent: bool  # the figures are shares, shown as points or percent
     why: str = ""
-    needed: int | None = (
-        None  # samples that would show it to be within, at the rates seen; None: not known, or no number would
-    )
+    # samples that would show it to be within, at the observed rates; None: not known, or no number of samples would
+    needed: int | None = None
 
     def __str__(self) -> str:
         """``within: loses 0.13 points [−0.20, 0.47]``."""
         if self.loss is None or self.low is None or self.high is None:
             return f"{self.verdict}: {self.why}" if self.why else str(self.verdict)
-        scale, unit = (100, " points") if self.percent else (1, "")
-        digits = "{:.2f}" if self.percent else "{:.3g}"
-        loss, low, high = (
-            digits.format(scale * each + 0.0).replace("-", "−") for each in (self.loss, self.low, self.high)
-        )
-        return f"{self.verdict}: loses {loss}{unit} [{low}, {high}]{f'; {self.why}' if self.why else ''}"
+        loses = _loses(self.loss, self.low, self.high, decimals=2 if self.percent else None)
+        return f"{self.verdict}: {loses}{f'; {self.why}' if self.why else ''}"
+
+
+def _loses(loss: float, low: float, high: float, *, decimals: int | None) -> str:
+    """``loses 0.13 points [−0.20, 0.47]``: shares as points with so many decimals, other figures (``None``) with three digits."""
+    scale, unit, digits = (1, "", "{:.3g}") if decimals is None else (100, " points", f"{{:.{decimals}f}}")
+    middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in (loss, low, high))
+    return f"loses {middle}{unit} [{', '.join(ends)}]"
 
 
 def same_outputs(score: Accuracy) -> bool:
-    """Whether all outputs are the source's on every sample, within :data:`TOLERANCE` of the source's largest value, with the same
-    answers throughout.
+    """Whether all outputs equal the source's on every sample, within :data:`TOLERANCE` of the source's largest value, and all
+    answers are the same.
     """
-    return score.agreement == 1 and bool(score.apart) and max(score.apart.values()) <= TOLERANCE
+    return score.agreement == 1 and bool(score.relative_diffs) and max(score.relative_diffs.values()) <= TOLERANCE
 
 
 def disagreement(result: Result) -> str:
-    """How an FP32 engine's outputs differ from the source model's, in words; "" where they do not, or precision was lowered.
+    """A sentence about how an FP32 engine's outputs differ from the source model's; "" if they do not, or precision was lowered.
 
-    FP32 has nothing to lose: an engine that differs by more than rounding computes something else. Where an NVIDIA GPU may use
-    TF32, differences of its size are no disagreement.
+    FP32 does not lower precision: an engine that differs by more than rounding computes another function. Where an NVIDIA GPU may
+    use TF32, differences of its size are not a disagreement.
     """
     score = result.accuracy
-    if score is None or result.spec.asked != Precision.FP32 or not score.apart or same_outputs(score):
+    if score is None or result.spec.asked != Precision.FP32 or not score.relative_diffs or same_outputs(score):
         return ""
-    worst = max(score.apart, key=lambda name: score.apart[name])
-    by = score.apart[worst]
+    worst = max(score.relative_diffs, key=lambda name: score.relative_diffs[name])
+    by = score.relative_diffs[worst]
     rounds = result.spec.tf32 and result.device not in ("", CPU)
     if by <= (TF32_TOLERANCE if rounds else TOLERANCE) and (rounds or score.agreement == 1):
         return ""
-    told = f"'{worst}' differs by up to {by:.2%} of its largest value" if by > TOLERANCE else "answers differ"
+    difference = f"'{worst}' differs by up to {by:.2%} of its largest value" if by > TOLERANCE else "answers differ"
     changed = _changed(score)
     return (
-        f"its outputs disagree with the source model's, which FP32 must not: {told}, and {changed or 'none'} of {score.samples:,} "
+        f"its outputs disagree with the source model's, which FP32 must not: {difference}, and {changed or 'none'} of {score.samples:,} "
         "samples get another answer; it is never recommended"
     )
 
 
 def _changed(score: Accuracy) -> int:
-    """Samples with another answer than the source's. An answer that turned although all values are within the tolerance of agreement
-    counts too, where the labels show it.
+    """Number of samples with another answer than the source's. An answer that changed although all values are within the tolerance
+    of agreement counts as well, where the labels show it.
     """
     return max(round((1 - score.agreement) * score.samples), score.fixed + score.broken)
 
@@ -101,15 +103,15 @@ def _share_changed(score: Accuracy) -> tuple[float, float, float]:
 
 
 def judge(score: Accuracy, budget: Budget) -> Judgement:
-    """Whether a score holds the budget, by the 95 % interval of what is lost on the same samples.
+    """Whether a score is within the budget, by the 95 % interval of the loss on the same samples.
 
-    An engine whose outputs are the source's on every sample (:func:`same_outputs`) is within by construction: this is so of the
-    source's own format, for which any number of samples would be too few to exclude a loss by chance alone. Of the others it is
-    a test of non-inferiority: within, if the whole interval lies at or below what is allowed; over, if the whole interval
-    lies above; else so many samples cannot tell, and the judgement says how many would. (The two-sided 95 % interval, as regulators
-    ask: ICH E9, 3.3.2, and CPMP/EWP/482/99, Points to consider on switching between superiority and non-inferiority.) Without labels
-    the loss is the share of answers that are others than the source's. A part of the source's own metric is taken of its measured
-    value.
+    An engine whose outputs are the source's on every sample (:func:`same_outputs`) is within by construction, unless the metric shows
+    a larger loss than allowed (equal outputs are equal within a share of the largest value, which one sample may raise). This applies
+    to the source's own format, for which no number of samples would exclude a loss by chance. For other engines it is a test of
+    non-inferiority: within, if the whole interval lies at or below the allowed loss; over, if the whole interval lies above it;
+    else unsure, with the number of samples that would decide. (The two-sided 95 % interval, as regulators require: ICH E9, 3.3.2,
+    and CPMP/EWP/482/99, Points to consider on switching between superiority and non-inferiority.) Without labels the loss is the
+    share of answers that differ from the source's. A budget relative to the source's metric refers to its measured value.
     """
     same = same_outputs(score)
     if budget.kind == FLIPS or score.value is None or score.loss is None:
@@ -117,18 +119,18 @@ def judge(score: Accuracy, budget: Budget) -> Judgement:
         allowed = budget.amount if budget.kind == ABSOLUTE else budget.amount / 100
         found = _decided(*ends, allowed, percent=True)
     elif budget.kind == POINTS and not score.share:
-        why = f"points are for shares, and {score.metric} is none; give 'budget' as '1 %' or in the metric's own unit"
+        why = f"points are for shares, and {score.metric} is not a share; give 'budget' as '1 %' or in the metric's own unit"
         found = Judgement(Guard.UNSURE, score.loss, None, None, 0.0, percent=False, why=why)
     else:
         allowed = _allowed(budget, score.source_value)
         found = _decided(score.loss, score.loss_low, score.loss_high, allowed, percent=score.share)
-    if same:
+    if same and (found.loss is None or found.loss <= found.allowed):
         return replace(found, verdict=Guard.WITHIN, why=SAME)
     return _explained(found, score, budget) if found.verdict == Guard.UNSURE and not found.why else found
 
 
 def _allowed(budget: Budget, source_value: float | None) -> float:
-    """What may be lost, in the unit of the metric."""
+    """The allowed loss, in the unit of the metric."""
     return {
         POINTS: budget.amount / 100,
         ABSOLUTE: budget.amount,
@@ -137,9 +139,9 @@ def _allowed(budget: Budget, source_value: float | None) -> float:
 
 
 def part_over(part: PartLoss, score: Accuracy, budget: str) -> bool:
-    """Whether a class or group is shown to lose more than the budget: its whole interval lies above what may be lost.
+    """Whether a class or group is shown to lose more than the budget: its whole interval lies above the allowed loss.
 
-    A budget that is no part of a class's recall (flips, or a number in the unit of a metric that is not a share) judges none.
+    A budget that does not apply to a class's recall (flips, or a number in the unit of a metric that is not a share) has no effect.
     """
     held = budget_of(budget)
     if held is None or part.low is None or held.kind == FLIPS:
@@ -158,38 +160,42 @@ def _decided(loss: float, low: float | None, high: float | None, allowed: float,
     return Judgement(verdict, loss, low, high, allowed, percent)
 
 
-def _explained(found: Judgement, score: Accuracy, budget: Budget) -> Judgement:
-    """The judgement with what is missing to be within: how many samples would show it, if the loss stayed as it is."""
+def _explained(judgement: Judgement, score: Accuracy, budget: Budget) -> Judgement:
+    """The judgement with the number of samples that would show the variant to be within, if the loss stayed as it is."""
     by_answers = budget.kind == FLIPS or score.value is None or score.loss is None
     count = score.samples if by_answers else score.scored or score.samples
-    if found.low is None:
+    if judgement.low is None:
         why = f"{count:,} samples are too few for an interval; at least {FEWEST} are needed"
-        return replace(found, why=why, needed=FEWEST)
-    needed = (for_changed if by_answers else for_loss)(score, found.allowed)
+        return replace(judgement, why=why, needed=FEWEST)
+    needed = (for_changed if by_answers else for_loss)(score, judgement.allowed)
     changed = _changed(score)
-    lost = f"that more than {100 * found.allowed:.3g} % of the answers changed" if by_answers else f"a loss of {budget}"
+    lost = (
+        f"that more than {100 * judgement.allowed:.3g} % of the answers changed"
+        if by_answers
+        else f"a loss of {budget}"
+    )
     why = f"changed {changed or 'none'} of {score.samples:,} answers; {count:,} samples cannot exclude {lost}"
     if needed is None:
-        why += ", and nor would more, unless they show a smaller loss"
+        why += ", and more samples would not either, unless they show a smaller loss"
     else:
         why += f", about {rounded(needed):,} would"
-    return replace(found, why=why, needed=needed)
+    return replace(judgement, why=why, needed=needed)
 
 
 def could_show(source: Accuracy, budget: Budget) -> bool:
-    """Whether so many samples could show that a variant without any loss is within; ``source`` is the source model's own score."""
-    changed = replace(source, apart={})  # judged by its interval, not by construction
+    """Whether the samples are enough to show that a variant without loss is within; ``source`` is the source model's own score."""
+    changed = replace(source, relative_diffs={})  # decided by its interval, not by construction
     return judge(changed, budget).verdict == Guard.WITHIN
 
 
 def judgement(result: Result, budget: str) -> Judgement | None:
-    """What the guard says of a row; ``None`` where it has no score, or nothing is judged."""
+    """The guard's judgement of a row; ``None`` where it has no score, or there is no budget."""
     held = budget_of(budget)
     return judge(result.accuracy, held) if held and result.accuracy else None
 
 
 def barred(result: Result, budget: str) -> str:
-    """Why a row is never recommended, in a few words; "" where it may be."""
+    """Why a row is never recommended, as a short phrase; "" where it may be."""
     if disagreement(result):
         return "disagrees with the source"
     found = judgement(result, budget)
@@ -197,23 +203,21 @@ def barred(result: Result, budget: str) -> str:
 
 
 def same_files(rows: Iterable[Result]) -> dict[str, str]:
-    """Variants of one backend that were built from the very same file, although they were asked for by other names: by label,
-    the name of the first of them.
+    """Variants of one backend that were built from the same file although they have different names: by label, the name of the
+    first of them.
     """
     first: dict[tuple[str, str, str], str] = {}
     twins: dict[str, str] = {}
     for row in rows:
-        made = row.engine.source_sha256 if row.engine else ""
-        if not made:
-            continue
-        name = first.setdefault((row.spec.backend_and_mode, made, str(row.spec.batch)), row.spec.asked)
-        if name != row.spec.asked:
-            twins[row.spec.label] = name
+        if made := row.engine.source_sha256 if row.engine else "":
+            name = first.setdefault((row.spec.address, made, str(row.spec.batch)), row.spec.asked)
+            if name != row.spec.asked:
+                twins[row.spec.label] = name
     return twins
 
 
 def guarded(result: Result, budget: str) -> dict[str, Any]:
-    """The cells of the table that tell of a row's metric, its loss and the budget."""
+    """The cells of the table for a row's metric, its loss and the budget."""
     cells: dict[str, Any] = {"metric": "", "budget": ""}
     if score := result.accuracy:
         scale = 100 if score.share else 1
@@ -227,7 +231,7 @@ def guarded(result: Result, budget: str) -> dict[str, Any]:
 
 
 def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
-    """What to say of a row beside its numbers; ``twin`` is what :func:`same_files` says of it."""
+    """Remarks on a row; ``twin`` is its entry of :func:`same_files`."""
     said = judgement(result, budget)
     parts = [f"the same file as {twin}: the method changed nothing"] if twin else []
     if said is not None and said.verdict == Guard.UNSURE and said.needed is not None:
@@ -238,16 +242,10 @@ def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
 
 
 def score_remarks(result: Result, budget: str) -> list[str]:
-    """How the score of a row came about, and a warning of classes and groups that lose more than the mean shows."""
-    if result.accuracy is None:
+    """Remarks on how a row was scored, and a warning about classes and groups that lose more than the mean shows."""
+    score = result.accuracy
+    if score is None:
         return []
-    said = judgement(result, budget)
-    hidden = _hidden(result.accuracy, budget) if said is not None and said.verdict != Guard.OVER else []
-    return _of_score(result.accuracy) + hidden
-
-
-def _of_score(score: Accuracy) -> list[str]:
-    """How the score came about, where that is not plain from its numbers."""
     parts = [f"scored by {score.basis}"] if score.basis else []
     if score.threshold is not None:
         parts.append(f"a value above {score.threshold:g} counts as yes")
@@ -255,23 +253,23 @@ def _of_score(score: Accuracy) -> list[str]:
         parts.append(
             f"no accuracy is claimed for {score.not_finite:,} of {score.samples:,} samples, where the source model gives NaN or infinity"
         )
-    return parts
+    return parts + hidden_losses(result, budget)
 
 
-def _hidden(score: Accuracy, budget: str) -> list[str]:
-    """A warning of classes or groups that lose more than the budget while the mean is not shown to."""
+def hidden_losses(result: Result, budget: str) -> list[str]:
+    """Sentences about classes and groups that lose more than the budget although the mean does not, for a row that is not over it."""
+    said, score = judgement(result, budget), result.accuracy
+    if score is None or said is None or said.verdict == Guard.OVER:
+        return []
     over = [part for part in score.by if part_over(part, score, budget)]
-    told = []
+    warnings = []
     for by in dict.fromkeys(part.by for part in over):
         worst, *others = [part for part in over if part.by == by]
-        scale, unit, digits = (100, " points", "{:.1f}") if worst.share else (1, "", "{:.3g}")
-        loss, low, high = (
-            digits.format(scale * each).replace("-", "−") for each in (worst.loss, worst.low or 0.0, worst.high or 0.0)
-        )
+        loses = _loses(worst.loss, worst.low or 0.0, worst.high or 0.0, decimals=1 if worst.share else None)
         more = f" and {len(others)} more" if others else ""
         verb = "lose" if others else "loses"
-        told.append(
+        warnings.append(
             f"{by} {worst.name}{more} {verb} more than the budget of {budget_of(budget)} although the mean does not: {by} {worst.name} "
-            f"loses {loss}{unit} [{low}, {high}] on {worst.samples:,} samples"
+            f"{loses} on {worst.samples:,} samples"
         )
-    return told
+    return warnings

@@ -1,28 +1,28 @@
-"""Loss by class and by group: a small mean loss can hide a class that is lost."""
+"""Loss by class and by group: a small mean loss can hide a large loss of one class."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workbench.accuracy.classification import TP, TRUE, counted, labels_counted
 from workbench.accuracy.detection import class_numbers
 from workbench.accuracy.outputs import decided
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.records import PartLoss
-from workbench.statistics import paired
-from workbench.statistics.estimates import CONFIDENCE
+from workbench.stats import paired
+from workbench.stats.estimates import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
-
     from workbench.accuracy.metrics import Metric
 
 MOST = 100
-"""Classes or groups that are kept of each kind, those that lose most; all of them count for the correction."""
+"""Number of classes or groups that are kept of each kind, those with the largest loss; all count for the correction."""
 TAIL = 10
-"""Bootstrap values that should lie beyond an interval's end; at least one has to, else there is no interval."""
+"""Bootstrap values that should lie beyond an interval's end; without any there is no interval."""
 MOST_RESAMPLES = 1999
 
 
@@ -34,28 +34,26 @@ def by_class(
     metric: Metric,
     parts: tuple[np.ndarray, np.ndarray],
 ) -> tuple[PartLoss, ...]:
-    """Loss of recall of each class, the worst first; of top-k the share whose class is among the k; of boxes the share that is found
-    with an IoU of at least 0.5 among the 100 highest scores of the image.
+    """Loss of recall of each class, the worst first. For top-k, recall is the share of samples whose class is among the k; for boxes,
+    the share that is found with an IoU of at least 0.5 among the 100 highest scores of the image.
 
     Args:
-        ours: an engine's output, in the labels' form; of boxes it is not looked at.
+        ours: an engine's output, in the labels' form; it is not used for boxes.
         theirs: the source model's, the same shape.
         truth: classes, positions, one-hot, several labels or boxes, the same samples.
-        threshold: above which one value means yes.
+        threshold: the value above which a single output means yes.
         metric: what is measured.
         parts: the metric's, of the engine and of the source model.
 
-    Of one class per sample the interval is Newcombe's of paired shares; of positions and boxes, which are not independent within a
+    For one class per sample the interval is Newcombe's of paired shares; for positions and boxes, which are not independent within a
     sample, that of a ratio over samples by its linearized variance (Cochran 1977, Sampling Techniques, 6.4).
     """
-    import numpy as np
-
     if metric.binary:
         return by_group(*parts, truth.values, metric, "class")
-    if truth.kind == Kind.MULTILABEL:
+    if truth.kind == LabelKind.MULTILABEL:
         found = [(each > threshold).astype(np.int64) if each.dtype.kind == "f" else each for each in (ours, theirs)]
         return _by_ratio("label", *(labels_counted(each, truth.values) for each in found))
-    if truth.kind == Kind.BOXES:
+    if truth.kind == LabelKind.BOXES:
         return _by_ratio("class", *(boxes_found(each) for each in parts), numbers=class_numbers(truth))
     if truth.per_position:
         return _by_ratio("class", *(counted(each, truth.values, threshold) for each in (ours, theirs)))
@@ -78,11 +76,9 @@ def by_group(
         ours: an engine's parts, first axis the sample.
         theirs: the source model's parts of the same samples.
         groups: the group of each sample, (n,), numbers or text.
-        metric: what the parts are of.
-        column: what the groups are called.
+        metric: the metric of the parts.
+        column: the name of the grouping.
     """
-    import numpy as np
-
     names = np.unique(groups)
     confidence, sign = _each(len(names)), 1.0 if metric.higher_is_better else -1.0
     resamples = min(MOST_RESAMPLES, max(metric.resamples, round(2 * TAIL / (1 - confidence))))
@@ -107,7 +103,7 @@ def by_group(
 
 
 def _each(number: int) -> float:
-    """The confidence of each of so many intervals that hold together (Bonferroni; Dunn 1961)."""
+    """The confidence of each of ``number`` simultaneous intervals (Bonferroni; Dunn 1961)."""
     return 1 - (1 - CONFIDENCE) / max(number, 1)
 
 
@@ -119,8 +115,7 @@ def _of_shares(
 
 
 def _by_ratio(by: str, ours: np.ndarray, theirs: np.ndarray, *, numbers: Sequence[int] = ()) -> tuple[PartLoss, ...]:
-    """Loss of recall from counts of each sample, (n, 4, classes); ``numbers`` are the classes' own where they do not count from 0."""
-    import numpy as np
+    """Loss of recall from counts of each sample, (n, 4, classes); ``numbers`` are the class numbers where they do not count from 0."""
     from scipy.stats import t
 
     classes = max(ours.shape[2], theirs.shape[2])
@@ -155,8 +150,6 @@ def boxes_found(parts: np.ndarray) -> np.ndarray:
     Of the four (:data:`TP`) the first two are filled: the boxes that were found with an IoU of at
     least 0.5, and all but crowds. They are COCOeval's matches at its first threshold.
     """
-    import numpy as np
-
     counts = np.zeros((len(parts), 4, len(parts[0]) if len(parts) else 0), np.int64)
     for image, classes in enumerate(parts):
         for place, each in enumerate(classes):
@@ -167,5 +160,5 @@ def boxes_found(parts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _worst(found: Iterable[PartLoss]) -> tuple[PartLoss, ...]:
-    return tuple(sorted(found, key=lambda part: -part.loss)[:MOST])
+def _worst(losses: Iterable[PartLoss]) -> tuple[PartLoss, ...]:
+    return tuple(sorted(losses, key=lambda part: -part.loss)[:MOST])

@@ -1,4 +1,4 @@
-"""Whether two engines found the same things in a sample, in whatever order: detections, or rows of a table.
+"""Comparison of detections or rows of two engines in any order.
 
 Two lists of detections agree if they can be paired one to one, so that both of a pair have the same class and boxes that overlap by
 an intersection over union of at least 0.5 (the criterion of PASCAL VOC: Everingham et al., The PASCAL Visual Object Classes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.5
 MOST_ROWS = 3000
-"""Rows of a sample that are paired one by one; more are compared in sorted order only."""
+"""Most rows of a sample that are paired one by one; more are compared in sorted order only."""
 BOXES = ("box", "bbox", "rois")
 CLASSES = ("class", "label", "categor", "cls")
 SCORES = ("score", "conf", "prob")
@@ -45,9 +45,9 @@ score (those of YOLOv7 with NMS)."""
 
 
 def detections(outputs: Mapping[str, np.ndarray]) -> Detections | None:
-    """The outputs that look like detections, by names, shapes and values; ``None`` where none do.
+    """The outputs that are detections, by names, shapes and values; ``None`` where there are none.
 
-    Looked for are an output [rows, 4] for each sample that is named as boxes are or whose number of rows follows the data, with an
+    These are an output [rows, 4] for each sample that has a usual name of boxes or a number of rows that follows the data, with an
     output of one class or one score for each of its rows; else a single output whose rows hold boxes, scores and classes.
 
     Args:
@@ -73,13 +73,15 @@ def detections(outputs: Mapping[str, np.ndarray]) -> Detections | None:
     return None
 
 
-def same_detections(found: Detections, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which samples have the source's detections, shape (n,), bool. Rows with a score of 0 or less are padding."""
+def same_detections(
+    detections: Detections, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """The samples with the source's detections, bool, shape (n,). Rows with a score of 0 or less are padding."""
     import numpy as np
 
-    count = len(theirs[found.boxes])
+    count = len(theirs[detections.boxes])
     return np.array(
-        [_paired(*(_sample(found, side, place) for side in (ours, theirs))) for place in range(count)], bool
+        [_paired(*(_sample(detections, side, place) for side in (ours, theirs))) for place in range(count)], bool
     )
 
 
@@ -101,26 +103,26 @@ def same_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:
     return _matching(np.array([_near(row, other, tolerance).all(axis=1) for row in one]))
 
 
-def in_order(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """``found`` with its rows in the order of those of ``wanted`` that they are closest to, over both arrays taken together.
+def in_order(wanted: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """``outputs`` with its rows in the order of the closest rows of ``wanted``, by an assignment over both arrays.
 
-    Arrays that are equal, of different shapes, not of finite numbers, or of more than :data:`MOST_ROWS` rows are given back as they
-    are.
+    Arrays that are equal, differ in shape, hold values that are not finite numbers, or have more than :data:`MOST_ROWS` rows are
+    returned unchanged.
     """
     import numpy as np
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
-    numbers = wanted.dtype.kind in "fiub" and found.dtype.kind in "fiub"
-    if wanted.shape != found.shape or not numbers or not 1 < len(wanted) <= MOST_ROWS or not wanted.size:
-        return found
-    if np.array_equal(wanted, found):
-        return found
-    rows = [by_row(each).astype(np.float64) for each in (wanted, found)]
+    numbers = wanted.dtype.kind in "fiub" and outputs.dtype.kind in "fiub"
+    if wanted.shape != outputs.shape or not numbers or not 1 < len(wanted) <= MOST_ROWS or not wanted.size:
+        return outputs
+    if np.array_equal(wanted, outputs):
+        return outputs
+    rows = [by_row(each).astype(np.float64) for each in (wanted, outputs)]
     if not all(np.isfinite(each).all() for each in rows):
-        return found
+        return outputs
     _, order = linear_sum_assignment(cdist(*rows, "chebyshev"))
-    return np.asarray(found[order])
+    return np.asarray(outputs[order])
 
 
 def _near(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> np.ndarray:
@@ -136,7 +138,7 @@ def _sorted(rows: np.ndarray) -> np.ndarray:
 
 
 def _matching(allowed: np.ndarray) -> bool:
-    """Whether every row can have a column of its own, given which pairs are allowed."""
+    """Whether every row can be paired with a different column, given the allowed pairs."""
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
@@ -163,7 +165,14 @@ def _paired(ours: tuple[np.ndarray, np.ndarray | None], theirs: tuple[np.ndarray
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair of boxes, shapes [a, 4] and [b, 4], corner by corner; shape [a, b], 0 to 1."""
+    """Intersection over union of every pair of boxes, shapes [a, 4] and [b, 4], as corners x1, y1, x2, y2; shape [a, b], 0 to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [5, 5, 6, 6]])).tolist()
+        [[0.5, 0.0]]
+
+    """
     import numpy as np
 
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
@@ -174,20 +183,22 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
-def _sample(found: Detections, outputs: Mapping[str, np.ndarray], place: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _sample(
+    detections: Detections, outputs: Mapping[str, np.ndarray], place: int
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Boxes [rows, 4] as corners, and the class of each where there are classes."""
     import numpy as np
 
-    rows = np.asarray(outputs[found.boxes][place], np.float64)
+    rows = np.asarray(outputs[detections.boxes][place], np.float64)
     scores: np.ndarray | None
     classes: np.ndarray | None
-    if found.columns is not None:
-        box, score, kind = found.columns
+    if detections.columns is not None:
+        box, score, kind = detections.columns
         boxes, scores, classes = rows[:, box], rows[:, score], rows[:, kind]
     else:
         boxes = rows.reshape(-1, 4)
-        scores = np.asarray(outputs[found.scores][place], np.float64).reshape(-1) if found.scores else None
-        classes = np.asarray(outputs[found.classes][place]).reshape(-1) if found.classes else None
+        scores = np.asarray(outputs[detections.scores][place], np.float64).reshape(-1) if detections.scores else None
+        classes = np.asarray(outputs[detections.classes][place]).reshape(-1) if detections.classes else None
     if scores is not None and len(scores) == len(boxes):
         kept = scores > 0
         boxes, classes = boxes[kept], classes[kept] if classes is not None and len(classes) == len(kept) else None
@@ -195,7 +206,7 @@ def _sample(found: Detections, outputs: Mapping[str, np.ndarray], place: int) ->
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Boxes whose third and fourth number are not beyond the first two are a centre with a width and a height."""
+    """Boxes as corners; boxes whose third and fourth number do not exceed the first two are a centre with a width and a height."""
     import numpy as np
 
     if not len(boxes) or (boxes[:, 2:] >= boxes[:, :2]).all():
@@ -211,7 +222,7 @@ def _inner(array: np.ndarray) -> tuple[int, ...] | None:
 
 
 def _rows(array: np.ndarray) -> tuple[int, ...]:
-    """How many rows each sample has."""
+    """Number of rows of each sample."""
     return tuple(len(each) for each in array)
 
 
@@ -224,7 +235,7 @@ def _whole_type(array: np.ndarray) -> bool:
 
 
 def _looks_packed(array: np.ndarray, columns: tuple[slice, int, int]) -> bool:
-    """Whether every row has a box with its corners in order, a score from 0 to 1 and a whole number for a class."""
+    """Whether every row has a box with its corners in order, a score from 0 to 1 and an integer class."""
     import numpy as np
 
     found = [np.asarray(each, np.float64) for each in array]

@@ -1,7 +1,7 @@
-"""Metrics by name: what they compare, which labels they take, and which direction is better.
+"""Metrics by name: their formulas, the labels that they take, and the direction that is better.
 
-A metric is made of *parts*, an array with one entry per sample, and a *value* of parts. An interval comes from drawing samples
-anew and taking the value of their parts, and a paired difference from drawing the same samples for both sides.
+A metric consists of *parts*, an array with one entry per sample, and a *value* of parts. An interval is computed by drawing
+samples repeatedly and taking the value of their parts, and a paired difference by drawing the same samples for both sides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy import classification, detection, sequences, values
 from workbench.accuracy.label_settings import AUTO
-from workbench.accuracy.truth import IN_WORDS, Kind
+from workbench.accuracy.truth import IN_WORDS, LabelKind
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,21 +22,26 @@ if TYPE_CHECKING:
 Parts = Callable[..., "np.ndarray"]
 Value = Callable[["np.ndarray"], float]
 
-CLASS = (Kind.CLASSES, Kind.ONE_HOT)
-DECIDED = (Kind.CLASSES, Kind.ONE_HOT, Kind.POSITIONS)
-REAL = (Kind.VALUES, Kind.SOFT)
+CLASS = (LabelKind.CLASSES, LabelKind.ONE_HOT)
+DECIDED = (LabelKind.CLASSES, LabelKind.ONE_HOT, LabelKind.POSITIONS)
+REAL = (LabelKind.VALUES, LabelKind.SOFT)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to say how right outputs are.
+    """A metric of outputs.
 
-    ``parts(outputs, truth)`` takes the scored output, shape (n, ...), and the labels, shape (n, ...), and gives an array whose
-    first axis is the sample. ``value(parts)`` is the metric of those samples. With ``cut`` parts takes a third argument, the
-    value above which a single one means yes: it comes from the source model's outputs and is the same for every engine.
+    ``parts(outputs, truth)`` takes the scored output, shape (n, ...), and the labels, shape (n, ...), and returns an array whose
+    first axis is the sample. ``value(parts)`` is the metric of those samples. With ``cut``, ``parts`` takes a third argument, the
+    value above which a single output means yes. It is determined from the source model's outputs and is the same for every engine.
 
-    A metric with ``accepts`` gets outputs and labels in the form of :class:`workbench.accuracy.truth.Truth`, with the samples
-    left out that have no label; one without gets both as they are.
+    A metric with ``accepts`` gets outputs and labels in the form of :class:`workbench.accuracy.truth.Truth`, without the samples
+    that have no label. A metric without ``accepts`` gets both as they are.
+
+    >>> import numpy as np
+    >>> right = Metric("right", lambda outputs, labels: outputs.argmax(axis=1) == labels, lambda parts: float(parts.mean()))
+    >>> right.value(right.parts(np.eye(4), np.array([0, 1, 2, 2])))
+    0.75
     """
 
     name: str
@@ -44,16 +49,16 @@ class Metric:
     value: Value
     higher_is_better: bool = True
     share: bool = True  # from 0 to 1 and shown in percent
-    unit: str = ""  # where it is no share
+    unit: str = ""  # of a metric that is not a share
     binary: bool = False  # a sample is right or wrong, and the value is the share of right ones
-    against_source: bool = False  # without labels, the source model's outputs stand for the truth
+    against_source: bool = False  # without labels, the source model's outputs serve as labels
     whole: bool = False  # parts takes all outputs, by name, instead of the scored one
-    resamples: int = 999  # of the bootstrap: fewer where the value takes long
-    cut: bool = False  # parts takes the threshold of single values as well
-    accepts: tuple[Kind, ...] | None = None  # the kinds of labels that it takes; None: labels as they were given
-    positions: bool = True  # of one-hot labels it also takes those of positions
+    resamples: int = 999  # of the bootstrap: fewer for values that take long to compute
+    cut: bool = False  # parts also takes the threshold of single values
+    accepts: tuple[LabelKind, ...] | None = None  # the kinds of labels that it takes; None: labels as they were given
+    positions: bool = True  # it also takes one-hot labels of positions
     formula: str = ""
-    source: str = ""  # who defines it
+    source: str = ""  # the definition that it follows
     range: str = "0 to 1"
 
     def __str__(self) -> str:
@@ -64,7 +69,7 @@ class Metric:
         return self.parts(outputs, truth, threshold) if self.cut else self.parts(outputs, truth)
 
     def text(self, value: float) -> str:
-        """A value for people: ``97.1 %`` for shares, ``0.0312`` or ``38.2 dB`` for others."""
+        """A value as it is shown: ``97.1 %`` for shares, ``0.0312`` or ``38.2 dB`` for others."""
         return f"{value:.1%}".replace("%", " %") if self.share else f"{value:.4g} {self.unit}".rstrip()
 
 
@@ -75,7 +80,7 @@ def _mean(parts: np.ndarray) -> float:
 def top_k(k: int) -> Metric:
     """Share of samples whose class is among the ``k`` with the largest scores; of equal scores the lower class comes first.
 
-    It is scikit-learn's ``top_k_accuracy_score``, which gives the share alone, while pairs need each sample's answer.
+    It is scikit-learn's ``top_k_accuracy_score``, which gives the share only, while paired tests need each sample's answer.
     """
     return Metric(
         f"top-{k}", classification.top_k_parts(k), _mean, binary=True, cut=True, accepts=CLASS, positions=False,
@@ -84,7 +89,7 @@ def top_k(k: int) -> Metric:
     )  # fmt: skip
 
 
-def _f1(average: str, accepts: tuple[Kind, ...], formula: str, *, name: str = "") -> Metric:
+def _f1(average: str, accepts: tuple[LabelKind, ...], formula: str, *, name: str = "") -> Metric:
     return Metric(
         name or f"f1-{average}", classification.f1_parts(average), classification.f1_value(average), cut=True, accepts=accepts,
         formula=formula, source=f'scikit-learn, `f1_score(average="{average}")`',
@@ -100,14 +105,14 @@ METRICS: dict[str, Metric] = {
     for metric in (
         top_k(1),
         top_k(5),
-        _f1("macro", (*DECIDED, Kind.MULTILABEL), MACRO, name="f1"),
-        _f1("macro", (*DECIDED, Kind.MULTILABEL), f"{MACRO} (the same as `f1`)"),
-        _f1("micro", (*DECIDED, Kind.MULTILABEL), "2 tp / (2 tp + fp + fn) with tp, fp and fn summed over all classes (or labels)"),
-        _f1("samples", (Kind.MULTILABEL,), "mean over samples of 2 tp / (2 tp + fp + fn) over the sample's labels; 0 where all are 0"),
+        _f1("macro", (*DECIDED, LabelKind.MULTILABEL), MACRO, name="f1"),
+        _f1("macro", (*DECIDED, LabelKind.MULTILABEL), f"{MACRO} (the same as `f1`)"),
+        _f1("micro", (*DECIDED, LabelKind.MULTILABEL), "2 tp / (2 tp + fp + fn) with tp, fp and fn summed over all classes (or labels)"),
+        _f1("samples", (LabelKind.MULTILABEL,), "mean over samples of 2 tp / (2 tp + fp + fn) over the sample's labels; 0 where all are 0"),
         _f1("binary", DECIDED, "2 tp / (2 tp + fp + fn) of class 1, of a model with two classes"),
         Metric(
             "map", classification.ranking_parts, classification.mean_average_precision, resamples=199,
-            accepts=(Kind.CLASSES, Kind.ONE_HOT, Kind.MULTILABEL), positions=False,
+            accepts=(LabelKind.CLASSES, LabelKind.ONE_HOT, LabelKind.MULTILABEL), positions=False,
             formula="mean over the classes (or labels) that occur of the average precision Σ (Rᵢ − Rᵢ₋₁) Pᵢ, not interpolated; "
             "with one score per sample the average precision of class 1",
             source='scikit-learn, `average_precision_score(average="macro")`',
@@ -119,7 +124,7 @@ METRICS: dict[str, Metric] = {
             source='scikit-learn, `jaccard_score(average="macro")`; PASCAL VOC (Everingham et al. 2010, 4.3)',
         ),
         Metric(
-            "box-map", detection.parts, detection.mean_average_precision, whole=True, resamples=99, accepts=(Kind.BOXES,),
+            "box-map", detection.parts, detection.mean_average_precision, whole=True, resamples=99, accepts=(LabelKind.BOXES,),
             formula="mean over classes and over IoU from 0.50 to 0.95 by 0.05 of the average precision at 101 recalls, at most 100 boxes an image",
             source="COCO (Lin et al. 2014), pycocotools `COCOeval`, AP",
         ),
@@ -145,22 +150,23 @@ METRICS: dict[str, Metric] = {
             source="scikit-image, `peak_signal_noise_ratio`",
         ),
         Metric(
-            "wer", sequences.edit_parts(words=True), sequences.rate, higher_is_better=False, accepts=(Kind.TEXT,), range="0 to ∞",
+            "wer", sequences.edit_parts(words=True), sequences.rate, higher_is_better=False, accepts=(LabelKind.TEXT,), range="0 to ∞",
             formula="edits (insertions, deletions, substitutions of words) of all samples / words of all labels",
             source="Levenshtein's distance by RapidFuzz",
         ),
         Metric(
             "cer", sequences.edit_parts(words=False), sequences.rate, higher_is_better=False,
-            accepts=(Kind.TEXT, Kind.SEQUENCES), range="0 to ∞",
+            accepts=(LabelKind.TEXT, LabelKind.SEQUENCES), range="0 to ∞",
             formula="edits of characters (or class numbers) of all samples / characters of all labels; scores are read greedily as CTC",
             source="Levenshtein's distance by RapidFuzz; Graves et al. 2006",
         ),
     )
 }  # fmt: skip
-"""By name; ``top-`` and any number is one too. ``map`` ranks samples by a class's score; ``box-map`` is that of COCO's boxes."""
+"""Metrics by name; ``top-`` and any number is a name as well. ``map`` ranks samples by a class's score; ``box-map`` is COCO's for
+boxes."""
 
 
-def that_accept(kinds: Iterable[Kind], *, positions: bool = False) -> tuple[str, ...]:
+def that_accept(kinds: Iterable[LabelKind], *, positions: bool = False) -> tuple[str, ...]:
     """The names of the metrics that take one of these kinds of labels; with ``positions`` those that take them per position."""
     wanted = set(kinds)
     return tuple(
@@ -170,31 +176,31 @@ def that_accept(kinds: Iterable[Kind], *, positions: bool = False) -> tuple[str,
     )
 
 
-def accepted_in_words(metric: Metric) -> str:
-    """The kinds of labels that a metric takes, in words."""
+def accepted_text(metric: Metric) -> str:
+    """The kinds of labels that a metric takes, as text."""
     words = [IN_WORDS[kind] for kind in metric.accepts or ()]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def check_name(name: str) -> None:
-    """Refuse a text that names no metric.
+    """Refuse a text that is not the name of a metric.
 
     Raises:
-        InputError: the names that there are.
+        InputError: the message lists the known names.
     """
     if name not in (AUTO, *METRICS) and not re.fullmatch(r"top-[1-9]\d{0,3}", name):
         raise InputError(f"Unknown value '{name}' for 'metric'. Choose from: {AUTO}, {', '.join(METRICS)}.")
 
 
 def metric_of(chosen: Any) -> Metric | None:
-    """The metric of a name, of a function, or given as it is; ``None`` for "auto".
+    """The metric for a name, a function or a :class:`Metric`; ``None`` for "auto".
 
     A function ``score(outputs, labels)`` takes the outputs by name, each of shape (n, ...), and the labels as they were given,
-    and returns a number per sample, (n,), of which more is better; their mean is the metric. For less is better, or for what
-    is no mean, make a :class:`Metric`, whose ``parts`` take one output.
+    and returns a number per sample, (n,), where more is better; their mean is the metric. For a metric where less is better, or
+    that is not a mean, make a :class:`Metric`, whose ``parts`` take one output.
 
     Raises:
-        InputError: unknown, or none of these.
+        InputError: the name is unknown, or the argument has another type.
     """
     if isinstance(chosen, Metric):
         return chosen

@@ -1,10 +1,10 @@
-"""What a model's output says, brought to the form of the labels: class axis, threshold, wide numbers, finite rows."""
+"""A model's output in the form of the labels: class axis, threshold, wide numbers, finite rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROUNDING = 1e-3
-"""How far a probability may lie outside 0 to 1 by rounding: a sum of probabilities in 16 bits is off by up to about this."""
+"""Distance of a probability from 0 to 1 that is due to rounding: a sum of probabilities in 16 bits is off by up to about this."""
 
 
 def widened(array: np.ndarray) -> np.ndarray:
@@ -21,6 +21,7 @@ def widened(array: np.ndarray) -> np.ndarray:
 
     Text is returned as it is. Unsigned 64-bit integers become float64, because int64 cannot hold them.
 
+    >>> import numpy
     >>> -widened(numpy.array([0, 255], "uint8"))
     array([   0, -255])
     """
@@ -36,7 +37,7 @@ def widened(array: np.ndarray) -> np.ndarray:
 
 
 def inner_shape(array: np.ndarray) -> tuple[int | None, ...]:
-    """The shape per sample; the first axis of an array of arrays, whose rows follow the data, has no size of its own."""
+    """The shape per sample; the size of the first axis is ``None`` for a ragged array, whose rows follow the data."""
     import numpy as np
 
     if array.dtype == object and len(array) and isinstance(array.flat[0], np.ndarray):
@@ -45,8 +46,9 @@ def inner_shape(array: np.ndarray) -> tuple[int | None, ...]:
 
 
 def by_row(array: np.ndarray) -> np.ndarray:
-    """The values of each row side by side, (n, values); NumPy's -1 does not work for arrays without a value.
+    """The values of each row in one axis, (n, values); NumPy's -1 does not work for arrays without a value.
 
+    >>> import numpy
     >>> by_row(numpy.zeros((0, 3, 2))).shape
     (0, 6)
     """
@@ -56,7 +58,7 @@ def by_row(array: np.ndarray) -> np.ndarray:
 
 
 def finite_rows(array: np.ndarray) -> np.ndarray:
-    """Which samples hold only finite numbers, bool, (n,)."""
+    """The samples that hold only finite numbers, bool, (n,)."""
     import numpy as np
 
     if None in inner_shape(array):
@@ -68,8 +70,12 @@ def finite_rows(array: np.ndarray) -> np.ndarray:
 
 
 def threshold_of(source: np.ndarray) -> float:
-    """The value above which a single output means yes: 0.5 where the source model's finite values are probabilities (0 to 1, but
-    for rounding), else 0, as for logits.
+    """The value above which a single output means yes: 0.5 where the source model's finite values are probabilities (0 to 1 within
+    rounding), else 0, as for logits.
+
+    >>> import numpy
+    >>> threshold_of(numpy.array([0.1, 0.9])), threshold_of(numpy.array([-3.0, 2.0]))
+    (0.5, 0.0)
     """
     import numpy as np
 
@@ -99,7 +105,7 @@ def class_axes(
     Args:
         inner: the output's shape per sample.
         positions: the labels' shape per sample.
-        wanted: the axis that was set (negative: from the end); ``None``: the second axis and the last are tried.
+        wanted: the axis that was set (negative: from the end); ``None``: the second axis and the last axis are tried.
     """
     count = len(inner) + 1
     tried = {1, count - 1} if wanted is None else {wanted % count if -count <= wanted < count else 0}
@@ -112,11 +118,12 @@ def class_axes(
 
 
 def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.ndarray:
-    """An output brought to the labels' form, or refused; values are never reordered to make them fit.
+    """An output in the labels' form. Values are not reordered to make them fit.
 
     Returns:
-        Of classes: scores (n, classes), or one value per sample (n,). Of positions: scores (n, ..., classes), or one value per
-        position, in the labels' shape. Of several labels, soft labels and real values: the shape of ``truth.values``. Else the output itself.
+        For classes: scores (n, classes), or one value per sample (n,). For positions: scores (n, ..., classes), or one value per
+        position, in the labels' shape. For several labels, soft labels and real values: the shape of ``truth.values``. Else the
+        output itself.
 
     Raises:
         InputError: the output's shape does not fit the labels.
@@ -124,7 +131,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
     import numpy as np
 
     wide = widened(output)
-    if truth.kind in (Kind.TEXT, Kind.SEQUENCES, Kind.GIVEN, Kind.BOXES):
+    if truth.kind in (LabelKind.TEXT, LabelKind.SEQUENCES, LabelKind.GIVEN, LabelKind.BOXES):
         return wide
     if wide.dtype.kind in "OUS":
         raise InputError(
@@ -142,7 +149,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
             return np.moveaxis(wide, axes[0], -1)
         if squeezed(inner) == squeezed(labels):
             return wide.reshape(len(wide), *labels)
-    elif truth.kind in (Kind.CLASSES, Kind.ONE_HOT):
+    elif truth.kind in (LabelKind.CLASSES, LabelKind.ONE_HOT):
         plain = squeezed(inner)
         if len(plain) <= 1:
             return wide.reshape(len(wide), *(size for size in plain if size is not None))
@@ -152,7 +159,7 @@ def in_form_of(truth: Truth, output: np.ndarray, name: str, asking: str) -> np.n
 
 
 def misfit(asking: str, name: str, output: Sequence[int | None], labels: Sequence[int | None]) -> str:
-    """One sentence on shapes that do not fit, and the line that puts the labels' axes in order where one does.
+    """A message about shapes that do not fit, with the line that puts the labels' axes in order, if there is one.
 
     >>> misfit("rmse", "out", (9, 3, 6, 8), (9, 6, 8, 3))
     "'rmse' cannot compare the output 'out', [9 × 3 × 6 × 8], with labels [9 × 6 × 8 × 3]. Write y = y.transpose(0, 3, 1, 2)."
@@ -166,19 +173,19 @@ def misfit(asking: str, name: str, output: Sequence[int | None], labels: Sequenc
     return f"'{asking}' cannot compare the output '{name}', {shown(output)}, with labels {shown(labels)}. {fix}"
 
 
-def _order(wanted: Sequence[int | None], found: Sequence[int | None]) -> str:
-    """The axes for ``transpose`` that turn the labels' shape into the wanted one; "" where there are none.
+def _order(wanted: Sequence[int | None], shape: Sequence[int | None]) -> str:
+    """The axes for ``transpose`` that convert the labels' shape to the wanted one; "" where there are none.
 
-    Channels that move between first and last are tried before any other order.
+    Orders that move channels between first and last are tried before any other.
     """
     import itertools
 
-    count = len(found)
+    count = len(shape)
     if count != len(wanted) or not 2 <= count <= 5:
         return ""
     usual = [(count - 1, *range(count - 1)), (*range(1, count), 0)]
     for axes in (*usual, *itertools.permutations(range(count))):
-        if alike([found[axis] for axis in axes], wanted) and list(axes) != list(range(count)):
+        if alike([shape[axis] for axis in axes], wanted) and list(axes) != list(range(count)):
             return ", ".join(map(str, (0, *(axis + 1 for axis in axes))))
     return ""
 
@@ -189,11 +196,11 @@ def shown(shape: Sequence[int | str | None]) -> str:
 
 
 def decided(outputs: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:
-    """The class that each output says, int64, in the shape of ``truth``.
+    """The class that each output gives, int64, in the shape of ``truth``.
 
-    ``outputs`` come from :func:`in_form_of`: scores with the classes on the last axis (the class is the largest; the lower one of
-    equals), whole numbers in the shape of ``truth`` (they are class numbers already), or one value each (yes where it is
-    above ``threshold``).
+    ``outputs`` come from :func:`in_form_of`: scores with the classes on the last axis (the class with the largest score, the
+    lowest of equals), integers in the shape of ``truth`` (already class numbers), or one value each (1 where it is above
+    ``threshold``).
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""How many samples it would take to show that a variant keeps a budget, at the rates that were seen on fewer."""
+"""The number of samples that would show that a variant is within its budget, at the rates observed on fewer samples."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable
 
 from workbench.records import Accuracy
-from workbench.statistics.estimates import proportion_interval
-from workbench.statistics.paired import difference_of_counts, unchanged
+from workbench.stats.estimates import proportion_interval
+from workbench.stats.paired import difference_of_counts, unchanged
 
 MOST = 100_000_000
-"""More samples than that are not worth a number."""
+"""Largest number of samples that is reported."""
 
 
 def for_changed(score: Accuracy, allowed: float) -> int | None:
-    """Samples at which the interval of the share of changed answers, Wilson's, ends at ``allowed``; ``None``: at none.
+    """Number of samples at which Wilson's interval of the share of changed answers ends at ``allowed``; ``None`` if there is none.
 
-    The share is taken to stay as it is.
+    The share is assumed to stay as it is.
     """
     changed = 1 - score.agreement
 
@@ -27,10 +27,11 @@ def for_changed(score: Accuracy, allowed: float) -> int | None:
 
 
 def for_loss(score: Accuracy, allowed: float) -> int | None:
-    """Samples at which the interval of the loss ends at ``allowed``, at the shares or the scatter seen; ``None``: at none.
+    """Number of samples at which the interval of the loss ends at ``allowed``, at the observed shares or scatter; ``None`` if none.
 
-    For shares of samples the interval is Newcombe's, of pairs (:func:`workbench.statistics.paired.difference_of_counts`), with all
-    counts scaled; so it is of other shares where nothing changed. A bootstrap interval is taken to narrow with the root of the number of samples.
+    For shares of samples the interval is Newcombe's for pairs (:func:`workbench.stats.paired.difference_of_counts`), with all
+    counts scaled; the same holds for other shares where nothing changed. A bootstrap interval is assumed to narrow with the square
+    root of the number of samples.
     """
     if score.loss is None or score.loss_high is None or score.loss >= allowed:
         return None
@@ -51,13 +52,17 @@ def for_loss(score: Accuracy, allowed: float) -> int | None:
 
 
 def rounded(count: int) -> int:
-    """Two significant digits, rounded up: 768 is about 770."""
+    """``count`` rounded up to two significant digits.
+
+    >>> rounded(768)
+    770
+    """
     step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
 
 
 def _smallest(high: Callable[[int], float], allowed: float, known: int) -> int | None:
-    """By bisection between a number that is too small and one that is not; the interval narrows with the number."""
+    """The smallest sufficient number, by bisection; the interval narrows with the number."""
     low, enough = 1, max(2, known)
     while high(enough) > allowed:
         low, enough = enough, 2 * enough

@@ -1,9 +1,22 @@
-"""How right an engine is: the task's metric with an interval, agreement with the source, and paired flips."""
+"""Scores of an engine: the task's metric with an interval, agreement with the source model, and paired flips.
+
+One output is scored, and named in the result. With labels it is the output with the source model's best score among those that
+fit the labels; without labels the first with two axes, or else the first with fewer. Outputs that the model does not repeat, or
+that do not depend on weights, are scored only if the labels fit no other.
+
+Samples without a label, and those where the source model's scored output is not finite, are left out of the metric and
+counted. An engine that gives NaN or infinity where the source model does not is refused.
+
+The loss is the source's metric minus the engine's, with the sign chosen so that more is worse, with an interval from the pairs:
+:mod:`workbench.stats.paired`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from workbench.accuracy import loss_by
 from workbench.accuracy.agreement import (
@@ -13,23 +26,20 @@ from workbench.accuracy.agreement import (
     Comparable,
     agreement,
     check_outputs,
-    not_finite,
-    tells_classes,
 )
-from workbench.accuracy.by_sample import is_ragged
-from workbench.accuracy.chosen import Chosen, best_output
+from workbench.accuracy.by_sample import by_call
+from workbench.accuracy.chosen import ScoredOutput, best_output
+from workbench.accuracy.finite import not_finite
 from workbench.accuracy.label_settings import Reading, shapes_of
 from workbench.accuracy.metrics import DECIDED, Metric, top_k
 from workbench.accuracy.reading import read_truth
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.errors import InputError
 from workbench.records import Accuracy, PartLoss
-from workbench.statistics import estimates, paired
+from workbench.stats import estimates, paired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import numpy as np
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def score(
@@ -40,8 +50,7 @@ def score(
     metric: Metric | None = None,
     output: str = "",
     *,
-    groups: np.ndarray | None = None,
-    column: str = "group",
+    groups: tuple[str, np.ndarray] | None = None,
     losses: bool = True,
     comparable: Comparable = EVERY,
 ) -> Accuracy:
@@ -51,27 +60,19 @@ def score(
         engine_key: the engine that gave ``outputs``.
         outputs: by name, shape (n, ...), or ragged (:mod:`workbench.accuracy.by_sample`).
         reference: the source model's outputs, same names and shapes.
-        labels: what is right, decided (:class:`Truth`) or as an array, (n, ...), that is read here; ``None`` where there is none.
-        metric: how right outputs are; ``None`` is top-1 where there are labels.
-        output: the one to score and to compare; "" compares all, and finds the one to score.
-        groups: the group of each sample, (n,), for the loss by group.
-        column: what the groups are called.
-        comparable: what is known of the model's outputs before they are compared.
-        losses: whether the loss by class and by group is wanted, which takes milliseconds for each of them.
+        labels: a :class:`Truth`, or an array (n, ...) whose kind is determined here; ``None`` where there are no labels.
+        metric: the accuracy metric; ``None`` is top-1 where there are labels.
+        output: the output to score and to compare; "" compares all, and chooses the one to score.
+        groups: the name of a grouping and the group of each sample, (n,), for the loss by group.
+        comparable: facts about the model's outputs that are known before the comparison.
+        losses: whether to compute the loss by class and by group, which takes milliseconds for each of them.
 
-    One output is scored, and named in the result: with labels the one that the source model is best in, of those that the
-    labels fit; without, the first of two axes, or else the first of fewer. Outputs that the model does not repeat, or that no weight
-    has a part in, are scored only where the labels fit no other.
-
-    Samples without a label, and those where the source model's scored output is not finite, are left out of the metric and
-    counted. An engine that gives NaN or infinity where the source model does not is refused.
-
-    ``loss`` is the source's metric less the engine's, turned so that more is worse, with an interval from the pairs:
-    :mod:`workbench.statistics.paired`. ``by`` holds it by class and by group.
+    Returns:
+        The scores; ``by`` holds the loss by class and by group.
 
     Raises:
         RunError: names, shapes or counts differ, or an output is not finite where the source model's is.
-        InputError: the metric does not suit the outputs or labels, or there is no such output.
+        InputError: the metric does not fit the outputs or labels, or the model does not have the output.
     """
     check_outputs(outputs, reference, comparable.varying)
     if output and output not in reference:
@@ -90,35 +91,46 @@ def score(
     found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, answers=chosen.by_labels)
     plain = replace(_agreement(engine_key, found, reference), output=chosen.output)
     rated = _rated(plain, chosen, chosen.measured(outputs))
-    return replace(rated, by=_losses(chosen, outputs, groups, column)) if losses and outputs is not reference else rated
+    return replace(rated, by=_losses(chosen, outputs, groups)) if losses and outputs is not reference else rated
 
 
-def _agreement(engine_key: str, found: Agreement, reference: Mapping[str, np.ndarray]) -> Accuracy:
-    """How many samples agree with the source model, and how far outputs lie apart; no metric."""
-    low, high = estimates.proportion_interval(found.agreeing, found.compared)
-    compared = reference[found.output]
+def usable_labels(
+    reference: Mapping[str, np.ndarray], count: int, metric: Metric | None, output: str, varying: Collection[str]
+) -> bool:
+    """Whether labels of ``count`` samples, or a metric, can be used: not with outputs that have one entry for each call instead of
+    each sample.
+    """
+    calls = by_call(reference, count)
+    if not calls:
+        return True
+    return bool(set(reference) - {*calls, *varying}) and output not in calls and not (metric and metric.whole)
+
+
+def _agreement(engine_key: str, agreed: Agreement, reference: Mapping[str, np.ndarray]) -> Accuracy:
+    """Agreement with the source model and differences of outputs, without a metric."""
+    low, high = estimates.proportion_interval(agreed.agreeing, agreed.compared)
     return Accuracy(
         engine_key=engine_key,
-        samples=found.samples,
+        samples=agreed.samples,
         labelled=False,
         value=None,
         low=None,
         high=None,
-        agreement=found.share,
+        agreement=agreed.share,
         agreement_low=low,
         agreement_high=high,
         fixed=0,
         broken=0,
         p_value=None,
-        max_abs_diff=found.max_abs_diff,
-        output=found.output,
-        apart=found.apart,
-        agreement_output=found.output,
-        agreements=found.shares,
-        left_out=found.left_out,
+        max_abs_diff=agreed.max_abs_diff,
+        output=agreed.output,
+        relative_diffs=agreed.relative_diffs,
+        agreement_output=agreed.output,
+        agreements=agreed.shares,
+        left_out=agreed.left_out,
         source_not_finite=not_finite(reference),
-        not_compared=found.samples - found.compared,
-        positions=not is_ragged(compared) and compared.ndim > 2 and tells_classes(compared),
+        not_compared=agreed.samples - agreed.compared,
+        positions=agreed.several,
     )
 
 
@@ -135,10 +147,8 @@ def _check_repeated(name: str, comparable: Comparable) -> None:
         )
 
 
-def _rated(plain: Accuracy, chosen: Chosen, ours: np.ndarray) -> Accuracy:
+def _rated(plain: Accuracy, chosen: ScoredOutput, ours: np.ndarray) -> Accuracy:
     """The agreement with the metric, its loss and their intervals."""
-    import numpy as np
-
     metric, theirs = chosen.metric, chosen.parts
     value, source_value = metric.value(ours), metric.value(theirs)
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -181,57 +191,63 @@ def _rated(plain: Accuracy, chosen: Chosen, ours: np.ndarray) -> Accuracy:
 
 
 def _losses(
-    chosen: Chosen, outputs: Mapping[str, np.ndarray], groups: np.ndarray | None, column: str
+    chosen: ScoredOutput, outputs: Mapping[str, np.ndarray], groups: tuple[str, np.ndarray] | None
 ) -> tuple[PartLoss, ...]:
     """The loss by class, where labels are classes, and by group, where there are groups."""
     ours, metric, truth = chosen.measured(outputs), chosen.metric, chosen.truth
     found: tuple[PartLoss, ...] = ()
-    if metric.accepts is not None and chosen.labelled and truth.kind in (*DECIDED, Kind.MULTILABEL, Kind.BOXES):
+    if (
+        metric.accepts is not None
+        and chosen.labelled
+        and truth.kind in (*DECIDED, LabelKind.MULTILABEL, LabelKind.BOXES)
+    ):
         found = loss_by.by_class(
             chosen.form(outputs), chosen.source, truth, chosen.threshold, metric, (ours, chosen.parts)
         )
     if groups is not None:
-        found += loss_by.by_group(ours, chosen.parts, groups[chosen.rows], metric, column)
+        column, of_samples = groups
+        found += loss_by.by_group(ours, chosen.parts, of_samples[chosen.rows], metric, column)
     return found
 
 
-def told(accuracy: Accuracy) -> str:
-    """The score in words: what was right or agreed, of which output, and how far the outputs lie apart."""
+def score_text(accuracy: Accuracy) -> str:
+    """The score as text: the metric or the agreement, the output that it refers to, and the largest difference of outputs."""
     share = f"{accuracy.agreement:.1%} agree" if accuracy.value is None else f"{accuracy.value:.1%} right"
     if accuracy.value is not None and accuracy.metric != "top-1":
         shown = f"{accuracy.value:.1%}" if accuracy.share else f"{accuracy.value:.4g} {accuracy.unit}".rstrip()
         share = f"{accuracy.metric} {shown}, {accuracy.agreement:.1%} agree"
-    which = f" in '{accuracy.output}'" if len(accuracy.apart) > 1 else ""
+    which = f" in '{accuracy.output}'" if len(accuracy.relative_diffs) > 1 else ""
     which += " (in all positions)" if accuracy.positions and accuracy.agreement < 1 else ""
-    text = f"{share}{which} of {accuracy.samples - (accuracy.value is None) * accuracy.not_compared:,} samples"
+    of = "samples" if accuracy.together == 1 or accuracy.value is not None else f"batches of {accuracy.together}"
+    text = f"{share}{which} of {accuracy.samples - (accuracy.value is None) * accuracy.not_compared:,} {of}"
     if accuracy.scored and accuracy.scored < accuracy.samples:
         text += f" (the metric of {accuracy.scored:,})"
     if accuracy.value is not None and accuracy.agreement < 1 and accuracy.agreement_output not in ("", accuracy.output):
         text += f"; {accuracy.agreement:.1%} agree in '{accuracy.agreement_output}'"
-    worst = max(accuracy.apart, key=lambda name: accuracy.apart[name], default="")
-    if worst and accuracy.apart[worst] > CLOSE:
-        text += f"; '{worst}' differs by up to {accuracy.apart[worst]:.1%} of its largest value"
+    worst = max(accuracy.relative_diffs, key=lambda name: accuracy.relative_diffs[name], default="")
+    if worst and accuracy.relative_diffs[worst] > CLOSE:
+        text += f"; '{worst}' differs by up to {accuracy.relative_diffs[worst]:.1%} of its largest value"
     return text
 
 
 def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
-    """What makes the scores of one experiment worth little, in words."""
+    """Sentences about scores that are not better than chance."""
     known = [
         (score.value, score.chance, score) for score in scores if score.value is not None and score.chance is not None
     ]
-    # labels that are all the same say nothing about guessing
+    # labels that are all the same do not allow a comparison with guessing
     if not known or any(value > chance or chance == 1 for value, chance, _ in known):
         return ()
     best, first = max(value for value, _, _ in known), known[0][2]
     text = (
-        f"No variant is right more often ({best:.1%}) than always answering the most frequent label would be "
-        f"({first.chance:.1%}): do the labels belong to the output '{first.output}'?"
+        f"The best variant is right for {best:.1%} of the samples, and the most frequent label alone would be right for "
+        f"{first.chance:.1%}: check that the labels belong to the output '{first.output}'."
     )
     return (text,)
 
 
 def _likely_output(reference: Mapping[str, np.ndarray]) -> str:
-    """The output that most looks like an answer; states are often maps."""
+    """The output that is most likely an answer; states often have more axes."""
 
     def rank(array: np.ndarray) -> int:
         return (0 if array.shape[-1] > 1 else 1) if array.ndim == 2 else 1 if array.ndim < 2 else 2

@@ -1,4 +1,4 @@
-"""Metrics of text and of sequences of class numbers: edits from what was found to the label."""
+"""Metrics of text and of sequences of class numbers: edits from the output to the label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 BLANK = 0
-"""The class that stands for no character in what CTC gives (Graves et al. 2006), as in Paddle's and most recognizers."""
+"""The blank class of CTC outputs, which is not a character (Graves et al. 2006), as in Paddle's and most recognizers."""
 
 
 def edit_parts(*, words: bool) -> Callable[..., np.ndarray]:
@@ -35,17 +35,16 @@ def edit_parts(*, words: bool) -> Callable[..., np.ndarray]:
                 f"There are {len(wanted)} texts in the labels and {len(found)} in the scored output. Save one text per sample."
             )
         if not any(map(len, wanted)):
-            raise InputError(
-                "All labels are empty texts, so that there is nothing to divide the edits by. Save the right texts."
-            )
+            raise InputError("All labels are empty texts, so that an error rate is not defined. Save the right texts.")
         return np.array([(Levenshtein.distance(a, b), len(b)) for a, b in zip(found, wanted, strict=True)], np.float64)
 
     return parts
 
 
 def _sequences(array: np.ndarray, *, words: bool) -> list[Sequence[Any]]:
-    """Characters or words of each sample. Text is split; scores, [samples × steps × classes], are read greedily as CTC: the
-    largest of each step, repetitions merged, blanks (class 0) left out; rows of whole numbers are classes without negative ones.
+    """Characters or words of each sample. Text is split. Scores, [samples × steps × classes], are decoded greedily as CTC: the
+    largest of each step, repetitions merged, blanks (class 0) left out. Rows of integers are class numbers; negative ones are left
+    out.
     """
     import numpy as np
 
@@ -69,6 +68,6 @@ def _sequences(array: np.ndarray, *, words: bool) -> list[Sequence[Any]]:
 
 
 def rate(parts: np.ndarray) -> float:
-    """All edits by all lengths: long samples count for more, as is usual for word and character errors."""
+    """All edits divided by all lengths: long samples have more weight, as is usual for word and character error rates."""
     edits, lengths = parts.sum(axis=0)
     return float(edits / max(lengths, 1))

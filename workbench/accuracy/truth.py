@@ -1,4 +1,4 @@
-"""What the labels of the test samples are: one typed value, decided once, that every metric reads.
+"""The labels of the test samples: one typed value, determined once, that every metric reads.
 
 :func:`workbench.accuracy.reading.read_truth` makes it from an array of labels and the model's outputs.
 """
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 NO_LABEL = -1
-"""Stands in :attr:`Truth.values` for a class number, a position or an entry that has no label."""
+"""Value in :attr:`Truth.values` of a class number, a position or an entry without a label."""
 BOX_COLUMNS = 6
 """Columns of a box in :attr:`Truth.values`: x1, y1, x2, y2 in pixels, class number, and 1 for a crowd (COCO's iscrowd)."""
 
 
-class Kind(StrEnum):
-    """What labels are. The values up to ``BOXES`` are those of the setting ``labels``."""
+class LabelKind(StrEnum):
+    """Kinds of labels. The values up to ``BOXES`` are those of the setting ``labels``."""
 
     CLASSES = "classes"
     POSITIONS = "positions"
@@ -37,24 +37,24 @@ class Kind(StrEnum):
 
 
 IN_WORDS = {
-    Kind.CLASSES: "class numbers",
-    Kind.POSITIONS: "class numbers per position",
-    Kind.ONE_HOT: "one-hot",
-    Kind.MULTILABEL: "several labels (0 or 1 for each)",
-    Kind.SOFT: "soft labels (a probability for each class)",
-    Kind.VALUES: "real values",
-    Kind.BOXES: "boxes",
-    Kind.TEXT: "text",
-    Kind.SEQUENCES: "sequences of class numbers",
-    Kind.GIVEN: "as they were given, for a function",
+    LabelKind.CLASSES: "class numbers",
+    LabelKind.POSITIONS: "class numbers per position",
+    LabelKind.ONE_HOT: "one-hot",
+    LabelKind.MULTILABEL: "several labels (0 or 1 for each)",
+    LabelKind.SOFT: "soft labels (a probability for each class)",
+    LabelKind.VALUES: "real values",
+    LabelKind.BOXES: "boxes",
+    LabelKind.TEXT: "text",
+    LabelKind.SEQUENCES: "sequences of class numbers",
+    LabelKind.GIVEN: "as they were given, for a function",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Labels and what they mean.
+    """Labels with their meaning.
 
-    ``values`` has one form per kind, so that a metric never has to look at how the labels were saved:
+    ``values`` has one form per kind, so that metrics do not depend on how the labels were saved:
 
     ==============================  =======================================================================================
     kind                            ``values``
@@ -67,35 +67,40 @@ class Truth:
     text, sequences, as given       the array as it was saved
     ==============================  =======================================================================================
 
-    One-hot labels are turned into class numbers here, which is why they give the same number under every metric.
+    One-hot labels are converted to class numbers here, so that they give the same value of every metric.
     """
 
-    kind: Kind
+    kind: LabelKind
     values: np.ndarray
-    given: np.ndarray | None = None  # as it was saved, (n, ...): what a function of the user's own is called with
-    classes: int = 0  # how many the model distinguishes, or the labels' columns; 0: not known
+    given: np.ndarray | None = None  # as it was saved, (n, ...): the argument of a user's function
+    classes: int = 0  # number that the model distinguishes, or the labels' columns; 0: not known
     class_axis: int | None = None  # the axis of the scored output that holds the classes, where that was set
-    ignored: str = ""  # the value that was left out, in words; "" where none was found
+    ignored: str = ""  # the value that was left out, as text; "" where none was found
     images: np.ndarray | None = None  # boxes: the sample that each box belongs to, int64, (boxes,)
-    number: int = 0  # boxes: how many samples there are
+    number: int = 0  # boxes: number of samples
     roles: tuple[tuple[str, str], ...] = ()  # boxes: the outputs by role, where they were named
 
     def __len__(self) -> int:
         return self.number if self.images is not None else len(self.values)
 
     @property
+    def class_per_sample(self) -> bool:
+        """There is one class number for each sample."""
+        return self.kind in (LabelKind.CLASSES, LabelKind.ONE_HOT) and not self.per_position
+
+    @property
     def per_position(self) -> bool:
         """Whether ``values`` holds a class number for each of several positions of a sample."""
-        return self.kind in (Kind.POSITIONS, Kind.ONE_HOT) and self.values.ndim > 1
+        return self.kind in (LabelKind.POSITIONS, LabelKind.ONE_HOT) and self.values.ndim > 1
 
     @cached_property
     def labelled(self) -> np.ndarray:
-        """Which samples have a label, bool, (n,)."""
+        """The samples that have a label, bool, (n,)."""
         import numpy as np
 
-        if self.kind in (Kind.CLASSES, Kind.POSITIONS, Kind.ONE_HOT, Kind.MULTILABEL):
+        if self.kind in (LabelKind.CLASSES, LabelKind.POSITIONS, LabelKind.ONE_HOT, LabelKind.MULTILABEL):
             return np.asarray((self.values >= 0).reshape(len(self), -1).any(axis=1))
-        if self.kind in (Kind.SOFT, Kind.VALUES):
+        if self.kind in (LabelKind.SOFT, LabelKind.VALUES):
             return np.asarray(~np.isnan(self.values).reshape(len(self), -1).any(axis=1))
         return np.ones(len(self), bool)
 
@@ -115,32 +120,31 @@ class Truth:
     def __str__(self) -> str:
         """``labels: one-hot, 10 classes; 3 rows without a label left out``."""
         kind = IN_WORDS[self.kind]
-        if self.kind == Kind.ONE_HOT and self.per_position:
+        if self.kind == LabelKind.ONE_HOT and self.per_position:
             kind += " per position"
         text = f"labels: {kind}"
         if self.classes > 1:
-            text += f", {self.classes:,} {'labels' if self.kind == Kind.MULTILABEL else 'classes'}"
+            text += f", {self.classes:,} {'labels' if self.kind == LabelKind.MULTILABEL else 'classes'}"
         if self.images is not None:
             text += f", {len(self.values):,} in {len(self):,} images"
         return "; ".join([text, *self._left_out()])
 
     def _left_out(self) -> list[str]:
         parts = []
-        entries = int((self.values < 0).sum()) if self.kind == Kind.MULTILABEL or self.per_position else 0
+        entries = int((self.values < 0).sum()) if self.kind == LabelKind.MULTILABEL or self.per_position else 0
         if entries:
-            what = "entries" if self.kind == Kind.MULTILABEL else "positions"
+            what = "entries" if self.kind == LabelKind.MULTILABEL else "positions"
             parts.append(
                 f"{entries:,} of {self.values.size:,} {what} ignored{f' ({self.ignored})' if self.ignored else ''}"
             )
-        rows = int((~self.labelled).sum())
-        if rows:
+        if rows := int((~self.labelled).sum()):
             why = f" ({self.ignored})" if self.ignored and not entries else ""
             parts.append(f"{rows:,} {'row' if rows == 1 else 'rows'} without a label left out{why}")
         return parts
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over what the labels are and their values."""
+        """SHA-256 over the kind of the labels and their values."""
         total = hashlib.sha256(json.dumps(self.head()).encode())
         for array in (self.values, self.images):
             if array is not None:
@@ -149,7 +153,7 @@ class Truth:
         return total.hexdigest()
 
     def head(self) -> dict[str, Any]:
-        """All but the arrays, as JSON."""
+        """All fields except the arrays, as JSON."""
         return {
             "kind": str(self.kind),
             "classes": self.classes,
@@ -163,4 +167,6 @@ class Truth:
     def of(cls, head: dict[str, Any], values: np.ndarray, given: np.ndarray | None, images: np.ndarray | None) -> Truth:
         """The inverse of :meth:`head`, with the arrays."""
         roles = tuple((role, name) for role, name in head["roles"])
-        return cls(**{**head, "kind": Kind(head["kind"]), "roles": roles}, values=values, given=given, images=images)
+        return cls(
+            **{**head, "kind": LabelKind(head["kind"]), "roles": roles}, values=values, given=given, images=images
+        )

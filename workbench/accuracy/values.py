@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 CEILING_DB = 100.0
-"""PSNR where there is no error at all, which would be infinite: beyond the rounding of 32-bit floats."""
+"""PSNR in dB where there is no error and the formula gives infinity: above all values that 32-bit floats can give."""
 
 
-def _apart(outputs: np.ndarray, truth: Truth) -> np.ndarray:
+def _difference(outputs: np.ndarray, truth: Truth) -> np.ndarray:
     import numpy as np
 
     return np.asarray(outputs.astype(np.float64) - truth.values)
@@ -24,7 +24,7 @@ def squared_error_parts(outputs: np.ndarray, truth: Truth) -> np.ndarray:
     """Squared errors: (n, k) for labels (n, k), else their mean over each sample's values, (n, 1)."""
     import numpy as np
 
-    squares = np.square(_apart(outputs, truth))
+    squares = np.square(_difference(outputs, truth))
     return np.asarray(squares if squares.ndim == 2 else squares.reshape(len(squares), -1).mean(axis=1, keepdims=True))
 
 
@@ -39,7 +39,7 @@ def absolute_error_parts(outputs: np.ndarray, truth: Truth) -> np.ndarray:
     """Mean absolute error of each sample, (n,)."""
     import numpy as np
 
-    return np.asarray(np.abs(_apart(outputs, truth)).reshape(len(truth), -1).mean(axis=1))
+    return np.asarray(np.abs(_difference(outputs, truth)).reshape(len(truth), -1).mean(axis=1))
 
 
 def cosine_parts(outputs: np.ndarray, truth: Truth) -> np.ndarray:
@@ -61,7 +61,7 @@ def peak_parts(outputs: np.ndarray, truth: Truth) -> np.ndarray:
             f"'psnr' is measured against the span of the labels, and all of them are {float(truth.values.flat[0]):g}. Give labels that "
             "are not blank, or choose 'rmse' or 'mae'."
         )
-    errors = np.square(_apart(outputs, truth)).reshape(len(truth), -1).mean(axis=1)
+    errors = np.square(_difference(outputs, truth)).reshape(len(truth), -1).mean(axis=1)
     return np.stack([errors, np.full(len(truth), peak**2)], axis=1)
 
 

@@ -1,116 +1,77 @@
-"""Runs of the history side by side: what may be read beside each other, what must not and why, and never a verdict.
+"""Runs of the history side by side: what can be compared, what cannot and why. No verdicts are given.
 
-A verdict takes variants that took turns, which those of two runs did not. So this shows what each run measured of the same
-variant, keeps apart what was measured under other conditions, and says how to measure both in one run.
+A verdict needs variants that were measured interleaved, which those of two runs were not. So this shows what each run measured of the same
+variant, separates what was measured under other conditions, and describes one run that measures both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from workbench.compare.comparison import ABSENT, digits
-from workbench.compare.kept_runs import Cell, Kept, find, hardware, read
+from workbench.compare.formats import ABSENT, digits, ms
+from workbench.compare.kept_runs import Cell, Kept, hardware, read
 from workbench.errors import InputError, WorkbenchError
-from workbench.experiment import PARAMETERS, Experiment
 from workbench.models.inspection import digest_of
-from workbench.runs.archive import Run, runs
+from workbench.runs.archive import Run, find, runs
 from workbench.runs.sources import DEMO
-from workbench.settings_table.table import SETTINGS
+from workbench.settings.experiment import PARAMETERS, Experiment
+from workbench.settings.table import SETTINGS
 from workbench.store import Store
 from workbench.system.machine import this_machine
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 NOT_IN_TURN = (
     "No verdict: these runs were not measured in turn, and a machine may differ by a tenth from one hour to the next. "
-    "Measure both in one run to know who is faster."
+    "Measure both in one run to compare them."
 )
 FREE = frozenset(name for name, setting in SETTINGS.items() if not setting.condition)
-"""Parameters that one run of several may take from the first, or unite. (One model is told by its content, not its path.)"""
+"""Parameters that one run of several may take from the first, or unite. (A model is identified by its content, not its path.)"""
 UNITED = ("backends", "precisions", "batches", "optimization_level", "workspace_mib")
 """Lists whose values are variants: one run takes those of all."""
 TIMES = "Times: the median call of a typical launch with its 95 % interval; without one, the median of all calls."
-FRAME = (
-    "variant", "batch", "run", "time", "p50 ms", "typical ms", "low", "high", "samples/s", "metric", "output", "score", "agrees",
-    "library", "machine", "session", "apart",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantLine:
     """One variant at one batch size under one set of conditions: what each run has of it, by the run's name."""
 
     variant: str
     batch: int
     cells: dict[str, Cell]
-    apart: str = ""  # why it is a line of its own: what differs from the variant's first line, with both values
+    difference: str = ""  # why it is a separate line: what differs from the variant's first line, with both values
 
 
 @dataclass(frozen=True)
 class Across:
-    """Several runs side by side with the first of them; in a notebook its HTML is shown."""
+    """Several runs side by side with the first of them."""
 
-    runs: tuple[Run, ...]  # those that may stand beside the first, which is among them
-    lines: tuple[Line, ...]
+    runs: tuple[Run, ...]  # the first, and those that may be compared with it
+    lines: tuple[VariantLine, ...]
     refused: tuple[tuple[Run, str], ...]  # runs of which nothing is shown, and why
     experiment: Experiment | None  # one run that measures all of these variants in turn; None where there cannot be one
     why_not: str = ""  # why there cannot
     machine: str = ""
     note: str = ""  # what that one run does not take over
 
-    def frame(self) -> pd.DataFrame:
-        """One row per variant, batch and run; columns as in ``FRAME``, times as UTC text, latencies in milliseconds.
-
-        ``p50 ms`` is the median of all calls, ``typical ms`` that of a typical launch, with its 95 % interval from ``low`` to
-        ``high`` (:attr:`workbench.records.Timing.typical_median_s`). ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
-        own unit, of the model's ``output``. ``session`` is equal where runs show the same measurement, ``apart`` says what else differs.
-        """
-        import pandas as pd
-
-        rows = [
-            _framed(line, name, cell, self.machine)
-            for line in self.lines
-            for name, cell in line.cells.items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows, columns=list(FRAME))
-
     def remarks(self) -> list[str]:
-        """What a reader has to know, in sentences: no verdict, what is refused, what is kept apart, what can be done."""
-        told = [NOT_IN_TURN] if self.lines and len(self.runs) > 1 else []
-        told += [f"Refused: {named(run)}: {why}." for run, why in self.refused]
+        """What a reader has to know, in sentences: no verdict, what is refused, what is on a separate line, what can be done."""
+        notes = [NOT_IN_TURN] if self.lines and len(self.runs) > 1 else []
+        notes += [f"Refused: {named(run)}: {why}." for run, why in self.refused]
         if len(self.runs) > 1 and self.why_not:
-            told.append(f"One run cannot measure them all: {self.why_not}.")
+            notes.append(f"One run cannot measure them all: {self.why_not}.")
         if self.experiment and self.note:
-            told.append(self.note)
-        return told
-
-    def __repr__(self) -> str:
-        lines = []
-        for line in self.lines:
-            lines.append(f"{line.variant} @{line.batch}{f'   apart: {line.apart}' if line.apart else ''}")
-            lines += [
-                f"    {name}  {latency(cell):>28}  {digits(cell.samples_per_s):>9} samples/s  {cell.score:>14}  "
-                f"{cell.library}{same(line, cell)}"
-                for name, cell in line.cells.items()
-            ]
-        head = [f"machine: {self.machine}"] if self.machine else []
-        return "\n".join([*head, *lines, *([TIMES] if lines else []), *self.remarks()])
-
-    def _repr_html_(self) -> str:
-        return page(self)
+            notes.append(self.note)
+        return notes
 
 
-def compare_runs(*names: str, store: Store | str | Path | None = None) -> Across:
+def side_by_side(*names: str, store: Store | str | Path | None = None) -> Across:
     """Runs of the history side by side, compared with the first: what each measured of the same variants.
 
     ``names`` are those in the column "run" of :func:`workbench.history`, or their last letters. A run on other hardware or of
     another model is refused. What was measured over another region, with other settings, samples or library versions stands
-    on a line of its own, with the reason. There is no verdict: for that, run ``.experiment``, which measures all in turn.
+    on a separate line, with the reason. There is no verdict: for that, run ``.experiment``, which measures all interleaved.
 
     Raises:
         InputError: fewer than two runs, or no such run.
@@ -121,11 +82,11 @@ def compare_runs(*names: str, store: Store | str | Path | None = None) -> Across
     chosen = list(dict.fromkeys(find(name, known) for name in names))
     if len(chosen) < 2:
         raise InputError(f"Comparing takes two runs or more; found {len(chosen)}. Give their names, as in the history.")
-    return beside([read(run, place) for run in chosen])
+    return compared([read(run, place) for run in chosen])
 
 
-def beside(kept: Sequence[Kept]) -> Across:
-    """These runs beside the first of them."""
+def compared(kept: Sequence[Kept]) -> Across:
+    """These runs side by side, each compared with the first."""
     first, allowed, refused = kept[0], [], []
     for each in kept:
         if why := _other(each, first):
@@ -153,7 +114,7 @@ def not_kept(scored_by: str) -> str:
 
 
 def _other(each: Kept, first: Kept) -> str:
-    """Why nothing of a run may stand beside the first one's; "" where it may."""
+    """Why a run must not be compared with the first; "" where it may be."""
     if each.digest != first.digest:
         there, here = (f"{one.run.model} ({one.digest[:8]})" for one in (each, first))
         return f"another model: '{there}' there, '{here}' in {first.run.name}"
@@ -166,9 +127,9 @@ def _other(each: Kept, first: Kept) -> str:
     return f"another machine: {'; '.join(differs)}" if differs else ""
 
 
-def _lines(kept: Iterable[Kept]) -> list[Line]:
+def _lines(kept: Iterable[Kept]) -> list[VariantLine]:
     """Cells of one variant and batch on one line where their conditions are equal, else below, with what differs."""
-    found: dict[tuple[str, int], list[Line]] = {}
+    found: dict[tuple[str, int], list[VariantLine]] = {}
     for each in kept:
         for cell in each.cells:
             name = (cell.result.spec.label, cell.result.batch)
@@ -179,8 +140,8 @@ def _lines(kept: Iterable[Kept]) -> list[Line]:
                     lines[place] = replace(line, cells=line.cells | {each.run.name: cell})
                     break
             else:
-                apart = _differing(cell, next(iter(lines[0].cells.values())), *lines[0].cells) if lines else ""
-                lines.append(Line(*name, {each.run.name: cell}, apart))
+                difference = _differing(cell, next(iter(lines[0].cells.values())), *lines[0].cells) if lines else ""
+                lines.append(VariantLine(*name, {each.run.name: cell}, difference))
     return [line for lines in found.values() for line in lines]
 
 
@@ -195,9 +156,9 @@ def _differing(cell: Cell, first: Cell, run: str, *_: str) -> str:
 
 
 def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
-    """One experiment that measures the variants of all these runs in turn, or why there is none."""
+    """One experiment that measures the variants of all these runs interleaved, or the reason why that is not possible."""
     if len(kept) < 2:
-        return None, "there are no two runs left"
+        return None, "fewer than two runs are left"
     first = kept[0]
     asked = []
     for each in kept:
@@ -221,7 +182,7 @@ def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
     variants = [{(cell.result.spec.label, cell.result.batch) for cell in each.cells} for each in kept]
     if all(each == variants[0] for each in variants):
         return None, (
-            "they hold the same variants, and a run measures each of them once; to see whether one of them holds, run it again "
+            "they contain the same variants, and a run measures each of them once; to see whether one of them holds, run it again "
             "with 'Measure again' (--remeasure)"
         )
     united["model"], why_not = _model_now(first.digest, [each.model for each in asked])
@@ -229,7 +190,7 @@ def _together(kept: Sequence[Kept]) -> tuple[Experiment | None, str]:
 
 
 def _model_now(digest: str, paths: Sequence[str]) -> tuple[str, str]:
-    """The first of these paths at which the model of the runs still lies, or why there is none: a file may have been retrained."""
+    """The first of these paths that still holds the model of the runs, or the reason why none does: a file may have been retrained."""
     if DEMO in paths:
         return DEMO, ""
     found = []
@@ -242,7 +203,7 @@ def _model_now(digest: str, paths: Sequence[str]) -> tuple[str, str]:
             if now == digest:
                 return path, ""
             found.append(
-                f"what lies at '{path}' now is another model ({now[:8]}) than what they measured ({digest[:8]})"
+                f"the file at '{path}' is now another model ({now[:8]}) than what they measured ({digest[:8]})"
             )
     return "", "; ".join(found)
 
@@ -255,8 +216,8 @@ def latency(cell: Cell) -> str:
     return "too few calls" if cell.median_s is None else f"{digits(cell.median_s * 1e3)} ms"
 
 
-def same(line: Line, cell: Cell) -> str:
-    """Beside a cell: which run before it on its line shows the very same measurement."""
+def same(line: VariantLine, cell: Cell) -> str:
+    """A remark for a cell: the earlier run on its line that shows the same measurement."""
     for name, before in line.cells.items():
         if before is cell:
             break
@@ -266,19 +227,28 @@ def same(line: Line, cell: Cell) -> str:
 
 
 def named(run: Run) -> str:
-    return f"{run.name} ({run.model})"
+    return f"{run.name} ({run.model}{f', imported: measured on {run.imported}' * bool(run.imported)})"
 
 
-def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
-    typical = cell.typical_s or (None, None, None)
-    center, low, high = (None if each is None else each * 1e3 for each in typical)
+def rows(across: Across) -> list[dict[str, Any]]:
+    """One row per variant, batch and run; times as UTC text, latencies in milliseconds.
+
+    ``p50 ms`` is the median of all calls, ``typical ms`` that of a typical launch, with its 95 % interval from ``low`` to
+    ``high`` (:attr:`workbench.records.Timing.typical_median_s`). ``score`` and ``agrees`` are shares from 0 to 1, or the metric's
+    own unit, of the model's ``output``. ``session`` is equal where runs show the same measurement, ``difference`` says what else differs.
+    """
+    return [_row(line, name, cell, across.machine) for line in across.lines for name, cell in line.cells.items()]
+
+
+def _row(line: VariantLine, name: str, cell: Cell, machine: str) -> dict[str, Any]:
+    center, low, high = map(ms, cell.typical_s or (None, None, None))
     score = cell.result.accuracy
     return {
         "variant": line.variant,
         "batch": line.batch,
         "run": name,
         "time": cell.measured_at,
-        "p50 ms": None if cell.median_s is None else cell.median_s * 1e3,
+        "p50 ms": ms(cell.median_s),
         "typical ms": center,
         "low": low,
         "high": high,
@@ -290,46 +260,5 @@ def _framed(line: Line, name: str, cell: Cell, machine: str) -> dict[str, Any]:
         "library": cell.library,
         "machine": machine,
         "session": cell.session,
-        "apart": line.apart,
+        "difference": line.difference,
     }
-
-
-def page(found: Across) -> str:
-    """The table as HTML, a column for each run, and what has to be known of it below; what came from outside is escaped."""
-    remarks = "".join(f"<li>{escape(text)}</li>" for text in found.remarks())
-    return f'{_table(found) if found.lines else ""}<ul class="wb-remarks">{remarks}</ul>'
-
-
-def _table(found: Across) -> str:
-    heads = "".join(f'<th scope="col">{_head(run)}</th>' for run in found.runs)
-    body = "".join(_line(line, found.runs) for line in found.lines)
-    return (
-        '<div class="wb-scroll"><table class="wb-table wb-across"><thead><tr><th scope="col">Variant</th><th scope="col">Batch</th>'
-        f"{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<p>{TIMES} Then samples per second, score, library. Machine: {escape(found.machine)}.</p>"
-    )
-
-
-def _head(run: Run) -> str:
-    return f"{escape(run.time.replace('T', ' ').removesuffix('+00:00'))} UTC<br>{escape(run.name)}"
-
-
-def _line(line: Line, runs: tuple[Run, ...]) -> str:
-    cells = []
-    for run in runs:
-        cell = line.cells.get(run.name)
-        if cell is None:
-            cells.append("<td>–</td>")
-            continue
-        told = (
-            f"<b>{escape(latency(cell))}</b>{escape(same(line, cell))}",
-            f"{digits(cell.samples_per_s)} samples/s",
-            escape(cell.score),
-            escape(cell.library),
-            escape(f"measured {cell.measured_at.replace('T', ' ').removesuffix('+00:00')} UTC"),
-        )
-        cells.append(f"<td>{'<br>'.join(told)}</td>")
-    apart = f'<tr class="wb-note"><td colspan="{2 + len(runs)}">kept apart: {escape(line.apart)}</td></tr>'
-    noted = ' class="wb-noted"' if line.apart else ""
-    row = f"<tr{noted}><td><b>{escape(line.variant)}</b></td><td>{line.batch}</td>{''.join(cells)}</tr>"
-    return row + (apart if line.apart else "")

@@ -5,26 +5,17 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from workbench.compare.comparison import digits
-
 if TYPE_CHECKING:
-    import pandas as pd
-    from pandas.io.formats.style import Styler
-
     from workbench.records import Results
 
-COLUMNS = ("variant", "batch", "import s", "open s", "first call ms", "steady ms", "first / steady", "launches")
 
-
-def cold_table(results: Results) -> pd.DataFrame:
+def cold_rows(results: Results) -> list[dict[str, Any]]:
     """One row per measured row; medians over the launches of its process.
 
     ``import s``: importing the library, while those of the other variants did the same. ``open s``: opening the engine
     afterwards, alone. ``first call ms``: the first call of this process at this batch size; the engine may have run other
-    batch sizes before. ``steady ms``: the median of the timed calls. Missing where a timing does not tell.
+    batch sizes before. ``steady ms``: the median of the timed calls. Missing where a timing does not have it.
     """
-    import pandas as pd
-
     lines: list[dict[str, Any]] = []
     for row in results.measured:
         if row.timing is None:
@@ -40,13 +31,4 @@ def cold_table(results: Results) -> pd.DataFrame:
             first = statistics.median(firsts)
             line |= {"first call ms": first * 1e3, "first / steady": first / steady}
         lines.append(line)
-    return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def display_cold(results: Results) -> Styler:
-    """The same for people: three digits, every name escaped."""
-    frame = cold_table(results)
-    texts = frame.astype(object)
-    for name in COLUMNS[2:-1]:
-        texts[name] = [digits(value) for value in frame[name].astype("float64")]
-    return texts.style.format(escape="html").hide(axis="index")
+    return lines

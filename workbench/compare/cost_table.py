@@ -9,33 +9,15 @@ from workbench.records import CPU
 from workbench.system.energy import LEAST_PERIODS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench.records import Result, Results, Timing
 
-COLUMNS = (
-    "variant",
-    "batch",
-    "peak MiB",
-    "engine MiB",
-    "GPU MiB",
-    "CPU ms",
-    "cores used",
-    "mJ",
-    "energy of",
-    "GFLOP/s",
-    "limit GFLOP/s",
-    "% of limit",
-    "limited by",
-)
-WORDS = ("variant", "energy of", "limited by")
 OVER = 1.0
 WAITED = 0.8
 """Cores used by a single thread, below which it did not have its core to itself."""
 
 
-def costs(results: Results) -> pd.DataFrame:
-    """One row per measured variant and batch; what was not measured is missing. ``attrs["notes"]`` says what and why.
+def cost_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per measured variant and batch; rows that were not measured are missing. :func:`notes` lists them with the reasons.
 
     * ``peak MiB``: highest resident memory of the engine's process; ``engine MiB``: what of it came after its library was
       imported: the engine, its buffers, and the test samples. ``GPU MiB``: of the device, by this process.
@@ -45,22 +27,13 @@ def costs(results: Results) -> pd.DataFrame:
     * ``GFLOP/s``: operations of the model (a multiply-add counted as two; of INT8 integer operations) by the median time;
       ``limit GFLOP/s``, ``% of limit`` and ``limited by``: see :mod:`workbench.compare.roofline`. A share is at least what is said.
     """
-    import pandas as pd
-
-    rows = [_cells(row, spot) for row, spot in zip(results.measured, placed(results), strict=True)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    for name in COLUMNS:
-        kind: Any = "str" if name in WORDS else "int64" if name == "batch" else "float64"
-        frame[name] = frame[name].astype(kind)
-    frame.attrs["notes"] = notes(results)
-    return frame
+    return [_cells(row, spot) for row, spot in zip(results.measured, placed(results), strict=True)]
 
 
 def _cells(row: Result, spot: Placed) -> dict[str, Any]:
     timing = row.timing
     assert timing is not None
     cells: dict[str, Any] = {
-        **dict.fromkeys(WORDS, ""),
         "variant": row.spec.label,
         "batch": row.batch,
         "peak MiB": timing.peak_rss_bytes / 2**20,
@@ -73,13 +46,10 @@ def _cells(row: Result, spot: Placed) -> dict[str, Any]:
     if found := joules(timing):
         cells |= {"mJ": sum(found.values()) * 1e3, "energy of": " + ".join(found)}
     if spot.share is not None:
+        limit = f"{spot.format} compute" if spot.bound == "compute" else f"bytes from {spot.bound}"
         cells |= {"GFLOP/s": spot.achieved / 1e9, "limit GFLOP/s": spot.attainable / 1e9}
-        cells |= {"% of limit": spot.share * 100, "limited by": _limit(spot)}
+        cells |= {"% of limit": spot.share * 100, "limited by": limit}
     return cells
-
-
-def _limit(spot: Placed) -> str:
-    return f"{spot.format} compute" if spot.bound == "compute" else f"bytes from {spot.bound}"
 
 
 def calls_of(timing: Timing) -> int:
@@ -114,15 +84,15 @@ def joules(timing: Timing) -> dict[str, float]:
 
 def notes(results: Results) -> list[str]:
     """What the table's numbers do not hold, and why some are missing, in sentences."""
-    told = [*_energy_notes(results), *_roof_notes(results)]
-    return list(dict.fromkeys(told))
+    notes = [*_energy_notes(results), *_roof_notes(results)]
+    return list(dict.fromkeys(notes))
 
 
 def _energy_notes(results: Results) -> list[str]:
     found = []
     timings = [row.timing for row in results.measured if row.timing]
     if any(joules(timing) for timing in timings):
-        found.append("Energy is that of the whole package or board: other programs and idle power are in it.")
+        found.append("Energy is that of the whole package or board: other programs and idle power are included.")
     short = {
         each.source: each.period_s * LEAST_PERIODS
         for timing in timings
@@ -158,30 +128,26 @@ def _roof_notes(results: Results) -> list[str]:
     if over:
         found.append(
             f"Above 100 %: {', '.join(over)}. The measured peak is too low for it: measure it again on a quiet machine (python -m "
-            "workbench doctor --peaks), or it does fewer operations than a direct convolution (Winograd)."
+            "workbench doctor --peaks), or the engine does fewer operations than a direct convolution (Winograd)."
         )
     for why in dict.fromkeys(spot.why_not for spot in spots if spot.why_not):
         names = dict.fromkeys(spot.name for spot in spots if spot.why_not == why)
         found.append(f"No limit for {', '.join(names)}: {why}.")
-    busy = dict.fromkeys(
-        row.spec.label
-        for row in results.measured
-        if row.timing and row.device == CPU and row.timing.cores_used > row.spec.threads + 0.1
-    )
+    on_cpu = [(row.spec, row.timing) for row in results.measured if row.timing and row.device == CPU]
+    busy = dict.fromkeys(spec.label for spec, timing in on_cpu if timing.cores_used > spec.threads + 0.1)
     if busy:
         found.append(
-            f"More cores than threads were asked for were busy with {', '.join(busy)}: its limit is set too low."
+            f"With {', '.join(busy)}, more cores than the requested threads were busy, so that its limit is too low."
         )
-    waited = dict.fromkeys(
-        row.spec.label
-        for row in results.measured
-        if row.timing and row.device == CPU and row.spec.threads == 1 and row.timing.cores_used < WAITED
-    )
+    waited = dict.fromkeys(spec.label for spec, timing in on_cpu if spec.threads == 1 and timing.cores_used < WAITED)
     if waited:
+        share = "The true % of limit may be higher than shown. " if any(spot.share for spot in spots) else ""
         found.append(
-            f"{', '.join(waited)} had to wait for a core: other programs were busy. What they got of the limit is more than is said; "
-            "CPU ms does not hold the waiting."
+            f"{', '.join(waited)} had to wait for a core, because other programs were running. {share}CPU ms does not include this "
+            "waiting."
         )
     if (peaks := results.peaks) and work(results) is None:
-        found.append(f"Peaks were measured with {peaks.threads} threads, and the model could not be counted.")
+        found.append(
+            f"Peaks were measured with {peaks.threads} threads, and the operations of the model could not be counted."
+        )
     return found

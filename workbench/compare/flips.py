@@ -1,4 +1,4 @@
-"""The very samples to which two engines give different answers."""
+"""The samples for which two engines predict different classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.accuracy.by_sample import is_ragged, load_outputs
 from workbench.accuracy.metrics import Metric, metric_of, top_k
-from workbench.accuracy.truth import Kind
 from workbench.errors import InputError
+from workbench.plan.scoring import batch_in_key
 from workbench.records import Accuracy, Result, Results
 from workbench.runs.scoring import outputs_of
 from workbench.runs.sources import data_of
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import numpy as np
 
     from workbench.data.dataset import Dataset
-    from workbench.experiment import Experiment
     from workbench.records import Model
+    from workbench.settings.experiment import Experiment
 
 SHOWN = 24
 
 
 class Flip(NamedTuple):
-    """One sample: its place among the test samples, the class that is right (``None`` without labels), the classes that the
-    two engines say, and how sure each is of its own (its largest output).
+    """One sample: its index among the test samples, its true class (``None`` without labels), the class that each of the two
+    engines predicts, and the largest output of each.
     """
 
     place: int
@@ -38,7 +38,9 @@ class Flip(NamedTuple):
 
 
 class Flips(NamedTuple):
-    """How many samples were compared and how many differ; the first of these, ``first_right`` and ``second_right`` counted."""
+    """How many samples were compared, for how many the classes differ, in how many of those each engine is right, and the first
+    :data:`SHOWN` of them.
+    """
 
     samples: int
     output: str
@@ -61,7 +63,8 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     name = score.output
     outputs = []
     for row in (first, second):
-        path = outputs_of(store, row.engine, data) if row.engine else None
+        batch = batch_in_key(results.model, row.spec, results.batches)
+        path = outputs_of(store, row.engine, data, batch) if row.engine else None
         if path is None:
             raise InputError(
                 f"The answers of '{row.row}' are not in the store. Run the experiment with this row again."
@@ -70,14 +73,16 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     if any(array.ndim != 2 or array.shape[1] < 2 for array in outputs):
         if any(is_ragged(array) for array in outputs):
             raise InputError(
-                f"The output '{name}' has as many rows as the data asks for: no classes that could be compared one by one."
+                f"The output '{name}' has a number of rows that depends on the data, so that there are no classes to compare one by one."
             )
         shape = " × ".join(map(str, outputs[0].shape[1:])) or "one number"
-        raise InputError(f"The output '{name}' holds {shape} per sample: no classes that could be compared one by one.")
+        raise InputError(
+            f"The output '{name}' holds {shape} per sample, which are not classes that could be compared one by one."
+        )
     ours, theirs = (array.argmax(axis=1) for array in outputs)
     differs = np.flatnonzero(ours != theirs)
     truth = data.test.truth
-    labels = truth.values if truth and truth.kind in (Kind.CLASSES, Kind.ONE_HOT) and not truth.per_position else None
+    labels = truth.values if truth and truth.class_per_sample else None
     right: list[int | None] = [None, None]
     if labels is not None:
         right = [int((classes[differs] == labels[differs]).sum()) for classes in (ours, theirs)]
@@ -107,7 +112,7 @@ def _score(first: Result, second: Result) -> Accuracy:
 
 
 def _data(experiment: Experiment, model: Model, score: Accuracy) -> Dataset:
-    """The samples as they were scored. Of a function only the name is known, which may be that of a metric as well."""
+    """The samples as they were scored. Of a function that scored them only the name is known, which may also be that of a metric."""
     try:
         return data_of(experiment, model, metric=metric_of(score.metric) or top_k(1))
     except InputError:
@@ -116,7 +121,7 @@ def _data(experiment: Experiment, model: Model, score: Accuracy) -> Dataset:
 
 
 def picture(array: Any) -> Any:
-    """One input as an 8-bit image, shape (height, width) or (height, width, 3); ``None`` where it is no picture.
+    """One input as an 8-bit image, shape (height, width) or (height, width, 3); ``None`` where it is not a picture.
 
     Values are stretched from the sample's smallest to its largest, so that any scaling of inputs can be looked at.
     """

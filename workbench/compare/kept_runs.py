@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.compare.comparison import ABSENT, score_text
+from workbench.compare.formats import ABSENT, score_text
 from workbench.errors import InputError
 from workbench.records import EngineSpec, Machine, Result, from_json
-from workbench.runs.archive import KIND, Run, runs
+from workbench.runs.archive import Run, runs
+from workbench.runs.open_run import facts_of
 from workbench.store import Store
 
 PART_OF_LABEL = ("backend", "precision", "mode", "method", "batch")
-NO_CONDITION = (*PART_OF_LABEL, "batches")
+NO_CONDITION = (*PART_OF_LABEL, "batches", "side")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cell:
     median_s: float | None  # of all calls
     samples_per_s: float
     conditions: dict[str, str]  # what has to be equal for two to stand on one line, in words
-    scored_by: str = ""  # name and digest of a function that was given as metric; "": the metric's name says it
+    scored_by: str = ""  # name and digest of a function that was given as the metric; "": the metric has a name
 
     @property
     def library(self) -> str:
@@ -47,7 +47,7 @@ class Cell:
         found = self.result.accuracy
         if found is None:
             return ABSENT
-        which = f" of '{found.output}'" if len(found.apart) > 1 else ""
+        which = f" of '{found.output}'" if len(found.relative_diffs) > 1 else ""
         if found.value is None:
             return f"{found.agreement:.1%} agree".replace("%", " %") + which
         if found.share:
@@ -72,25 +72,9 @@ class Kept:
     scored_by: str = ""  # of each of its cells
 
 
-def find(name: str, known: Sequence[Run]) -> str:
-    """The name of the run that ends so.
-
-    Raises:
-        InputError: none does, or several do.
-    """
-    found = [run.name for run in known if run.name == name] or [run.name for run in known if run.name.endswith(name)]
-    if len(found) == 1 and name:
-        return found[0]
-    what = "Several runs end" if found and name else "There is no run that ends"
-    newest = ", ".join(run.name for run in known[:5]) or "none"
-    raise InputError(f"{what} in '{name}'. Choose from the history; the newest runs are: {newest}.")
-
-
 def read(name: str, store: Store) -> Kept:
     run = next(run for run in runs(store) if run.name == name)
-    facts = store.facts(KIND, name)
-    if facts is None:
-        raise InputError(f"What the run {name} came to is damaged. Choose another run.")
+    facts = facts_of(name, store)
     about = facts.get("about")
     if about is None:
         raise InputError(f"The run {name} did not note its machine and settings. Choose another, or run it again.")
@@ -123,7 +107,12 @@ def _cell(row: dict[str, Any], shared: dict[str, str], calibrated: str, scored_b
         "protocol": timing.protocol or "own settings",
         "device": timing.device.device if timing.device else engine.device,
         f"version of {engine.library}": engine.library_version,
-        **_settings(result.spec),
+        # every setting of a variant that is not part of its name
+        **{
+            each.name: _word(getattr(result.spec, each.name))
+            for each in fields(EngineSpec)
+            if each.name not in NO_CONDITION
+        },
         **shared,
     }
     if result.spec.calibration is not None:
@@ -137,13 +126,6 @@ def _cell(row: dict[str, Any], shared: dict[str, str], calibrated: str, scored_b
         conditions=conditions,
         scored_by=scored_by,
     )
-
-
-def _settings(spec: EngineSpec) -> dict[str, str]:
-    """Every setting of a variant that its name does not tell."""
-    return {
-        field.name: _word(getattr(spec, field.name)) for field in fields(spec) if field.name not in NO_CONDITION
-    }  # fmt: skip
 
 
 def _word(value: Any) -> str:

@@ -1,13 +1,12 @@
-"""Layers for people: by operator, by format and by the model's own layers, where formats change, and two engines side by side."""
+"""Layers by operator, by format and by the model's own layers, where formats change, and two engines side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.engines.provenance import plain
-from workbench.records.layers import CONVERT, KINDS, WEIGHTS, LayerProfile, LayerTime
+from workbench.graph.provenance import plain
+from workbench.records.layers import CONVERT, WEIGHTS, LayerProfile, LayerTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,20 +17,18 @@ KIND_WORDS = {
     "layout": "move data",
     "other": "other",
 }
-SHOWN = 60
-"""Layers in an HTML table; the shortest of more are left out, and told."""
 
 
-def grouped(found: LayerProfile, by: str = "op") -> pd.DataFrame:
+def grouped(profile: LayerProfile, by: str = "op") -> pd.DataFrame:
     """Layers and time by ``op``, ``kind``, ``precision`` or ``scope`` (the model's own layers), the longest first.
 
     Columns: the group, "layers" (how many), "ms" (sum of their medians) and "share %" of all layers' time.
     """
     import pandas as pd
 
-    total = sum(each.median_s for each in found.layers)
+    total = sum(each.median_s for each in profile.layers)
     rows: dict[str, list[float]] = {}
-    for each in found.layers:
+    for each in profile.layers:
         entry = rows.setdefault(getattr(each, by) or "–", [0, 0.0])
         entry[0] += 1
         entry[1] += each.median_s
@@ -42,17 +39,17 @@ def grouped(found: LayerProfile, by: str = "op") -> pd.DataFrame:
     )
 
 
-def transitions(found: LayerProfile) -> pd.DataFrame:
-    """Where the format of numbers changes, in order: between which layers that compute, through which conversions, and what
-    those take. Columns: "after", "before", "from", "to", "through", "ms", "share %".
+def transitions(profile: LayerProfile) -> pd.DataFrame:
+    """Changes of the number format, in order: the layers before and after each, its conversions, and the time that these take.
+    Columns: "after", "before", "from", "to", "through", "ms", "share %".
 
-    Conversions without a change of format around them (a model quantized at its input only to be dequantized) count too.
+    Conversions between layers of the same format (a model whose input is quantized and dequantized at once) are included.
     """
     import pandas as pd
 
-    total = sum(each.median_s for each in found.layers)
+    total = sum(each.median_s for each in profile.layers)
     rows, last, waiting = [], None, list[LayerTime]()
-    for each in found.layers:
+    for each in profile.layers:
         if each.kind == CONVERT:
             waiting.append(each)
         elif each.kind == WEIGHTS:
@@ -85,10 +82,10 @@ def _called(layer: LayerTime) -> str:
 
 
 def aligned(one: LayerProfile, other: LayerProfile) -> pd.DataFrame:
-    """Two engines of one model side by side: rows are the smallest groups of layers that stand for the same nodes.
+    """Two engines of one model side by side: a row is the smallest group of layers that computes the same nodes in both.
 
-    Layers whose origin is not known, such as changes of layout, are set side by side by what they do, at the end. Where one
-    of the two knows no origins at all (TensorFlow's does not come from ONNX), the model's own layers are compared.
+    Layers of unknown origin, such as changes of layout, are grouped by what they do, in the last rows. If no layer of one engine
+    has a known origin (TensorFlow's engine is not built from ONNX), rows are the model's own layers.
 
     Columns: "model layer", "nodes", "layers" and "ms" and "format" of each, "difference ms" (other minus one) and
     "ratio" (one divided by other: above 1, the other is faster).
@@ -127,7 +124,7 @@ def _pair(key: str, ours: list[LayerTime], theirs: list[LayerTime]) -> tuple[obj
 
 
 def _roots(*profiles: LayerProfile) -> dict[str, str]:
-    """For every node the first node of its group: nodes that a layer of either engine holds together belong together."""
+    """For every node the first node of its group. Nodes that are in one layer of either engine are in one group (union-find)."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -146,92 +143,13 @@ def _roots(*profiles: LayerProfile) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def summary(found: LayerProfile) -> str:
-    """What the profile is worth, in a sentence or two."""
+def summary(profile: LayerProfile) -> str:
+    """What the profile covers and what profiling costs, in two or three sentences."""
     text = (
-        f"{len(found.layers)} layers take {found.layers_s * 1e3:.3g} ms of a call at batch {found.batch}; a call takes "
-        f"{found.plain_s * 1e3:.3g} ms without profiling and {found.profiled_s * 1e3:.3g} ms with it ({found.overhead:+.0%}), "
-        f"medians of {len(found.plain_ns)} and {len(found.profiled_ns)} calls on {found.samples}. {found.basis}."
+        f"{len(profile.layers)} layers take {profile.layers_s * 1e3:.3g} ms of a call at batch {profile.batch}; a call takes "
+        f"{profile.plain_s * 1e3:.3g} ms without profiling and {profile.profiled_s * 1e3:.3g} ms with it ({profile.overhead:+.0%}), "
+        f"medians of {len(profile.plain_ns)} and {len(profile.profiled_ns)} calls on {profile.samples}. {profile.basis}."
     )
-    if found.lost:
-        text += (
-            f" {len(found.lost)} nodes of the model are in no layer: they were folded away or fused beyond recognition."
-        )
+    if profile.lost:
+        text += f" {len(profile.lost)} nodes of the model are in no layer: they were folded away or fused beyond recognition."
     return text
-
-
-def html(found: LayerProfile, *, number: int = 0) -> str:
-    """A profile as HTML without scripts: a table that sorts by a click, time by operator and kind, and changes of format.
-
-    ``number`` tells several of them on one page apart.
-    """
-    kinds = ", ".join(f"{KIND_WORDS[kind]} {found.share(kind):.0%}" for kind in KINDS if found.share(kind) >= 0.005)
-    changes = transitions(found)
-    parts = [
-        f"<h4>{escape(found.label)}, batch {found.batch}</h4>",
-        f"<p>{escape(summary(found))} By what they do: {escape(kinds)}.</p>",
-        sortable(found.layers, f"wb-layers-{number}"),
-        _folded("Time by operator", grouped(found, "op")),
-        _folded("Time by the model's own layers", grouped(found, "scope")),
-        _folded("Time by number format", grouped(found, "precision")),
-    ]
-    if len(changes):
-        parts.append(_folded(f"Changes of number format ({len(changes)})", changes))
-    return f'<div class="wb-layers">{"".join(parts)}</div>'
-
-
-def _folded(title: str, frame: pd.DataFrame) -> str:
-    table = frame.to_html(index=False, border=0, float_format=lambda value: f"{value:.3g}", classes="wb-small")
-    return f"<details><summary>{escape(title)}</summary>{table}</details>"
-
-
-_HEADS = ("layer", "type", "precision", "ms", "share %", "model layer", "from")
-
-
-def sortable(layers: Iterable[LayerTime], name: str) -> str:
-    """A table of layers in the order in which they run; buttons above it sort it by time, type, format or model layer.
-
-    Without scripts: each button is a radio button that switches which of the rows' stored places orders them.
-    """
-    found = list(enumerate(layers))
-    total = sum(each.median_s for _, each in found)
-    keys = {
-        "order": lambda pair: pair[0],
-        "time": lambda pair: -pair[1].median_s,
-        "type": lambda pair: (pair[1].op, -pair[1].median_s),
-        "format": lambda pair: (pair[1].precision, -pair[1].median_s),
-        "model layer": lambda pair: (pair[1].scope, pair[0]),
-    }
-    kept = sorted(sorted(found, key=keys["time"])[:SHOWN])
-    places = {key: {n: place for place, (n, _) in enumerate(sorted(kept, key=rule))} for key, rule in keys.items()}
-    buttons, styles, rows = [], [], []
-    for count, key in enumerate(keys):
-        ident = f"{name}-{count}"
-        checked = " checked" if count == 0 else ""
-        buttons.append(f'<input type="radio" name="{name}" id="{ident}"{checked}><label for="{ident}">{key}</label> ')
-        styles.append(f"#{ident}:checked~.wb-grid>div{{order:var(--o{count})}}")
-    for number, each in kept:
-        order = ";".join(f"--o{count}:{places[key][number] + 1}" for count, key in enumerate(keys))
-        share = 100 * each.median_s / total if total else 0.0
-        cells = (
-            each.name, each.op, each.precision or "–", f"{each.median_s * 1e3:.3f}", f"{share:.1f}", each.scope,
-            ", ".join(each.origin),
-        )  # fmt: skip
-        rows.append(f'<div style="{order}" role="row">{_cells(cells)}</div>')
-    head = f'<div class="wb-head" role="row">{_cells(_HEADS)}</div>'
-    left = len(found) - len(kept)
-    note = f"<p>The {left} layers that take least are left out here.</p>" if left else ""
-    style = (
-        ".wb-grid{display:grid;grid-template-columns:minmax(8em,2fr) auto auto auto auto minmax(6em,1fr) minmax(8em,2fr);"
-        "font-size:85%;max-height:26em;overflow:auto;column-gap:.8em}"
-        ".wb-grid>div{display:grid;grid-column:1/-1;grid-template-columns:subgrid;border-bottom:1px solid #8884}"
-        ".wb-grid>.wb-head{order:0!important;font-weight:bold;position:sticky;top:0;background:var(--jp-layout-color0,#fff)}"
-        ".wb-grid span{overflow-wrap:anywhere}.wb-grid span:nth-child(4),.wb-grid span:nth-child(5){text-align:right}"
-        + "".join(styles)
-    )
-    grid = f'<div class="wb-grid" role="table">{head}{"".join(rows)}</div>'
-    return f"<div><style>{style}</style>sorted by: {''.join(buttons)}{grid}{note}</div>"
-
-
-def _cells(texts: Iterable[str]) -> str:
-    return "".join(f'<span role="cell">{escape(text)}</span>' for text in texts)

@@ -1,4 +1,4 @@
-"""Which rows keep a limit of latency and a budget of accuracy, and which of them is to be taken."""
+"""The rows within a limit of latency and a budget of accuracy, and the recommended one of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.accuracy.guard import barred
-from workbench.compare.advice import fastest, judged_by, may_be_taken, within
-from workbench.records import Accuracy, Result, Results
+from workbench.compare.advice import fastest, is_baseline, judged_by, may_be_recommended, within
+from workbench.compare.headline import passed_over
+from workbench.compare.pairs import comparison
+from workbench.errors import InputError
+from workbench.records import Accuracy, Result, Results, Verdict
 
 PERCENTS = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a row must keep. ``None``: anything goes."""
+    """Limits of a row. ``None``: no limit."""
 
     latency_s: float | None = None  # of one call
     percent: int = 50  # which percentile of the latency
@@ -26,8 +29,8 @@ class Limits:
         return self.latency_s is not None or self.loss is not None
 
 
-class Choice(NamedTuple):
-    """The row to take, the rows that cannot be told from it, and why others are out, by row; the budget of the guard that decided,
+class Recommendation(NamedTuple):
+    """The recommended row, the rows that cannot be distinguished from it, and why others are excluded, by row; the budget of the guard that decided,
     "" where none did, and the rows that did not take turns with the winner.
     """
 
@@ -35,15 +38,18 @@ class Choice(NamedTuple):
     ties: tuple[Result, ...]
     out: dict[str, str]
     budget: str = ""
-    apart: tuple[Result, ...] = ()
+    not_interleaved: tuple[Result, ...] = ()
     within: bool = False  # the winner is within that budget; else it stands there as the baseline
+    won: bool = False  # the winner is shown to be faster than the baseline
+    is_baseline: bool = False  # the winner is the baseline
+    why: tuple[str, ...] = ()  # of the rows that are faster than the winner, why each is not taken
 
 
 def loss(score: Accuracy) -> float:
     """How much less accurate an engine is than the source model, as a share of the test samples; below 0: more accurate.
 
     With labels the difference of the two shares of right answers, which is that of the flips: (broken - fixed) / samples.
-    Without labels the share of samples whose answer is another one, and so where the metric is no share; of other shares, such
+    Without labels the share of samples whose answer is another one, and also where the metric is not a share; of other shares, such
     as F1, what of the metric is lost.
     """
     if score.value is None or not score.share:
@@ -53,32 +59,40 @@ def loss(score: Accuracy) -> float:
     return (score.broken - score.fixed) / score.samples
 
 
-def choose_row(results: Results, limits: Limits) -> Choice:
-    """The row to take among those that keep the limits: of the fastest of each batch size the one with the most samples per second.
+def choose_row(results: Results, limits: Limits) -> Recommendation:
+    """The recommended row among those within the limits: of the fastest of each batch size the one with the most samples per second.
 
-    Who may be taken at all is :func:`workbench.compare.advice.may_be_taken`, unless a limit of loss is set: a person's own limit
-    then decides of those that the guard cannot tell of. Rows without a timing are neither in nor out.
+    :func:`workbench.compare.advice.may_be_recommended` decides which rows count, unless a limit of loss is set: a user's own limit
+    then decides about rows that the guard cannot judge. Rows without a timing are not listed.
     """
     out = {}
     kept = []
     for row in results.measured:
-        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), _barred(row, results.budget))))
+        never = barred(row, results.budget).replace("over budget", f"over the budget of {results.budget}")
+        why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), never)))
         if why:
             out[row.row] = why
         else:
             kept.append(row)
     held = judged_by(results) if limits.loss is None else None
     budget = str(held) if held else ""
-    best = fastest(results, (row for row in kept if not budget or may_be_taken(row, results))).values()
+    best = fastest(results, (row for row in kept if not budget or may_be_recommended(row, results))).values()
     if not best:
-        return Choice(None, (), out, "" if limits.any and not kept else budget)
-    winner, ties, apart = max(best, key=lambda each: each.row.timing.samples_per_s if each.row.timing else 0.0)
-    return Choice(winner, ties, out, budget, apart, within(winner, results))
+        return Recommendation(None, (), out, "" if limits.any and not kept else budget)
+    winner, ties, not_interleaved = max(
+        best, key=lambda each: each.row.timing.samples_per_s if each.row.timing else 0.0
+    )
+    won, stays = winner.row in _faster(results), is_baseline(winner, results)
+    reasons = passed_over(results, winner.batch, winner) if stays and budget else ()
+    return Recommendation(winner, ties, out, budget, not_interleaved, within(winner, results), won, stays, reasons)
 
 
-def _barred(row: Result, budget: str) -> str:
-    """Why the row is never recommended, with the budget; empty where it may be."""
-    return barred(row, budget).replace("over budget", f"over the budget of {budget}")
+def _faster(results: Results) -> set[str]:
+    """The rows that are shown to be faster than the baseline; none where that was not measured."""
+    try:
+        return {row.result.row for row in comparison(results).rows if row.verdict == Verdict.FASTER}
+    except InputError:
+        return set()
 
 
 def _too_slow(row: Result, limits: Limits) -> str:

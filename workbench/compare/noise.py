@@ -4,50 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.compare.comparison import digits
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
-    from pandas.io.formats.style import Styler
-
     from workbench.records import Results, Timing
 
-COLUMNS = (
-    "variant",
-    "batch",
-    "blocks",
-    "disturbed",
-    "spoiled",
-    "by",
-    "outliers",
-    "others' cores",
-    "waited %",
-    "stolen %",
-    "minor faults",
-    "major faults",
-    "switches",
-    "MHz",
-)
-TEXTS = ("variant", "by", "MHz")
 
-
-def noise_table(results: Results) -> pd.DataFrame:
+def noise_rows(results: Results) -> list[dict[str, Any]]:
     """One row per measured row.
 
     ``disturbed``: blocks beside threads of another variant; ``spoiled``: blocks that something outside spoiled, with the
     reasons in ``by`` (the rule is that of :attr:`workbench.records.Block.spoiled`). ``outliers``: calls beyond the outer fence
     of their block. ``others' cores``: how many cores other programs kept busy, on average. ``waited %``, ``stolen %``: of the
     blocks' time, spent ready without a core, and withheld by a hypervisor. Faults and involuntary switches are the whole
-    row's. ``MHz``: lowest and highest clock after a block. Missing where the system does not tell.
+    row's. ``MHz``: lowest and highest clock after a block. Missing where the system does not report it.
     """
-    import pandas as pd
-
-    lines = [
+    return [
         {"variant": row.spec.label, "batch": row.batch, **_counts(row.timing)} for row in results.measured if row.timing
     ]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+MOST = 0.5
+"""Share of a row's blocks beyond which it counts as disturbed."""
+
+
+def in_short(results: Results) -> str:
+    """One sentence about all rows, where most blocks of some were disturbed or spoiled; "" where none were."""
+    timings = [row.timing for row in results.measured if row.timing]
+    busy = sum(
+        each.noisy_blocks + sum(each.spoiled_blocks.values()) > MOST * len(each.blocks)
+        for each in timings
+        if each.blocks
+    )
+    if not busy:
+        return ""
+    which = "all rows" if busy == len(timings) else f"{busy} of {len(timings)} rows"
+    return (
+        f"The machine was busy with other work in most rounds of {which}, so that the intervals are wide. Measure again when it is "
+        "quiet, or for longer."
+    )
 
 
 def _counts(timing: Timing) -> dict[str, Any]:
@@ -78,13 +73,3 @@ def _counts(timing: Timing) -> dict[str, Any]:
         "switches": total(around.involuntary_switches for around, _ in seen),
         "MHz": " to ".join(dict.fromkeys(f"{mhz:,.0f}" for mhz in (min(clocks), max(clocks)))) if clocks else "",
     }
-
-
-def display_noise(results: Results) -> Styler:
-    """The same for people: three digits, every name escaped."""
-    frame = noise_table(results)
-    texts = frame.astype(object)
-    for name in COLUMNS:
-        if name not in TEXTS and frame[name].dtype == "float64":
-            texts[name] = [digits(value) for value in frame[name]]
-    return texts.style.format(escape="html", na_rep="–").hide(axis="index")

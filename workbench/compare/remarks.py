@@ -6,31 +6,38 @@ from workbench.accuracy.guard import disagreement
 from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Timing
 
 UNEVEN = 1.5
-"""A mean above so many medians is reported: samples/s goes by the median, and a long run of calls would be slower."""
+"""A mean above so many medians is reported: samples/s is computed from the median, and a long run of calls would be slower."""
 
 
 def remark(result: Result, row: Row | None, refused: str) -> str:
-    """What a reader should know of one row of the table, in words; "" where there is nothing.
+    """Remarks on one row of the table; "" where there are none.
 
     ``refused`` is why the row must not be compared with the baseline.
     """
-    parts = []
-    if why := disagreement(result):
-        parts.append(why)
-    if result.failure:
-        parts.append(result.failure.message)
-    if result.engine and result.engine.note:
-        parts.append(result.engine.note)
-    if refused:
-        parts.append(f"not compared: {refused}")
+    return "; ".join(filter(None, [essential(result, row, refused), disturbances(result, row)]))
+
+
+def disturbances(result: Result, row: Row | None) -> str:
+    """What disturbed the rounds of a row, in words; "" where there is nothing."""
+    parts = [row.note] if row and row.note else []
+    parts += _disturbed(result.timing) if result.timing else []
+    return "; ".join(part.rstrip(". ") for part in parts if part)
+
+
+def essential(result: Result, row: Row | None, refused: str) -> str:
+    """:func:`remark` without what disturbed its rounds."""
+    parts = [
+        disagreement(result),
+        result.failure.message if result.failure else "",
+        result.engine.note if result.engine else "",
+        f"not compared: {refused}" if refused else "",
+    ]
     if row and row.why:
-        end = f" ({result.timing.ended})" if result.timing and result.timing.ended != Ended.FIXED else ""
+        end = f" ({result.timing.ended.text})" if result.timing and result.timing.ended != Ended.FIXED else ""
         parts.append(f"cannot tell: {row.why}{end}")
-    if row and row.note:
-        parts.append(row.note)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
-    parts.append(agreement_told(result.accuracy) if result.accuracy else "")
+    parts.append(agreement_text(result.accuracy) if result.accuracy else "")
     if result.timing:
         parts += _timing_notes(result.timing)
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
@@ -38,8 +45,8 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
     return "; ".join(part.rstrip(". ") for part in parts if part)
 
 
-def agreement_told(score: Accuracy) -> str:
-    """Which output a score's agreement is of, how the others agree, and what it does not rest on; "" where that says nothing."""
+def agreement_text(score: Accuracy) -> str:
+    """The output that a score's agreement is of, how the others agree, and the limits of the agreement; "" where that says nothing."""
     parts = []
     if len(score.agreements) > 1 and score.agreement < 1:
         others = ", ".join(
@@ -50,7 +57,12 @@ def agreement_told(score: Accuracy) -> str:
             f"agreement is that of '{score.agreement_output}', the worst of {count} outputs (others: {others})"
         )
     if score.positions and score.agreement < 1:
-        parts.append("a sample agrees only where its classes at all positions or steps are equal")
+        parts.append("a sample agrees only where its answers at all positions or steps are equal")
+    if score.together > 1:
+        parts.append(
+            f"agreement is of {score.samples} batches of {score.together}, because which rows of '{score.agreement_output}' belong to "
+            "which sample is not known"
+        )
     if score.not_compared:
         left = score.not_compared
         parts.append(
@@ -85,13 +97,18 @@ def _timing_notes(timing: Timing) -> list[str]:
     parts += [
         f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
     ]
+    return parts
+
+
+def _disturbed(timing: Timing) -> list[str]:
+    parts, blocks = [], len(timing.blocks)
     if noisy := timing.noisy_blocks:
         parts.append(f"{noisy} of {blocks} blocks were disturbed")
     parts += [f"{count} of {blocks} blocks were spoiled by {why}" for why, count in timing.spoiled_blocks.items()]
     mean = float(timing.samples_s.mean())
     if mean > UNEVEN * timing.median_s:
         parts.append(
-            f"calls took {mean / timing.median_s:.1f} times the median on average, because some were held up; samples/s goes by "
-            "the median"
+            f"calls took {mean / timing.median_s:.1f} times the median on average, because some were held up; samples/s is "
+            "computed from the median"
         )
     return parts

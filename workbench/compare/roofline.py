@@ -1,4 +1,4 @@
-"""Where each variant stands below the roof that this machine sets, and which side of it is the limit.
+"""The position of each variant below this machine's roofline, and whether memory or arithmetic limits it.
 
 Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures" (Communications
 of the ACM 52(4), 2009): at most min(peak operations per second, operations per byte × bytes per second) can be attained.
@@ -24,7 +24,7 @@ BYTES = {"fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 """Bytes of one weight by the format that a layer computes in."""
 
 
-class Work(NamedTuple):
+class SampleWork(NamedTuple):
     """What one sample costs by the model alone."""
 
     flops: int  # a multiply-add counted as two
@@ -55,11 +55,11 @@ class Placed(NamedTuple):
         return self.achieved / self.attainable if self.attainable else None
 
 
-def work(results: Results) -> Work | None:
+def work(results: Results) -> SampleWork | None:
     """FLOPs and weights of one sample; ``None`` where the graph was not looked at or could not be counted."""
     facts: Any = (results.examination or {}).get("facts") or {}
     flops = facts.get("flops")
-    return Work(int(flops), int(facts["parameters"])) if flops else None
+    return SampleWork(int(flops), int(facts["parameters"])) if flops else None
 
 
 def placed(results: Results) -> tuple[Placed, ...]:
@@ -68,7 +68,7 @@ def placed(results: Results) -> tuple[Placed, ...]:
     return tuple(_placed(results, row, found) for row in results.measured)
 
 
-def _placed(results: Results, row: Result, found: Work | None) -> Placed:
+def _placed(results: Results, row: Result, work: SampleWork | None) -> Placed:
     name, timing, engine, peaks = variant_name(row.spec), row.timing, row.engine, results.peaks
     assert timing is not None
     assert engine is not None
@@ -80,16 +80,16 @@ def _placed(results: Results, row: Result, found: Work | None) -> Placed:
         return without("peaks of a GPU are not measured")
     if peaks is None:
         return without("the machine's peaks were not measured (roofline = true does it)")
-    if found is None:
+    if work is None:
         return without("the model's operations could not be counted")
     formats = [name for name, count in engine.realized.layers.items() if count]
     best = {name: peak for name in formats if (peak := peaks.best(name))}
     if not best:
-        told = ", ".join(formats) or "its format is not known"
-        return without(f"no peak was measured for {told}{_absent(peaks.absent, formats)}")
+        unmeasured = ", ".join(formats) or "its format is not known"
+        return without(f"no peak was measured for {unmeasured}{_absent(peaks.absent, formats)}")
     computed, peak = max(best.items(), key=lambda item: item[1].per_s)
-    flops = float(found.flops * row.batch)
-    moved = float(found.parameters * min(BYTES.get(name, 1) for name in formats) + _passed(results.model, row.batch))
+    flops = float(work.flops * row.batch)
+    moved = float(work.parameters * min(BYTES.get(name, 1) for name in formats) + _passed(results.model, row.batch))
     source = peaks.nearest(moved)
     by_bytes = source.per_s * flops / moved if source else float("inf")
     return Placed(

@@ -1,15 +1,15 @@
-"""The clocks of one engine beside each other, so that nobody wonders why a tool is faster than a loop of one's own.
+"""The clocks of one engine beside each other, which explains why a tool may be faster than a loop in Python.
 
 * **compute**: the engine's inputs lie where it reads them and its outputs where it writes them, before the clock starts; what is
   timed is the engine and one call into its library. Tools such as ``benchmark_app`` and ``trtexec`` time about this.
 * **library**: the library's own call with its own kind of inputs (a ``tf.Tensor``, an ``OrtValue``) made before, and results
   left as the library gives them. Examples in a library's documentation time this. It need not lie between the two others: a
-  ``tf.function`` looks up its trace in every call, and ONNX Runtime's Python layer wraps every ``OrtValue`` anew, which for
+  ``tf.function`` looks up its trace in every call, and ONNX Runtime's Python layer wraps every ``OrtValue`` again, which for
   small models takes longer than converting from and to NumPy by a shorter way.
 * **host-to-host**: NumPy arrays in, NumPy arrays out. A user's own loop times this.
 * **device**: on a GPU, its own time between two CUDA events.
 
-An engine may lack one: a library without objects of its own has no call between the two others, and ``model.predict`` has only
+An engine may lack one: a library without its own types has no call between the two others, and ``model.predict`` has only
 the outermost.
 """
 
@@ -19,14 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare.pairs import variant_name
 from workbench.records import Region
-from workbench.statistics import estimates
+from workbench.stats import estimates
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench.records import Clock, Results
-
-COLUMNS = ("variant", "batch", "clock", "p50 ms", "times compute", "low", "high", "encloses")
 
 
 class Read(NamedTuple):
@@ -52,21 +48,15 @@ def reads(results: Results) -> tuple[Read, ...]:
     return tuple(found)
 
 
-def clocks(results: Results) -> pd.DataFrame:
-    """One row per clock of every variant and batch; empty where they were not asked for (``Experiment.clocks``).
+def clock_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per clock of every variant and batch; empty unless they were requested (``Experiment.clocks``).
 
     ``times compute`` is this clock's time divided by that of "compute" in the same round: the median over rounds, with the 95 %
     interval of the sign test (missing under 6 rounds). See :mod:`workbench.compare.three_clocks` for what each clock is.
     """
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for read in reads(results):
-        ratio, low, high = read.ratio or (None, None, None)
-        cells = (read.variant, read.batch, read.clock, read.median_ms, ratio, low, high, read.encloses)
-        rows.append(dict(zip(COLUMNS, cells, strict=True)))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(("p50 ms", "times compute", "low", "high"), "float64"))
+    names = ("variant", "batch", "clock", "p50 ms", "times compute", "low", "high", "encloses")
+    cells = ((*read[:4], *(read.ratio or (None, None, None)), read.encloses) for read in reads(results))
+    return [dict(zip(names, row, strict=True)) for row in cells]
 
 
 def _ratios(clock: Clock, inner: Clock) -> list[float]:

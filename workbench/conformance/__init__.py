@@ -1,1 +1,1 @@
-"""Engines against ONNX's own definition: the operator cases that the package ``onnx`` carries, run through each backend."""
+"""Conformance of engines to ONNX's definition: run the operator cases of the package ``onnx`` with each backend."""

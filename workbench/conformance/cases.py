@@ -1,15 +1,16 @@
 """The operator cases of the installed ``onnx`` package: small models with inputs and the outputs that ONNX defines for them.
 
-The package makes the cases of single operators in memory, with fixed seeds (``onnx.backend.test.case.node``), and has those of
+The package creates the cases of single operators in memory, with fixed seeds (``onnx.backend.test.case.node``), and has those of
 "simple" and PyTorch models as files. Cases whose models would be downloaded are left out.
 
-The cases give everything as an input, axes, sizes and repeats too, which models hold as constants, and which libraries treat in other
-ways. So a case with such an input is there a second time, with its small further inputs as constants; its name ends in
-"/constants".
+In the cases everything is an input, including axes, sizes and repeats, which models hold as constants, and which libraries treat
+differently. Each case with such an input is therefore duplicated, with its small further inputs as constants; the name of the
+duplicate ends in "/constants".
 """
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench.conformance.forms import Use, uses_of
+from workbench.conformance.deviations import Use, uses_of
 from workbench.conformance.outcomes import CONSTANTS
 from workbench.errors import InputError
-from workbench.graph.shapes import Shapes, inferred
-from workbench.models.onnx_file import graphs
+from workbench.graph.shapes import Shapes, inferred_or_same
+from workbench.models.onnx_file import graphs, inputs_of
+from workbench.models.onnx_reach import RANDOM
 from workbench.models.onnx_repair import OLDEST_IR
 from workbench.models.onnx_upgrade import upgraded
 
@@ -30,15 +32,12 @@ KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
 """Kinds of ``onnx.backend.test.loader`` that need no download."""
 
 SMALL = 16
-"""Elements of an input that becomes a constant, at most; it has one axis or none."""
-
-RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-"""Operators for whose results the definition names a distribution, and no numbers."""
+"""The most elements of an input that becomes a constant; it has at most one axis."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case: a model, sets of inputs with their expected outputs, and how far a result may be off."""
+    """One case: a model, sets of inputs with their expected outputs, and the tolerance."""
 
     name: str  # without the "test_" of ONNX's own name
     kind: str
@@ -50,8 +49,7 @@ class Case:
     @property
     def feeds(self) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
         """The sets as (inputs by name, expected outputs by name)."""
-        weights = {tensor.name for tensor in self.model.graph.initializer}
-        inputs = [value.name for value in self.model.graph.input if value.name not in weights]
+        inputs = [value.name for value in inputs_of(self.model.graph)]
         outputs = [value.name for value in self.model.graph.output]
         return tuple(
             (dict(zip(inputs, given, strict=False)), dict(zip(outputs, wanted, strict=False)))
@@ -60,7 +58,7 @@ class Case:
 
     @property
     def random(self) -> str:
-        """Why no result can be compared: the operator that draws random numbers; ``""`` for all other cases."""
+        """Why results cannot be compared: the operator that draws random numbers; ``""``: they can."""
         for node in (node for graph in graphs(self.model.graph) for node in graph.node):
             if node.op_type in RANDOM or (node.op_type == "Dropout" and "training" in self.name):
                 return f"{node.op_type} gives random numbers"
@@ -68,12 +66,12 @@ class Case:
 
     @property
     def use(self) -> Use | None:
-        """How the model uses its one operator; ``None`` where it has several, so that a wrong result blames none of them."""
+        """How the model uses its one operator; ``None``: it has several operators, so that a wrong result cannot be attributed."""
         nodes = [node for node in self.model.graph.node if node.op_type != "Constant"]
         if len(nodes) != 1:
             return None
         model = _modern(self.model)
-        shapes = Shapes(_inferred(model).graph)
+        shapes = Shapes(inferred_or_same(model).graph)
         for given, wanted in self.feeds[:1]:
             for name, value in (given | wanted).items():
                 if hasattr(value, "shape"):
@@ -82,7 +80,7 @@ class Case:
 
 
 def load(pattern: str = "*") -> dict[str, Case]:
-    """The cases by name whose name matches ``pattern`` (as in a shell; without the leading ``test_``), sorted.
+    """The cases by name whose name matches ``pattern`` (as in a shell; a leading ``test_`` is ignored), sorted.
 
     The first call in a process takes about four seconds.
     """
@@ -91,7 +89,7 @@ def load(pattern: str = "*") -> dict[str, Case]:
 
 
 def case_of(name: str) -> Case:
-    """The case of this name; ``KeyError`` for none."""
+    """The case of this name; raises ``KeyError`` if it does not exist."""
     return _all()[name]
 
 
@@ -100,15 +98,14 @@ def _all() -> Mapping[str, Case]:
     from onnx.backend.test import loader
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the cases overflow on purpose
+        warnings.simplefilter("ignore")  # some cases overflow deliberately
         found = [_case(entry) for kind in KINDS for entry in loader.load_model_tests(kind=kind)]
     found += [again for again in map(_with_constants, found) if again is not None]
     return {case.name: case for case in sorted(found, key=lambda case: case.name)}
 
 
 def _with_constants(case: Case) -> Case | None:
-    """The case with its small inputs other than the first as constants; ``None`` where there are none, or several operators."""
-    import onnx
+    """The case with its small inputs other than the first as constants; ``None``: no such inputs, or several operators."""
     from onnx import numpy_helper
 
     graph = case.model.graph
@@ -122,8 +119,7 @@ def _with_constants(case: Case) -> Case | None:
     }
     if not fixed:
         return None
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
+    model = copy.deepcopy(case.model)
     del model.graph.input[:]
     model.graph.input.extend(value for value in graph.input if value.name not in fixed)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in fixed.items())
@@ -159,15 +155,8 @@ def _modern(model: Any) -> Any:
         return model
 
 
-def _inferred(model: Any) -> Any:
-    try:
-        return inferred(model)
-    except Exception:  # some cases hold what shape inference does not take
-        return model
-
-
 def _plain(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Tensors as arrays; sequences and what is absent stay as they are."""
+    """Tensors as arrays; sequences and absent values are unchanged."""
     import numpy as np
     import onnx
     from onnx import numpy_helper

@@ -1,4 +1,4 @@
-"""One case through one backend: read, prepared, built, opened, run and compared. Runs in a child process."""
+"""Run one case with one backend: read, prepare, build, open, run and compare. Runs in a child process."""
 
 from __future__ import annotations
 
@@ -12,64 +12,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import backends
-from workbench.choices.shapes import with_batch_axes
 from workbench.conformance.cases import Case
-from workbench.conformance.outcomes import WITHIN_ROUNDING, Outcome, Verdict
+from workbench.conformance.outcomes import WITHIN_ROUNDING, CaseOutcome, CaseVerdict
+from workbench.data import bfloat16
 from workbench.errors import BuildError, RunError, WorkbenchError, brief, during
 from workbench.models.formats import onnx as onnx_format
+from workbench.models.onnx_file import load_onnx
 from workbench.models.onnx_signature import normalize
 from workbench.precision.rewrite import rewrite
 from workbench.protocols import Source
 from workbench.records import Calibration, EngineRecord, EngineSpec, Model, Precision, Region
+from workbench.settings.shapes import with_batch_axes
 
 if TYPE_CHECKING:
     import numpy as np
 
 PRECISIONS = {Precision.FP32: 0.0, Precision.FP16: 2**-8, Precision.BF16: 2**-5}
-"""Precisions whose results can be held against a definition, and how far they may be off, as a share of the largest
-absolute value: eight units in the last place of the format. FP32 has the tolerance of the case alone.
+"""Precisions whose results can be compared with a definition, and their tolerance as a share of the largest absolute value:
+eight units in the last place of the format. FP32 has only the tolerance of the case.
 """
 
 BFLOAT16_RTOL = 2**-6
 """Relative tolerance of bfloat16 outputs in ``onnx.backend.test.runner``: two units in the last place."""
 
 ROUNDING = 8
-"""Units in the last place of the largest value: a difference up to this is no other computation, whatever a case tolerates."""
+"""Units in the last place of the largest value: a difference up to this counts as rounding, regardless of the case's tolerance."""
 
 NOT_RUN = "Could not run it"
-"""Beginning of ``detail`` where an engine was built and opened, and failed when it ran."""
+"""Beginning of ``detail`` if an engine was built and opened but failed to run."""
 
 DETAIL = 160
-"""Characters of a library's message that are kept."""
+"""The most characters of a library's message that are kept."""
 
 NOISE = re.compile(
     r"Exception from \S+:\d+:\s*|Check '.*?' failed at \S+:\d+:\s*|\[ONNXRuntimeError\] : \d+ : \w+ : |"
     r"Load model from \S+ failed:|/onnxruntime_src/\S+ "
 )
-"""What libraries put before what they say."""
+"""Prefixes of libraries' messages."""
 
 
 class _NotApplicableError(Exception):
-    """The backend does not take such a model."""
+    """The backend does not support such a model."""
 
 
-def check(case: Case, spec: EngineSpec) -> Outcome:
-    """Run ``case`` through the backend of ``spec``; never raises for what the case or the library is like."""
+def check(case: Case, spec: EngineSpec) -> CaseOutcome:
+    """Run ``case`` with the backend of ``spec``; errors of the case or the library are in the outcome."""
     if case.random:
-        return Outcome(case.name, Verdict.NOT_APPLICABLE, detail=case.random)
+        return CaseOutcome(case.name, CaseVerdict.NOT_APPLICABLE, detail=case.random)
     folder = Path(tempfile.mkdtemp(prefix="case-"))
     try:
         return _checked(case, spec, folder)
     except _NotApplicableError as cause:
-        return Outcome(case.name, Verdict.NOT_APPLICABLE, detail=str(cause))
+        return CaseOutcome(case.name, CaseVerdict.NOT_APPLICABLE, detail=str(cause))
     except Exception as cause:
         text = cause.message if isinstance(cause, WorkbenchError) else f"{type(cause).__name__}: {cause}"
-        return Outcome(case.name, Verdict.ERROR, detail=_detail(text, folder))
+        return CaseOutcome(case.name, CaseVerdict.ERROR, detail=_detail(text, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _checked(case: Case, spec: EngineSpec, folder: Path) -> Outcome:
+def _checked(case: Case, spec: EngineSpec, folder: Path) -> CaseOutcome:
     import onnx
 
     file = folder / "case.onnx"
@@ -77,15 +79,15 @@ def _checked(case: Case, spec: EngineSpec, folder: Path) -> Outcome:
     try:
         model = _read(file)
     except WorkbenchError as error:
-        return Outcome(case.name, Verdict.REFUSED, detail=_detail(error.message, folder))
+        return CaseOutcome(case.name, CaseVerdict.REFUSED, detail=_detail(error.message, folder))
     source = Source(_prepared(file, model, spec, folder), model.inputs, model.outputs)
     engine = folder / "engine"
     engine.mkdir()
     backend = backends.get(spec.backend)
     with during("build", "it", BuildError):
-        built = backend.build(source, spec, engine, _quiet)
-    if not built.runnable or (spec.mode in backend.devices and not _runs(spec)):
-        return Outcome(case.name, Verdict.BUILT)
+        built = backend.build(source, spec, engine, lambda _: None)
+    if not built.runnable or (spec.mode in backend.devices and not backend.measures(spec, Region.HOST_TO_HOST)):
+        return CaseOutcome(case.name, CaseVerdict.BUILT)
     record = EngineRecord(
         spec=spec,
         key="",
@@ -97,32 +99,24 @@ def _checked(case: Case, spec: EngineSpec, folder: Path) -> Outcome:
         device=backends.device(spec),
         inputs=model.inputs,
     )
-    worst = Difference()
+    worst = OutputDifference()
     with during("open", "it", RunError):
         session = backend.open(engine, record)
     with session:
         for feeds, wanted in case.feeds:
             with during("run", "it", RunError):
-                found = session.run(_given(feeds))
+                found = session.run({name: bfloat16.real(value) for name, value in feeds.items()})
             worst = max(worst, compare(wanted, found, case, spec.precision), key=lambda one: one.rank)
     if not worst.wrong:
-        return Outcome(case.name, Verdict.RIGHT)
-    return Outcome(case.name, Verdict.WRONG, _digits(worst.absolute), _digits(worst.relative), worst.detail)
-
-
-def _quiet(phase: str) -> None:
-    """Nobody follows the phases of so short a build."""
-
-
-def _runs(spec: EngineSpec) -> bool:
-    return bool(backends.get(spec.backend).measures(spec, Region.HOST_TO_HOST))
+        return CaseOutcome(case.name, CaseVerdict.RIGHT)
+    return CaseOutcome(case.name, CaseVerdict.WRONG, _digits(worst.absolute), _digits(worst.relative), worst.detail)
 
 
 def _read(file: Path) -> Model:
     facts = onnx_format.read(file, "")
     inputs = with_batch_axes(facts.pop("inputs"), facts.pop("axis_names"))
-    facts.pop("without_shape")  # outputs without a declared shape, which a run would tell
-    # the case expects the integers that its quantizing operator gives, not the numbers that they stand for
+    facts.pop("without_shape")  # outputs without a declared shape, which only a run shows
+    # the case expects the integers of its quantizing operator, not the numbers that they represent
     outputs = tuple(replace(spec, scale=0.0, zero_point=0) for spec in facts.pop("outputs"))
     return Model(
         path=str(file),
@@ -137,10 +131,8 @@ def _read(file: Path) -> Model:
 
 
 def _prepared(file: Path, model: Model, spec: EngineSpec, folder: Path) -> Path:
-    """The file that the backend builds from, made as for every ONNX model."""
+    """The file that the backend builds from, prepared like every ONNX model."""
     import onnx
-
-    from workbench.models.onnx_file import load_onnx
 
     backend = backends.get(spec.backend)
     able = backend.supports(spec, model)
@@ -156,27 +148,16 @@ def _prepared(file: Path, model: Model, spec: EngineSpec, folder: Path) -> Path:
     if form[2] == "fp32":
         return plain
     into = folder / f"{form[2]}.onnx"
-    rewrite(plain, form[2], into, calibration=None, method=Calibration.MINMAX, progress=_quiet)
+    rewrite(plain, form[2], into, calibration=None, method=Calibration.MINMAX, progress=lambda _: None)
     return into
 
 
-def _given(feeds: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _real(value) for name, value in feeds.items()}
-
-
-def _real(value: Any) -> Any:
-    """bfloat16, of which NumPy has none, as sessions take and give it: as float32."""
-    import numpy as np
-
-    return value.astype(np.float32) if value.dtype.name == "bfloat16" else value
-
-
 @dataclass(frozen=True)
-class Difference:
-    """How far outputs are from what they should be."""
+class OutputDifference:
+    """The difference between outputs and their definition."""
 
     wrong: bool = False
-    absolute: float | None = 0.0  # None: not a matter of numbers, and ``detail`` says what it is
+    absolute: float | None = 0.0  # None: not numeric, see ``detail``
     relative: float | None = 0.0
     detail: str = ""
 
@@ -185,32 +166,33 @@ class Difference:
         return self.wrong, math.inf if self.absolute is None else self.absolute
 
 
-def compare(wanted: Mapping[str, Any], found: Mapping[str, Any], case: Case, precision: Precision) -> Difference:
-    """The worst output: shape, type and values, within the tolerance of the case and of the precision."""
-    worst = Difference()
+def compare(wanted: Mapping[str, Any], actual: Mapping[str, Any], case: Case, precision: Precision) -> OutputDifference:
+    """The difference of the worst output in shape, type and values, with the tolerances of the case and the precision."""
+    worst = OutputDifference()
     for name, expected in wanted.items():
-        if name not in found:
-            return Difference(True, None, None, f"the output '{name}' is missing")
-        one = _compared(expected, found[name], case, precision)
+        if name not in actual:
+            return OutputDifference(True, None, None, f"the output '{name}' is missing")
+        one = _compared(expected, actual[name], case, precision)
         worst = max(worst, one, key=lambda each: each.rank)
     return worst
 
 
-def _compared(expected: Any, array: Any, case: Case, precision: Precision) -> Difference:
+def _compared(expected: Any, array: Any, case: Case, precision: Precision) -> OutputDifference:
     import numpy as np
 
-    brain = expected.dtype.name == "bfloat16"
-    expected, array = np.asarray(_real(expected)), np.asarray(_real(np.asarray(array)))
+    brain = expected.dtype.name == bfloat16.NAME
+    expected, array = np.asarray(bfloat16.real(expected)), bfloat16.real(np.asarray(array))
     if expected.shape != array.shape:
-        return Difference(True, None, None, f"shape {list(array.shape)} instead of {list(expected.shape)}")
+        return OutputDifference(True, None, None, f"shape {list(array.shape)} instead of {list(expected.shape)}")
     if expected.dtype.kind in "OSUT":
         same = np.array_equal(expected.astype(str), array.astype(str))
-        return Difference() if same else Difference(True, None, None, "another text")
+        return OutputDifference() if same else OutputDifference(True, None, None, "another text")
     if expected.dtype != array.dtype:
-        return Difference(True, None, None, f"{array.dtype} instead of {expected.dtype}")
+        return OutputDifference(True, None, None, f"{array.dtype} instead of {expected.dtype}")
     if expected.dtype.kind == "b":
         off = int((expected != array).sum())
-        return Difference(True, None, None, f"{off} of {expected.size} truth values differ") if off else Difference()
+        text = f"{off} of {expected.size} truth values differ"
+        return OutputDifference(True, None, None, text) if off else OutputDifference()
     rtol = max(case.rtol, BFLOAT16_RTOL) if brain else case.rtol
     found = _numbers(expected.astype(np.float64), array.astype(np.float64), rtol, case.atol, PRECISIONS[precision])
     if expected.dtype.kind == "f" and found.relative and found.relative <= ROUNDING * np.finfo(expected.dtype).eps:
@@ -218,30 +200,30 @@ def _compared(expected: Any, array: Any, case: Case, precision: Precision) -> Di
     return found
 
 
-def _numbers(expected: np.ndarray, array: np.ndarray, rtol: float, atol: float, share: float) -> Difference:
-    """As ``numpy.testing.assert_allclose``: infinities and NaN must stand in the same places."""
+def _numbers(expected: np.ndarray, array: np.ndarray, rtol: float, atol: float, share: float) -> OutputDifference:
+    """As ``numpy.testing.assert_allclose``: infinities and NaN must be in the same places."""
     import numpy as np
 
     finite = np.isfinite(expected)
     largest = float(np.abs(expected[finite]).max(initial=0.0))
     if np.isclose(array, expected, rtol=rtol, atol=atol + share * largest, equal_nan=True).all():
-        return Difference()
+        return OutputDifference()
     both = finite & np.isfinite(array)
     odd = int((~both & ~np.isclose(array, expected, equal_nan=True)).sum())
     if odd:
-        return Difference(
+        return OutputDifference(
             True, None, None, f"{odd} of {expected.size} values are NaN or infinite in one and not in the other"
         )
     absolute = float(np.abs(array[both] - expected[both]).max())
-    return Difference(True, absolute, absolute / largest if largest else None)
+    return OutputDifference(True, absolute, absolute / largest if largest else None)
 
 
 def _digits(number: float | None) -> float | None:
-    """Three digits are enough, and keep the files small."""
+    """Round to three digits, which keeps the files small."""
     return None if number is None else float(f"{number:.3g}")
 
 
 def _detail(text: str, folder: Path) -> str:
-    """A message without what differs from run to run, so that equal reasons are equal."""
+    """A message without parts that differ between runs, so that equal reasons give equal texts."""
     text = NOISE.sub("", text.replace(f"{folder}/", "").replace("\n", " "))
     return brief(ValueError(text), DETAIL)

@@ -1,4 +1,4 @@
-"""What became of the cases: records, their compact files, and those that come with the package."""
+"""Outcomes of the cases: records, their compact files, and the results that come with the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from workbench.conformance.forms import Form
+from workbench.conformance.deviations import Deviation
 from workbench.errors import InputError, writing
 from workbench.records import from_json, to_json
 
@@ -18,9 +18,9 @@ KNOWN = Path(__file__).with_name("known")
 """Results that come with the package, one file for each library, version, precision and kind of machine."""
 
 CONSTANTS = "/constants"
-"""End of the name of a case of ONNX whose small further inputs are constants; see ``workbench.conformance.cases``."""
+"""Suffix of the name of a case whose small further inputs are constants; see ``workbench.conformance.cases``."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files. Raise it when a field changes meaning."""
 
 
@@ -28,33 +28,33 @@ WITHIN_ROUNDING = "within the rounding of its number format"
 """``detail`` of a wrong case whose difference is no more than rounding: ONNX's tolerance for values near zero is very small."""
 
 
-class Verdict(StrEnum):
-    """What one case came to."""
+class CaseVerdict(StrEnum):
+    """The outcome of one case."""
 
     RIGHT = "right"
     WRONG = "wrong"  # beyond the case's own tolerance
     ERROR = "error"  # it could not be built, opened or run
-    REFUSED = "refused"  # by the workbench, which does not read such a model
+    REFUSED = "refused"  # by the workbench, which cannot read such a model
     NOT_APPLICABLE = (
-        "not applicable"  # the backend does not take this kind of model or precision, or results are random
+        "not applicable"  # the backend does not support this kind of model or precision, or results are random
     )
-    BUILT = "built"  # and not run, because the device is not here
+    BUILT = "built"  # but not run, because this machine lacks the device
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One case in one backend."""
+class CaseOutcome:
+    """The outcome of one case with one backend."""
 
     case: str
-    verdict: Verdict
-    difference: float | None = None  # largest absolute difference from the definition; None: not a matter of numbers
-    relative: float | None = None  # the same divided by the largest absolute value that the definition gives
-    detail: str = ""  # for people: what was wrong, or why there is no result
+    verdict: CaseVerdict
+    difference: float | None = None  # largest absolute difference from the definition; None: not numeric
+    relative: float | None = None  # the same divided by the largest absolute value of the definition
+    detail: str = ""  # what was wrong, or why there is no result
 
     @property
     def differs(self) -> bool:
         """Wrong by more than rounding."""
-        return self.verdict == Verdict.WRONG and self.detail != WITHIN_ROUNDING
+        return self.verdict == CaseVerdict.WRONG and self.detail != WITHIN_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,23 @@ class Conformance:
     onnx: str  # version of the package that the cases are from
     machine: str
     date: str  # UTC, ISO 8601
-    cases: int  # how many there are, those with constants among them
-    outcomes: tuple[Outcome, ...]
-    forms: tuple[Form, ...] = ()
+    cases: int  # total number, including those with constants
+    outcomes: tuple[CaseOutcome, ...]
+    deviations: tuple[Deviation, ...] = ()
 
     @property
     def library(self) -> str:
         return f"{self.title} {self.version}"
 
-    def counts(self, *, constants: bool = False) -> dict[Verdict, int]:
-        """How many cases of each verdict, of ONNX's own or of those with constants."""
+    def counts(self, *, constants: bool = False) -> dict[CaseVerdict, int]:
+        """The number of cases with each verdict, of ONNX's own or of those with constants."""
         found = Counter(each.verdict for each in self.outcomes if each.case.endswith(CONSTANTS) == constants)
-        return {verdict: found[verdict] for verdict in Verdict}
+        return {verdict: found[verdict] for verdict in CaseVerdict}
 
     @property
-    def wrong(self) -> tuple[Outcome, ...]:
-        """The wrong ones, the largest difference first."""
-        found = [outcome for outcome in self.outcomes if outcome.verdict == Verdict.WRONG]
+    def wrong(self) -> tuple[CaseOutcome, ...]:
+        """The wrong outcomes, the largest difference first."""
+        found = [outcome for outcome in self.outcomes if outcome.verdict == CaseVerdict.WRONG]
         return tuple(sorted(found, key=lambda each: (-_size(each.difference), each.case)))
 
     @property
@@ -101,28 +101,28 @@ def _size(difference: float | None) -> float:
     return float("inf") if difference is None else difference
 
 
-def dumps(found: Conformance) -> str:
-    """The compact file: right cases by name alone, and equal details once."""
+def dumps(conformance: Conformance) -> str:
+    """The content of the compact file: right cases by name only, and equal details once."""
     groups: dict[str, Any] = {}
-    for outcome in found.outcomes:
-        if outcome.verdict == Verdict.WRONG:
+    for outcome in conformance.outcomes:
+        if outcome.verdict == CaseVerdict.WRONG:
             entry = [outcome.case, outcome.difference, outcome.relative, outcome.detail]
             groups.setdefault(outcome.verdict, []).append(entry)
-        elif outcome.verdict == Verdict.RIGHT:
+        elif outcome.verdict == CaseVerdict.RIGHT:
             groups.setdefault(outcome.verdict, []).append(outcome.case)
         else:
             groups.setdefault(outcome.verdict, {}).setdefault(outcome.detail, []).append(outcome.case)
-    facts = to_json(replace(found, outcomes=()))
+    facts = to_json(replace(conformance, outcomes=()))
     del facts["outcomes"]
     lines = [
         f'"{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in {"format": FORMAT, **facts}.items()
     ]
-    lines += [f'"{verdict}": {_folded(groups[verdict])}' for verdict in Verdict if verdict in groups]
+    lines += [f'"{verdict}": {_folded(groups[verdict])}' for verdict in CaseVerdict if verdict in groups]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _folded(group: Any) -> str:
-    """One entry a line for what people read, and one line for names."""
+    """One entry on each line for details, and one line for names."""
     if isinstance(group, dict):
         rows = [f"{json.dumps(detail)}: {json.dumps(cases)}" for detail, cases in sorted(group.items())]
         return "{\n " + ",\n ".join(rows) + "\n}"
@@ -132,10 +132,10 @@ def _folded(group: Any) -> str:
 
 
 def loads(text: str) -> Conformance:
-    """The inverse of :func:`dumps`.
+    """Parse the content of a compact file: the inverse of :func:`dumps`.
 
     Raises:
-        InputError: it is not such a file, or one of another format.
+        InputError: it is not such a file, or its format has another version.
     """
     try:
         facts = json.loads(text)
@@ -149,32 +149,32 @@ def loads(text: str) -> Conformance:
         raise InputError("This is not a conformance file. Record it again: workbench conformance.") from cause
 
 
-def _outcomes(facts: dict[str, Any]) -> Iterator[Outcome]:
-    for verdict in Verdict:
+def _outcomes(facts: dict[str, Any]) -> Iterator[CaseOutcome]:
+    for verdict in CaseVerdict:
         group = facts.pop(verdict, [])
-        if verdict == Verdict.RIGHT:
-            yield from (Outcome(case, verdict) for case in group)
-        elif verdict == Verdict.WRONG:
-            yield from (Outcome(case, verdict, *rest) for case, *rest in group)
+        if verdict == CaseVerdict.RIGHT:
+            yield from (CaseOutcome(case, verdict) for case in group)
+        elif verdict == CaseVerdict.WRONG:
+            yield from (CaseOutcome(case, verdict, *rest) for case, *rest in group)
         else:
             yield from (
-                Outcome(case, verdict, detail=detail) for detail, cases in dict(group).items() for case in cases
+                CaseOutcome(case, verdict, detail=detail) for detail, cases in dict(group).items() for case in cases
             )
 
 
-def save(found: Conformance, folder: Path) -> Path:
+def save(conformance: Conformance, folder: Path) -> Path:
     """Write the compact file into ``folder`` and return its path."""
-    path = folder / found.file_name
+    path = folder / conformance.file_name
     with writing(path, "option --output"):
         folder.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
-        draft.write_text(dumps(found), encoding="utf-8")
+        draft.write_text(dumps(conformance), encoding="utf-8")
         draft.replace(path)
     return path
 
 
 def known(folders: Iterable[Path] = (KNOWN,)) -> tuple[Conformance, ...]:
-    """Every result in these folders, those of earlier folders first; files that cannot be read are passed over."""
+    """All results in these folders, those of earlier folders first; files that cannot be read are skipped."""
     found = []
     for file in (file for folder in folders for file in sorted(folder.glob("*.json"))):
         try:

@@ -1,83 +1,73 @@
-"""Results for people: a summary for the terminal, and the page ``docs/conformance.md``."""
+"""Conformance results as text: a summary for the terminal, and the page ``docs/conformance.md``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from workbench.conformance.outcomes import Conformance, Outcome, Verdict
+from workbench.conformance.outcomes import CaseOutcome, CaseVerdict, Conformance
 
 WORST = 12
-"""Wrong cases that a summary lists."""
+"""The most wrong cases that a summary lists."""
 
-COLUMNS = {
-    Verdict.RIGHT: "right",
-    Verdict.WRONG: "wrong",
-    Verdict.ERROR: "error",
-    Verdict.REFUSED: "refused",
-    Verdict.NOT_APPLICABLE: "not applicable",
-    Verdict.BUILT: "built, not run",
-}
+COLUMNS = {verdict: str(verdict) for verdict in CaseVerdict} | {CaseVerdict.BUILT: "built, not run"}
 
-HEAD = """# Engines against ONNX's own definition
+HEAD = """# Conformance of engines to ONNX's definition
 
-The package `onnx` carries small models of single operators with inputs and the outputs that ONNX defines for them.
-`workbench conformance` runs them through each backend as any other model: read, prepared, built, opened, run, compared.
-This page was made by it (`--page`) from the results that come with the workbench. `inspect` and the report use the same results:
-they warn where a model uses a form that a library, in the installed version, computes differently.
+The package `onnx` contains small models of single operators with inputs and the outputs that ONNX defines for them.
+`workbench conformance` runs them with each backend like any other model: read, prepare, build, open, run, compare. It also writes this
+page (`--page`) from the results that come with the workbench. `inspect` and the report use the same results: they warn if a model uses
+an operator that a library, in the installed version, computes differently.
 
-The cases give everything as an input, axes, sizes and repeats too, which models hold as constants. So each case with small further
-inputs runs a second time **with constants** in their place.
+In the cases everything is an input, including axes, sizes and repeats, which models hold as constants. Each case with small further
+inputs therefore runs a second time **with constants** in their place.
 
 **right**: within the tolerance of the case (usually 1e-3 relative and 1e-7 absolute; for FP16 and BF16 also eight units in the last
-place of the largest value). **wrong**: another shape, type or number. **error**: the library does not build, open or run it, mostly
-for an operator or a type that it does not have. **refused**: the workbench does not read such a model, for inputs that are sequences,
-8-bit floats or numbers of fewer bits. **not applicable**: random numbers, or a kind of model that the backend says it does not take.
+place of the largest value). **wrong**: another shape, type or number. **error**: the library cannot build, open or run it, mostly
+because it lacks the operator or the type. **refused**: the workbench cannot read such a model, because inputs are sequences, 8-bit
+floats or numbers of fewer bits. **not applicable**: random numbers, or a kind of model that the backend does not support.
 **built, not run**: for a GPU, on a machine without one.
 
-TensorFlow, LiteRT and TF-TRT are not built from ONNX files and take no part.
+TensorFlow, LiteRT and TF-TRT are not built from ONNX files and are not included.
 
-A **form** is an operator with the properties that its wrong cases share and no right case of it has: values of attributes, which optional
-inputs are there, types. It is the smallest such set, so it can be too wide where few cases exist; the case that shows it is named.
-Differences are absolute, and those of the case in the middle where several show a form. A difference within the rounding of the number
-format counts as wrong where ONNX's tolerance says so, and makes no form. "Can" marks a form that has right cases too: it depends on the values.
+A **deviation** is an operator with the properties that all its wrong cases and none of its right cases have: values of attributes, which optional
+inputs are given, types. It is the smallest such set, so it can be too wide if few cases exist; the case that shows it is named.
+Differences are absolute, and those of the median case if several show a deviation. A difference within the rounding of the number format
+counts as wrong if it exceeds ONNX's tolerance, but does not become a deviation. "Can" marks a deviation that has right cases too: it depends on
+the values.
 """
 
 
-def summary(found: Conformance) -> str:
-    """Counts, and the wrong cases with the largest differences."""
-    lines = [f"{found.library}, {found.precision.upper()}, {counted(found)}"]
-    again = _counts(found, constants=True)
+def summary(conformance: Conformance) -> str:
+    """The counts, and the wrong cases with the largest differences, as text."""
+    of = "" if conformance.complete else f" of {conformance.cases:,}"
+    count = f"{len(conformance.outcomes):,}{of} cases of onnx {conformance.onnx}"
+    lines = [f"{conformance.library}, {conformance.precision.upper()}, {count}"]
+    again = _counts(conformance, constants=True)
     lines += [
         f"  {verdict}: {count:,}" + (f", and {again[verdict]:,} with constants" if again[verdict] else "")
-        for verdict, count in _counts(found).items()
+        for verdict, count in _counts(conformance).items()
         if count or again[verdict]
     ]
-    rounding = sum(not outcome.differs for outcome in found.wrong)
+    rounding = sum(not outcome.differs for outcome in conformance.wrong)
     if rounding:
         lines.append(f"  of the wrong ones {rounding} differ by no more than rounding")
-    differing = [outcome for outcome in found.wrong if outcome.differs]
+    differing = [outcome for outcome in conformance.wrong if outcome.differs]
     lines += [f"    {outcome.case}: {_by(outcome)}" for outcome in differing[:WORST]]
     if len(differing) > WORST:
         lines.append(f"    and {len(differing) - WORST} more")
     return "\n".join(lines)
 
 
-def counted(found: Conformance) -> str:
-    """How many of the cases have an outcome."""
-    of = "" if found.complete else f" of {found.cases:,}"
-    return f"{len(found.outcomes):,}{of} cases of onnx {found.onnx}"
+def _counts(conformance: Conformance, *, constants: bool = False) -> Mapping[str, int]:
+    return {COLUMNS[verdict]: count for verdict, count in conformance.counts(constants=constants).items()}
 
 
-def _counts(found: Conformance, *, constants: bool = False) -> Mapping[str, int]:
-    return {COLUMNS[verdict]: count for verdict, count in found.counts(constants=constants).items()}
-
-
-def _by(outcome: Outcome) -> str:
+def _by(outcome: CaseOutcome) -> str:
     return outcome.detail if outcome.difference is None else f"by {outcome.difference:.3g}"
 
 
 def page(results: Iterable[Conformance]) -> str:
-    """The page as Markdown: counts for each result, then its forms."""
+    """The page as Markdown: counts for each result, then its deviations."""
     results = list(results)
     return "\n".join([HEAD, *_table(results), "", *(line for each in results for line in _section(each))])
 
@@ -88,36 +78,31 @@ def _table(results: Iterable[Conformance]) -> Iterator[str]:
     for each in results:
         for constants, what in ((False, "ONNX's own"), (True, "with constants")):
             counts = _counts(each, constants=constants)
-            told = " | ".join(f"{count:,}" for count in counts.values())
-            yield f"| {each.library} | {each.precision.upper()} | {what} | {sum(counts.values()):,} | {told} |"
+            cells = " | ".join(f"{count:,}" for count in counts.values())
+            yield f"| {each.library} | {each.precision.upper()} | {what} | {sum(counts.values()):,} | {cells} |"
 
 
-def _section(found: Conformance) -> Iterator[str]:
-    yield f"## {found.library}, {found.precision.upper()}"
-    yield ""
-    yield f"Recorded on {found.date[:10]} with onnx {found.onnx} on {found.machine}."
-    yield ""
-    if found.forms:
-        yield "| form | difference | cases | shown by |"
+def _section(conformance: Conformance) -> Iterator[str]:
+    recorded = f"Recorded on {conformance.date[:10]} with onnx {conformance.onnx} on {conformance.machine}."
+    yield from (f"## {conformance.library}, {conformance.precision.upper()}", "", recorded, "")
+    if conformance.deviations:
+        yield "| deviation | difference | cases | shown by |"
         yield "|---|---|---:|---|"
-        for form in found.forms:
-            by = f"{form.difference:.3g}" if form.difference is not None else form.detail
-            can = "can: " if form.sometimes else ""
-            yield f"| {can}{form.told} | {by} | {len(form.cases)} | `{form.cases[0]}` |".replace("…", "...")
+        for deviation in conformance.deviations:
+            by = f"{deviation.difference:.3g}" if deviation.difference is not None else deviation.detail
+            can = "can: " if deviation.sometimes else ""
+            yield f"| {can}{deviation.description} | {by} | {len(deviation.cases)} | `{deviation.cases[0]}` |".replace(
+                "…", "..."
+            )
         yield ""
-    if not any(outcome.verdict in (Verdict.RIGHT, Verdict.WRONG) for outcome in found.outcomes):
-        yield "Nothing was run: the device that it builds for is not in this machine."
-        yield ""
-    rounding = [outcome.case for outcome in found.wrong if not outcome.differs]
-    several = [outcome for outcome in found.wrong if outcome.differs and not _in_form(outcome, found)]
+    if not any(outcome.verdict in (CaseVerdict.RIGHT, CaseVerdict.WRONG) for outcome in conformance.outcomes):
+        yield from ("Nothing was run: the machine lacks the device of this backend.", "")
+    rounding = [outcome.case for outcome in conformance.wrong if not outcome.differs]
+    known = {case for deviation in conformance.deviations for case in deviation.cases}
+    several = [outcome for outcome in conformance.wrong if outcome.differs and outcome.case not in known]
     if several:
-        told = ", ".join(f"`{outcome.case}` ({_by(outcome)})" for outcome in several)
-        yield f"Wrong in models of several operators, which blame none of them: {told}."
-        yield ""
+        listed = ", ".join(f"`{outcome.case}` ({_by(outcome)})" for outcome in several)
+        yield from (f"Wrong in models of several operators, so that the operator is not known: {listed}.", "")
     if rounding:
-        yield f"Beyond ONNX's tolerance, but within rounding: {', '.join(f'`{name}`' for name in rounding)}."
-        yield ""
-
-
-def _in_form(outcome: Outcome, found: Conformance) -> bool:
-    return any(outcome.case in form.cases for form in found.forms)
+        listed = ", ".join(f"`{name}`" for name in rounding)
+        yield from (f"Beyond ONNX's tolerance, but within rounding: {listed}.", "")

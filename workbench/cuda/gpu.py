@@ -1,11 +1,11 @@
-"""NVIDIA GPUs through PyCUDA: one primary context, streams, buffers, events, graphs. Nothing else imports PyCUDA.
+"""NVIDIA GPUs through PyCUDA: one primary context, streams, buffers, events, graphs. No other package imports PyCUDA.
 
-The libraries that build engines use CUDA's runtime API, which lives in the device's primary context. So that context is
-retained here and made current, and ``pycuda.autoinit``, which makes another one, is refused. PyCUDA has no CUDA graphs:
-those come from ``cuda.bindings``, which works in the same context on the same stream.
+Engine libraries use CUDA's runtime API, which works in the device's primary context. That context is therefore retained here
+and made current, and ``pycuda.autoinit``, which creates another one, is refused. PyCUDA has no CUDA graphs: these come from
+``cuda.bindings``, which works in the same context on the same stream.
 
-A backend gives :class:`CudaSession` a function that makes an :class:`Engine` on a stream; everything between NumPy arrays and
-the launch is done here and in ``cuda_lane``, so all GPU backends are timed over the same boundaries.
+A backend gives :class:`CudaSession` a function that creates an :class:`Engine` on a stream. Everything between NumPy arrays and
+the launch is done here and in :mod:`workbench.cuda.lane`, so that all GPU backends are timed over the same regions.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from workbench.cuda.crew import Crew
 from workbench.cuda.lane import Engine, Lane
+from workbench.cuda.stream_threads import StreamThreads
 from workbench.errors import RunError
-from workbench.protocols import YES, Availability, Caller, Callers, no
+from workbench.protocols import AVAILABLE, Availability, Caller, Callers, Closing, unavailable
 from workbench.records import DeviceFacts, EngineSpec, GpuState, Region, Wait
 from workbench.system import nvml
 from workbench.system.machine import this_machine
@@ -28,41 +28,43 @@ from workbench.system.machine import this_machine
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.system.energy import Counter
+    from workbench.system.energy import EnergyCounter
 
 __all__ = ["DEVICE", "CudaSession", "Engine", "here", "measures"]
 
 DEVICE = "cuda:0"
 IMPORTS = ("pycuda.driver",)
-"""To have in memory before an engine's opening is timed."""
+"""Modules to import before the opening of an engine is timed."""
 
 SPLIT_CALLS = 20
 SPLIT_WARM_UP = 2
 
 
 def here() -> Availability:
-    """Can an engine run on an NVIDIA GPU in this process? Makes no context and imports nothing heavy."""
+    """Whether an engine can run on an NVIDIA GPU in this process. Creates no context and imports nothing heavy."""
     if not this_machine().gpu:
-        return no("no NVIDIA GPU with a driver was found on this machine", "use a machine that has one")
+        return unavailable("no NVIDIA GPU with a driver was found on this machine", "use a machine with an NVIDIA GPU")
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
-        return no("the variable CUDA_VISIBLE_DEVICES hides the GPU", "unset it")
+        return unavailable("the variable CUDA_VISIBLE_DEVICES hides the GPU", "unset it")
     if find_spec("pycuda") is None:
-        return no("the package 'pycuda' is not installed", 'pip install "inference-workbench[gpu]"')
-    return YES
+        return unavailable("the package 'pycuda' is not installed", 'pip install "inference-workbench[gpu]"')
+    return AVAILABLE
 
 
 def measures(spec: EngineSpec, region: Region) -> Availability:
     """Whether a session of this variant can be timed over the region."""
     if region == Region.DEVICE and spec.streams > 1:
-        return no("the GPU's time of one call means nothing while others are in flight", "use one stream")
-    return YES
+        return unavailable(
+            "the GPU's time of one call is not meaningful while other calls are in flight", "use one stream"
+        )
+    return AVAILABLE
 
 
-class CudaSession:
+class CudaSession(Closing):
     """An open engine on the GPU: a :class:`workbench.protocols.GpuSession`.
 
-    ``make`` gets the handle of a stream and returns the engine that launches on it; it is called once per stream, with the
-    primary context current. Use and leave the session in the thread that made it.
+    ``make`` is called with the handle of a stream, once for each stream with the primary context current, and returns the engine
+    that launches on it. Use and close the session in the thread that created it.
 
     Raises:
         RunError: there is no usable GPU, PyCUDA is not installed, or ``pycuda.autoinit`` was imported.
@@ -74,7 +76,7 @@ class CudaSession:
         self._context: Any = _primary_context()
         self._context.push()
         self._lanes: list[Lane] = []
-        self._crew: Crew | None = None
+        self._crew: StreamThreads | None = None
         self._feeds: Mapping[str, np.ndarray] = {}
         self._gpu = nvml.gpu(self._device.pci_bus_id())
         self._free_before = self._driver.mem_get_info()[0]
@@ -83,19 +85,13 @@ class CudaSession:
             for _ in range(streams):
                 self._lanes.append(Lane(self._driver, make, graph))
             if streams > 1:
-                self._crew = Crew(streams, self._context.push, self._context.pop)
+                self._crew = StreamThreads(streams, self._context.push, self._context.pop)
         except BaseException:
-            self._leave()
+            self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        """Close everything in the context it was made in, then leave that."""
+    def close(self) -> None:
+        """Close all streams in their context, then pop the context."""
         if self._context is None:
             return
         try:
@@ -109,7 +105,7 @@ class CudaSession:
             context.pop()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Copy in through pinned memory, launch, copy out, wait."""
+        """Copy the inputs through pinned memory, launch, copy the outputs, and wait."""
         lane = self._lanes[0]
         lane.prepare(feeds)
         return lane.round_trip(feeds)
@@ -129,10 +125,12 @@ class CudaSession:
         """See :meth:`workbench.protocols.GpuSession.timed`.
 
         Raises:
-            RunError: the engine does not take these inputs, or the device's time is asked for with several streams.
+            RunError: the inputs do not fit the engine, or the region is device with several streams.
         """
         if region == Region.DEVICE and len(self._lanes) > 1:
-            raise RunError("The GPU's time of one call means nothing while others are in flight. Choose one stream.")
+            raise RunError(
+                "The GPU's time of one call is not meaningful while other calls are in flight. Choose one stream."
+            )
         self.drain()
         for lane in self._lanes:
             lane.prepare(feeds)
@@ -152,11 +150,11 @@ class CudaSession:
         return lane.launch_and_wait if region == Region.COMPUTE else lane.round_trips(feeds)
 
     def callers(self, count: int) -> Callers:
-        """A stream with an engine and buffers of its own for each; a caller's thread works in the primary context."""
+        """Give each caller its own stream, engine and buffers; its thread works in the primary context."""
         if count > len(self._lanes):
             raise RunError(
-                f"{count} callers at once were asked for, and the engine was opened with {len(self._lanes)} streams. "
-                "Open it with as many."
+                f"{count} callers were requested, but the engine was opened with {len(self._lanes)} streams. "
+                "Open it with as many streams."
             )
         self.drain()
         push, pop = self._context.push, self._context.pop
@@ -170,11 +168,11 @@ class CudaSession:
             lane.drain()
 
     def state(self) -> GpuState | None:
-        """Clocks, power and heat at this moment; ``None`` where NVML is not there."""
+        """Clocks, power and temperature now; ``None``: NVML is not available."""
         return self._gpu.state() if self._gpu else None
 
-    def energy_counters(self) -> list[Counter]:
-        """The whole board's counter; empty where NVML is not there or the board has none."""
+    def energy_counters(self) -> list[EnergyCounter]:
+        """The counter of the whole board; empty if NVML is not available or the board has none."""
         counter = self._gpu.energy() if self._gpu else None
         return [counter] if counter else []
 
@@ -197,10 +195,10 @@ class CudaSession:
         )
 
     def _note_memory(self) -> None:
-        """Keep the largest amount of device memory that was seen; libraries keep what they took."""
-        told = self._gpu.memory_of(os.getpid()) if self._gpu else None
-        if told is not None:
-            found = told, "NVML, this process with its CUDA context"
+        """Record the largest device memory in use so far; libraries do not return what they allocated."""
+        used = self._gpu.memory_of(os.getpid()) if self._gpu else None
+        if used is not None:
+            found = used, "NVML, this process with its CUDA context"
         else:
             taken = self._free_before - self._driver.mem_get_info()[0]
             found = max(0, taken), "fall of the device's free memory since the engine was opened"
@@ -209,16 +207,15 @@ class CudaSession:
 
 @cache
 def _primary_context() -> Any:
-    """Kept for as long as the process lives: PyCUDA leaves a context current when it releases its last reference."""
+    """The primary context, kept until the process ends: PyCUDA leaves a context current when its last reference is released."""
     return _driver().Device(0).retain_primary_context()
 
 
 def _driver() -> Any:
-    """PyCUDA's driver API, ready for use."""
     if "pycuda.autoinit" in sys.modules:
         raise RunError(
-            "'pycuda.autoinit' was imported in this process. It makes a CUDA context of its own, which engine libraries do "
-            "not use. Remove that import; the workbench takes the device's primary context."
+            "'pycuda.autoinit' was imported in this process. It creates another CUDA context, which engine libraries do "
+            "not use. Remove that import; the workbench uses the device's primary context."
         )
     try:
         from pycuda import driver

@@ -1,4 +1,4 @@
-"""CUDA graphs by capture, through ``cuda.bindings``: the launches of one run are recorded and replayed with one call."""
+"""CUDA graphs by capture, through ``cuda.bindings``: record the launches of one run and replay them with one call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from workbench.errors import brief
 
 
-class Graph:
+class CudaGraph:
     """A captured run that can be launched on its stream."""
 
     def __init__(self, runtime: Any, executable: Any, stream: int) -> None:
@@ -16,10 +16,10 @@ class Graph:
         self._stream = runtime.cudaStream_t(stream)
 
     def launch(self) -> None:
-        """Replay, without waiting.
+        """Start the replay without waiting for it.
 
         Raises:
-            RuntimeError: CUDA refused.
+            RuntimeError: CUDA returned an error.
         """
         (status,) = self._runtime.cudaGraphLaunch(self._executable, self._stream)
         if status:
@@ -29,10 +29,10 @@ class Graph:
         self._runtime.cudaGraphExecDestroy(self._executable)
 
 
-def captured(enqueue: Callable[[], None], stream: int) -> tuple[Graph | None, str]:
-    """The graph of what ``enqueue`` launches on the stream, or ``None`` and why it could not be captured.
+def captured(enqueue: Callable[[], None], stream: int) -> tuple[CudaGraph | None, str]:
+    """Capture the launches of ``enqueue`` on the stream: the graph and "", or ``None`` and the reason.
 
-    ``enqueue`` must have run once outside of a capture. Afterwards the stream is as it was before, whatever happened.
+    ``enqueue`` must have run once outside a capture. The stream is in its previous state afterwards, also after an error.
     """
     try:
         from cuda.bindings import runtime
@@ -50,7 +50,7 @@ def captured(enqueue: Callable[[], None], stream: int) -> tuple[Graph | None, st
         problem = brief(cause)
     status, graph = runtime.cudaStreamEndCapture(handle)
     if status or problem:
-        runtime.cudaGetLastError()  # an error that stays behind would be told of the next launch
+        runtime.cudaGetLastError()  # otherwise the next launch would report this error
         if not status:
             runtime.cudaGraphDestroy(graph)
         return None, f"the run could not be captured: {problem or status.name}"
@@ -58,4 +58,4 @@ def captured(enqueue: Callable[[], None], stream: int) -> tuple[Graph | None, st
     runtime.cudaGraphDestroy(graph)
     if status:
         return None, f"the captured run could not be instantiated: {status.name}"
-    return Graph(runtime, executable, stream), ""
+    return CudaGraph(runtime, executable, stream), ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workbench.cuda.graph import Graph, captured
+from workbench.cuda.graph import CudaGraph, captured
 from workbench.data import bfloat16
 from workbench.errors import RunError
 from workbench.records import Wait
@@ -13,11 +13,11 @@ from workbench.records import Wait
 if TYPE_CHECKING:
     import numpy as np
 
-NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream, which libraries may use
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not synchronized with the default stream, which libraries may use
 
 
 SHORT_NS = 500_000
-"""Runs that take the device less are timed several at a time, where they are captured."""
+"""Captured runs shorter than this are timed several at a time."""
 MOST_RUNS = 100
 TRIED = 5
 
@@ -26,15 +26,15 @@ class Engine(Protocol):
     """One execution context of a GPU library, on one stream."""
 
     def shapes(self, inputs: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Set the input shapes; shape and dtype of every output.
+        """Set the input shapes; return the shape and dtype of every output.
 
-        Inputs may be in the answer too: their dtypes are then checked before raw memory is handed over. An attribute
-        ``no_graph``, where there is one, is the reason why the engine's launches must not be captured.
+        The result may include inputs; their dtypes are then checked before raw memory is passed. The optional attribute
+        ``no_graph`` is the reason why the engine's launches must not be captured.
         """
         ...
 
     def bind(self, name: str, address: int) -> None:
-        """Where an input or output lies in device memory."""
+        """Set the device address of an input or output."""
         ...
 
     def enqueue(self, stream: int) -> None:
@@ -45,12 +45,12 @@ class Engine(Protocol):
 
 
 class Buffer:
-    """One tensor twice: in pinned host memory, and on the device (aligned to 256 bytes by the driver)."""
+    """The memory of one tensor: pinned on the host, and on the device (aligned to 256 bytes by the driver)."""
 
     def __init__(self, driver: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         import numpy as np
 
-        # CUDA hands out no memory of zero bytes
+        # CUDA cannot allocate zero bytes
         self.host: np.ndarray = driver.pagelocked_empty(shape, dtype) if 0 not in shape else np.empty(shape, dtype)
         self.device = driver.mem_alloc(max(1, self.host.nbytes))
         self.address = int(self.device)
@@ -60,7 +60,7 @@ class Buffer:
 
 
 class Lane:
-    """One stream with its engine, the buffers of its tensors, its events and, where one was captured, its graph."""
+    """One stream with its engine, the buffers of its tensors, its events and its captured graph, if any."""
 
     def __init__(self, driver: Any, make: Callable[[int], Engine], graph: bool) -> None:
         self._driver = driver
@@ -77,9 +77,9 @@ class Lane:
             Wait.BLOCK: self._sleep_until_done,
         }
         self.wait = self.waits[Wait.SPIN]
-        self.graph: Graph | None = None
+        self.graph: CudaGraph | None = None
         self.graph_note = ""
-        self._many: Graph | None = None
+        self._many: CudaGraph | None = None
         self.runs = 1  # of the engine in one sample of the region device
         self._engine = make(self._handle)
         self.launch: Callable[[], None] = self._enqueue
@@ -95,10 +95,10 @@ class Lane:
         self._stream.synchronize()
 
     def prepare(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Shape the engine, its buffers and its graph to these inputs, unless they have that shape already.
+        """Prepare the engine, its buffers and its graph for inputs of these shapes, if the shapes have changed.
 
         Raises:
-            RunError: an input has another dtype than the engine takes.
+            RunError: the dtype of an input is not that of the engine.
         """
         wanted = {name: (array.shape, array.dtype) for name, array in feeds.items()}
         if wanted == self._prepared:
@@ -109,7 +109,7 @@ class Lane:
         found = self._engine.shapes({name: shape for name, (shape, _) in wanted.items()})
         for name, (_, dtype) in wanted.items():
             if name in found and found[name][1] != dtype:
-                raise RunError(f"Input '{name}' is {dtype}, and the engine takes {found[name][1]}. Give that.")
+                raise RunError(f"Input '{name}' is {dtype}, but the engine takes {found[name][1]}. Convert it.")
         for name, (shape, dtype) in wanted.items():
             self._inputs[name] = Buffer(self._driver, shape, dtype)
         for name, (shape, dtype) in found.items():
@@ -119,14 +119,14 @@ class Lane:
             self._engine.bind(name, buffer.address)
         self.put(feeds)
         self.copy_in()
-        self._enqueue()  # once outside any capture: libraries choose kernels and take memory at the first run
+        self._enqueue()  # once outside a capture: libraries choose kernels and allocate memory in the first run
         self._stream.synchronize()
         if self._wants_graph:
             self._capture()
         self._prepared = wanted
 
     def _capture(self) -> None:
-        """Replay a captured run from now on; where that cannot be, go on as before and keep the reason."""
+        """Capture a run and use its replay from now on; if that fails, keep launching, and keep the reason."""
         self.graph_note = getattr(self._engine, "no_graph", "")
         if self.graph_note:
             return
@@ -143,14 +143,14 @@ class Lane:
             self.graph, self.launch = graph, graph.launch
         else:
             graph.close()
-            self.graph_note = "a replay gave other outputs than the run before it"
+            self.graph_note = "the outputs of a replay differ from those of the run before it"
 
     def _copy_out_and_wait(self) -> None:
         self.copy_out()
         self._stream.synchronize()
 
     def put(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Into pinned memory."""
+        """Copy the inputs into pinned memory."""
         for name, buffer in self._inputs.items():
             buffer.host[...] = feeds[name]
 
@@ -165,7 +165,7 @@ class Lane:
                 self._driver.memcpy_dtoh_async(buffer.host, buffer.device, self._stream)
 
     def fetch(self) -> dict[str, np.ndarray]:
-        """Out of pinned memory: the arrays belong to the caller; bfloat16 comes out as float32."""
+        """The outputs, copied from pinned memory; bfloat16 is converted to float32."""
         return {name: bfloat16.real(buffer.host) for name, buffer in self._outputs.items()}
 
     def round_trip(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -183,12 +183,12 @@ class Lane:
         return call
 
     def answer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """A round trip, shaped to the inputs first where they have another shape than the last."""
+        """:meth:`prepare`, then :meth:`round_trip`."""
         self.prepare(feeds)
         return self.round_trip(feeds)
 
     def staged(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """A call that launches on inputs that are on the device already."""
+        """A callable that launches on inputs that are already on the device."""
         self.prepare(feeds)
         self.wait = self.waits[Wait.SPIN]
         self.put(feeds)
@@ -201,7 +201,7 @@ class Lane:
         self.wait()
 
     def device_ns(self) -> int:
-        """Nanoseconds between two events around the launch. Events count in steps of about half a microsecond."""
+        """Nanoseconds between two events around the launch. Events have a resolution of about half a microsecond."""
         before, after = self._events[:2]
         before.record(self._stream)
         self.launch()
@@ -210,10 +210,10 @@ class Lane:
         return int(before.time_till(after) * 1e6)
 
     def device_call(self, *, together: bool) -> Callable[[], int]:
-        """A call that returns the device's nanoseconds of one run.
+        """A callable that returns the device's nanoseconds of one run.
 
-        With ``together`` a captured run that is over before :data:`SHORT_NS` is captured again, many times in one graph, and
-        a sample is the mean over those: two events around a single short launch are microseconds further apart than its work.
+        With ``together``, a captured run shorter than :data:`SHORT_NS` is captured again many times in one graph, and a sample is
+        the mean over those runs: the overhead of two events around one short launch is microseconds.
         """
         if not together or self.graph is None:
             self._drop_many()
@@ -248,7 +248,7 @@ class Lane:
         self._many, self.runs = None, 1
 
     def parts(self, feeds: Mapping[str, np.ndarray]) -> tuple[int, int, int]:
-        """Nanoseconds that one call copied in, computed and copied out, by the events between them."""
+        """Nanoseconds of one call's copy in, computation and copy out, by events."""
         start, copied, computed, end = self._events
         self.put(feeds)
         start.record(self._stream)
@@ -277,13 +277,13 @@ class Lane:
         self.drain()
         self._free()
         self._engine.close()
-        # these must go while their context is current
+        # release these while their context is current
         self.waits, self.wait = {}, lambda: None
         self._events, self._asleep, self._stream = [], None, None
 
 
 def _same(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> bool:
-    """Equal up to what a reordered sum may change: 1 % of the largest value of each output."""
+    """Whether outputs are equal up to reordered sums: 1 % of the largest value of each output."""
     import numpy as np
 
     for name, expected in before.items():
@@ -291,7 +291,7 @@ def _same(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> 
             if not np.array_equal(expected, after[name]):
                 return False
             continue
-        one, other = expected.astype(np.float64), after[name].astype(np.float64)  # bfloat16 too, no type of NumPy's own
+        one, other = expected.astype(np.float64), after[name].astype(np.float64)  # also for bfloat16, which NumPy lacks
         finite = one[np.isfinite(one)]
         limit = 0.01 * float(np.abs(finite).max()) if finite.size else 0.0
         if not np.allclose(one, other, rtol=0, atol=limit, equal_nan=True):

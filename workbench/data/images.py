@@ -1,4 +1,4 @@
-"""A folder of images as one array, with the range of their values that the model's input takes."""
+"""A folder of images as one array, with values scaled to the range of the model's input."""
 
 from __future__ import annotations
 
@@ -7,49 +7,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.choices.pixels import AUTO, IMAGENET, scaling
 from workbench.data.classes import IMAGES, classes, is_image
 from workbench.data.inputs import bounds, converted
 from workbench.data.limits import check_size
 from workbench.errors import InputError, brief
-from workbench.records import TEXT
+from workbench.records import TEXT, Model, TensorSpec
+from workbench.settings.pixels import AUTO, IMAGENET, scaling
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import Model, TensorSpec
-
 FILES = "image files"
 """The array with the path of each image within the folder."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+"""Pillow's names of the formats that are read, whatever the file's ending: for others, such as EPS, Pillow would start a program."""
 BYTE, WORD = 255.0, 65535.0
 """White in images of 8 and of 16 bits for each channel."""
-FLOATS, INTEGERS = "of floating-point numbers", "of 32-bit integers"
-"""Kinds of images whose type does not say what white is."""
+FLOATS, INTEGERS, WORDS = "of floating-point numbers", "of 32-bit integers", "of 16 bits"
+"""Kinds of images by their type, which determines the value of white for the last only."""
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-"""The tag of a TIFF file that says what 0 stands for, and its value where 0 is white (TIFF 6.0)."""
+"""The tag of a TIFF file that gives the meaning of 0, and its value where 0 is white (TIFF 6.0)."""
+FEWER_BITS = (8, 10, 12)
+"""Usual depths of cameras and scanners whose values are stored in 16 bits without being scaled to them."""
 LEVELS = 16
-"""A range for whole numbers with fewer levels than this would leave nothing of a picture."""
+"""Fewest levels of a range of integers: with fewer, images lose their content."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's training images from 0 to 1, by channel, as torchvision's pretrained models want them subtracted and divided."""
+"""Mean and standard deviation of ImageNet's training images from 0 to 1, by channel, for torchvision's pretrained models."""
 
 
 def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[dict[str, np.ndarray], str]:
-    """All images below ``folder`` by the name of the model's input, labels as ``y``, paths as :data:`FILES`; and what was done
-    to them, in words.
+    """All images below ``folder`` by the name of the model's input, labels as ``y``, paths as :data:`FILES`; and a phrase that
+    describes their preparation.
 
     Images are turned upright (EXIF), converted to the model's number of channels, cropped to the middle and resized
-    (bilinear). They come in an order that is shuffled once and for all. A sub-folder is a class.
+    (bilinear). They are shuffled with a fixed seed. A sub-folder is a class.
 
     Args:
         folder: the folder.
         model: it takes one input of shape [batch, height, width, channels] or [batch, channels, height, width].
-        pixels: what black and white become, see :mod:`workbench.choices.pixels`. White is 255, in images of 16 bits 65535; in
+        pixels: the values of black and white, see :mod:`workbench.settings.pixels`. White is 255, in images of 16 bits 65535; in
             images of floating-point numbers 1, 255 or 65535, and in those of 32-bit integers 255 or 65535, the smallest that
-            holds all of the folder. Of colour images with 16 bits per channel Pillow reads the upper 8.
-        limit: bytes that the array may take.
+            is not below any value of the folder. Of colour images with 16 bits per channel Pillow reads the upper 8.
+        limit: largest size of the array, in bytes.
 
     Raises:
-        InputError: the model takes no images, or the folder, an image or ``pixels`` does not fit it.
+        InputError: the model does not take images, or the folder, an image or ``pixels`` does not fit it.
     """
     import numpy as np
 
@@ -66,11 +68,8 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
     check_size(what, size, limit, "give a folder with fewer images")
     depths = _depths_of([path for path, _ in files])
     becomes = _becomes(spec, pixels, set(depths.whites.values()))
-    if depths.cut and spec.dtype[0] in "iu" and not spec.scale and bounds(spec.dtype)[1] > BYTE and pixels == AUTO:
-        raise InputError(
-            f"{depths.cut:,} colour images of '{folder}' have 16 bits per channel, of which 8 are read, and the input {spec} takes whole "
-            "numbers of more bits. Save the images as an .npz file."
-        )
+    _check_no_bits_lost(depths, spec, folder, pixels)
+    _check_white(depths, spec, folder, pixels)
     order = np.random.default_rng(0).permutation(len(files))
     images = np.empty((len(files), *((channels, height, width) if first else (height, width, channels))), spec.dtype)
     for place, number in enumerate(order):
@@ -79,11 +78,69 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         images[place] = pixel.transpose(2, 0, 1) if first else pixel
     names = np.array([files[number][0].relative_to(folder).as_posix() for number in order])
     arrays = {spec.name: images, FILES: names}
-    told = f"; images cropped to the middle and resized to {width} × {height}, {depths.told} {becomes.told}"
+    text = f"; images cropped to the middle and resized to {width} × {height}, {depths.text} {becomes.text}"
     if list(numbers) != ["."]:
         arrays["y"] = np.array([files[number][1] for number in order])
-        told += _told(folder, numbers)
-    return arrays, told
+        text += _classes_text(folder, numbers)
+    return arrays, text
+
+
+def _check_no_bits_lost(depths: _Depths, spec: TensorSpec, folder: Path, pixels: str) -> None:
+    if depths.cut and spec.dtype[0] in "iu" and not spec.scale and bounds(spec.dtype)[1] > BYTE and pixels == AUTO:
+        raise InputError(
+            f"{depths.cut:,} colour images of '{folder}' have 16 bits per channel, of which 8 are read, and the input {spec} takes whole "
+            "numbers of more bits. Save the images as an .npz file."
+        )
+
+
+def _check_white(depths: _Depths, spec: TensorSpec, folder: Path, pixels: str) -> None:
+    """Refuse images of 16 bits whose values need 12 or fewer, unless the user chose the values of black and white."""
+    unchanged = spec.dtype[0] in "iu" and not spec.scale and bounds(spec.dtype)[1] > BYTE
+    bits = next((bits for bits in FEWER_BITS if depths.deepest < 2**bits), 0)
+    if depths.deepest and bits and not unchanged and pixels == AUTO:
+        raise InputError(
+            f"The largest value in the images of 16 bits of '{folder}' is {depths.deepest:,.0f}, as in images of {bits} bits, and {WORD:,.0f} "
+            f"is taken as white. If white is {2**bits - 1:,}, multiply their values by {2 ** (16 - bits)} or save them as an .npz file; if "
+            "they are that dark, set 'pixels' to 0..1 (option --pixels)."
+        )
+
+
+def preparation(spec: TensorSpec, pixels: str) -> dict[str, Any]:
+    """How images of 8 bits become an input, as JSON: what :func:`read_images` does to each.
+
+    Returns:
+        ``size`` is [width, height], ``mode`` Pillow's, ``layout`` the order of the axes; a value is ``pixel * multiply + add``, with one
+        number for each channel. ``round`` says whether it is rounded to a whole number, and ``dtype`` what it is stored as.
+
+    Raises:
+        InputError: the input does not take images, or ``pixels`` does not fit it.
+    """
+    height, width, channels, first = _layout(spec)
+    becomes = _becomes(spec, pixels, {BYTE})
+    low, high = becomes.ends or (None, None)
+    if low is None or high is None:
+        scales = [(1 / (BYTE * each), -mean / each) for mean, each in zip(MEAN, DEVIATION, strict=True)][:channels]
+    else:
+        scales = [((high - low) / BYTE, low)] * channels
+    return {
+        "steps": [
+            "turn upright by EXIF",
+            "convert to mode",
+            "crop to the middle",
+            "resize",
+            "multiply and add",
+            "order axes",
+        ],
+        "mode": "L" if channels == 1 else "RGB",
+        "size": [width, height],
+        "resample": "bilinear",
+        "multiply": [multiply for multiply, _ in scales],
+        "add": [add for _, add in scales],
+        "round": not spec.dtype.startswith(("float", "bfloat")) and (not spec.scale or becomes.stored),
+        "quantize": [spec.scale, spec.zero_point] if spec.scale and not becomes.stored else None,
+        "layout": "NCHW" if first else "NHWC",
+        "dtype": spec.dtype,
+    }
 
 
 def _files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
@@ -93,17 +150,17 @@ def _files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
     )
     if not files:
         raise InputError(
-            f"'{folder}' holds no images ({', '.join(IMAGES)}). Put them there, one sub-folder for each class."
+            f"'{folder}' contains no images ({', '.join(IMAGES)}). Add images, in one sub-folder for each class."
         )
     return files
 
 
-def _told(folder: Path, numbers: dict[str, int]) -> str:
+def _classes_text(folder: Path, numbers: dict[str, int]) -> str:
     shown = list(numbers.items())[:5]
-    told = f"; classes by folder: {', '.join(f'{name} is {number}' for name, number in shown)}"
-    told += " …" if len(numbers) > len(shown) else ""
-    beside = sum(is_image(path) for path in folder.iterdir())
-    return told + (f"; {beside} images beside the sub-folders are left out" if beside else "")
+    text = f"; classes by folder: {', '.join(f'{name} is {number}' for name, number in shown)}"
+    text += " …" if len(numbers) > len(shown) else ""
+    outside = sum(is_image(path) for path in folder.iterdir())
+    return text + (f"; {outside} images outside the sub-folders are left out" if outside else "")
 
 
 def _layout(spec: TensorSpec) -> tuple[int, int, int, bool]:
@@ -111,60 +168,62 @@ def _layout(spec: TensorSpec) -> tuple[int, int, int, bool]:
     shape = spec.sized(1)
     if len(shape) != 4 or spec.batch_axis != 0 or spec.dtype in (TEXT, "bool"):
         raise InputError(
-            f"The input {spec} takes no images: those are [batch × height × width × channels] or with the channels second. Give "
-            "an .npz file."
+            f"The input {spec} does not take images, which have the shape [batch × height × width × channels] or the channels second. "
+            "Give an .npz file."
         )
     first = shape[3] not in (1, 3)
     channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
     if channels not in (1, 3):
         raise InputError(
-            f"Images have 1 or 3 channels, and the input {spec} has neither first nor last so many. Give an .npz file."
+            f"Images have 1 or 3 channels, and neither the first nor the last axis of the input {spec} has that size. Give an .npz file."
         )
     return height, width, channels, first
 
 
 @dataclass(frozen=True)
 class _Depths:
-    """How the images of a folder store their values."""
+    """The depths of the values in the images of a folder."""
 
-    whites: dict[Path, float]  # what white is in each file
-    told: str  # in words, what 0 to white is
-    cut: int  # colour images of 16 bits per channel, of which Pillow reads the upper 8
+    whites: dict[Path, float]  # the value of white in each file
+    text: str  # the ranges from 0 to white, for messages
+    cut: int  # number of colour images of 16 bits per channel, of which Pillow reads the upper 8
+    deepest: float = 0.0  # the largest value in the images of 16 bits
 
 
 def _depths_of(files: list[Path]) -> _Depths:
-    """What white is in each file, and in words what 0 to white is."""
+    """The value of white in each file, and the ranges from 0 to white as text."""
     from PIL import Image
 
     whites: dict[Path, float] = {}
-    highest = {FLOATS: 0.0, INTEGERS: 0.0}
+    highest = {FLOATS: 0.0, INTEGERS: 0.0, WORDS: 0.0}
     kinds: dict[Path, str] = {}
     cut = 0
     for path in files:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 words = ";16" in _stored_as(image)
                 deep = _is_deep(image)
                 low, high = _ends(image) if deep else (0.0, BYTE)
         except Exception as cause:
             raise _unreadable(path, cause) from cause
-        if not 0 <= low <= high <= WORD:  # not a number, too
+        if not 0 <= low <= high <= WORD:  # also true for NaN
             raise InputError(
-                f"The image '{path}' holds values from {low:.6g} to {high:.6g}, and images hold 0 to 1, 0 to 255 or 0 to 65535. "
+                f"The image '{path}' holds values from {low:.6g} to {high:.6g}; accepted are 0 to 1, 0 to 255 and 0 to 65535. "
                 "Prepare the images as in training and save them as an .npz file."
             )
         whites[path] = WORD if deep else BYTE
-        kinds[path] = "of 8 bits" if not deep else FLOATS if image.mode == "F" else "of 16 bits" if words else INTEGERS
+        kinds[path] = "of 8 bits" if not deep else FLOATS if image.mode == "F" else WORDS if words else INTEGERS
         cut += words and not deep
         if kinds[path] in highest:
             highest[kinds[path]] = max(highest[kinds[path]], high)
+    deepest = highest.pop(WORDS)
     for kind, most in highest.items():
         white = next(each for each in (1.0, BYTE, WORD) if most <= each and (kind == FLOATS or each > 1))
         whites |= {path: white for path, found in kinds.items() if found == kind}
-    return _Depths(whites, _told_depths(whites, kinds, cut), cut)
+    return _Depths(whites, _depths_text(whites, kinds, cut), cut, deepest)
 
 
-def _told_depths(whites: dict[Path, float], kinds: dict[Path, str], cut: int) -> str:
+def _depths_text(whites: dict[Path, float], kinds: dict[Path, str], cut: int) -> str:
     found = Counter((white, kinds[path]) for path, white in whites.items())
     text = ", ".join(f"0 to {white:.0f} ({count:,} {kind})" for (white, kind), count in sorted(found.items()))
     text = "0 to 255" if list(found) == [(BYTE, "of 8 bits")] else text
@@ -177,7 +236,7 @@ def _is_deep(image: Any) -> bool:
 
 
 def _stored_as(image: Any) -> str:
-    """Pillow's name of the form in which a file stores its values, such as "RGB;16B"; "" where the format does not say.
+    """Pillow's name of the form in which a file stores its values, such as "RGB;16B"; "" where the format has none.
 
     It is the first of the arguments of the decoder (``Image.tile``).
     """
@@ -187,7 +246,7 @@ def _stored_as(image: Any) -> str:
 
 
 def _ends(image: Any) -> tuple[float, float]:
-    """The smallest and largest value of an image of more than 8 bits; nan where one of them is not a number."""
+    """The smallest and largest value of an image of more than 8 bits; NaN where a value is NaN."""
     import numpy as np
 
     values = np.asarray(image)
@@ -195,7 +254,7 @@ def _ends(image: Any) -> tuple[float, float]:
 
 
 def _unreadable(path: Path, cause: Exception) -> InputError:
-    return InputError(f"The image '{path}' cannot be read: {brief(cause, 150)}. Take it out of the folder.")
+    return InputError(f"The image '{path}' cannot be read: {brief(cause, 150)}. Remove it from the folder.")
 
 
 def _shares(path: Path, white: float, height: int, width: int, channels: int) -> np.ndarray:
@@ -204,13 +263,12 @@ def _shares(path: Path, white: float, height: int, width: int, channels: int) ->
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             deep = _is_deep(image)
-            inverted = (
-                deep and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
-            )  # Pillow inverts 8 bits only
+            # Pillow inverts 8 bits only
+            inverted = deep and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
             upright = ImageOps.exif_transpose(image)
-            if deep:  # Pillow would cut such values off at 255
+            if deep:  # Pillow would clip such values at 255
                 values = np.asarray(upright).astype(np.float32)
                 upright = Image.fromarray(np.float32(white) - values if inverted else values)
             else:
@@ -224,12 +282,12 @@ def _shares(path: Path, white: float, height: int, width: int, channels: int) ->
 
 @dataclass(frozen=True)
 class _Becomes:
-    """How shares of white become what the input takes."""
+    """The conversion from shares of white to values of the input."""
 
     spec: TensorSpec
-    ends: tuple[float, float] | None  # what black and white become; None: ImageNet's mean and deviation
-    told: str
-    stored: bool = False  # the ends are integers as a quantized file stores them
+    ends: tuple[float, float] | None  # the values of black and white; None: ImageNet's mean and deviation
+    text: str
+    stored: bool = False  # the ends are the stored integers of a quantized file
 
     def __call__(self, shares: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -243,12 +301,12 @@ class _Becomes:
         if self.spec.dtype.startswith(("float", "bfloat")):
             return np.asarray(values.astype(self.spec.dtype))
         if self.spec.scale and not self.stored:
-            return converted(self.spec, values, f"an image scaled to {self.told.removeprefix('as ')}")
+            return converted(self.spec, values, f"an image scaled to {self.text.removeprefix('as ')}")
         return np.asarray(np.round(values).astype(self.spec.dtype))
 
 
 def _becomes(spec: TensorSpec, pixels: str, whites: set[float]) -> _Becomes:
-    """What ``pixels`` means for this input and images with these whites.
+    """The conversion that ``pixels`` means for this input and images with these values of white.
 
     Raises:
         InputError: the input holds whole numbers, and the range does not fit them.
@@ -261,34 +319,34 @@ def _becomes(spec: TensorSpec, pixels: str, whites: set[float]) -> _Becomes:
         if pixels != AUTO or high - low != BYTE:
             return _Becomes(spec, ends, f"as {'0..1' if pixels == AUTO else pixels}")
         real = [spec.scale * (end - spec.zero_point) for end in (low, high)]
-        told = f"as the stored {low}..{high}, which stand for {real[0]:.4g}..{real[1]:.4g}"
-        return _Becomes(spec, (low, high), told, stored=True)
+        text = f"as the stored {low}..{high}, which stand for {real[0]:.4g}..{real[1]:.4g}"
+        return _Becomes(spec, (low, high), text, stored=True)
     if pixels == AUTO:
         return _whole(spec, whites, (low, high))
     if ends is None or pixels == IMAGENET or any(end != round(end) for end in ends) or ends[1] - ends[0] < LEVELS - 1:
         raise InputError(
-            f"The input {spec} takes whole numbers, and 'pixels' is '{pixels}', which would be rounded to next to nothing. Give 0..255 "
+            f"The input {spec} takes whole numbers, and 'pixels' is '{pixels}', which leaves too few levels after rounding. Give 0..255 "
             "(option --pixels), or auto."
         )
     if ends[0] < low or ends[1] > high:
         raise InputError(
-            f"The input {spec} takes {low} to {high}, and 'pixels' is '{pixels}'. Give a range within those (option --pixels)."
+            f"The input {spec} takes {low} to {high}, and 'pixels' is '{pixels}'. Give a range within these limits (option --pixels)."
         )
     return _Becomes(spec, ends, f"as {pixels}")
 
 
 def _whole(spec: TensorSpec, whites: set[float], held: tuple[int, int]) -> _Becomes:
-    """The pixels as they are for an input of whole numbers; 16 bits become 0 to 255 where the input holds no more."""
+    """Unchanged pixels for an input of integers; 16 bits are scaled to 0 to 255 where the input type holds no more."""
     deepest = max(whites)
     white = BYTE if held[1] == BYTE or deepest <= BYTE else WORD
     if len(whites) > 1 and white != BYTE:
         raise InputError(
-            f"The folder holds images of different depths, and the input {spec} takes whole numbers. Give what white becomes for "
-            "all of them, such as 0..255 (option --pixels)."
+            f"The folder contains images of different depths, and the input {spec} takes whole numbers. Give one range for all of "
+            "them, such as 0..255 (option --pixels)."
         )
     if white > held[1]:
         raise InputError(
-            f"The input {spec} takes {held[0]} to {held[1]}, and pixels go up to {white:.0f}. Give what black and white become, such as "
+            f"The input {spec} takes {held[0]} to {held[1]}, and pixels go up to {white:.0f}. Give the values of black and white, such as "
             f"{held[0]}..{held[1]} (option --pixels)."
         )
     return _Becomes(spec, (0.0, white), "as they are" if whites == {white} else f"as 0..{white:.0f}")

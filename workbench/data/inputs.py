@@ -1,44 +1,41 @@
-"""Whether an array can be fed to an input of the model: its shape, its values and its type.
+"""Checks whether an array fits an input of the model: its shape, its values and its type.
 
-Nothing is reshaped, transposed or rounded to make it fit. Only conversions that keep every value are made (``True`` to 1, whole
-numbers to another integer type that holds them, bytes to text, another byte order); everything else is refused with the line to
-write.
+Arrays are not reshaped, transposed or rounded. Only conversions that keep every value are made (``True`` to 1, integers to
+another integer type that holds them, bytes to text, another byte order). Other arrays are refused with a message that gives the
+conversion to write.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 from workbench.data.samples import chunks
 from workbench.errors import InputError
-from workbench.records import TEXT
+from workbench.records import TEXT, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
 
-    from workbench.records import TensorSpec
-
 MOST_AXES = 6
-"""Of arrays whose axes are tried in every order: beyond that there are too many orders."""
+"""Most axes of an array whose axes are tried in every order."""
 CLIPPED_SPANS = 1.0
-"""How far, in spans of a quantized input, real values may lie outside of it before their scale must be another one."""
+"""Distance outside the range of a quantized input, in spans of that range, beyond which real values must have another scale."""
 
 
 def fed(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` as it can be fed to ``spec``, first axis = sample.
+    """``array`` converted for the input ``spec``, first axis = sample.
 
     Args:
         spec: the input. ``array`` has its axes, the batch axis moved to the front.
         array: shape ``(samples, *inner)``.
-        where: what the array is, for messages, such as "the array 'x' of 'data.npz'".
+        where: description of the array for messages, such as "the array 'x' of 'data.npz'".
 
     Returns:
         An array of ``spec.dtype`` (``object`` for text) with the same values. Real numbers for an input of a quantized file
-        become the stored integers: ``round(x / scale) + zero_point``, clipped to the type's range.
+        are converted to the stored integers: ``round(x / scale) + zero_point``, clipped to the range of the type.
 
     Raises:
         InputError: the shape does not fit, there are no rows, a value is not finite, or the type does not hold the values.
@@ -50,12 +47,12 @@ def fed(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
             f"{_advice(array.shape, inner, spec.name)}"
         )
     if len(array) == 0:
-        raise InputError(f"There is nothing to feed to '{spec.name}': {where} has no rows. Save at least one sample.")
+        raise InputError(f"The input '{spec.name}' gets no samples: {where} has no rows. Save at least one sample.")
     return converted(spec, array, where)
 
 
 def converted(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` in the type of ``spec``, whatever its shape; see :func:`fed`."""
+    """``array`` of any shape in the type of ``spec``; see :func:`fed`."""
     import numpy as np
 
     if spec.dtype == TEXT:
@@ -89,7 +86,13 @@ def converted(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
 
 
 def bounds(dtype: str) -> tuple[int, int]:
-    """The smallest and the largest value of an integer type, or of ``bool``."""
+    """The smallest and the largest value of an integer type, or of ``bool``.
+
+    Example:
+        >>> bounds("int8"), bounds("bool")
+        ((-128, 127), (0, 1))
+
+    """
     import numpy as np
 
     if np.dtype(dtype).kind == "b":
@@ -99,7 +102,7 @@ def bounds(dtype: str) -> tuple[int, int]:
 
 
 def possible_channels_twice(spec: TensorSpec) -> bool:
-    """Whether an image input looks the same with its channels first and last, so that a wrong order cannot be seen."""
+    """Whether an image input has the same shape with its channels first and last, so that a wrong order is not detected."""
     sizes = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
     if len(sizes) != 3:
         return False
@@ -107,9 +110,9 @@ def possible_channels_twice(spec: TensorSpec) -> bool:
     return first == last and (first is None or first in (1, 3, 4))
 
 
-def _fits(found: Sequence[int], inner: Sequence[int | None]) -> bool:
-    return len(found) == len(inner) + 1 and all(
-        wanted in (None, size) for wanted, size in zip(inner, found[1:], strict=True)
+def _fits(shape: Sequence[int], inner: Sequence[int | None]) -> bool:
+    return len(shape) == len(inner) + 1 and all(
+        wanted in (None, size) for wanted, size in zip(inner, shape[1:], strict=True)
     )
 
 
@@ -117,28 +120,28 @@ def _text(shape: Sequence[int | None]) -> str:
     return f"[{' × '.join('?' if size is None else str(size) for size in shape)}]"
 
 
-def _advice(found: Sequence[int], inner: Sequence[int | None], name: str) -> str:
-    """What to write so that an array of shape ``found`` fits ``(samples, *inner)`` with every value in its place."""
-    order = _order(found, inner)
+def _advice(shape: Sequence[int], inner: Sequence[int | None], name: str) -> str:
+    """The conversion by which an array of shape ``shape`` fits ``(samples, *inner)`` with every value at its position."""
+    order = _order(shape, inner)
     if order:
         return f"The axes are in another order: use x.transpose({', '.join(map(str, order))}); a reshape would mix up the values."
-    number = len(found)
-    if number == len(inner) and _fits((1, *found), inner):
+    number = len(shape)
+    if number == len(inner) and _fits((1, *shape), inner):
         return "It is a single sample: use x[numpy.newaxis]."
     for axis in range(1, number + 1):
-        if _fits((*found[:axis], 1, *found[axis:]), inner):
+        if _fits((*shape[:axis], 1, *shape[axis:]), inner):
             return f"Add the axis of size 1: use numpy.expand_dims(x, {axis})."
     for axis in range(1, number):
-        if found[axis] == 1 and _fits((*found[:axis], *found[axis + 1 :]), inner):
-            return f"Take out the axis of size 1: use x.squeeze({axis})."
-    return _flattening(found, inner) or f"Save samples of the size that '{name}' takes, prepared as in training."
+        if shape[axis] == 1 and _fits((*shape[:axis], *shape[axis + 1 :]), inner):
+            return f"Remove the axis of size 1: use x.squeeze({axis})."
+    return _flattening(shape, inner) or f"Save samples of the size that '{name}' takes, prepared as in training."
 
 
-def _order(found: Sequence[int], inner: Sequence[int | None]) -> tuple[int, ...]:
-    """The order of axes in which the array fits; of several the one that changes least and leaves the samples first."""
-    if len(found) != len(inner) + 1 or len(found) > MOST_AXES:
+def _order(shape: Sequence[int], inner: Sequence[int | None]) -> tuple[int, ...]:
+    """The order of axes in which the array fits; of several the one that changes least and keeps the samples first."""
+    if len(shape) != len(inner) + 1 or len(shape) > MOST_AXES:
         return ()
-    fitting = [order for order in permutations(range(len(found))) if _fits([found[axis] for axis in order], inner)]
+    fitting = [order for order in permutations(range(len(shape))) if _fits([shape[axis] for axis in order], inner)]
 
     def changes(order: tuple[int, ...]) -> tuple[bool, int]:
         return order[0] != 0, sum(before > after for i, before in enumerate(order) for after in order[i:])
@@ -146,17 +149,17 @@ def _order(found: Sequence[int], inner: Sequence[int | None]) -> tuple[int, ...]
     return min(fitting, key=changes, default=())
 
 
-def _flattening(found: Sequence[int], inner: Sequence[int | None]) -> str:
-    """Advice where the samples were flattened, or are to be."""
+def _flattening(shape: Sequence[int], inner: Sequence[int | None]) -> str:
+    """The conversion for samples that were flattened or must be flattened; "" where that does not fit."""
     known = [size for size in inner if size is not None]
-    if len(known) < len(inner) or len(found) < 2 or math.prod(found[1:]) != math.prod(known):
+    if len(known) < len(inner) or len(shape) < 2 or math.prod(shape[1:]) != math.prod(known):
         return ""
     if len(inner) == 1:
         return "If the model was trained on samples flattened in this order of axes, use x.reshape(len(x), -1)."
-    if len(found) > 2:
+    if len(shape) > 2:
         return (
-            "The sizes differ although there are as many values: save the samples as the model was trained on them; a reshape "
-            "would mix up the values."
+            "The sizes differ although the number of values is the same: save the samples as the model was trained on them; a "
+            "reshape would mix up the values."
         )
     sizes = ", ".join(map(str, known))
     text = f"If each row was flattened from {_text(known)}, use x.reshape(-1, {sizes})"
@@ -217,7 +220,7 @@ def _check_range(spec: TensorSpec, array: np.ndarray, where: str) -> None:
 
 
 def _quantized(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
-    """Real numbers as the integers that a quantized file stores for them."""
+    """Real numbers as the integers by which a quantized file stores them."""
     import numpy as np
 
     low, high = bounds(spec.dtype)
@@ -225,8 +228,8 @@ def _quantized(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
     least, most, room = float(array.min()), float(array.max()), CLIPPED_SPANS * (real_high - real_low)
     if least < real_low - room or most > real_high + room:
         raise InputError(
-            f"The input '{spec.name}' stands for values from {real_low:.4g} to {real_high:.4g}, and {where} holds values from "
-            f"{least:.4g} to {most:.4g}, which would be cut off. Scale them as in training."
+            f"The input '{spec.name}' represents values from {real_low:.4g} to {real_high:.4g}, and {where} holds values from "
+            f"{least:.4g} to {most:.4g}, which would be clipped. Scale them as in training."
         )
     real = array.astype(np.float32) if array.itemsize < 4 else array  # 16 bits would round the quotient
     stored = np.empty(array.shape, spec.dtype)
@@ -235,7 +238,7 @@ def _quantized(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _conversion(spec: TensorSpec, array: np.ndarray) -> str:
-    """How to make the type right without changing what the values mean."""
+    """The conversion to the right type that keeps the meaning of the values."""
     wanted_real, real = spec.dtype.startswith(("float", "bfloat")), array.dtype.kind == "f"
     if wanted_real and not real:
         return f"Convert it with x.astype('{spec.dtype}') and scale the values as in training."

@@ -1,4 +1,4 @@
-"""Labels and groups of a data file: which arrays hold them, and what they are."""
+"""Labels and groups of a data file: the arrays that hold them, and their meaning."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy import box_labels
 from workbench.accuracy.label_settings import AUTO, Reading, Shape
-from workbench.accuracy.metrics import Metric, accepted_in_words, top_k
+from workbench.accuracy.metrics import Metric, accepted_text, top_k
 from workbench.accuracy.reading import read_truth
-from workbench.accuracy.truth import Kind, Truth
+from workbench.accuracy.truth import LabelKind, Truth
 from workbench.data.images import FILES
 from workbench.data.samples import Samples
 from workbench.errors import InputError, brief
+from workbench.records import Model
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import Model, TensorSpec
-
 KEYS = ("y", "labels")
 COCO_FILE = "truth.json"
-"""COCO's JSON inside a folder of images; beside an .npz file it is a file of the same name with the ending .json."""
+"""COCO's JSON in a folder of images; for an .npz file it is a file of the same name with the ending .json in the same folder."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """What decides how labels are read: the metric (``None``: top-1), the settings, and the array that names groups."""
+    """How labels are read: the metric (``None``: top-1), the settings, and the array that names groups."""
 
     metric: Metric | None = None
     how: Reading = field(default_factory=Reading)
@@ -37,20 +36,19 @@ class Labelling:
 
 
 def output_shapes(model: Model) -> tuple[Shape, ...]:
-    """The model's outputs as scoring gets them: the sample first, rows of one sample together."""
-    return tuple(_shape(spec) for spec in model.outputs)
-
-
-def _shape(spec: TensorSpec) -> Shape:
-    inner = tuple(size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
-    rows = (spec.rows,) if spec.rows > 1 else ()
-    return Shape(spec.name, (*rows, *inner), spec.dtype[0] in "iub" and not spec.scale)
+    """Shapes of the model's outputs for scoring: the sample on the first axis, the rows of one sample together."""
+    shapes = []
+    for spec in model.outputs:
+        inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
+        sizes = (spec.rows, *inner) if spec.rows > 1 else tuple(inner)
+        shapes.append(Shape(spec.name, sizes, spec.dtype[0] in "iub" and not spec.scale))
+    return tuple(shapes)
 
 
 def labelled(
     samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
 ) -> tuple[Samples, set[str]]:
-    """The samples with their labels and groups, and the arrays that these came from.
+    """The samples with their labels and groups, and the names of the arrays that hold these.
 
     Raises:
         InputError: the labels or groups do not fit the samples, the model or the metric.
@@ -73,7 +71,7 @@ def labelled(
 
 
 def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
-    """What labels are, for so many samples. Outputs that are random, or that no weight has a part in, count where no other fits.
+    """The meaning of labels for ``count`` samples. Outputs that are random, or do not depend on weights, count if no other fits.
 
     Raises:
         InputError: their number differs, or they fit neither the model nor the metric.
@@ -95,9 +93,9 @@ def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, 
 
 
 def classes_of(samples: Samples) -> np.ndarray | None:
-    """One class number for each sample, (n,), where the labels are such; else the labels as they were saved."""
+    """One class number for each sample, shape (n,), where the labels are classes; else the labels as they were saved."""
     truth = samples.truth
-    if truth is not None and truth.kind in (Kind.CLASSES, Kind.ONE_HOT) and not truth.per_position:
+    if truth is not None and truth.class_per_sample:
         return truth.values
     return samples.labels
 
@@ -121,27 +119,27 @@ def _groups(samples: Samples, arrays: Mapping[str, np.ndarray], column: str, pat
 def _boxes(
     samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
 ) -> Truth | None:
-    """Boxes, where the data hold some and nothing else was asked for."""
+    """Boxes, where the data have them and no other kind of labels was set."""
     metric = labelling.metric or top_k(1)
     coco = path / COCO_FILE if path.is_dir() else path.with_suffix(".json")
-    wanted = labelling.how.labels == Kind.BOXES or Kind.BOXES in (metric.accepts or ())
+    wanted = labelling.how.labels == LabelKind.BOXES or LabelKind.BOXES in (metric.accepts or ())
     given = any(name in arrays for name in box_labels.ARRAYS[:1])
     others = any(name in arrays for name in KEYS)
     if metric.accepts is None or not (wanted or (given and not others and labelling.how.labels == AUTO)):
         return None
-    if wanted and labelling.how.labels not in (AUTO, Kind.BOXES):
+    if wanted and labelling.how.labels not in (AUTO, LabelKind.BOXES):
         raise InputError(
-            f"'{metric}' takes {accepted_in_words(metric)}, and 'labels' is set to '{labelling.how.labels}'. Set 'labels' to 'boxes', or choose "
+            f"'{metric}' takes {accepted_text(metric)}, and 'labels' is set to '{labelling.how.labels}'. Set 'labels' to 'boxes', or choose "
             f"another 'metric'."
         )
     if not given and not coco.is_file():
         raise InputError(
             f"'box-map' compares boxes, and '{path.name}' has none. Save y_boxes, y_class and y_image, or COCO's JSON as '{coco.name}' "
-            f"{'in' if path.is_dir() else 'beside'} it."
+            f"{'in' if path.is_dir() else 'next to'} it."
         )
-    if Kind.BOXES not in metric.accepts:
+    if LabelKind.BOXES not in metric.accepts:
         raise InputError(
-            f"'{metric}' takes {accepted_in_words(metric)}, and the labels of '{path.name}' are boxes. Set 'metric' to one of: box-map."
+            f"'{metric}' takes {accepted_text(metric)}, and the labels of '{path.name}' are boxes. Set 'metric' to one of: box-map."
         )
     roles = labelling.how.box_outputs
     if given:
@@ -150,7 +148,7 @@ def _boxes(
 
 
 def _from_coco(coco: Path, samples: Samples, files: np.ndarray | None, model: Model, roles: Mapping[str, str]) -> Truth:
-    """Boxes of a JSON: of a folder its images by their file names, of arrays the images in the order of the JSON's list."""
+    """Boxes of a JSON file. Its images are found by file name in a folder, and by their order in the JSON's list for arrays."""
     where = f"'{coco.name}'"
     try:
         content: Any = json.loads(coco.read_text(encoding="utf-8"))
@@ -180,13 +178,12 @@ def _from_coco(coco: Path, samples: Samples, files: np.ndarray | None, model: Mo
         placed[key] = box_labels.cropped(int(image["width"]), int(image["height"]), width, height)
     if len(rows) != samples.count:
         raise InputError(
-            f"{where} names {len(rows)} of {samples.count} images of the folder. Add the others to its list, with no boxes where "
-            "they have none."
+            f"{where} names {len(rows)} of {samples.count} images of the folder. Add the others to its list, also those without boxes."
         )
     return box_labels.from_coco(content, rows, samples.count, roles, where, placed)
 
 
 def _image_size(model: Model) -> tuple[int, int]:
-    """Height and width of the images that the model gets."""
+    """Height and width of the model's input images, in pixels."""
     shape = model.inputs[0].sized(1)
     return (shape[2], shape[3]) if shape[3] not in (1, 3) else (shape[1], shape[2])

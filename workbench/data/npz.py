@@ -1,4 +1,4 @@
-"""Reading ``.npz`` files: every part is checked before any of it is unpacked, and large parts can be mapped."""
+"""Reading of ``.npz`` files: every part is checked before it is unpacked, and large parts can be mapped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 ENDING = ".npy"
 MAPPED_BYTES = 2**24
-"""Arrays of at least this size are mapped, smaller ones are read: a mapping costs pages and file handles of its own."""
+"""Arrays of at least this size in bytes are mapped, smaller ones are read: each mapping needs pages and a file handle."""
+MOST_PARTS = 1000
+"""Arrays in a file: the header of each is parsed, so that a small file of very many arrays takes minutes."""
 _LOCAL_HEADER = 30  # bytes before the name in the header of each part (ZIP specification, APPNOTE 4.3.7)
 
 
@@ -36,11 +38,11 @@ def read_npz(path: Path, data_mib: int = 0) -> dict[str, np.ndarray]:
 
     Args:
         path: the file.
-        data_mib: what the arrays may take together, in MiB (2**20 bytes); 0: a share of the free memory, and 1 GiB where they
+        data_mib: limit of all arrays together, in MiB (2**20 bytes); 0: a share of the free memory, and 1 GiB where they
             take more than 100 times the size of the file.
 
     Raises:
-        InputError: the file is missing or damaged; the arrays take more than that; a part is not an array, holds Python
+        InputError: the file is missing or damaged; the arrays take more than that, or are more than 1,000; a part is not an array, holds Python
             objects (loading those would run code), or has a name that is a path out of the file.
     """
     with _Archive(path) as archive:
@@ -53,9 +55,9 @@ def read_npz(path: Path, data_mib: int = 0) -> dict[str, np.ndarray]:
 
 def map_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an uncompressed ``.npz`` file: large ones as read-only views of the file, so that several processes share
-    one copy in memory and only what is used is read.
+    one copy in memory and only the used parts are read.
 
-    Only for files that nobody changes while they are in use, such as those in the store.
+    The file must not change while it is in use, as is the case for files in the store.
 
     Raises:
         InputError: as :func:`read_npz`.
@@ -72,7 +74,7 @@ def _can_be_mapped(part: _Part) -> bool:
 
 
 class _Archive:
-    """An open ``.npz`` file; whatever its library raises becomes one sentence."""
+    """An open ``.npz`` file; all errors of the libraries that read it become an :class:`InputError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,7 +92,8 @@ class _Archive:
         try:
             self._zip = zipfile.ZipFile(self._file)
         except Exception as cause:
-            single = self._starts_as_array()
+            self._file.seek(0)
+            single = self._file.read(6) == b"\x93NUMPY"
             self._file.close()
             if single:
                 raise InputError(
@@ -103,10 +106,6 @@ class _Archive:
         self._zip.close()
         self._file.close()
 
-    def _starts_as_array(self) -> bool:
-        self._file.seek(0)
-        return self._file.read(6) == b"\x93NUMPY"
-
     def _unreadable(self, found: str = "") -> InputError:
         reason = f" ({found})" if found else ""
         return InputError(
@@ -114,8 +113,13 @@ class _Archive:
         )
 
     def parts(self) -> dict[str, _Part]:
-        """What the file holds, from its directory and the headers of its arrays; nothing is unpacked."""
+        """The arrays of the file, from its directory and the headers of its arrays; nothing is unpacked."""
         found: dict[str, _Part] = {}
+        count = len(self._zip.infolist())
+        if count > MOST_PARTS:
+            raise InputError(
+                f"{self._what} holds {count:,} arrays, of which at most {MOST_PARTS:,} are read. Save only the model's inputs and labels."
+            )
         for info in self._zip.infolist():
             name = self._name(info)
             if name in found:
@@ -164,7 +168,7 @@ class _Archive:
         return mapped.view(np.ndarray)
 
     def _start(self, info: zipfile.ZipInfo) -> int:
-        """Where a stored part's bytes begin: after its local header, whose lengths may differ from the directory's."""
+        """The offset of a stored part's bytes: after its local header, whose lengths may differ from the directory's."""
         self._file.seek(info.header_offset)
         header = self._file.read(_LOCAL_HEADER)
         if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
@@ -174,7 +178,7 @@ class _Archive:
 
 
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
-    """Type, shape and order of the array whose ``.npy`` form begins here."""
+    """Type, shape and order of the array whose ``.npy`` header begins at the position of ``file``."""
     import numpy as np
 
     version = np.lib.format.read_magic(file)

@@ -1,26 +1,22 @@
-"""The values that a model is fed: smallest, largest and mean, and whether they can be right."""
+"""The values of a model's inputs: smallest, largest and mean, and checks of their plausibility."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from workbench.data.samples import chunks
+from workbench.data.samples import Samples, chunks
 from workbench.records.values import InputValues, ValueRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import numpy as np
 
-    from workbench.data.samples import Samples
-
 SPAN_RATIO = 2.0
-"""How many times wider than the other one of two ranges may be before they do not fit each other."""
+"""Largest ratio of the widths of two ranges that fit each other."""
 MEAN_SHARE = 0.5
-"""How far apart their means may be, as a share of the narrower range."""
+"""Largest difference of their means, as a share of the narrower range."""
 BELOW_ZERO = 0.25
-"""How far one range may reach below zero, as a share of its span, where the other one does not: 0..1 and -1..1 are two forms of pixels."""
+"""Largest part of one range below zero, as a share of its span, where the other one has none: 0..1 and -1..1 are scales of pixels."""
 BYTE = ("uint8", "int8")
 
 
@@ -31,8 +27,8 @@ def observed(test: Samples, calibration: Samples | None) -> tuple[InputValues, .
         tested = _range(array)
         if tested is None:
             continue
-        beside = None if calibration is None or name not in calibration.inputs else calibration.inputs[name]
-        found.append(InputValues(name, str(array.dtype), tested, None if beside is None else _range(beside)))
+        other = None if calibration is None or name not in calibration.inputs else calibration.inputs[name]
+        found.append(InputValues(name, str(array.dtype), tested, None if other is None else _range(other)))
     return tuple(found)
 
 
@@ -47,7 +43,7 @@ def _range(array: np.ndarray) -> ValueRange | None:
 
 
 def doubts(values: Iterable[InputValues]) -> Iterator[str]:
-    """What of these values looks wrong, one sentence each."""
+    """One sentence for each implausible property of these values."""
     for each in values:
         if each.tested.low == each.tested.high:
             yield f"The input '{each.name}' has the same value everywhere ({each.tested.low:.4g}). Check the data."
@@ -59,7 +55,7 @@ def doubts(values: Iterable[InputValues]) -> Iterator[str]:
         if each.calibrated is not None and not _fit(each.tested, each.calibrated):
             yield (
                 f"The values of the input '{each.name}' do not fit those of its calibration samples: {each.tested}, and "
-                f"{each.calibrated} in calibration. INT8 ranges come from the latter. Prepare both in the same way."
+                f"{each.calibrated} in calibration. INT8 ranges are calibrated on the latter. Prepare both in the same way."
             )
 
 

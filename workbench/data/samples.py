@@ -1,4 +1,4 @@
-"""Samples: arrays by input name, fed in batches; written to and read from ``.npz`` files."""
+"""Samples: arrays by input name, given to engines in batches, and stored in ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.accuracy.truth import Truth
 from workbench.data.npz import map_npz
 from workbench.errors import InputError, brief, writing
+from workbench.store.arrays import write_npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,16 +24,16 @@ _TEXT = "text:"
 _TRUTH, _VALUES, _IMAGES, _GROUPS = "truth", "truth values", "truth images", "groups"
 CHUNK_BYTES = 2**26
 WHOLE = -1
-"""Place of the batch in :attr:`Samples.axes` for an input that has none: each sample is one whole feed."""
+"""Value in :attr:`Samples.axes` for an input without a batch axis: each sample is the whole input of one call."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Inputs by name, first axis = sample, and labels where they are known.
 
-    ``constants`` are inputs that are the same for every call, such as a sampling rate. ``axes`` tells for an input whose
-    batch is not its first axis where a feed has it (a state of shape [2, batch, 128] is held as [n, 2, 128]).
-    ``labels`` are as they were saved, ``truth`` what they are; ``groups`` names the group of each sample.
+    ``constants`` are inputs that are the same for every call, such as a sampling rate. ``axes`` gives the batch axis of
+    inputs whose batch is not the first axis (a state of shape [2, batch, 128] is held as [n, 2, 128]).
+    ``labels`` are the labels as they were saved, ``truth`` their meaning; ``groups`` names the group of each sample.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Samples:
 
     @cached_property
     def truth_digest(self) -> str:
-        """SHA-256 over what the labels are and over the groups; "" where there is neither."""
+        """SHA-256 over the meaning of the labels and over the groups; "" where there is neither."""
         if self.truth is None and self.groups is None:
             return ""
         total = hashlib.sha256((self.truth.digest if self.truth else "").encode())
@@ -83,7 +84,7 @@ class Samples:
         return total.hexdigest()
 
     def feeds(self, start: int, size: int) -> dict[str, np.ndarray]:
-        """Exactly ``size`` samples from ``start`` on, beginning again at the end; C-contiguous copies."""
+        """Exactly ``size`` samples from ``start`` on, continued from the first sample after the last; C-contiguous copies."""
         import numpy as np
 
         return self.feeds_of(np.arange(start, start + size) % self.count)
@@ -125,7 +126,7 @@ def _arrays(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _extras(samples: Samples) -> dict[str, np.ndarray]:
-    """The arrays that the digest leaves out: it is of what is fed and of the labels as they were saved."""
+    """The arrays that the digest leaves out: it covers the inputs and the labels as they were saved."""
     truth = samples.truth
     found = {_GROUPS: samples.groups}
     found |= {_VALUES: truth.values, _IMAGES: truth.images} if truth is not None else {}
@@ -140,10 +141,10 @@ def save_samples(samples: Samples, path: Path) -> None:
     if samples.truth is not None:
         arrays[_TRUTH] = np.array(json.dumps(samples.truth.head()))
     for key, array in (_arrays(samples) | _extras(samples)).items():
-        # text is held as Python strings, which only a pickle could store; as fixed-width text it needs none
+        # text is held as Python strings, which would need a pickle; fixed-width text does not
         arrays |= {_TEXT + key: array.astype(str)} if array.dtype == object else {key: array}
     with writing(path), path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        write_npz(file, arrays)
 
 
 def load_samples(path: Path) -> Samples:

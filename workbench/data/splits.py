@@ -1,37 +1,41 @@
-"""Which samples calibrate, and that none of them is tested: rows drawn over all classes, and compared by a digest of each."""
+"""Selection of calibration samples, drawn over all classes, and their removal from the test samples by a digest of each row."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workbench.data.samples import Samples
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.data.samples import Samples
-
 SEED = 0
-"""Of the draw of calibration samples. It is no setting: another draw would mean other engines and other test samples."""
+"""Seed of the draw of calibration samples. It is not a setting, because another draw gives other engines and other test samples."""
 
 
 def drawn(count: int, wanted: int, labels: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """Numbers of the rows that calibrate, and how they were chosen, in words.
+    """Numbers of the calibration rows, and a phrase that says how they were chosen.
 
-    Where the labels are classes, each class gets its share of the rows, and at least one where ``wanted`` allows it; the rows of a
-    class are drawn at random with the seed :data:`SEED`. Otherwise the rows are spread evenly over the whole file, because files
-    are often sorted. In either case any first part of the answer is a draw of the same kind.
+    Where the labels are classes, each class contributes its share of the rows, and at least one where ``wanted`` allows it. The rows
+    of a class are drawn at random with the seed :data:`SEED`. Otherwise the rows are spread evenly over the whole file, because files
+    are often sorted. In both cases every leading part of the result is a draw of the same kind.
 
     Args:
-        count: rows in all.
-        wanted: how many to choose, from 1 to ``count``.
-        labels: shape ``(count,)``, class numbers or text; ``(count, classes)``, one-hot; anything else says nothing of classes.
+        count: number of rows.
+        wanted: number of rows to choose, from 1 to ``count``.
+        labels: shape ``(count,)``, class numbers or text, or ``(count, classes)``, one-hot; labels of other forms are not used.
 
     Returns:
-        int64 array of shape ``(wanted,)``, without repetition.
+        int64 array of shape ``(wanted,)``, without repetition, and the phrase.
+
+    Example:
+        >>> rows, how = drawn(100, 4, None)
+        >>> sorted(rows.tolist()), how
+        ([0, 25, 50, 75], 'spread evenly over the rows')
+
     """
     import numpy as np
 
@@ -63,7 +67,7 @@ def _classes(labels: np.ndarray | None) -> np.ndarray | None:
 
 
 def _shares(sizes: np.ndarray, wanted: int) -> np.ndarray:
-    """How many rows each class gives: in proportion to its size, at least one, and not its last, as far as that is possible."""
+    """Number of rows from each class: in proportion to its size, at least one and not all of them, as far as possible."""
     import numpy as np
 
     exact = sizes * wanted / sizes.sum()
@@ -79,7 +83,7 @@ def _shares(sizes: np.ndarray, wanted: int) -> np.ndarray:
 
 
 def row_digests(samples: Samples) -> list[bytes]:
-    """One digest per sample over all of its inputs: names, types, shapes and bytes. Labels and constants are left out."""
+    """One SHA-256 digest (bytes) per sample over all its inputs: names, types, shapes and bytes. Labels and constants are left out."""
     totals = [hashlib.blake2b(digest_size=16) for _ in range(samples.count)]
     for name, array in sorted(samples.inputs.items()):
         head = json.dumps([name, array.dtype.str, array.shape[1:]]).encode()
@@ -88,35 +92,23 @@ def row_digests(samples: Samples) -> list[bytes]:
     return [total.digest() for total in totals]
 
 
-def held_apart(calibration: Samples, test: Samples) -> tuple[Samples, int]:
-    """``test`` without the samples that are among ``calibration`` too, and how many those were.
+def without_overlap(calibration: Samples | None, test: Samples) -> tuple[Samples, str]:
+    """``test`` without the samples that are also in ``calibration``, and a phrase about those left out; "" for none.
 
     Raises:
-        InputError: none would be left.
+        InputError: no sample remains.
     """
-    if not test.inputs:
-        return test, 0  # nothing but constants: there is one sample
+    if calibration is None or not test.inputs:  # without inputs all are constants: there is one sample
+        return test, ""
     known = set(row_digests(calibration))
     kept = [number for number, digest in enumerate(row_digests(test)) if digest not in known]
     if not kept:
         raise InputError(
-            f"All {test.count} test samples are among the calibration samples too, so that nothing is left to test on. Give "
-            "other calibration samples, or set 'calibration_samples' lower."
+            f"All {test.count} test samples are also calibration samples, so that no test sample remains. Give other calibration "
+            "samples, or set 'calibration_samples' lower."
         )
     left_out = test.count - len(kept)
-    return (test.take(kept) if left_out else test), left_out
-
-
-def apart_in_words(test: Samples, left_out: int) -> str:
-    """What to tell of samples that were left out; empty where there were none."""
     if not left_out:
-        return ""
-    return f"; {left_out:,} more were the same as calibration samples and are not tested, {test.count:,} are"
-
-
-def told_apart(calibration: Samples | None, test: Samples, description: str) -> tuple[Samples, str]:
-    """The test samples to use, and the description with what was left out."""
-    if calibration is None:
-        return test, description
-    kept, left_out = held_apart(calibration, test)
-    return replace(kept, name=test.name), description + apart_in_words(kept, left_out)
+        return test, ""
+    text = f"; {left_out:,} samples are also calibration samples and are not tested, {len(kept):,} are tested"
+    return test.take(kept), text

@@ -1,40 +1,39 @@
-"""Inputs made up from a signature: random ones, and structured ones that show a shifted or transposed result.
+"""Inputs generated from a signature: random ones, and structured ones that reveal a shifted or transposed result.
 
-A trained network answers noise with nearly the same output everywhere, so a conversion that shifts or transposes its
-result can pass on noise. A ramp differs along every axis, and an impulse stands off the centre: neither survives a shift.
+For noise a trained network gives nearly the same output at every position, so a conversion that shifts or transposes the
+result can pass a comparison on noise. A ramp differs along every axis, and an impulse is off the centre: both reveal a shift.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from workbench.data.samples import Samples
-from workbench.records import TEXT
+from workbench.records import TEXT, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import numpy as np
 
-    from workbench.records import TensorSpec
-
 STRUCTURED = ("ramp", "impulse")
+DRAWS = (*(("random", seed) for seed in range(3)), *((kind, 0) for kind in STRUCTURED))
+"""Kinds and seeds of several different inputs."""
 INTEGERS = 8
-"""Random integers lie below this where no range is declared: valid indices of nearly any embedding."""
+"""Upper bound of random integers without a declared range: they are valid indices of nearly any embedding."""
 
 
 def generated(inputs: Iterable[TensorSpec], kind: str, count: int, *, seed: int = 0, which: str = "opt") -> Samples:
     """``count`` samples for ``inputs``, first axis = sample; inputs without a batch axis are made once, as constants.
 
     Args:
-        inputs: what the model takes.
+        inputs: the inputs of the model.
         kind: ``random``, ``ramp`` or ``impulse``.
-        count: how many samples.
+        count: number of samples.
         seed: of the random values, and of the small differences between structured samples.
         which: the size given to free axes: ``min``, ``opt`` or ``max`` of their ranges.
 
-    Values keep to the declared range, floats otherwise to about -1 to 1, 8-bit integers to all of theirs and wider ones to
-    0 to 7. Text is made of words.
+    Values lie in the declared range; without one, floats lie in about -1 to 1, 8-bit integers in the range of their type and
+    wider integers in 0 to 7. Text consists of words.
     """
     import numpy as np
 
@@ -71,7 +70,8 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, generator: np.r
         return generator.integers(0, 2, shape).astype(bool)
     share = _shares(shape, kind, generator)
     if number in "iu":
-        byte = np.iinfo(spec.dtype) if np.dtype(spec.dtype).itemsize == 1 else None  # pictures and samples, not indices
+        # bytes are images and audio samples, not indices
+        byte = np.iinfo(spec.dtype) if np.dtype(spec.dtype).itemsize == 1 else None
         low = int(spec.low) if spec.low is not None else byte.min if byte else 0
         high = int(spec.high) if spec.high is not None else byte.max if byte else INTEGERS - 1
         return np.asarray(low + np.minimum(np.floor(share * (high - low + 1)), high - low)).astype(spec.dtype)
@@ -91,15 +91,15 @@ def _shares(shape: tuple[int, ...], kind: str, generator: np.random.Generator) -
     if kind == "ramp":
         total = np.zeros(shape)
         for axis, size in enumerate(shape[1:], start=1):
-            # a different slope along every axis, so that exchanging two of them shows
+            # a different slope along every axis, so that an exchange of two axes is visible
             line = np.linspace(0, 1, size) ** (1 + 0.5 * (axis - 1))
             total = total + axis * line.reshape([-1 if a == axis else 1 for a in range(len(shape))])
         weight = sum(range(1, len(shape))) or 1
         phase = np.arange(shape[0]).reshape([-1] + [1] * (len(shape) - 1)) / max(1, shape[0])
         return np.asarray((total / weight + 0.37 * phase) % 1.0)
-    # the background slopes a little: normalization of constant values would only show how sums are rounded
+    # the background has a small slope: normalization of constant values would only show the rounding of sums
     found = 0.2 + 0.1 * _shares(shape, "ramp", generator)
-    # off the centre, and elsewhere along every second axis: a transposed square would look like itself otherwise
+    # off the centre, and at another place along every second axis: otherwise a transposed square would be the same
     place = tuple(
         slice(size // 5, max(size // 5 + 1, size // 2))
         if axis % 2

@@ -1,4 +1,4 @@
-"""A table (CSV) as arrays, each column read in the type that the model's input has."""
+"""A table (CSV) as arrays, each column in the type of the model's input."""
 
 from __future__ import annotations
 
@@ -10,35 +10,33 @@ from workbench.data.csv_form import CsvForm, form_of
 from workbench.data.inputs import bounds
 from workbench.data.limits import check_size
 from workbench.errors import InputError, brief
-from workbench.records import TEXT
+from workbench.records import TEXT, Model, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.records import Model, TensorSpec
-
 LABEL_COLUMNS = ("y", "label", "labels")
 MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "#N/A")
-"""What counts as a missing number. A column of text has no such words but its empty cells."""
+"""Cells that count as a missing number. In a column of text only empty cells are missing values."""
 
 
 def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> tuple[dict[str, np.ndarray], str]:
-    """The columns of a table as inputs by name, labels as ``y``; and what was found, in words.
+    """The columns of a table as inputs by name, labels as ``y``; and a phrase that describes the table.
 
-    An input of one value per sample is the column of its name; one of k values the columns ``name_0`` to ``name_<k-1>``, or
-    where it is the only input all columns but the labels, in their order. Labels are in ``y``, ``label`` or ``labels``.
-    Separators are commas, semicolons, tabs or bars.
+    An input of one value per sample is the column of its name; an input of k values is the columns ``name_0`` to
+    ``name_<k-1>``, or all columns except the labels, in their order, where it is the only input. Labels are in ``y``, ``label``
+    or ``labels``. Separators are commas, semicolons, tabs or bars.
 
-    Text stays text ("01234"); ``True`` and ``False`` are 1 and 0.
+    Text stays text ("01234"); ``True`` and ``False`` become 1 and 0.
 
     Args:
         path: the file: UTF-8, or UTF-16 with a byte order mark.
-        model: what the columns feed.
-        limit: bytes that the file may have.
-        group_column: a column that names groups; it is handed on under its name, and feeds nothing unless an input has that name.
+        model: the model whose inputs the columns are.
+        limit: largest size of the file, in bytes.
+        group_column: a column that names groups; it is returned under its name, and is not an input unless an input has that name.
 
     Raises:
-        InputError: the table cannot be read, lacks a column, has an empty cell, or holds what the input's type does not.
+        InputError: the table cannot be read, lacks a column, has an empty cell, or holds values outside the input's type.
     """
     if not path.is_file():
         raise InputError(f"The data '{path}' was not found. Give the path of a .csv file.")
@@ -48,12 +46,10 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
     text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
     known = {*LABEL_COLUMNS, *(name for names in columns.values() for name in names), group_column} - {""}
     form = form_of(path, known, {*text, *("*" if only_text else ())})
-    label = (
-        next((name for name in LABEL_COLUMNS if name in form.names and name not in columns), None)
-        if form.header
-        else None
-    )
-    aside = {label, group_column if group_column not in columns else None, ""}  # a column without a name feeds nothing
+    labels = [name for name in LABEL_COLUMNS if form.header and name in form.names and name not in columns]
+    label = labels[0] if labels else None
+    # a column without a name is not an input
+    aside = {label, group_column if group_column not in columns else None, ""}
     rest = [name for name in form.names[form.row_numbers :] if name not in aside]
     for spec in model.inputs:
         columns[spec.name] = _chosen(spec, form, rest, path, single=len(model.inputs) == 1)
@@ -66,25 +62,30 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
         arrays.setdefault(group_column, table[group_column].astype(str).to_numpy().astype(str))
     used = {name for names in columns.values() for name in names}
     unused = [name for name in rest if name not in used]
-    unused += ["one without a name"] if "" in form.names[form.row_numbers :] else []
-    told = form.told + (f"; columns not used: {', '.join(unused)}" if unused else "")
     rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
-    return arrays, told + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")
+    return arrays, _description(form, unused, rounded)
+
+
+def _description(form: CsvForm, unused: list[str], rounded: list[str]) -> str:
+    """The table as a phrase, with the columns that are not used and those whose numbers were rounded."""
+    unused = unused + ["one without a name"] * ("" in form.names[form.row_numbers :])
+    notes = form.description + (f"; columns not used: {', '.join(unused)}" if unused else "")
+    return notes + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")
 
 
 def _names(spec: TensorSpec) -> list[str]:
-    """The columns by which a table names the values of this input."""
+    """The names of the columns that hold the values of this input."""
     count = _values(spec)
     return [spec.name] if count == 1 else [f"{spec.name}_{number}" for number in range(count)]
 
 
 def _values(spec: TensorSpec) -> int:
-    """Values of this input in one row; 0 where an axis is free."""
+    """Number of values of this input in one row; 0 where an axis is free."""
     return math.prod(size or 0 for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
 
 
 def _chosen(spec: TensorSpec, form: CsvForm, rest: list[str], path: Path, *, single: bool) -> list[str]:
-    """The columns that feed ``spec``."""
+    """The columns for the input ``spec``."""
     count, names = _values(spec), _names(spec)
     numbered = [f"{spec.name}_{number}" for number in range(count)]
     if count == 1 and spec.name not in form.names and set(numbered) <= set(form.names):
@@ -134,7 +135,7 @@ def _read(path: Path, form: CsvForm, text: set[str]) -> Any:
 
 
 def _line(row: int, form: CsvForm) -> int:
-    """The line of the file where this row stands, where no cell spans lines."""
+    """The line number of this row in the file, unless cells span several lines."""
     return row + 1 + form.header
 
 
@@ -143,8 +144,8 @@ def _check_filled(table: Any, names: list[str], path: Path, form: CsvForm) -> No
         empty = table[name].isna().to_numpy()
         if empty.any():
             raise InputError(
-                f"Line {_line(int(empty.argmax()), form)} of '{path.name}' has an empty cell in the column '{name}'. Fill it or take "
-                "the line out."
+                f"Line {_line(int(empty.argmax()), form)} of '{path.name}' has an empty cell in the column '{name}'. Fill it, or "
+                "remove the line."
             )
 
 
@@ -174,13 +175,15 @@ def _numbers(column: Any, spec: TensorSpec, stored: str, path: Path, form: CsvFo
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(
-            f"{where} holds a number that is infinite or too large, in line {_line(row, form)}. Take the line out, or correct it."
+            f"{where} holds a number that is infinite or too large, in line {_line(row, form)}. Remove the line, or correct it."
         )
     if stored.startswith(("float", "bfloat")):
         return _as_float(values, spec, stored, where)
     low, high = bounds(stored)
     if values.dtype.kind == "f" and (values != np.round(values)).any():
-        raise InputError(f"The input {spec} takes whole numbers. {where} holds others. Round them as in training.")
+        raise InputError(
+            f"The input {spec} takes whole numbers. {where} holds other numbers. Round them as in training."
+        )
     least, most = int(values.min()), int(values.max())
     if least < low or most > high:
         raise InputError(
@@ -204,7 +207,7 @@ def _as_float(values: np.ndarray, spec: TensorSpec, stored: str, where: str) -> 
 
 
 def _is_rounded(column: Any, spec: TensorSpec) -> bool:
-    """Whether this column holds whole numbers that the floating-point input ``spec`` cannot tell apart from their neighbours."""
+    """Whether this column holds integers that the floating-point type of ``spec`` does not represent exactly."""
     import numpy as np
 
     values = column.to_numpy()
@@ -215,7 +218,7 @@ def _is_rounded(column: Any, spec: TensorSpec) -> bool:
 
 
 def _mixed(column: Any, where: str, form: CsvForm) -> np.ndarray:
-    """Numbers of a column that pandas did not take for one: whole numbers beyond 64 bits, or True and False among numbers."""
+    """Numbers of a column that pandas does not read as numbers: integers beyond 64 bits, or True and False among numbers."""
     import numpy as np
     import pandas as pd
 
@@ -228,14 +231,14 @@ def _mixed(column: Any, where: str, form: CsvForm) -> np.ndarray:
         row = int(bad.argmax())
         cell = str(words.iloc[row])
         raise InputError(
-            f"{where} holds no numbers: line {_line(row, form)} has '{cell[:40]}{'…' if len(cell) > 40 else ''}'. Turn it into numbers "
-            "first, as in training."
+            f"{where} does not hold numbers: line {_line(row, form)} has '{cell[:40]}{'…' if len(cell) > 40 else ''}'. Convert it to "
+            "numbers, as in training."
         )
     return np.asarray(numbers.to_numpy(np.float64))
 
 
 def _label(table: Any, name: str, path: Path, form: CsvForm) -> np.ndarray:
-    """The labels in the type that their cells have; True and False are class 1 and 0."""
+    """The labels in the type of their cells; True and False become class 1 and 0."""
     import numpy as np
 
     _check_filled(table, [name], path, form)

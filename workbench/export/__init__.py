@@ -1,4 +1,4 @@
-"""To ONNX: the ways there, and the comparison that every conversion must pass."""
+"""Conversion to ONNX: the routes, and the comparison that every conversion must pass."""
 
 CONVERSION = 2
-"""Raised when the same model converts to another file, so that the store does not hand out conversions of the older kind."""
+"""Version of the conversion; raise it when the same model converts to another file, so that the store discards earlier ones."""

@@ -1,4 +1,4 @@
-"""Which layer an operation belongs to, and the sentences about layers that cannot become ONNX."""
+"""Attribute operations to layers, and errors for layers that cannot be converted to ONNX."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from workbench.records import Model
 ASSIGN = re.compile(r"Assign(Add|Sub)?VariableOp|ResourceScatter\w+|Assign(Add|Sub)?|Scatter(Update|Add|Sub)")
 RANDOM = re.compile(r"(Stateless|Stateful)?(Random\w+|TruncatedNormal\w*|StandardNormal\w*|Uniform\w*|Multinomial\w*)")
 NAMED = 3
-"""Layers and operations listed in one sentence."""
+"""The most layers that a message lists."""
 
 
 class UnsupportedError(ExportError):
-    """Operations without a form in ONNX; ``places`` are the layers or nodes that use them."""
+    """The model has operations that ONNX cannot express."""
 
 
 class UnrepeatableError(ExportError):
-    """The model draws random numbers or keeps a state, so no conversion can be compared with it."""
+    """The model draws random numbers or keeps a state, so that a conversion cannot be compared with it."""
 
 
 def layers_of(model: Model) -> dict[str, str]:
@@ -40,10 +40,10 @@ def _within(layer: Any) -> Iterator[Any]:
 
 
 def layer_of(node: str, layers: Mapping[str, str]) -> str:
-    """The innermost layer in whose name scope a node lies, as ``'name' (Class)``; "" where there is none.
+    """The innermost layer whose name scope contains a node, as ``'name' (Class)``; "": none.
 
     Keras opens each layer's scope twice, once to build it, so that TensorFlow appends a number: the node
-    ``functional_1/hashing_1/hash`` is of the layer ``hashing``.
+    ``functional_1/hashing_1/hash`` belongs to the layer ``hashing``.
     """
     for part in reversed(node.split("/")[:-1]):
         stem = re.sub(r"_\d+$", "", part)
@@ -54,7 +54,7 @@ def layer_of(node: str, layers: Mapping[str, str]) -> str:
 
 
 def scope_of(node: str) -> str:
-    """Where a node lies in the graph, without the calls that a SavedModel wraps it in."""
+    """The path of a node in the graph, without the calls that a SavedModel adds around it."""
     return (
         "/".join(part for part in node.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", part))
         or node
@@ -62,7 +62,7 @@ def scope_of(node: str) -> str:
 
 
 def unsupported(model: Model, missing: Iterable[tuple[str, str]], otherwise: str, log: str = "") -> UnsupportedError:
-    """The error for operations without a form in ONNX, given as pairs of node and operation."""
+    """The error for operations that ONNX cannot express, given as pairs of node and operation."""
     found = list(missing)
     layers = layers_of(model)
     by_layer: dict[str, set[str]] = {}
@@ -91,11 +91,11 @@ def restless(operation: str) -> bool:
 
 
 def unrepeatable(model: Model, node: str, operation: str, otherwise: str) -> UnrepeatableError:
-    """The error for a model whose result changes from call to call, because of one node."""
+    """The error for a model whose result changes between calls because of one node."""
     layer = layer_of(node, layers_of(model))
     subject = f"The layer {layer} of '{model.name}'" if layer else f"'{model.name}', in '{scope_of(node)}',"
     does = (
-        "draws random numbers at inference, so that no conversion can be compared with it"
+        "draws random numbers at inference, so that a conversion cannot be compared with it"
         if RANDOM.fullmatch(operation)
         else "keeps a state from one call to the next, which an ONNX file cannot hold"
     )
@@ -103,7 +103,7 @@ def unrepeatable(model: Model, node: str, operation: str, otherwise: str) -> Unr
 
 
 def needed(graph_def: Any, outputs: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Name and operation of the nodes of a GraphDef that its outputs depend on, those of the functions they call included."""
+    """Name and operation of the nodes of a GraphDef that its outputs depend on, including those of the functions that they call."""
     nodes = {node.name: node for node in graph_def.node}
     bodies = {function.signature.name: function.node_def for function in graph_def.library.function}
     waiting, seen = [tensor.partition(":")[0] for tensor in outputs], set()
@@ -120,13 +120,10 @@ def needed(graph_def: Any, outputs: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def nodes_of(graph: Any) -> Iterator[tuple[str, str]]:
-    """Name and operation of all nodes of a TensorFlow graph, those of its functions included.
+    """Name and operation of all nodes of a TensorFlow graph, including those of its functions.
 
-    Nodes inside a function are named after it where no call of it says more.
+    Nodes inside a function have the names that they have in that function.
     """
-    graph_def = graph.as_graph_def() if hasattr(graph, "as_graph_def") else graph
-    for node in graph_def.node:
-        yield node.name, node.op
-    for function in graph_def.library.function:
-        for node in function.node_def:
-            yield node.name, node.op
+    graph_def = graph.as_graph_def()
+    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        yield from ((node.name, node.op) for node in nodes)

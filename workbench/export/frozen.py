@@ -1,10 +1,10 @@
 """TensorFlow graphs with their weights as constants, in a form that tf2onnx can read.
 
-tf2onnx gets a graph without variables, without functions that XLA must compile, and without lookup tables:
+tf2onnx needs a graph without variables, without functions that XLA must compile, and without lookup tables:
 
-* Keras compiles a grouped convolution by XLA, because TensorFlow's CPU kernels do not know it. Such a function is not inlined,
+* Keras compiles a grouped convolution by XLA, because TensorFlow's CPU kernels do not support it. Such a function is not inlined,
   and tf2onnx sees one unknown call. ONNX has grouped convolutions, so the function is inlined here.
-* A lookup table is a resource beside the graph. Its contents are read and written into the graph as constants.
+* A lookup table is a resource outside the graph. Its contents are read and written into the graph as constants.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Frozen:
 
 
 def traced(model: Any) -> Any:
-    """A loaded Keras model as a concrete function for inference.
+    """Trace a loaded Keras model as a concrete function for inference.
 
-    Some augmentation layers draw random numbers at inference that nothing reads. Such operations are left out.
+    Some augmentation layers draw random numbers at inference that are not used. Such operations are removed.
 
     Raises:
-        RestlessError: the outputs depend on random numbers, or on a state that the model itself writes.
+        RestlessError: the outputs depend on random numbers, or on a state that the model writes.
     """
     import keras
     import tensorflow as tf
@@ -47,7 +47,7 @@ def traced(model: Any) -> Any:
     if not any(blame.restless(operation) for _, operation in blame.nodes_of(function.graph)):
         return function
 
-    def computed(*given: Any) -> Any:  # an input that is handed through becomes a tensor of its own
+    def computed(*given: Any) -> Any:  # an input that is also an output becomes a separate tensor
         return keras.tree.map_structure(tf.identity, call.python_function(*given))
 
     whole = tf.compat.v1.wrap_function(computed, keras_format.inputs_of(model))
@@ -66,7 +66,7 @@ def traced(model: Any) -> Any:
 
 
 class RestlessError(Exception):
-    """A graph whose result changes from call to call, and the node that makes it so."""
+    """The result of a graph changes between calls; has the node that causes it."""
 
     def __init__(self, node: str, operation: str) -> None:
         super().__init__(node, operation)
@@ -74,7 +74,7 @@ class RestlessError(Exception):
 
 
 def _written(graph: Any) -> Iterator[tuple[str, Any]]:
-    """The captured values that a graph writes to, each with the node that does it; calls may write to all they are given."""
+    """The captured values that a graph writes, each with the node that writes it; calls may write all of their arguments."""
     captured = {inner.name: outer for outer, inner in graph.captures}
     functions = {function.signature.name: function for function in graph.as_graph_def().library.function}
     writing = {
@@ -89,12 +89,12 @@ def _written(graph: Any) -> Iterator[tuple[str, Any]]:
 
 
 def of_keras(function: Any, model: Any) -> Frozen:
-    """The concrete function of a loaded Keras model.
+    """Freeze the concrete function of a loaded Keras model.
 
     Outputs are named ``output_0``, ``output_1`` … or by the keys of the dictionary that the model returns.
 
     Raises:
-        ExportError: the model returns nested structures, whose names only its SavedModel knows.
+        ExportError: the model returns nested structures, whose names only its SavedModel has.
     """
     import keras
 
@@ -109,14 +109,14 @@ def of_keras(function: Any, model: Any) -> Frozen:
 
 
 def of_saved_model(loaded: Any, signature: str, names: Iterable[str]) -> Frozen:
-    """A signature of a loaded SavedModel; ``names`` are those of its inputs."""
+    """Freeze a signature of a loaded SavedModel; ``names`` are those of its inputs."""
     function = loaded.signatures[signature]
     graph_def, inputs, tensors = _freeze(function)
     given = {
         name: next(tensor for tensor in inputs if tensor.partition(":")[0] in (name, f"{signature}_{name}"))
         for name in names
     }
-    # a signature's outputs come in the order of their names
+    # a signature's outputs are in the order of their names
     return Frozen(graph_def, given, dict(zip(sorted(function.structured_outputs), tensors, strict=True)))
 
 
@@ -136,7 +136,7 @@ def _freeze(function: Any, **options: bool) -> tuple[Any, list[str], list[str]]:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     captured = {inner.op.name: outer for outer, inner in function.graph.captures}
-    try:  # loops stay whole, as tf2onnx wants them
+    try:  # loops are not lowered, as tf2onnx needs them
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, **options)
     except ValueError as cause:
         found = re.search(r"of node (\S+) was passed .* incompatible with expected resource", str(cause))
@@ -165,7 +165,7 @@ def _freeze(function: Any, **options: bool) -> tuple[Any, list[str], list[str]]:
 
 
 def _contents(handle: Any, keys: Any, values: Any) -> tuple[Any, Any] | None:
-    """Keys and values of a lookup table as arrays, or ``None`` where they cannot be read."""
+    """Keys and values of a lookup table as arrays, or ``None`` if they cannot be read."""
     import tensorflow as tf
 
     if handle is None:

@@ -1,4 +1,4 @@
-"""Changes to a TensorFlow GraphDef, in place, that leave its result as it is and make it readable for tf2onnx."""
+"""In-place changes of a TensorFlow GraphDef that keep its result and make it readable for tf2onnx."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _KEPT_WHOLE = ("_XlaMustCompile", "_noinline")
 """Attributes that keep a function call from being inlined."""
 
 DENSE_KEYS = 2**20
-"""A table whose keys span at most this many whole numbers becomes one array indexed by the key."""
+"""A table whose keys span at most this many integers becomes one array indexed by the key."""
 
 COMPARED_KEYS = 4096
 """Other tables become a comparison with every key, up to this many."""
 
 
 def inline_compiled(graph_def: Any) -> None:
-    """Let calls of functions that XLA must compile be inlined by the optimizer that tf2onnx runs first.
+    """Allow the optimizer that tf2onnx runs first to inline calls of functions that XLA must compile.
 
-    Only calls that keep no state of their own are changed: their functions hold nothing but computations.
+    Only calls without state are changed: their functions contain only computations.
     """
     functions = {function.signature.name: function for function in graph_def.library.function}
     bodies = [graph_def.node, *(function.node_def for function in functions.values())]
@@ -47,7 +47,7 @@ def _keeps_state(function: Any, functions: Mapping[str, Any]) -> bool:
 
 
 def make_constant(node: Any, value: Any) -> None:
-    """Turn a node into a constant with the given value."""
+    """Replace a node by a constant with the given value."""
     import tensorflow as tf
 
     node.op = "Const"
@@ -63,7 +63,7 @@ Contents = Callable[[str, Any, Any], "tuple[Any, Any] | None"]
 
 
 def inline_tables(graph_def: Any, contents: Contents) -> None:
-    """Replace each ``LookupTableFindV2`` over whole numbers by operations on constants with the same result.
+    """Replace each ``LookupTableFindV2`` over integers by operations on constants with the same result.
 
     Args:
         graph_def: changed in place.
@@ -79,7 +79,7 @@ def inline_tables(graph_def: Any, contents: Contents) -> None:
         if not key_type.is_integer or not (value_type.is_integer or value_type.is_floating):
             continue
         handle = node.input[0].partition(":")[0]
-        while nodes[handle].op == "Identity":  # a SavedModel hands it into functions
+        while nodes[handle].op == "Identity":  # a SavedModel passes it into functions
             handle = nodes[handle].input[0].partition(":")[0]
         found = contents(handle, key_type, value_type)
         if found is None or not len(found[0]):
@@ -100,7 +100,7 @@ def inline_tables(graph_def: Any, contents: Contents) -> None:
 
 
 def _look_up_dense(asked: Any, default: Any, keys: Any, values: Any) -> Any:
-    """One array over the whole span of the keys; absent keys and those outside give ``default``."""
+    """Look up by one array over the whole span of the keys; other keys give ``default``."""
     import numpy as np
     import tensorflow as tf
 
@@ -123,7 +123,7 @@ def _look_up_by_comparison(asked: Any, default: Any, keys: Any, values: Any) -> 
 
 
 def _replace(graph_def: Any, node: Any, given: list[tuple[str, Any]], make: Callable[..., Any]) -> None:
-    """Put the operations that ``make`` builds from the tensors ``given`` in the place of ``node``, under its name."""
+    """Replace ``node`` by the operations that ``make`` builds from the tensors ``given``, under the same name."""
     import tensorflow as tf
 
     scope = f"{node.name}/constant"
@@ -148,10 +148,10 @@ def _replace(graph_def: Any, node: Any, given: list[tuple[str, Any]], make: Call
 
 
 def fold_sizes(graph_def: Any) -> None:
-    """Turn sizes that are read from a tensor's shape into constants where they are fixed.
+    """Replace sizes that are read from a tensor's shape by constants if they are fixed.
 
-    ``tf.shape(x)[1:3]`` stays an operation while the batch is free, though height and width are known; what is computed from
-    it, such as the scale of a resized image, is then constant as well.
+    ``tf.shape(x)[1:3]`` remains an operation while the batch is free, although height and width are known. Values that are
+    computed from it, such as the scale of a resized image, then become constant as well.
     """
     import tensorflow as tf
 
@@ -165,7 +165,7 @@ def fold_sizes(graph_def: Any) -> None:
 
 
 def _fixed_sizes(operation: Any) -> Any | None:
-    """The result of a StridedSlice of a Shape, or ``None`` where it is not fixed."""
+    """The result of a StridedSlice of a Shape, or ``None`` if it is not fixed."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,6 +1,6 @@
-"""Ways from a model file to ONNX, each a function that writes one file and says what it did; nothing is checked here.
+"""Routes from a model file to ONNX: functions that each write one file, without checking it.
 
-Tried by :mod:`workbench.export.convert` in the order of :data:`ROUTES`. Runs in a child process.
+:mod:`workbench.export.convert` tries them in the order of :data:`ROUTES`. Runs in a child process.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from workbench.errors import ExportError, brief
-from workbench.models.formats import quiet
+from workbench.errors import ExportError, InputError, brief
+from workbench.export import blame, frozen
+from workbench.export.handlers import register
+from workbench.models.describe import AS_IT_IS
+from workbench.models.formats import keras as keras_format
+from workbench.models.formats import quiet, tflite
+from workbench.models.formats.onnx import old_form
+from workbench.models.onnx_file import load_onnx
 from workbench.records import Model
 
-if TYPE_CHECKING:
-    from workbench.export.frozen import Frozen
-
 OPSET = 17
-"""From 18 on, tf2onnx writes global average pooling as a transposed ReduceMean, which quantizers pass over."""
+"""From 18 on, tf2onnx writes global average pooling as a transposed ReduceMean, which quantizers skip."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a route starts from: the model, its SavedModel form where it has one, and a folder for what lies between."""
+    """The input of a route: the model, its SavedModel form if it has one, and a folder for intermediate files."""
 
     model: Model
     saved_model: Path | None
@@ -39,14 +42,14 @@ class Origin:
 
     @property
     def signature(self) -> str:
-        """Of the SavedModel form."""
+        """The signature of the SavedModel form."""
         return self.model.signature if self.model.signed else "serving_default"
 
 
 @dataclass(frozen=True)
 class Route:
-    """``convert`` writes the ONNX file and returns the graph's own names for the model's inputs and outputs where it
-    knows them; ``between`` names a form on the way that is compared as well.
+    """``convert`` writes the ONNX file and returns the graph's names for the model's inputs and outputs, if it knows them;
+    ``between`` names an intermediate form that is compared as well.
     """
 
     title: str
@@ -55,18 +58,14 @@ class Route:
 
 
 def keras_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
-    """The Keras model, traced for inference inside this process, handed to tf2onnx."""
-    from workbench.export import frozen
-    from workbench.models.formats import keras as keras_format
-
-    model = origin.model
-    with _converting(model):
-        loaded = keras_format.load(Path(model.path))
+    """Convert the Keras model, traced for inference in this process, by tf2onnx."""
+    with _converting(origin.model):
+        loaded = keras_format.load(Path(origin.model.path))
         return _convert(frozen.of_keras(frozen.traced(loaded), loaded), into)
 
 
 def saved_model_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
-    """``python -m tf2onnx.convert --saved-model``, inside this process, where TensorFlow is already loaded."""
+    """``python -m tf2onnx.convert --saved-model``, in this process, where TensorFlow is already loaded."""
     words = ["--saved-model", str(origin.saved_model), "--signature_def", origin.signature, "--opset", str(OPSET)]
     with _converting(origin.model), _arguments(["tf2onnx.convert", *words, "--output", str(into)]):
         runpy.run_module("tf2onnx.convert", run_name="__main__", alter_sys=True)
@@ -74,29 +73,27 @@ def saved_model_tf2onnx(origin: Origin, into: Path) -> dict[str, str]:
 
 
 def frozen_graph(origin: Origin, into: Path) -> dict[str, str]:
-    """The graph with its variables as constants, handed to tf2onnx."""
-    from workbench.export import frozen
-
+    """Convert the graph, with its variables as constants, by tf2onnx."""
     with _converting(origin.model):
         return _convert(frozen.of_model(origin.model, origin.saved_model, origin.signature), into)
 
 
-def _convert(found: Frozen, into: Path) -> dict[str, str]:
-    """Hand a frozen graph to tf2onnx; the names of the model's inputs and outputs by those of the graph."""
+def _convert(graph: frozen.Frozen, into: Path) -> dict[str, str]:
+    """Convert a frozen graph by tf2onnx; return the model's names of inputs and outputs by those of the graph."""
     import tf2onnx
 
     tf2onnx.convert.from_graph_def(
-        found.graph_def,
-        input_names=list(found.inputs.values()),
-        output_names=list(found.outputs.values()),
+        graph.graph_def,
+        input_names=list(graph.inputs.values()),
+        output_names=list(graph.outputs.values()),
         opset=OPSET,
         output_path=str(into),
     )
-    return {tensor: name for name, tensor in (*found.inputs.items(), *found.outputs.items())}
+    return {tensor: name for name, tensor in (*graph.inputs.items(), *graph.outputs.items())}
 
 
 def through_tflite(origin: Origin, into: Path) -> dict[str, str]:
-    """TensorFlow's converter to TensorFlow Lite, and from there to ONNX."""
+    """Convert to TensorFlow Lite by TensorFlow's converter, and from there to ONNX."""
     import tensorflow as tf
 
     middle = origin.scratch / "model.tflite"
@@ -107,14 +104,12 @@ def through_tflite(origin: Origin, into: Path) -> dict[str, str]:
 
 
 def tflite_file(origin: Origin, into: Path) -> dict[str, str]:
-    """tf2onnx on the user's TensorFlow Lite file."""
+    """Convert the user's TensorFlow Lite file by tf2onnx."""
     return _from_tflite(Path(origin.model.path), into, origin.model.signature, origin.model)
 
 
 def _from_tflite(path: Path, into: Path, signature: str, model: Model) -> dict[str, str]:
     import tf2onnx
-
-    from workbench.models.formats import tflite
 
     interpreter = tflite.interpreter_of(path)
     listed = interpreter.get_signature_list()
@@ -125,17 +120,14 @@ def _from_tflite(path: Path, into: Path, signature: str, model: Model) -> dict[s
 
 
 def onnx_file(origin: Origin, into: Path) -> dict[str, str]:
-    """The user's ONNX file with its weights inside."""
+    """Copy the user's ONNX file, with its weights inside."""
     import onnx
-
-    from workbench.errors import InputError
-    from workbench.models.onnx_file import load_onnx
 
     source = Path(origin.model.path)
     proto = load_onnx(source)
     if proto.ByteSize() > LIMIT_BYTES:
         raise InputError(
-            f"'{source.name}' holds {proto.ByteSize() / 2**30:.1f} GiB with its weights; one ONNX file ends at 2 GiB. "
+            f"'{source.name}' holds {proto.ByteSize() / 2**30:.1f} GiB with its weights; an ONNX file holds at most 2 GiB. "
             "Choose a smaller model."
         )
     onnx.save(proto, into)
@@ -157,35 +149,34 @@ ROUTES: dict[str, tuple[Route, ...]] = {
     "saved_model": (_SAVED, _FROZEN, _TFLITE),
     "frozen_graph": (_FROZEN, _TFLITE),
     "tflite": (Route("TFLite → ONNX (tf2onnx)", tflite_file),),
-    "onnx": (Route("ONNX as it is", onnx_file),),
+    "onnx": (Route(AS_IT_IS, onnx_file),),
 }
 
 
 def routes(model: Model) -> tuple[Route, ...]:
-    """The ways from this model to ONNX, the first to be tried first."""
+    """The routes from this model to ONNX, in the order in which they are tried."""
+    if model.format == "onnx" and (old := old_form(Path(model.path))):
+        return (Route(f"{old} → ONNX", onnx_file),)
     return ROUTES[model.format][1:] if model.legacy else ROUTES[model.format]
 
 
 def otherwise(model: Model) -> str:
-    """What to do with a model that cannot become ONNX."""
+    """What to do with a model that cannot be converted to ONNX."""
     if model.is_tensorflow:
-        return "Move that out of the model, or let TensorFlow itself run it: choose the backend 'tensorflow'."
+        return "Move that part out of the model, or choose the backend 'tensorflow', which runs it without conversion."
     if model.format == "tflite" and "only the main signature" in model.exportable:
-        return "Set 'signature' to that one, or convert the other by itself."
+        return "Set 'signature' to that one, or convert the other one separately."
     if model.format == "tflite" and model.probe and not model.probe.worked:
-        return "LiteRT does not run it here either: convert it again from the model it was made of, without that part."
+        return "LiteRT cannot run it here either: convert it again from the model that it was made from, without that part."
     return "Choose the backend 'litert'." if model.format == "tflite" else "Export it again without that part."
 
 
 @contextlib.contextmanager
 def _converting(model: Model) -> Iterator[None]:
-    """Turn whatever tf2onnx and its callers raise, exit with or only log into an :class:`ExportError`.
+    """Convert every error, exit or log entry of tf2onnx and its callers that reports a failure to an :class:`ExportError`.
 
-    tf2onnx writes a file and ends well also where it met operations that it cannot convert; only its log tells.
+    tf2onnx writes a file and ends successfully even if it cannot convert some operations; only its log shows it.
     """
-    from workbench.export import blame, frozen
-    from workbench.export.handlers import register
-
     register()
     log = io.StringIO()
     with _listening(log), quiet(), _copying_once(), contextlib.redirect_stdout(io.StringIO()):
@@ -206,11 +197,11 @@ def _converting(model: Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _copying_once() -> Iterator[None]:
-    """Let tf2onnx copy the weights once before it optimizes the graph.
+    """Let tf2onnx copy the weights only once before it optimizes the graph.
 
-    It copies the graph before each of its passes, in case one fails, and writes every constant anew after each, into memory
-    that comes back only with the whole: fifty copies, gigabytes and seconds for a network of 25 million parameters. Here one
-    copy takes the old way should a pass ever fail, and a constant is written when it changed.
+    It copies the graph before each of its passes, in case one fails, and writes every constant again after each, into memory that
+    is freed only with the whole graph: fifty copies, gigabytes and seconds for a network of 25 million parameters. Here one copy
+    is kept for the original procedure in case a pass fails, and a constant is written only when it has changed.
     """
     from tf2onnx import optimizer
     from tf2onnx.graph import Node
@@ -218,11 +209,11 @@ def _copying_once() -> Iterator[None]:
     one_by_one, write = optimizer.optimize_graph, Node.update_proto
 
     def optimize(graph: Any, _catch_errors: bool = True, optimizers: Any = None) -> Any:
-        spare = copy.deepcopy(graph)
+        backup = copy.deepcopy(graph)
         try:
             return one_by_one(graph, False, optimizers)
         except Exception:
-            return one_by_one(spare, True, optimizers)
+            return one_by_one(backup, True, optimizers)
 
     def write_once(node: Any, *storage: Any, **more: Any) -> None:
         value = node.attr.get("value") if node.is_const() else None
@@ -242,12 +233,10 @@ _FAILED = re.compile(r"""Failed to convert node '(.*?)' .*?\n['"]OP=(\w+)""")
 
 
 def _raise_unsupported(model: Model, log: str, cause: BaseException | None) -> None:
-    """Raise where tf2onnx's log names operations that it does not know, or that it could not convert as they are used."""
-    from workbench.export.blame import unsupported
-
+    """Raise if tf2onnx's log names operations that it does not know or could not convert."""
     missing = [*_UNKNOWN.findall(log), *_FAILED.findall(log)]
     if missing:
-        raise unsupported(model, missing, otherwise(model), log) from cause
+        raise blame.unsupported(model, missing, otherwise(model), log) from cause
 
 
 @contextlib.contextmanager
@@ -258,7 +247,7 @@ def _arguments(words: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-        if level is None:  # tf2onnx sets it for good
+        if level is None:  # tf2onnx sets it permanently
             os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
         else:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = level

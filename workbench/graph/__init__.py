@@ -1,1 +1,1 @@
-"""What an ONNX graph holds: its facts, sizes, constants and picture."""
+"""ONNX graphs: facts, sizes, provenance of layers, and a picture."""

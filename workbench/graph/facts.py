@@ -1,7 +1,7 @@
-"""What an ONNX graph is made of: operators, parameters, floating-point operations, memory.
+"""Facts of an ONNX graph: operators, parameters, floating-point operations, memory.
 
-The operations are counted here, node by node, from the shapes of the tensors. The package onnx-tool was tried for it and
-left out: it gives up on If, Loop and some ordinary operators, and adds elementwise operators to its multiply-adds.
+Operations are counted here, node by node, from the shapes of the tensors. The package onnx-tool was evaluated and not used: it
+fails on If, Loop and some ordinary operators, and adds elementwise operators to its multiply-adds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workbench.errors import InputError, brief
+from workbench.errors import brief
 from workbench.graph import shapes as graph_shapes
-from workbench.graph.shapes import Seen, Shape, Shapes, UnknownShapeError, branches, reads, title
-from workbench.models.onnx_file import graphs, tensors, weight_tensors
+from workbench.graph.shapes import NodeShapes, Shape, Shapes, UnknownShapeError, title
+from workbench.models.onnx_file import attribute, branches, graph_of, graphs, inputs_of, tensors, weight_tensors
+from workbench.models.onnx_repair import reads
 from workbench.records import Model
 
 T = TypeVar("T")
@@ -28,54 +29,50 @@ MOVES = frozenset({
     "SequenceInsert", "SequenceLength", "Shape", "Size", "Slice", "SpaceToDepth", "Split", "SplitToSequence", "Squeeze",
     "Tile", "Transpose", "Unsqueeze",
 })  # fmt: skip
-"""Operators that only make, move or choose data, or that hold other graphs: there is nothing to count in them."""
+"""Operators that only create, move or select data, or that contain other graphs: they have no operations to count."""
 
 VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
 """Operators whose result shares the memory of their first input."""
 
+MOST_NAMES = 5000
+
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What an ONNX graph holds and costs. ``None`` is unknown, and the text beside it says why."""
+    """Contents and costs of an ONNX graph. ``None``: unknown; the text field beside it has the reason."""
 
     opset: int
-    nodes: int  # those of branches and loop bodies included, constants left out
-    ops: dict[str, int] = field(default_factory=dict)  # operator -> nodes of it, the most frequent first
+    nodes: int  # including those of branches and loop bodies, without constants
+    ops: dict[str, int] = field(default_factory=dict)  # operator -> number of nodes, the most frequent first
     parameters: int = 0  # elements of the tensors that hold weights
-    weight_bytes: int = 0  # as stored, every constant included
+    weight_bytes: int = 0  # as stored, including every constant
     flops: int | None = None  # of one sample; a multiply-add counts as two
-    flops_source: str = ""  # how they were counted, or why not
-    uncounted: tuple[str, ...] = ()  # operators that do arithmetic and are not in ``flops``
-    activation_bytes: int | None = None  # most that is alive at once for ``batch`` samples, in the order of the file
+    flops_source: str = ""  # how they were counted, or why they were not
+    uncounted: tuple[str, ...] = ()  # operators with arithmetic that is not in ``flops``
+    activation_bytes: int | None = None  # peak of live bytes for ``batch`` samples, in the order of the file
     activation_source: str = ""
-    batch: int = 1  # samples in the run that was counted: 1, or the smallest batch size that the graph takes
-    dynamic_axes: tuple[str, ...] = ()  # in words, inputs then outputs
+    batch: int = 1  # samples in the counted run: 1, or the smallest batch size that the graph supports
+    dynamic_axes: tuple[str, ...] = ()  # descriptions, inputs first
+    names: tuple[str, ...] = ()  # of the nodes; empty where not all have one, or there are more than MOST_NAMES
 
 
 def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
     """The facts of the graph in ``onnx_path``, for one sample of ``model`` with its free axes at their usual size.
 
-    A graph with a fixed batch is counted at that batch, and one that does not run at 1 at the smallest batch at which it
-    runs. Its FLOPs are divided by the batch size; its activations cannot be divided exactly and are those of the whole
-    batch (``batch``).
+    A graph with a fixed batch is counted at that batch; one that does not run at batch 1, at the smallest batch at which it runs.
+    Its FLOPs are divided by the batch size; its activations cannot be divided exactly and are those of the whole batch
+    (``batch``).
 
     FLOPs are those of convolutions, matrix products and recurrent layers, 2 for each multiply-add, without biases, as
     papers count them: ``Conv`` 2 · outputs · kernel elements · input channels / groups; ``ConvTranspose`` the same by
     inputs; ``MatMul`` and ``Gemm`` 2 · outputs · inner size; ``LSTM``, ``GRU`` and ``RNN`` 2 · steps · batch · elements
-    of W and R; ``Einsum`` of two operands 2 · the product of all index sizes. Shapes come from ONNX shape inference.
-    Where that leaves one open, and for loops, from one run of ONNX Runtime on generated inputs.
+    of W and R; ``Einsum`` of two operands 2 · the product of all index sizes. Shapes come from ONNX shape inference. If it
+    leaves one open, and for loops, they come from one run of ONNX Runtime on generated inputs.
 
     Raises:
         InputError: the file cannot be read as ONNX.
     """
-    import onnx
-
-    try:
-        proto = onnx.load(onnx_path, load_external_data=False)
-    except Exception as cause:
-        raise InputError(
-            f"'{onnx_path.name}' cannot be read as ONNX ({brief(cause, 120)}). Export it again."
-        ) from cause
+    proto = graph_of(onnx_path)
     proto = graph_shapes.prepared(proto, model)
     nodes = [node for part in graphs(proto.graph) for node in part.node if node.op_type != "Constant"]
     names = Counter(title(node) for node in nodes)
@@ -94,6 +91,9 @@ def graph_facts(onnx_path: Path, model: Model) -> GraphFacts:
         activation_source=memory_source,
         dynamic_axes=tuple(_dynamic(model)),
         batch=batch,
+        names=tuple(node.name for node in nodes)
+        if len(nodes) <= MOST_NAMES and all(node.name for node in nodes)
+        else (),
     )
 
 
@@ -108,7 +108,7 @@ def _dynamic(model: Model) -> Iterator[str]:
 
 
 def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int | None, str]:
-    """FLOPs and peak of activations with their sources: by shape inference, and what that leaves open by a run."""
+    """FLOPs and peak of activations with their sources: by shape inference, and by a run where that is incomplete."""
     note = "; of each If, the costlier branch" if any(n.op_type == "If" for n in proto.graph.node) else ""
     source = f"shapes by ONNX shape inference{note}"
     inferred, why = _attempt(lambda: graph_shapes.inferred(proto))
@@ -118,7 +118,9 @@ def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int |
     if flops is not None and memory is not None:
         return flops, source, memory, source
     seen, not_run = _attempt(lambda: graph_shapes.observed(proto, path, model))
-    by_run = f"shapes seen while ONNX Runtime ran {_of_batch(model)} of generated inputs"
+    batch = graph_shapes.counted_batch(model)
+    ran = "one sample" if batch == 1 else f"one batch of {batch}"
+    by_run = f"shapes seen while ONNX Runtime ran {ran} of generated inputs"
     flops_source = memory_source = source
     if flops is None and seen:
         flops, again = _attempt(lambda: _flops_seen(proto.graph, seen))
@@ -133,18 +135,13 @@ def _costs(proto: Any, path: Path, model: Model) -> tuple[int | None, str, int |
     return flops, flops_source, memory, memory_source
 
 
-def _of_batch(model: Model) -> str:
-    batch = graph_shapes.counted_batch(model)
-    return "one sample" if batch == 1 else f"one batch of {batch}"
-
-
 def _attempt(call: Callable[[], T]) -> tuple[T | None, str]:
-    """The result, or why there is none."""
+    """The result and "", or ``None`` and the reason."""
     try:
         return call(), ""
     except UnknownShapeError as cause:
         return None, brief(cause, 200).rstrip(".")
-    except Exception as cause:  # shape inference and the run fail in many ways; the counting must not stop the rest
+    except Exception as cause:  # shape inference and the run fail in many ways, which must not stop the other facts
         return None, f"{type(cause).__name__}: {brief(cause, 200)}".rstrip(".")
 
 
@@ -153,8 +150,7 @@ def _flops(graph: Any, shapes: Shapes) -> int:
     for node in graph.node:
         inner = branches(node)
         if node.op_type in COUNTED:
-            outputs = [shapes.of(node.output[0])] if node.op_type in BY_OUTPUT else []
-            total += COUNTED[node.op_type](node, [shapes.of(name) for name in node.input[: _needed(node)]], outputs)
+            total += flops_of(node, shapes)
         elif node.op_type == "If":
             total += max(_flops(part, shapes.inside(part)) for part in inner)
         elif any(each.op_type in COUNTED for part in inner for deep in graphs(part) for each in deep.node):
@@ -162,8 +158,8 @@ def _flops(graph: Any, shapes: Shapes) -> int:
     return total
 
 
-def _flops_seen(graph: Any, seen: Mapping[str, Seen]) -> int:
-    """FLOPs of what a run executed, each node as often as it ran."""
+def _flops_seen(graph: Any, seen: Mapping[str, NodeShapes]) -> int:
+    """FLOPs of the nodes that a run executed, each as often as it ran."""
     nodes = {node.name: node for part in graphs(graph) for node in part.node}
     total = 0
     for name, facts in seen.items():
@@ -174,7 +170,7 @@ def _flops_seen(graph: Any, seen: Mapping[str, Seen]) -> int:
 
 
 def _peak(graph: Any, shapes: Shapes) -> int:
-    """Most bytes alive at once: inputs and results from when they are made until their last use, weights left out."""
+    """Peak of live bytes: inputs and results from creation to their last use, without weights."""
     roots: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -185,8 +181,7 @@ def _peak(graph: Any, shapes: Shapes) -> int:
             roots[node.output[0]] = node.input[0]
     last = {root(name): place for place, node in enumerate(graph.node) for name in reads(node)}
     last |= {root(value.name): len(graph.node) for value in graph.output}
-    stored = {tensor.name for tensor in graph.initializer}
-    live = {value.name: shapes.bytes_of(value.name) for value in graph.input if value.name not in stored}
+    live = {value.name: shapes.bytes_of(value.name) for value in inputs_of(graph)}
     peak = sum(live.values())
     for place, node in enumerate(graph.node):
         inner = 0
@@ -201,12 +196,6 @@ def _peak(graph: Any, shapes: Shapes) -> int:
         peak = max(peak, sum(live.values()) + inner)
         live = {name: size for name, size in live.items() if last.get(name, -1) > place}
     return peak
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    import onnx
-
-    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
 def _conv(weight: int) -> Callable[..., int]:
@@ -225,7 +214,7 @@ def _matmul(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int
 
 
 def _gemm(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-    return 2 * math.prod(outputs[0]) * inputs[0][0 if _attribute(node, "transA", 0) else -1]
+    return 2 * math.prod(outputs[0]) * inputs[0][0 if attribute(node, "transA", 0) else -1]
 
 
 def _recurrent(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
@@ -234,9 +223,9 @@ def _recurrent(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> 
 
 
 def _einsum(node: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:  # noqa: ARG001
-    terms = _attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
+    terms = attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
     if len(terms) != 2 or any("." in term for term in terms):
-        raise UnknownShapeError("an Einsum is not that of two operands with every index named")
+        raise UnknownShapeError("an Einsum does not have two operands with every index named")
     sizes = {
         letter: size
         for term, shape in zip(terms, inputs, strict=False)
@@ -254,6 +243,12 @@ COUNTED: dict[str, Callable[..., int]] = {
 BY_OUTPUT = frozenset(COUNTED) - {"ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"}
 
 
-def _needed(node: Any) -> int:
-    """How many of the first inputs a formula looks at."""
-    return {"QLinearConv": 4, "LSTM": 3, "GRU": 3, "RNN": 3, "DeformConv": 2}.get(node.op_type, 2)
+_NEEDED = {"QLinearConv": 4, "LSTM": 3, "GRU": 3, "RNN": 3}
+"""The number of leading inputs that a formula uses, where it is not 2."""
+
+
+def flops_of(node: Any, shapes: Shapes) -> int:
+    """FLOPs of a node in :data:`COUNTED`; raises :class:`UnknownShapeError` where a needed shape is not known."""
+    outputs = [shapes.of(node.output[0])] if node.op_type in BY_OUTPUT else []
+    inputs = [shapes.of(name) for name in node.input[: _NEEDED.get(node.op_type, 2)]]
+    return COUNTED[node.op_type](node, inputs, outputs)

@@ -1,24 +1,26 @@
-"""The boxes of a graph's picture: its nodes, and where those are too many, chains and blocks of them folded together."""
+"""The boxes of a graph's picture: its nodes, or, if there are too many, folded chains and blocks of nodes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import Any
 
-from workbench.graph.shapes import Shapes, branches, reads, title
-from workbench.models.onnx_file import graphs
+from workbench.graph.shapes import Shapes, title
+from workbench.models.onnx_file import branches, graphs, inputs_of
+from workbench.models.onnx_repair import reads
+from workbench.models.operators import FUSED, INTEGER, RECURRENT, WEIGHTED
 
 LONGEST = 12
-"""Blocks of more boxes than this are not looked for."""
+"""The most boxes of a block that is folded."""
 
 KINDS: dict[str, frozenset[str]] = {
     "flow": frozenset({"If", "Loop", "Scan"}),
     "weights": frozenset({
-        "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "FusedConv", "MatMul", "MatMulInteger",
-        "QLinearMatMul", "Gemm", "FusedGemm", "QGemm", "FusedMatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention",
+        *WEIGHTED, *RECURRENT, *FUSED, *INTEGER, "DeformConv", "Einsum", "Attention",
     }),
     "quantize": frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}),
     "normalize": frozenset({
@@ -40,7 +42,7 @@ KINDS: dict[str, frozenset[str]] = {
     }),
 }  # fmt: skip
 ORDER = ("flow", "weights", "quantize", "normalize", "pool", "activation", "math", "move")
-"""Which kind gives a box of several operators its color: the first of these among them."""
+"""Order of precedence of the kinds that determine the color of a box with several operators."""
 
 
 def kind_of(op: str) -> str:
@@ -49,12 +51,12 @@ def kind_of(op: str) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the file: its operator, its name, and the shape of its result in words."""
+    """One node of the file: its operator, its name, and the shape of its result as text."""
 
     op: str
     name: str
     shape: str
-    note: str = ""  # for branches: how many, and what is in them
+    note: str = ""  # for branches: their number and contents
     detail: str = ""  # for tooltips: kernel, strides, groups
 
 
@@ -62,14 +64,14 @@ class Node:
 class Box:
     """One box of the picture.
 
-    Its nodes follow one another, unless ``block``: then they branch. ``again``: what comes in is used once more inside.
+    Its nodes form a chain, or with ``block`` they branch. ``again``: the box's input is used again inside it.
     """
 
     nodes: tuple[Node, ...]
     place: int  # of its first node in the file
     block: bool = False
     again: bool = False
-    times: int = 1  # how many alike parts, one after the other, are in it
+    times: int = 1  # number of equal consecutive parts in it
     kind: str = ""  # "input" or "output"; "": that of its operators
 
     @property
@@ -87,7 +89,7 @@ class Box:
 
 @dataclass
 class Folded:
-    """Boxes by number and the edges between them, and what was left out of them."""
+    """Boxes by number, the edges between them, and counts of what was left out."""
 
     boxes: dict[int, Box] = field(default_factory=dict)
     after: dict[int, set[int]] = field(default_factory=dict)
@@ -104,7 +106,7 @@ class Folded:
         return number
 
     def merge(self, group: Sequence[int], *, block: bool) -> None:
-        """Make one box of ``group``, which must be in topological order with nothing outside it in between."""
+        """Merge ``group`` into one box; it must be in topological order without other boxes in between."""
         first, inside = group[0], set(group)
         place = self.boxes[first].place
         nodes = tuple(node for number in group for node in self.boxes[number].nodes)
@@ -127,25 +129,24 @@ class Folded:
             self.before[other].add(first)
 
     def order(self) -> list[int]:
-        """Topological, one branch after the other, so that what belongs together stands together."""
-        waiting = {number: len(before) for number, before in self.before.items()}
-        ready = sorted((n for n, count in waiting.items() if not count), key=lambda n: -self.boxes[n].place)
+        """A topological order that keeps branches together."""
+        sorter = TopologicalSorter(self.before)
+        sorter.prepare()
+        ready: list[int] = []
         found = []
-        while ready:
-            number = ready.pop()
-            found.append(number)
-            for other in sorted(self.after[number], key=lambda n: -self.boxes[n].place):
-                waiting[other] -= 1
-                if not waiting[other]:
-                    ready.append(other)
+        while sorter.is_active():
+            ready += sorted(sorter.get_ready(), key=lambda n: -self.boxes[n].place)
+            found.append(ready.pop())
+            sorter.done(found[-1])
         return found
 
 
 def folded(graph: Any, shapes: Shapes, most: int) -> Folded:
-    """The picture's boxes for ``graph``, folded until there are at most ``most``.
+    """Fold ``graph`` into at most ``most`` boxes.
 
-    In this order, and only while there are too many: operators without weights into the layer before them; whole
-    chains; boxes alike in a row; the smallest blocks with one way in and one way out, all alike ones at a time; neighbours in the file's order.
+    Steps are applied in this order while there are too many boxes: fold operators without weights into the layer before them; fold
+    whole chains; merge equal consecutive boxes; fold the smallest blocks with one entry and one exit, all equal ones together;
+    merge neighbours in the order of the file.
     """
     result = _unfolded(graph, shapes)
     if len(result.boxes) > most:
@@ -162,12 +163,12 @@ def folded(graph: Any, shapes: Shapes, most: int) -> Folded:
 def _unfolded(graph: Any, shapes: Shapes) -> Folded:
     result = Folded()
     made: dict[str, int] = {}
-    stored = {tensor.name for tensor in graph.initializer}
-    for value in graph.input:
-        if value.name not in stored:
-            made[value.name] = result.add(
-                Box((Node(value.name, value.name, shapes.text(value.name)),), 0, kind="input"), ()
-            )
+
+    def end(value: Any, place: int, kind: str) -> Box:
+        return Box((Node(value.name, value.name, shapes.text(value.name)),), place, kind=kind)
+
+    for value in inputs_of(graph):
+        made[value.name] = result.add(end(value, 0, "input"), ())
     computed = _shape_arithmetic(graph, shapes.constants)
     for place, node in enumerate(graph.node, start=1):
         if node.op_type == "Constant":
@@ -189,9 +190,7 @@ def _unfolded(graph: Any, shapes: Shapes) -> Folded:
         made.update((name, number) for name in node.output if name)
     for value in graph.output:
         sources = {made[value.name]} if value.name in made else set()
-        result.add(
-            Box((Node(value.name, value.name, shapes.text(value.name)),), len(graph.node) + 1, kind="output"), sources
-        )
+        result.add(end(value, len(graph.node) + 1, "output"), sources)
     return result
 
 
@@ -208,7 +207,7 @@ def _detail(node: Any) -> str:
 
 
 def _shape_arithmetic(graph: Any, constants: set[str]) -> set[str]:
-    """Tensors that come from shapes and constants alone. They steer the graph and would clutter its picture."""
+    """Tensors that are computed from shapes and constants only, which would clutter the picture."""
     found: set[str] = set()
     for node in graph.node:
         steers = node.op_type in ("Shape", "Size")
@@ -219,7 +218,7 @@ def _shape_arithmetic(graph: Any, constants: set[str]) -> set[str]:
 
 
 def _fold_chains(result: Folded, *, weights: bool) -> None:
-    """Each box into the only one before it, if that has no other after it; ``weights``: layers with weights too."""
+    """Merge each box into its only predecessor if it is the only successor of that; ``weights``: also layers with weights."""
     for number in result.order():
         before = result.before[number]
         if len(before) != 1:
@@ -228,13 +227,13 @@ def _fold_chains(result: Folded, *, weights: bool) -> None:
         pair = (result.boxes[source], result.boxes[number])
         if len(result.after[source]) != 1 or any(box.kind or box.look == "flow" for box in pair):
             continue
-        joins = len(result.before[source]) > 1  # the end of a block: the next one gets a box of its own
+        joins = len(result.before[source]) > 1  # the end of a block: the next layer gets a separate box
         if pair[1].look != "weights" or (weights and not joins):
             result.merge((source, number), block=False)
 
 
 def _fold_blocks(result: Folded) -> bool:
-    """The smallest blocks with one way in and one way out: all that hold the same operators."""
+    """Fold the smallest blocks with one entry and one exit, all that have the same operators."""
     order = result.order()
     for length in range(2, LONGEST + 1):
         found: dict[tuple[str, ...], list[list[int]]] = {}
@@ -254,7 +253,7 @@ def _fold_blocks(result: Folded) -> bool:
 
 
 def _fold_repeats(result: Folded) -> bool:
-    """Three or more boxes in a row that hold the same operators, into one that says how often."""
+    """Merge three or more consecutive boxes with the same operators into one with their number."""
     done = False
     run: list[int] = []
     for number in [*result.order(), None]:
@@ -282,19 +281,16 @@ def _is_block(result: Folded, group: Sequence[int]) -> bool:
 
 
 def _fold_neighbours(result: Folded) -> bool:
-    """Two boxes that follow one another in the order; this can fold any graph."""
-    order = [n for n in result.order() if not result.boxes[n].kind]
-    whole = result.order()
-    pairs = [(a, b) for a, b in pairwise(whole) if not (result.boxes[a].kind or result.boxes[b].kind)]
-    if len(order) < 2 or not pairs:
-        return False
-    size = {n: len(result.boxes[n].nodes) for n in order}
-    result.merge(min(pairs, key=lambda p: (p[1] not in result.after[p[0]], size[p[0]] + size[p[1]])), block=True)
-    return True
+    """Merge two consecutive boxes; this can fold any graph."""
+    pairs = [(a, b) for a, b in pairwise(result.order()) if not (result.boxes[a].kind or result.boxes[b].kind)]
+    size = {n: len(box.nodes) for n, box in result.boxes.items()}
+    if pairs:
+        result.merge(min(pairs, key=lambda p: (p[1] not in result.after[p[0]], size[p[0]] + size[p[1]])), block=True)
+    return bool(pairs)
 
 
 def label(box: Box, width: int = 30, lines: int = 4) -> list[str]:
-    """What stands in a box, in lines of about ``width`` characters."""
+    """The text of a box, in lines of about ``width`` characters."""
     if box.nodes[0].note and len(box.nodes) == 1:
         return [f"{box.nodes[0].op}: {box.nodes[0].note}"]
     if box.kind:
@@ -315,7 +311,7 @@ def _short(text: str, width: int) -> str:
 
 
 def _runs(ops: Sequence[str]) -> Iterator[str]:
-    """Operators in order, what repeats written once: ``(Conv → Relu) ×3``."""
+    """Operators in order, with repetitions written once: ``(Conv → Relu) ×3``."""
     place = 0
     while place < len(ops):
         best = (1, 1)

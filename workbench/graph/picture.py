@@ -1,7 +1,7 @@
-"""A graph as one SVG picture, without scripts, styles or anything from outside, for the panel and for the report.
+"""Draw a graph as one SVG picture, without scripts, styles or external resources, for the panel and the report.
 
-Netron would show more, but it serves from a port of its own and needs scripts, which a report without scripts and a
-JupyterLab on another machine cannot use.
+Netron would show more, but it needs a separate port and scripts, which a report without scripts and a JupyterLab on another
+machine cannot use.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from workbench.errors import InputError, brief
 from workbench.graph import shapes
 from workbench.graph.folding import Box, Folded, folded, label
 from workbench.graph.shapes import Shapes
+from workbench.models.onnx_file import graph_of
 
 MOST = 40
-"""Boxes in a picture: more are folded."""
+"""The most boxes in a picture; more are folded."""
 
 LOOKS = {  # letter, name in the legend, fill, edge
     "input": ("→", "input", "#ffffff", "#455a64"),
@@ -38,12 +38,12 @@ CHARACTER = 6.9  # pixels, of a wide sans-serif at 12 px
 STRIP, ROW, GAP_X, GAP_Y, MARGIN = 20, 15, 26, 26, 14
 NARROWEST = 430
 NAMED = 12
-"""Nodes that a box's tooltip names one by one."""
+"""The most nodes that the tooltip of a box lists."""
 
 
 @dataclass
 class _Slot:
-    """A place in a layer: a box, or (``box`` is ``None``) where an edge passes through."""
+    """A position in a layer: a box, or a point of an edge (``box`` is ``None``)."""
 
     box: Box | None
     lines: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class _Slot:
 
     @property
     def pull(self) -> float:
-        """Boxes stand in a straight line before edges do, or every skipped block would shift what follows."""
+        """The weight in the alignment: boxes are aligned before edges, otherwise every skipped block would shift what follows."""
         return 0.02 if self.box is None else 1.0
 
     @property
@@ -65,43 +65,36 @@ class _Slot:
         return max(74.0, longest * CHARACTER + STRIP + 16)
 
 
-def svg(onnx_path: Path, title: str, max_nodes: int = MOST) -> str:
-    """The graph in ``onnx_path`` as an ``<svg>`` element, top to bottom, in at most about ``max_nodes`` boxes.
+def svg(onnx_path: Path, title: str, max_nodes: int = MOST, work: Mapping[str, int] | None = None) -> str:
+    """Return the graph in ``onnx_path`` as an ``<svg>`` element, top to bottom, in at most about ``max_nodes`` boxes.
 
-    Colors are the picture's own, so it reads on light and on dark pages; each color has a letter too. Every box has a
-    tooltip with the names, operators and shapes of its nodes. Shapes are those of the file: ``?`` is a dynamic axis.
+    Colors are fixed, so that it is readable on light and dark pages; each color also has a letter. Every box has a
+    tooltip with the names, operators, shapes and operations (``work``: FLOPs by the name of a node) of its nodes. Shapes are those
+    of the file: ``?`` is a dynamic axis. An attribute ``data-nodes`` of each box has the names of its nodes, one a line.
 
     Raises:
         InputError: the file cannot be read as ONNX.
     """
     import onnx.inliner
 
-    try:
-        proto = onnx.load(onnx_path, load_external_data=False)
-    except Exception as cause:
-        raise InputError(
-            f"'{onnx_path.name}' cannot be read as ONNX ({brief(cause, 120)}). Export it again."
-        ) from cause
+    proto = graph_of(onnx_path)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
-    try:
-        graph = shapes.inferred(proto).graph
-    except Exception:
-        graph = proto.graph  # a picture without shapes is better than none
+    graph = shapes.inferred_or_same(proto).graph  # a picture without shapes is better than none
     drawn = folded(graph, Shapes(graph), max_nodes)
     slots, layers, paths = _layered(drawn)
     _order(layers, paths)
     _place(slots, layers, paths)
-    return _written(drawn, slots, paths, title)
+    return _written(drawn, slots, paths, title, work or {})
 
 
 def _layered(drawn: Folded) -> tuple[dict[int, _Slot], list[list[int]], list[list[int]]]:
-    """Slots by number, the numbers in each layer, and every edge as the slots that it goes through."""
+    """Slots by number, the numbers in each layer, and every edge as a list of slots."""
     depth: dict[int, int] = {}
     order = drawn.order()
     for number in order:
         depth[number] = max((depth[b] + 1 for b in drawn.before[number]), default=0)
-    for number in reversed(order):  # what has nothing before it stands just above its first use
+    for number in reversed(order):  # a box without predecessors is placed just above its first use
         if not drawn.before[number] and drawn.after[number]:
             depth[number] = min(depth[a] for a in drawn.after[number]) - 1
     slots = {}
@@ -148,7 +141,7 @@ def _order(layers: list[list[int]], paths: Sequence[Sequence[int]]) -> None:
 
 
 def _place(slots: Mapping[int, _Slot], layers: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]) -> None:
-    """Coordinates: layers below one another; within a layer as near to the neighbours as the widths allow."""
+    """Coordinates: layers from top to bottom; within a layer as close to the neighbours as the widths allow."""
     above, below = _neighbours(paths)
     top = 0.0
     for layer in layers:
@@ -175,7 +168,7 @@ def _mean(near: Sequence[_Slot], default: float) -> float:
 
 
 def _spread(wanted: Sequence[float], offsets: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Positions less their offsets, ascending and nearest to ``wanted`` in squares: pool adjacent violators."""
+    """Ascending positions minus offsets, closest to ``wanted`` by least squares (pool adjacent violators)."""
     pools: list[list[float]] = []  # value, weight, members
     for want, offset, weight in zip(wanted, offsets, weights, strict=True):
         pools.append([want - offset, weight, 1])
@@ -188,7 +181,9 @@ def _spread(wanted: Sequence[float], offsets: Sequence[float], weights: Sequence
     return [value for value, _, members in pools for _ in range(int(members))]
 
 
-def _written(drawn: Folded, slots: Mapping[int, _Slot], paths: Sequence[Sequence[int]], title: str) -> str:
+def _written(
+    drawn: Folded, slots: Mapping[int, _Slot], paths: Sequence[Sequence[int]], title: str, work: Mapping[str, int]
+) -> str:
     left = min((s.x - s.width / 2 for s in slots.values()), default=0.0)
     right = max((s.x + s.width / 2 for s in slots.values()), default=0.0)
     width = max(right - left + 2 * MARGIN, NARROWEST)
@@ -199,7 +194,7 @@ def _written(drawn: Folded, slots: Mapping[int, _Slot], paths: Sequence[Sequence
         slot.y += shift_y
     height = max((s.y + s.height for s in slots.values()), default=shift_y) + MARGIN
     edges = "".join(_edge(slots, path) for path in paths)
-    boxes = "".join(_box(slot) for slot in slots.values() if slot.box is not None)
+    boxes = "".join(_box(slot, work) for slot in slots.values() if slot.box is not None)
     name = f"Graph of {title}: {drawn.nodes} nodes in {len(drawn.boxes)} boxes"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(name)}" width="{width:.0f}" '
@@ -209,7 +204,7 @@ def _written(drawn: Folded, slots: Mapping[int, _Slot], paths: Sequence[Sequence
 
 
 def _head(drawn: Folded, title: str, width: float) -> tuple[str, float]:
-    """Title, what is shown and what is not, and the legend, on paper of their own; and their height."""
+    """Title, counts of what is shown and left out, and the legend, on a background; and the height."""
     boxes = [box for box in drawn.boxes.values() if not box.kind]
     lines = [
         f"{_counted(drawn.nodes - drawn.hidden, 'node')} in {_counted(len(boxes), 'box', 'es')}; shapes are results, ? is any size"
@@ -273,7 +268,7 @@ def _edge(slots: Mapping[int, _Slot], path: Sequence[int]) -> str:
     return f'<path d="{line}"/><path d="{head}" fill="{LINE}" stroke="none"/>'
 
 
-def _box(slot: _Slot) -> str:
+def _box(slot: _Slot, work: Mapping[str, int]) -> str:
     box = slot.box
     if box is None:
         return ""
@@ -296,10 +291,11 @@ def _box(slot: _Slot) -> str:
         parts.append(
             f'<text x="{middle:.0f}" y="{below:.0f}" text-anchor="middle" font-size="11" fill="{SOFT}">{escape(slot.shape)}</text>'
         )
-    return f"<g><title>{escape(_tooltip(box))}</title>{''.join(parts)}</g>"
+    names = "\n".join(node.name for node in box.nodes)
+    return f'<g data-nodes="{escape(names)}"><title>{escape(_tooltip(box, work))}</title>{"".join(parts)}</g>'
 
 
-def _tooltip(box: Box) -> str:
+def _tooltip(box: Box, work: Mapping[str, int]) -> str:
     if box.kind:
         return f"{box.kind} {box.nodes[0].name}\n{box.nodes[0].shape}"
     lines = [
@@ -307,4 +303,6 @@ def _tooltip(box: Box) -> str:
         for n in box.nodes
     ]
     more = len(lines) - NAMED
-    return "\n".join([*lines[:NAMED], *([f"… and {more} more"] if more > 0 else [])])
+    flops = sum(work.get(node.name, 0) for node in box.nodes)
+    done = [f"{flops / 1e6:,.3g} MFLOPs for one sample"] if flops else []
+    return "\n".join([*lines[:NAMED], *([f"… and {more} more"] if more > 0 else []), *done])

@@ -1,1 +1,1 @@
-"""Runs that outlive whoever asked for them."""
+"""Runs in separate processes, which continue when the notebook that started them ends."""

@@ -1,7 +1,8 @@
-"""The process of a job: ``python -m workbench.jobs.process FOLDER STORE LOCK [METRIC]``. It runs the pipeline, as any notebook could.
+"""The process of a job: ``python -m workbench.jobs.process FOLDER STORE LOCK [METRIC]``. It runs the pipeline as a notebook does, or a
+search under limits.
 
-``LOCK`` is the number of an open file whose lock says that this process lives; it is kept open and never used. ``METRIC`` is
-that of one with a packed function. Workers end with this process, however it ends.
+``LOCK`` is the descriptor of an open file whose lock shows that this process runs; it is kept open and never used. ``METRIC`` is
+the descriptor of a file with a pickled function. Workers end with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -12,36 +13,38 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import pipeline
+from workbench.cluster.where import run as run_there
 from workbench.errors import Cancelled, WorkbenchError, brief
-from workbench.jobs import jobs
+from workbench.jobs import job as jobs
 from workbench.models.live import unpacked
-from workbench.records import Event, Timing, to_json
+from workbench.records import Event, Status, Timing, to_json
+from workbench.settings.cluster import ClusterSettings
 from workbench.store import Store
 from workbench.system.stop import Stop
 
 PATIENCE_S = 15.0
-"""What a cancelled run may take to come to its end by itself."""
+"""Seconds after which a cancelled run that has not ended is ended by force."""
 
 
 class Journal:
-    """Writes events, a line each, so that whoever watches sees whole lines only."""
+    """Writes events as one line each; readers see complete lines only."""
 
     def __init__(self, job: jobs.Job) -> None:
         self._job = job
         self._file = (job.folder / jobs.JOURNAL).open("ab", buffering=0)
-        self._told: dict[str, Timing] = {}
+        self._timings: dict[str, Timing] = {}
         self._lock = threading.Lock()
         self._ended = False
 
-    def tell(self, event: Event) -> None:
-        self._write(jobs.line_of(event, self._told))
+    def write(self, event: Event) -> None:
+        self._write(jobs.line_of(event, self._timings))
 
     def end(self, how: str, message: str = "") -> None:
-        """The last line; a second call writes nothing."""
+        """Write the last line; a second call has no effect."""
         with self._lock:
             ended, self._ended = self._ended, True
         if not ended:
@@ -60,19 +63,9 @@ def run(job: jobs.Job, store: Store, handed: bytes = b"") -> None:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     threading.Thread(target=_obey, args=(job, stop, journal), daemon=True).start()
     try:
-        results = pipeline.run(
-            asked.experiment,
-            store=store,
-            on_event=journal.tell,
-            cancel=stop,
-            only=asked.only,
-            remeasure=asked.remeasure,
-            metric=unpacked(handed) if handed else None,
+        cancelled = (
+            _search(job, store, journal, stop) if asked.search is not None else _run(job, store, journal, stop, handed)
         )
-        draft = job.folder / f".{jobs.RESULTS}"
-        draft.write_text(job.signed(json.dumps(to_json(results))), encoding="utf-8")
-        draft.replace(job.folder / jobs.RESULTS)
-        (job.folder / jobs.RUN).write_text(results.run, encoding="utf-8")
     except Cancelled as error:
         journal.end("cancelled", error.message)
     except WorkbenchError as error:
@@ -81,11 +74,51 @@ def run(job: jobs.Job, store: Store, handed: bytes = b"") -> None:
         journal.end("failed", f"Something unexpected went wrong: {type(error).__name__}: {brief(error)}")
         raise  # for the log
     else:
-        journal.end("done")
+        journal.end("cancelled" if cancelled else "done")
+
+
+def _run(job: jobs.Job, store: Store, journal: Journal, stop: Stop, handed: bytes) -> bool:
+    """Carry out a run; whether it was cancelled."""
+    asked = job.asked
+    results = run_there(
+        asked.experiment,
+        ClusterSettings(**asked.where),
+        store=store,
+        on_event=journal.write,
+        cancel=stop,
+        only=asked.only,
+        remeasure=asked.remeasure,
+        metric=unpacked(handed) if handed else None,
+    )
+    job.keep(to_json(results))
+    (job.folder / jobs.RUN).write_text(results.run, encoding="utf-8")
+    states = {row.status for row in results.rows} - {Status.UNSUPPORTED}
+    return states == {Status.CANCELLED} or (stop.everything and Status.CANCELLED in states)
+
+
+def _search(job: jobs.Job, store: Store, journal: Journal, stop: Stop) -> bool:
+    """Carry out a search, whose result so far is written after each point; whether it was cancelled."""
+    from workbench.search.under_limits.document import document
+    from workbench.search.under_limits.find import find_best
+
+    asked = job.asked
+    limits: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in (asked.search or {}).items()
+    }
+    found = find_best(
+        asked.experiment,
+        **limits,
+        store=store,
+        on_event=lambda event: journal.write(replace(event, result=None)),
+        on_result=lambda result: job.keep(document(result)),
+        cancel=stop,
+    )
+    job.keep(document(found))
+    return found.cancelled
 
 
 def _obey(job: jobs.Job, stop: Stop, journal: Journal) -> None:
-    """In a thread: what others ask for in the control file."""
+    """In a thread: carry out the requests in the control file."""
     control, read = job.folder / jobs.CONTROL, 0
     while not stop.everything:
         time.sleep(jobs.POLL_S)
@@ -101,7 +134,7 @@ def _obey(job: jobs.Job, stop: Stop, journal: Journal) -> None:
         read = len(lines)
     time.sleep(PATIENCE_S)
     journal.end("cancelled", "Stopped on request, by force: a step did not end by itself. What was finished is kept.")
-    os._exit(1)  # the main thread hangs in a library; workers notice that their pipe is closed
+    os._exit(1)  # the main thread hangs in a library; workers end when their pipe is closed
 
 
 def main() -> None:

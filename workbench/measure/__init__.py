@@ -1,1 +1,1 @@
-"""How variants take turns when they are measured: one interleaver for latency, load, clocks and races."""
+"""Interleaved measurement: one interleaver for latency, load, clocks and races, and the verdict rule."""

@@ -1,9 +1,9 @@
 """Interleaved rounds: in every round each variant is measured once, in a new random order, one at a time.
 
-Everything that is compared goes through :func:`interleave`: latency rounds and closed or open loops (whose blocks run in worker
-processes), races between candidates of a search, and the clocks of one engine (whose blocks run in the calling process). So the
-order, the numbering of rounds over launches and the marking of disturbed blocks follow one rule. A drift of the machine touches
-all variants alike, because those of one round run within seconds of each other.
+Every comparison uses :func:`interleave`: latency rounds and closed or open loops (whose blocks run in worker processes), races
+between candidates of a search, and the clocks of one engine (whose blocks run in the calling process). The order, the numbering
+of rounds over launches and the marking of disturbed blocks therefore follow one rule. A drift of the machine affects all
+variants equally, because the blocks of a round run within seconds of each other.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Any, Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 LAUNCH_SEED = 1009
-"""Each launch draws its own orders: the seed moves by so much from one launch to the next."""
+"""Added to the seed from one launch to the next, so that each launch has its own orders."""
 
 
 class Taken(NamedTuple, Generic[T]):
-    """What one variant gave in one round.
+    """The block of one variant in one round.
 
-    ``quiet`` is False where the block was measured beside threads that were still at work: its own, which had not come to
-    rest at its end, or those of the variant before it. Such a block is biased and must not count.
+    ``quiet`` is False if threads were still active while the block was measured: those of the variant before, or its own at the
+    end. Such a block is biased and must not count.
     """
 
     variant: int
     value: T
     quiet: bool
-    round: int  # numbered on over launches
+    round: int  # counted over all launches
     position: int  # place in the round's random order
     launch: int
-    began_s: float  # on the clock that was given
+    began_s: float  # by the ``clock`` argument
 
     @property
     def where(self) -> dict[str, Any]:
-        """The fields that a record of a block has in common with this one, by name."""
+        """The fields that a record of a block shares with this one, by name."""
         return {"quiet": self.quiet, "round": self.round, "position": self.position}
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """How many rounds one launch has, and how their orders are drawn.
+    """The number of rounds in one launch, and the seed of their orders.
 
     ``first`` is the number of the launch's first round: the rounds of the launches before.
     """
@@ -53,8 +53,8 @@ class Rounds:
     first: int = 0
 
     def orders(self, variants: int) -> Iterator[tuple[int, list[int]]]:
-        """For every round its number and the variants in a new random order: (round, [variant, ...])."""
-        draw = random.Random(self.seed + LAUNCH_SEED * self.launch)  # noqa: S311 - an order of measuring, not a secret
+        """Yield each round's number and the variants in a new random order: (round, [variant, ...])."""
+        draw = random.Random(self.seed + LAUNCH_SEED * self.launch)  # noqa: S311 - not used for security
         for number in range(self.count):
             yield self.first + number, draw.sample(range(variants), variants)
 
@@ -68,16 +68,16 @@ def interleave(
     each_round: Callable[[int], None] = lambda _: None,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[Taken[T]]:
-    """Measure the variants of one launch in turn, and yield each result as it comes.
+    """Measure the variants of one launch in interleaved order, and yield each result as it is available.
 
     Args:
-        variants: how many there are; they are named by their index.
-        rounds: how many rounds, and their order.
-        measure: measures one block of a variant; returns it and whether the variant's threads rested again at its end.
-            ``None`` where it failed: nothing is known of its threads then, so the block after it counts as disturbed.
-        takes_part: asked before every block; a variant that failed or was stopped is left out.
+        variants: their number; variants are identified by index.
+        rounds: the number of rounds, and their order.
+        measure: measures one block of a variant; returns the block, and whether the variant's threads were idle at its end.
+            ``None`` means that it failed: the state of its threads is then unknown, so the next block counts as disturbed.
+        takes_part: called before every block; False leaves a variant out that failed or was stopped.
         each_round: called at the beginning of a round with its number within this launch, from 0.
-        clock: seconds, read right before a block.
+        clock: returns seconds; called right before a block.
 
     Example:
         >>> rounds = Rounds(count=2, seed=0)

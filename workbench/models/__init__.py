@@ -1,1 +1,1 @@
-"""Models in: refused before a library sees them, one reader for each format, probed."""
+"""Reading of models: safety checks before a library opens a file, one reader for each format, and trial runs."""

@@ -1,8 +1,8 @@
-"""What runs ONNX models that compute in bfloat16, for which ONNX Runtime's CPU provider has few kernels."""
+"""Runners of ONNX models that compute in bfloat16, for which ONNX Runtime's CPU provider has few kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from workbench.data import bfloat16
 from workbench.models.onnx_file import graphs
 from workbench.models.openvino_tensors import Names, by_place, reader
+from workbench.models.ort_values import Run
 
 if TYPE_CHECKING:
     import numpy as np
-
-Run = Callable[[Mapping[str, "np.ndarray"]], dict[str, "np.ndarray"]]
 
 
 def holds_bfloat16(model: Any) -> bool:
@@ -29,9 +28,9 @@ def holds_bfloat16(model: Any) -> bool:
 
 
 def runner(path: Path) -> tuple[Run, str]:
-    """What runs the file, and its name: OpenVINO where it is installed, else ONNX's reference evaluator, which is slow.
+    """A runner of the file and the name of its library: OpenVINO where it is installed, else ONNX's slow reference evaluator.
 
-    Raises whatever the library raises that does not take the file.
+    Raises the errors of the library for a file that it does not accept.
     """
     if find_spec("openvino") is not None:
         return by_openvino(path, "f32"), "OpenVINO"

@@ -1,4 +1,4 @@
-"""The demo's model: trained on the spot, on real digits, by the cells of the first lesson."""
+"""The demo model: trained on real digits by the cells of the first lesson."""
 
 from __future__ import annotations
 
@@ -22,30 +22,28 @@ def recipe() -> str:
 
 
 def recipe_digest() -> str:
-    """SHA-256 of :func:`recipe`: a model trained by another recipe is another demo."""
+    """SHA-256 of :func:`recipe`, by which demo models of different recipes are distinguished."""
     return hashlib.sha256(recipe().encode()).hexdigest()
 
 
 def _cells() -> list[tuple[str, list[str]]]:
     page = json.loads(notebook(LESSON).read_text(encoding="utf-8"))
-    cells = []
-    for cell in page["cells"]:
-        tags = cell["metadata"].get("tags", [])
-        if cell["cell_type"] == "code" and TRAIN_TAG in tags:
-            source = cell["source"]
-            cells.append((source if isinstance(source, str) else "".join(source), tags))
-    return cells
+    return [
+        ("".join(cell["source"]), cell["metadata"]["tags"])
+        for cell in page["cells"]
+        if cell["cell_type"] == "code" and TRAIN_TAG in cell["metadata"].get("tags", [])
+    ]
 
 
 def train(into: Path, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run the lesson's recipe so that it leaves ``demo.keras``, ``saved_model/`` and ``metrics.json`` in ``into``.
+    """Run the lesson's recipe, which writes ``demo.keras``, ``saved_model/`` and ``metrics.json`` into the folder ``into``.
 
     Takes about a minute; loads TensorFlow. Returns the metrics: ``test_accuracy`` (share of the test images), ``epochs``,
     ``parameters``, ``train_s`` and others.
     """
     names: dict[str, Any] = {"__name__": "__demo__"}
     for number, (source, tags) in enumerate(_cells(), start=1):
-        # Each of these cells begins with a comment that says what it does.
+        # Each of these cells begins with a comment that describes it.
         title = source.splitlines()[0]
         if title.startswith("# "):
             progress(title.removeprefix("# ").lower())

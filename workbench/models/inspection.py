@@ -1,8 +1,8 @@
-"""A model comes in: what it is, what goes in and out, how large it is, and a digest of its bytes.
+"""Inspection of a model: its format, inputs and outputs, size, and a digest of its bytes.
 
-:func:`recognize` and :func:`digest_of` are light. :func:`inspect_model` loads TensorFlow, LiteRT or ONNX and runs in a child
-process: it reads the file (``formats/``), works out which axis counts samples, and runs the model at a few batch sizes to
-see which of them really work.
+:func:`recognize` and :func:`digest_of` load no libraries. :func:`inspect_model` loads TensorFlow, LiteRT or ONNX and runs in a
+child process: it reads the file (``formats/``), determines the batch axes, and runs the model at several batch sizes to find those
+that work.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import json
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.choices import shapes
 from workbench.data.synthetic import generated
 from workbench.errors import InputError, LimitError, MemoryLimitError, WorkbenchError, brief, out_of_memory
 from workbench.models import formats, safety
@@ -28,8 +27,9 @@ from workbench.models.formats import size_of
 from workbench.models.layout import with_layout
 from workbench.models.onnx_file import external_files
 from workbench.models.placeholder import placeholder_notes
-from workbench.models.rows import mixed_outputs
+from workbench.models.rows import mixed_outputs, with_sample_index
 from workbench.records import TEXT, AxisRange, Model, Probe, TensorSpec
+from workbench.settings import shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,34 +39,34 @@ ACCEPTED = (
     "an .onnx file"
 )
 LONGEST = 600
-"""Characters of a message about a file."""
+"""Largest length of a message about a file, in characters."""
 
-PROBING = 5
-"""Raised when opening a model finds out more, so that the store does not hand out what was found before."""
+PROBING = 8
+"""Version of the results of opening a model. Raise it when they change, so that the store does not return older results."""
 
 PROBED = (1, 2, 3)
 USUAL_SIZES = (16, 32, 48, 64, 128, 224, 320)
-"""Sizes tried in free axes that nobody has given a size."""
+"""Sizes tried in free axes without a given size."""
 
 IMAGE_SIZES = (224, 128, 64, 32, 16, 320, 48)
-"""The same for the height and width of images: the size that most image models are made for comes first."""
+"""The same for the height and width of images, with the most common size of image models first."""
 
 IMAGE_CHANNELS = (1, 3, 4)
 
 PROBED_FURTHER = (4, 8, 16, 32)
-"""Tried as well where one of the first sizes fails: perhaps only multiples of some number work."""
+"""Batch sizes tried as well where one of the first sizes fails: perhaps only multiples of some number work."""
 
 PROBED_LAST = (5, 6, 7, 10, 12, 20, 24, 48, 50, 64, 100, 128)
-"""Tried one after another where none of those works, until one does."""
+"""Batch sizes tried one after another, until one works, where none of those works."""
 
 PROBING_S = 20.0
-"""Time for these: a model that fails for another reason than its batch size may be large."""
+"""Time limit for these in seconds: a large model may fail for another reason than its batch size."""
 
 _TORCH = "Export it with torch.onnx.export and open the .onnx file."
 _WAYS_OUT = {
     ".pt": _TORCH,
     ".pth": _TORCH,
-    ".safetensors": "It holds weights only. Export the model to ONNX in the program that knows its layers.",
+    ".safetensors": "It holds weights only. Export the model to ONNX in the program that defines its layers.",
     ".ckpt": "It holds weights only. Save the whole model: model.save('model.keras').",
     ".pkl": "Opening it would run code. Save the model in its library's own format.",
     ".zip": "Unpack it and open the model inside.",
@@ -76,10 +76,10 @@ _WAYS_OUT = {
 
 
 def recognize(path: str | Path) -> str:
-    """The format of what lies at ``path``: a file in ``workbench/models/formats``.
+    """The format of the file or folder ``path``: the name of a module in ``workbench/models/formats``.
 
     Raises:
-        InputError: nothing there, not readable, empty, a pipe or a device, or of a kind that is not accepted.
+        InputError: it is missing, not readable, empty, a pipe or a device, or of a format that is not accepted.
     """
     place = Path(path).expanduser()
     try:
@@ -93,17 +93,17 @@ def recognize(path: str | Path) -> str:
     except OSError as cause:
         raise InputError(
             f"The model at '{path}' cannot be read ({cause.strerror or cause}). "
-            "Check its path and its permissions, or copy it to a folder of yours."
+            "Check its path and its permissions, or copy it to your own folder."
         ) from cause
     ending = place.suffix.lower()
     if not start:
         raise InputError(f"The file '{path}' is empty. Save or copy the model again.")
     if place.name == "saved_model.pb":
-        raise InputError(f"'{path}' is the inside of a SavedModel. Give the folder that holds it: '{place.parent}'.")
+        raise InputError(f"'{path}' is a part of a SavedModel. Give the folder that contains it: '{place.parent}'.")
     if ending in _WAYS_OUT:
         raise InputError(f"Files ending in {ending} are not accepted ('{path}'). {_WAYS_OUT[ending]}")
     if ending not in formats.ENDINGS:
-        raise InputError(f"'{path}' has the ending '{ending}', which says nothing known. Accepted are {ACCEPTED}.")
+        raise InputError(f"'{path}' has the ending '{ending}', which is not known. Accepted are {ACCEPTED}.")
     return formats.ENDINGS[ending]
 
 
@@ -123,9 +123,9 @@ def _recognize_folder(place: Path) -> str:
 
 
 def _check_regular(path: Path) -> None:
-    """Refuse what is neither file nor folder: reading a pipe waits for ever, and some devices have no end.
+    """Refuse paths that are neither files nor folders: reading a pipe blocks, and some devices have no end.
 
-    A link to nothing passes; whoever needs it will say that it is missing.
+    A broken link is accepted here; the code that opens it reports that it is missing.
     """
     try:
         mode = path.stat().st_mode
@@ -140,7 +140,7 @@ def _check_regular(path: Path) -> None:
 def digest_of(path: str | Path) -> str:
     """SHA-256 of a file, or of every file of a folder with its relative name, in sorted order.
 
-    An ``.onnx`` file whose weights lie in files beside it is digested together with those.
+    The digest of an ``.onnx`` file includes the separate files with its weights.
 
     Raises:
         InputError: it cannot be read, or is a pipe or a device.
@@ -173,14 +173,14 @@ def _file_digest(path: Path) -> bytes:
 
 
 def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "", input_values: str = "") -> Model:
-    """Load the model at ``path`` and say what it is.
+    """Load the model at ``path`` and describe it.
 
-    ``signature`` names the SavedModel or TensorFlow Lite signature to use ("" means ``serving_default``, or the only one
-    there is), or the tensors of a frozen graph (``x:0 -> y:0``). ``input_shapes`` and ``input_values`` are those of
-    :mod:`workbench.choices.shapes`. No code from the model's file runs.
+    ``signature`` names the SavedModel or TensorFlow Lite signature to use ("" means ``serving_default``, or the only one), or the
+    tensors of a frozen graph (``x:0 -> y:0``). ``input_shapes`` and ``input_values`` are described in
+    :mod:`workbench.settings.shapes`. No code from the model's file runs.
 
     Raises:
-        InputError: the model cannot be loaded; one sentence says why.
+        InputError: the model cannot be loaded; the message says why.
     """
     kind = recognize(path)
     place = Path(path).expanduser().resolve()
@@ -193,10 +193,10 @@ def inspect_model(path: str | Path, signature: str = "", input_shapes: str = "",
             ) from error
         if len(error.message) <= LONGEST:
             raise
-        # names in a damaged file may be of any length; the end says what to do
+        # names in a damaged file may be of any length, and the end of the message says what to do
         half = LONGEST // 2 - 1
         raise type(error)(f"{error.message[:half]}…{error.message[-half:]}", log=error.log) from error
-    except Exception as cause:  # libraries raise whatever they like on a damaged file
+    except Exception as cause:  # libraries raise errors of any class for a damaged file
         if out_of_memory(cause):
             raise MemoryLimitError(f"Memory ran out while '{path}' was read ({brief(cause, 200)}).") from cause
         raise InputError(
@@ -235,32 +235,30 @@ def _inspect(kind: str, place: Path, signature: str, input_shapes: str, input_va
     model = probed(model, run, partial(formats.open_model, model) if cheap else None)
     if without_shape and not (model.probe and model.probe.worked):
         raise InputError(
-            f"The output '{without_shape[0]}' has no known number of axes, and the model did not run on generated inputs, which "
-            "would show it. Export the model with shapes."
+            f"The number of axes of the output '{without_shape[0]}' is not declared, and the model did not run on generated inputs, "
+            "which would show it. Export the model with shapes."
         )
     notes = placeholder_notes(model, shapes.parse_shapes(input_shapes))
     return replace(model, notes=(*model.notes, *notes))
 
 
 def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runner] | None = None) -> Model:
-    """``model`` with the batch sizes at which ``run`` works on made-up inputs, and what its outputs do.
+    """``model`` with the batch sizes at which ``run`` works on generated inputs, and the behaviour of its outputs.
 
-    An output's batch axis is the one whose size follows the batch; its ``rows`` are the entries there per sample. A
-    model that runs at no size is not refused: it may want other values than made-up ones. Free axes for which the user
-    gave no sizes get the first of a few usual ones at which the model runs. ``reopen`` opens the model a second time, to see
-    whether it then gives the same values.
+    An output's batch axis is the one whose size follows the batch; its ``rows`` are the entries there per sample. A model that
+    runs at no size is not refused: it may need other values than generated ones. Free axes for which the user gave no sizes get the
+    first of a few usual sizes at which the model runs. ``reopen`` opens the model a second time, to check whether it then gives the
+    same values.
     """
-    fixed = model.fixed_batch
-    worked: dict[int, Mapping[str, np.ndarray]] = {}
-    failed: dict[int, str] = {}
+    fixed, tries = model.fixed_batch, _Tries(run)
     for candidate in _sized(model):
-        worked, failed = {}, {}
-        _try(candidate, run, (fixed or PROBED[0],), worked, failed)
-        if worked:
+        tries = _Tries(run)
+        if tries.any_work(candidate, fixed or PROBED[0]):
             model = candidate
             break
     if fixed is None:
-        model = _try_batches(model, run, worked, failed)
+        model = _try_batches(model, tries)
+    worked, failed = tries.worked, tries.failed
     shapes_seen = {size: {name: array.shape for name, array in outputs.items()} for size, outputs in worked.items()}
     seen = behaviour(model, run, next(iter(worked)), reopen) if worked else Behaviour()
     free = any(each.free_axes for each in model.inputs)
@@ -274,25 +272,26 @@ def probed(model: Model, run: formats.Runner, reopen: Callable[[], formats.Runne
     notes = model.notes
     if not worked:
         reason = brief(ValueError(next(iter(failed.values()))), 400)
-        notes = (*notes, f"It did not run on made-up inputs{_tried(model, failed)}: {reason}")
+        notes = (*notes, f"It did not run on generated inputs{_tried(model, failed)}: {reason}")
     found = replace(
         model,
         outputs=outputs,
         probe=Probe(tuple(worked), tuple(failed.items()), seen.varying, seen.not_finite),
         notes=notes,
     )
+    found = with_sample_index(found, run)
     mixed = mixed_outputs(found, run)
-    if mixed:
+    if mixed and found.probe:
         note = (
             f"The result of a sample depends on the other samples of its batch ({', '.join(mixed)}), as by a softmax over the "
             "batch axis: results at different batch sizes are not comparable"
         )
-        found = replace(found, notes=(*found.notes, note))
+        found = replace(found, notes=(*found.notes, note), probe=replace(found.probe, mixed=mixed))
     return found
 
 
 def _sized(model: Model) -> Iterator[Model]:
-    """The model with each of the usual sizes in its free axes; only once where it has none without sizes."""
+    """The model with each of the usual sizes in its free axes; the model itself where all free axes have sizes."""
     asked = any(set(spec.free_axes) - {each.axis for each in spec.ranges} for spec in model.inputs)
     if not asked:
         yield model
@@ -309,7 +308,7 @@ def _sized(model: Model) -> Iterator[Model]:
 
 
 def _is_image(spec: TensorSpec) -> bool:
-    """Four axes, the batch first, a number of channels as images have, and height and width free."""
+    """Whether an input has four axes, the batch first, a number of channels of images, and free height and width."""
     return (
         len(spec.shape) == 4
         and spec.batch_axis == 0
@@ -319,7 +318,7 @@ def _is_image(spec: TensorSpec) -> bool:
 
 
 def _tried(model: Model, failed: Mapping[int, str]) -> str:
-    """With which sizes a model did not run, in words."""
+    """A phrase with the sizes at which a model did not run."""
     found = f" in batches of {', '.join(map(str, sorted(failed)))}" if model.fixed_batch is None else ""
     images = any(_is_image(spec) and not spec.ranges for spec in model.inputs)
     if len(list(itertools.islice(_sized(model), 2))) == 2:
@@ -328,46 +327,43 @@ def _tried(model: Model, failed: Mapping[int, str]) -> str:
     return found
 
 
-def _try_batches(
-    model: Model, run: formats.Runner, worked: dict[int, Mapping[str, np.ndarray]], failed: dict[int, str]
-) -> Model:
-    """Run at more batch sizes, which are added to ``worked`` or ``failed``; the model with the sizes at which it ran.
+def _try_batches(model: Model, tries: _Tries) -> Model:
+    """Try more batch sizes, and return the model with the sizes at which it ran.
 
     A model may run only at multiples of some number, or at one size only.
     """
-    _try(model, run, PROBED[1:], worked, failed)
-    if not failed:
+    worked = tries.any_work(model, *PROBED[1:])
+    if not tries.failed:
         return model
     if worked:
-        _try(model, run, PROBED_FURTHER, worked, failed)
+        tries.any_work(model, *PROBED_FURTHER)
         return model
     first, *others = _sized(model)
     end = time.monotonic() + PROBING_S
     for batch in (*PROBED_FURTHER, *PROBED_LAST):
         if time.monotonic() > end:
             return model
-        _try(first, run, (batch,), worked, failed)
-        if worked:
-            _try(first, run, (2 * batch,), worked, failed)
+        if tries.any_work(first, batch):
+            tries.any_work(first, 2 * batch)
             return first
-    for candidate in others:
-        _try(candidate, run, PROBED_FURTHER[:2], worked, failed)
-        if worked:
-            return candidate
-    return model
+    return next((candidate for candidate in others if tries.any_work(candidate, *PROBED_FURTHER[:2])), model)
 
 
-def _try(
-    model: Model,
-    run: formats.Runner,
-    sizes: tuple[int, ...],
-    worked: dict[int, Mapping[str, np.ndarray]],
-    failed: dict[int, str],
-) -> None:
-    for size in sizes:
-        try:
-            worked[size] = run(generated(model.inputs, "random", size).feeds(0, size))
-        except InputError as error:
-            if out_of_memory(error):
-                raise
-            failed[size] = error.message
+@dataclass
+class _Tries:
+    """Runs on generated inputs: outputs by the batch size at which they worked, and messages by the other sizes."""
+
+    run: formats.Runner
+    worked: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def any_work(self, model: Model, *sizes: int) -> bool:
+        """Try these batch sizes too; return whether any size worked so far."""
+        for size in sizes:
+            try:
+                self.worked[size] = self.run(generated(model.inputs, "random", size).feeds(0, size))
+            except InputError as error:
+                if out_of_memory(error):
+                    raise
+                self.failed[size] = error.message
+        return bool(self.worked)

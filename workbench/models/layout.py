@@ -1,12 +1,12 @@
-"""Where an output has its batch, and how many rows a sample has in it, from the shapes that it had when the model was run."""
+"""The batch axis of an output and its rows per sample, from the output's shapes in runs of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from workbench.choices import shapes
 from workbench.records import TensorSpec
+from workbench.settings import shapes
 
 
 def with_layout(
@@ -16,38 +16,40 @@ def with_layout(
     *,
     free: bool = False,
 ) -> TensorSpec:
-    """``spec`` with what running the model at several batch sizes has shown: where the batch is, how many rows a sample has.
+    """``spec`` with the batch axis and the number of rows per sample, as observed in runs at several batch sizes.
 
     Args:
         spec: the output as the file declares it.
         found: by batch size, the shapes of the outputs by name.
-        ragged: the axis whose size was seen to follow the values of the inputs.
-        free: an input has free axes besides the batch.
+        ragged: the axis whose size was observed to depend on the values of the inputs.
+        free: whether an input has free axes other than the batch.
     """
     seen = {size: by_name[spec.name] for size, by_name in found.items() if spec.name in by_name}
     if not seen:
         return shapes.with_batch_axes([spec])[0]
     batch, shape = next(iter(seen.items()))
-    if shape and not spec.shape:  # the file does not tell how many axes it has
+    if shape and not spec.shape:  # the file does not declare the number of axes
         same = [
             len({other[axis] for other in seen.values() if len(other) == len(shape)}) == 1 for axis in range(len(shape))
         ]
         kept = tuple(size if fixed and not free else None for size, fixed in zip(shape, same, strict=True))
         spec = replace(spec, shape=kept)
     if len(shape) == len(spec.shape):
-        # where the user changed sizes, or they follow the data, those that the file declares may not be true
+        # where the user changed sizes, or sizes follow the data, the declared sizes may be wrong
         spec = replace(spec, shape=_without_disproved(spec.shape, seen.values()))
+    known = spec.ragged_axis is not None  # by the operation that produces it: it has no batch axis then
+    ragged = spec.ragged_axis if ragged is None else ragged
     if ragged is None and len(seen) > 1:
         spec = _with_batch(spec, seen)
         if spec.batch_axis is not None or len(set(seen.values())) == 1:
             return spec
-        # its size follows neither the batch alone nor nothing
+        # the size of this axis depends on the data, not on the batch only
         ragged = next((axis for axis, sizes in enumerate(zip(*seen.values(), strict=False)) if len(set(sizes)) > 1), 0)
     if ragged is not None:
-        leading = ragged != 0 and all(other and other[0] == size for size, other in seen.items())
+        leading = not known and ragged != 0 and all(other and other[0] == size for size, other in seen.items())
         open_shape = tuple(None if axis == ragged else size for axis, size in enumerate(spec.shape))
         return replace(spec, shape=open_shape, batch_axis=0 if leading else None, ragged_axis=ragged)
-    # one size tells little about axes: the first of that size is the batch, or the first of all
+    # with one size only: the batch is the first axis of that size, or else the first axis
     if batch in shape:
         return replace(spec, batch_axis=shape.index(batch))
     rows = shape[0] // batch if shape and shape[0] % batch == 0 else 0
@@ -55,7 +57,7 @@ def with_layout(
 
 
 def _with_batch(spec: TensorSpec, seen: Mapping[int, tuple[int, ...]]) -> TensorSpec:
-    """The output with the axis whose size is in proportion to the batch; without one where there is no such axis."""
+    """The output with the axis whose size is proportional to the batch as its batch axis; with ``None`` where there is none."""
     batch, shape = next(iter(seen.items()))
     for axis, size in enumerate(shape):
         others = {count: other[axis] for count, other in seen.items() if len(other) == len(shape)}
@@ -71,7 +73,7 @@ def _with_batch(spec: TensorSpec, seen: Mapping[int, tuple[int, ...]]) -> Tensor
 
 
 def _without_disproved(declared: tuple[int | None, ...], seen: Collection[tuple[int, ...]]) -> tuple[int | None, ...]:
-    """The declared sizes, without those that a run did not have."""
+    """The declared sizes, with ``None`` for those that differ from a run."""
     return tuple(
         size if all(len(shape) == len(declared) and shape[axis] == size for shape in seen) else None
         for axis, size in enumerate(declared)

@@ -1,5 +1,5 @@
-"""What lives in the notebook: models and data are kept in the store as files, so that child processes and later runs can read
-them; a metric's function is handed to one process.
+"""Models and data of a notebook's kernel, stored as files so that child processes and later runs can read them; and functions of
+metrics, which are sent to one process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy.metrics import Metric, metric_of
 from workbench.errors import InputError, brief, during, writing
+from workbench.models import safety
 from workbench.store import Store
+from workbench.store.arrays import write_npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,15 +29,15 @@ SINGLE = "x"  # the name of the only input
 LABELS = "y"
 MOST_BATCHES = 100_000
 MOST_BYTES = 4 * 2**30
-"""A generator that gives more is taken for one without an end, as those that train a model often are."""
+"""Limit above which a generator is assumed to be infinite, as generators for training often are."""
 
 
 def kept_model(model: Any, store: Store) -> Path:
-    """A live ``keras.Model`` in the store, kept by its content: as a ``.keras`` file, or as a SavedModel where layers or
-    functions are not Keras' own, whose code no other process could load.
+    """Store a live ``keras.Model`` under its content and return its path: a ``.keras`` file, or a SavedModel where layers or
+    functions are not Keras' own, because other processes could not load their code.
 
     Raises:
-        InputError: not a Keras model, or one that Keras cannot save.
+        InputError: the model is not a Keras model, or Keras cannot save it.
     """
     if not hasattr(model, "export") or not hasattr(model, "save"):
         raise InputError(
@@ -54,7 +56,7 @@ def kept_model(model: Any, store: Store) -> Path:
                 draft = Path(scratch) / "model"
                 write_saved_model(model, draft)
             kept = folder / f"{name}-{_content_digest(draft)}{draft.suffix}"
-            if not kept.is_dir():  # a file is replaced even where it is there: it may be damaged
+            if not kept.is_dir():  # an existing file is replaced, because it may be damaged
                 draft.replace(kept)
             elif _content_digest(kept) != _content_digest(draft):
                 kept.rename(Path(scratch) / "damaged")
@@ -63,23 +65,18 @@ def kept_model(model: Any, store: Store) -> Path:
 
 
 def _has_own_code(path: Path) -> bool:
-    """Whether a ``.keras`` file names a layer or function that is not Keras' own, or carries a Lambda's code."""
+    """Whether a ``.keras`` file names a layer or function that is not Keras' own, or contains a Lambda's code."""
     with zipfile.ZipFile(path) as archive:
-        waiting = [json.loads(archive.read("config.json"))]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            waiting += part.values()
-            named = "class_name" in part and "module" in part
-            if named and (part["class_name"] == "Lambda" or not str(part["module"] or "").startswith("keras")):
-                return True
-    return False
+        config = json.loads(archive.read("config.json"))
+    return any(
+        part["class_name"] == "Lambda" or not str(part["module"] or "").startswith("keras")
+        for part in safety.objects(config)
+        if "module" in part
+    )
 
 
 def _content_digest(path: Path) -> str:
-    """Of weights and structure; two saves of one model differ in their time stamps."""
+    """SHA-256 of weights and structure; two saves of one model differ in their time stamps."""
     total = hashlib.sha256()
     if path.is_dir():
         parts = {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
@@ -92,32 +89,33 @@ def _content_digest(path: Path) -> str:
 
 
 def packed(function: Any) -> bytes:
-    """A metric's function, or a :class:`workbench.Metric`, for the process of a job, with the code and the values that it needs.
+    """A metric's function, or a :class:`workbench.Metric`, as bytes for a job's process, with the code and values that it needs.
 
-    By cloudpickle, which packs what was defined in a notebook by value. It never lies in the store, from which somebody else's
-    could be read: :func:`workbench.jobs.jobs.start` hands it to the process that it starts.
+    It is packed by cloudpickle, which includes definitions of the notebook by value. It is never kept in the store, where another
+    user could replace it: :func:`workbench.jobs.job.start` passes it to the process that it starts.
 
     Raises:
-        InputError: something that the function needs cannot leave this process.
+        InputError: an object that the function needs cannot be pickled.
     """
     import cloudpickle
 
     try:
-        # what a module defines goes by its name: it is looked for where this process would
+        # definitions of modules are pickled by name: the other process needs the same search path
         return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(function))))
     except Exception as cause:
         raise InputError(
-            f"The metric '{getattr(function, '__name__', function)}' cannot be handed to the process that measures: {brief(cause)}. "
-            "Let it use its arguments, modules and plain values only, or run it without the panel: workbench.run(metric=...)."
+            f"The metric '{getattr(function, '__name__', function)}' cannot be sent to the process that measures: {brief(cause)}. "
+            "Use only its arguments, modules and plain values in it, or run it without the panel: workbench.run(metric=...)."
         ) from cause
 
 
 def identity(metric: Any) -> str:
-    """Name of a metric's function and eight digits of a digest of its content: ``score 1a2b3c4d``; "" where none was given.
+    """Name of a metric's function and eight digits of a digest of its content: ``score 1a2b3c4d``; "" for ``None``.
 
-    The content is what cloudpickle packs, code and values, less the place at which the code stood, so that a cell that is run
-    again by another kernel makes the same function; and the file of the module that it is imported from, though not of those
-    that this one imports. What is the same may have other digits, such as code with a set in it; what cannot be packed has none.
+    The content is the code and the values that cloudpickle packs, without the location of the code, so that a cell gives the same
+    digest in another kernel; and the file of the module that the function is imported from, but not of modules that this one
+    imports. Equal functions may have different digests, for example with a set in the code. A function that cannot be packed has
+    no digest.
     """
     if metric is None:
         return ""
@@ -138,32 +136,32 @@ def identity(metric: Any) -> str:
         )
 
     try:
-        # what was packed once has other objects in common: it is to be the same on both sides of that
+        # an unpickled function shares other objects than the original: pack and unpack once, so that both give the same digest
         sent = pickle.loads(cloudpickle.dumps(metric))  # noqa: S301 - by this very line
         Placeless(SimpleNamespace(write=total.update)).dump(sent)
         for file in sorted(_files(found)):
             total.update(Path(file).read_bytes())
-    except Exception:  # whoever hands it over tells why
+    except Exception:  # packed() reports the reason
         return str(found)
     return f"{found} {total.hexdigest()[:8]}"
 
 
 def _files(metric: Metric) -> set[str]:
-    """Of the modules from which its functions are imported: cloudpickle packs their names only."""
-    apart = [
+    """Files of the modules from which its functions are imported: cloudpickle packs their names only."""
+    parts = [
         sys.modules.get(str(getattr(each, "__module__", "")))
         for each in (metric.parts, metric.value)
         if "<" not in getattr(each, "__qualname__", "<")
     ]
-    files = {str(getattr(each, "__file__", None) or "") for each in apart if each and each.__name__ != "__main__"}
+    files = {str(getattr(each, "__file__", None) or "") for each in parts if each and each.__name__ != "__main__"}
     return {file for file in files if file.endswith(".py")}
 
 
 def unpacked(content: bytes) -> Any:
-    """The inverse of :func:`packed`, in the process that was handed it.
+    """The inverse of :func:`packed`, in the process that received the bytes.
 
     Raises:
-        InputError: a module that the function needs is not found there.
+        InputError: a module that the function needs is not found.
     """
     import pickle
 
@@ -175,15 +173,15 @@ def unpacked(content: bytes) -> Any:
 
 
 def kept_data(data: Any, store: Store) -> Path:
-    """Arrays, or batches from a generator or a ``tf.data.Dataset``, as an ``.npz`` file in the store, kept by its content.
+    """Store arrays, or batches from a generator or a ``tf.data.Dataset``, under their content, and return the ``.npz`` file.
 
     Args:
-        data: arrays by input name (labels as ``y``), one array, a tuple ``(x, y)``; or an iterable of batches, each of which
-            is one of those. First axis = sample.
-        store: where to keep the file.
+        data: arrays by input name (labels as ``y``), one array, or a tuple ``(x, y)``; or an iterable of batches, each in one of
+            these forms. First axis = sample.
+        store: the store of the file.
 
     Raises:
-        InputError: nothing came, too much, or batches of different inputs or shapes.
+        InputError: there is no batch, there are too many, or batches differ in inputs or shapes.
     """
     import numpy as np
 
@@ -197,7 +195,7 @@ def kept_data(data: Any, store: Store) -> Path:
         draft = path.with_name(f".{uuid.uuid4().hex}.npz")
         try:
             with draft.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+                write_npz(file, arrays)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
@@ -219,11 +217,11 @@ def _joined(data: Any) -> dict[str, np.ndarray]:
         held += sum(array.nbytes for array in batches[-1].values())
         if held > MOST_BYTES or len(batches) > MOST_BATCHES:
             raise InputError(
-                f"The generator of data did not end within {MOST_BATCHES:,} batches or {MOST_BYTES // 2**30} GiB. Cut it off, "
+                f"The generator of data did not end within {MOST_BATCHES:,} batches or {MOST_BYTES // 2**30} GiB. Limit it, "
                 "for example with itertools.islice(batches, 100)."
             )
     if not batches:
-        raise InputError("The generator of data gave nothing. Give at least one batch.")
+        raise InputError("The generator of data gave no batches. Give at least one batch.")
     names = {tuple(sorted(batch)) for batch in batches}
     if len(names) > 1:
         raise InputError(f"The batches of data have different inputs: {' and '.join(map(str, sorted(names)))}.")
@@ -232,7 +230,7 @@ def _joined(data: Any) -> dict[str, np.ndarray]:
 
 
 def _named(batch: Any) -> dict[str, np.ndarray]:
-    """One batch as arrays by name; tensors of TensorFlow become arrays."""
+    """One batch as arrays by name; TensorFlow tensors are converted to arrays."""
     import numpy as np
 
     if isinstance(batch, tuple | list) and len(batch) == 2 and not isinstance(batch[0], str | bytes):

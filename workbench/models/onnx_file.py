@@ -1,7 +1,8 @@
-"""Reading ONNX files that came from elsewhere: nothing outside the model's folder is ever opened."""
+"""Reading of untrusted ONNX files: no file outside the model's folder is opened."""
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections import Counter
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, brief
+from workbench.models.onnx_types import add_types, check_model, without_shape
 from workbench.models.onnx_upgrade import upgraded
 
-# How protobuf writes the entry {key: "location", value: <path>} of a tensor whose data lies in another file.
+# The protobuf encoding of the entry {key: "location", value: <path>} of a tensor with external data.
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
 
-# Operations on integers of 8 bits or fewer, and those that turn floats into them and back; by ONNX, and by ONNX Runtime
+# Operations on integers of 8 bits or fewer, and conversions between these and floats, of ONNX and of ONNX Runtime
 # (its ContribOperators.md): QLinearAdd, QGemm, QAttention, QOrderedMatMul, ConvInteger, MatMulIntegerToFloat,
 # DynamicQuantizeLSTM, MatMulNBits, MatMulBnb4, MatMulFpQ4, GatherBlockQuantized, and more of their families.
 _QUANTIZED = re.compile(
@@ -25,7 +27,7 @@ _QUANTIZED = re.compile(
 _KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "com.microsoft.nchwc")
 
 CONSTANT_SIZE = 32
-"""Constants of fewer elements are taken for settings, not weights."""
+"""Constants of fewer elements count as settings, not as weights."""
 
 
 def external_files(path: Path) -> list[Path]:
@@ -42,8 +44,14 @@ def external_files(path: Path) -> list[Path]:
     return sorted(found)
 
 
+def weights_beside(path: Path) -> dict[str, Path]:
+    """The :func:`external_files` by their paths relative to the ``.onnx`` file, with ``/`` between folders."""
+    folder = path.resolve().parent
+    return {place.resolve().relative_to(folder).as_posix(): place for place in external_files(path)}
+
+
 def load_onnx(path: Path) -> Any:
-    """The ``ModelProto`` in ``path``, checked, with its weights loaded; one of an opset below 7 is brought there.
+    """The ``ModelProto`` in ``path``, checked, with its weights loaded, and upgraded from an opset below 7.
 
     Raises:
         InputError: as :func:`stored_onnx`, or it is too old to be upgraded.
@@ -51,11 +59,27 @@ def load_onnx(path: Path) -> Any:
     return upgraded(stored_onnx(path), path.name)
 
 
-def stored_onnx(path: Path) -> Any:
-    """The ``ModelProto`` in ``path`` as it is, checked, with its weights loaded.
+def graph_of(path: Path) -> Any:
+    """The ``ModelProto`` in ``path`` without its weights, not checked.
 
     Raises:
-        InputError: not ONNX, cut short, not valid, or with weights missing or outside its folder.
+        InputError: the file cannot be read as ONNX.
+    """
+    import onnx
+
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as cause:
+        raise InputError(f"'{path.name}' cannot be read as ONNX ({brief(cause, 120)}). Export it again.") from cause
+
+
+def stored_onnx(path: Path) -> Any:
+    """The ``ModelProto`` in ``path`` as it is, checked, with its weights loaded, and with types of outputs that the
+    file does not declare.
+
+    Raises:
+        InputError: the file is not ONNX, truncated or not valid, the type of an output is not known, or weights are missing or
+            outside its folder.
     """
     import onnx
 
@@ -63,35 +87,36 @@ def stored_onnx(path: Path) -> Any:
         model = onnx.load(path, load_external_data=False)
     except Exception as cause:
         raise InputError(
-            f"'{path}' is not a whole ONNX file ({brief(cause, 120)}). It may be cut short or of another kind; "
+            f"'{path}' is not a complete ONNX file ({brief(cause, 120)}). It may be truncated or of another format; "
             "export it again."
         ) from cause
     if not model.graph.output:
-        raise InputError(f"'{path}' holds no ONNX network (no outputs). It may be of another kind; export it again.")
+        raise InputError(
+            f"'{path}' is not an ONNX network: it has no outputs. It may be of another format; export it again."
+        )
     _check_external(path, model)
     try:
-        onnx.checker.check_model(_with_output_shapes(model) or str(path))
+        _check(path, model)
         onnx.load_external_data_for_model(model, str(path.parent))
+    except InputError:
+        raise
     except Exception as cause:
         raise InputError(f"'{path}' is not a valid ONNX model: {brief(cause, 300)} Export it again.") from cause
     return model
 
 
-def _with_output_shapes(model: Any) -> bytes | None:
-    """The model as bytes, in which outputs without a shape have one; ``None`` where all have.
+def _check(path: Path, model: Any) -> None:
+    """ONNX's checker, with types and shapes of outputs that the file does not declare: it requires them, and libraries do not."""
+    import onnx
 
-    ONNX's checker asks for the shapes of outputs and libraries do not; a shape without axes satisfies it.
-    """
-    bare = [value.type.tensor_type for value in model.graph.output if value.type.WhichOneof("value") == "tensor_type"]
-    bare = [tensor for tensor in bare if not tensor.HasField("shape")]
-    if not bare:
-        return None
-    for tensor in bare:
-        tensor.shape.SetInParent()
-    content: bytes = model.SerializeToString()
-    for tensor in bare:
-        tensor.ClearField("shape")
-    return content
+    if not add_types(model, path) and not without_shape(model.graph):
+        onnx.checker.check_model(str(path))
+        return
+    checked = copy.deepcopy(model)
+    for tensor in tensors(checked.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:  # the checker would look for it in the current folder
+            tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0], raw_data=b""))
+    check_model(checked)
 
 
 def _check_external(path: Path, model: Any) -> None:
@@ -104,31 +129,63 @@ def _check_external(path: Path, model: Any) -> None:
         place = folder / next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         if not place.resolve().is_relative_to(folder) or place == folder:
             raise InputError(
-                f"The tensor '{tensor.name}' of '{path}' wants its data from '{place}', outside the model's folder. "
-                "Put the data file beside the model and export it again."
+                f"The tensor '{tensor.name}' of '{path}' refers to data in '{place}', outside the model's folder. "
+                "Put the data file into the model's folder and export it again."
             )
         if not place.is_file():
             raise InputError(
-                f"'{path}' keeps its weights in '{place.name}', which is missing. Put that file beside the model."
+                f"'{path}' has its weights in '{place.name}', which is missing. Put that file into the model's folder."
             )
 
 
 def graphs(graph: Any) -> Iterator[Any]:
     """``graph`` and every graph inside it: branches and bodies of loops."""
-    import onnx
-
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from graphs(attribute.g)
-            elif attribute.type == onnx.AttributeProto.GRAPHS:
-                for inner in attribute.graphs:
-                    yield from graphs(inner)
+        for inner in branches(node):
+            yield from graphs(inner)
+
+
+def branches(node: Any) -> list[Any]:
+    """The graphs inside a node: branches of an If, the body of a loop."""
+    import onnx
+
+    found = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+    return found + [g for a in node.attribute if a.type == onnx.AttributeProto.GRAPHS for g in a.graphs]
+
+
+def inputs_of(graph: Any) -> list[Any]:
+    """The inputs without the stored tensors that old exporters list among them."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in stored]
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """The value of a node's attribute."""
+    import onnx
+
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def readers_of(graph: Any) -> dict[str, list[Any]]:
+    """The nodes that read each tensor, by its name."""
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def drop_unread(graph: Any) -> None:
+    """Remove the stored tensors of a graph that no node and no output reads, also inside branches and loops."""
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
+    read |= {value.name for part in graphs(graph) for value in part.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def quantized_ops(graph: Any) -> Counter[str]:
-    """How many nodes of each kind belong to a quantized model, inside branches and loops too; empty for a model of floats."""
+    """Number of nodes of each quantized operation, also inside branches and loops; empty for a model of floats."""
     return Counter(
         node.op_type
         for part in graphs(graph)
@@ -138,11 +195,11 @@ def quantized_ops(graph: Any) -> Counter[str]:
 
 
 def cast_weights(graph: Any) -> Counter[str]:
-    """How many weights are stored in 8 bits or fewer and become floats by Cast and a scale, by their number format.
+    """Number of weights that are stored in 8 bits or fewer and converted to floats by Cast and a scale, by number format.
 
-    This is how a model whose weights alone are quantized looks where no DequantizeLinear was used: the weight is cast to
-    float, a zero point may be subtracted, and the result is multiplied or divided by a constant, before its layer or, with one
-    scale for each output of the layer, right after it. Weights have two axes or more; the layers compute in floats.
+    This is the form of weight-only quantization without DequantizeLinear: the weight is cast to float, a zero point may be
+    subtracted, and the result is multiplied or divided by a constant, before its layer or, with one scale for each output of the
+    layer, right after it. Weights have two axes or more; the layers compute in floats.
     """
     import onnx
 
@@ -154,10 +211,7 @@ def cast_weights(graph: Any) -> Counter[str]:
         for node in part.node:
             if node.op_type == "Constant":
                 stored.update((node.output[0], a.t) for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
-        readers: dict[str, list[Any]] = {}
-        for node in part.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
+        readers = readers_of(part)
         for name, tensor in stored.items():
             if tensor.data_type in small and len(tensor.dims) > 1 and _scaled_after_cast(name, readers, set(stored)):
                 kind = small[tensor.data_type].lower()
@@ -171,7 +225,7 @@ _PASSES_ON = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice
 
 
 def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[str]) -> bool:
-    """Whether a stored tensor is cast to float and then multiplied or divided by a constant, moves of data aside."""
+    """Whether a stored tensor is cast to float and then multiplied or divided by a constant; operations that move data are ignored."""
     import onnx
 
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
@@ -186,14 +240,13 @@ def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[
             if node.op_type in _PASSES_ON and node.input[0] == tensor:
                 waiting.append((node.output[0], is_float))
             elif node.op_type == "Cast":
-                to = next((a.i for a in node.attribute if a.name == "to"), 0)
-                waiting.append((node.output[0], to in floats))
+                waiting.append((node.output[0], attribute(node, "to", 0) in floats))
             elif is_float and node.op_type in ("Sub", "Add") and _constant(others, readers, constants):
                 waiting.append((node.output[0], True))
             elif is_float and node.op_type in ("Mul", "Div") and _constant(others, readers, constants):
                 return True
             elif is_float and node.op_type in ("MatMul", "Conv") and node.input[1] == tensor:
-                # a scale of each output may stand behind its layer
+                # a scale of each output may follow the layer
                 after = readers.get(node.output[0], [])
                 scales = [[each for each in later.input if each != node.output[0]] for later in after
                           if later.op_type in ("Mul", "Div")]  # fmt: skip
@@ -203,7 +256,7 @@ def _scaled_after_cast(name: str, readers: dict[str, list[Any]], constants: set[
 
 
 def _constant(names: list[str], readers: dict[str, list[Any]], constants: set[str]) -> bool:
-    """Whether all of these are stored, or made from what is stored by a step that only moves or casts it."""
+    """Whether all of these are stored tensors, or stored tensors after an operation that only moves or casts them."""
     made = {
         node.output[0] for name in constants for node in readers.get(name, ()) if node.op_type in ("Cast", *_PASSES_ON)
     }
@@ -223,7 +276,7 @@ def tensors(graph: Any) -> Iterator[Any]:
 
 
 def weight_tensors(graph: Any) -> Iterator[Any]:
-    """The tensors that hold weights. Left out are 32- and 64-bit integers (shapes, axes, indices) and small constants."""
+    """The tensors that hold weights, without 32- and 64-bit integers (shapes, axes, indices) and small constants."""
     import onnx
 
     indices = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)

@@ -1,6 +1,6 @@
-"""What the outputs of an ONNX graph come from: weights, random numbers, integers with a scale.
+"""Sources of an ONNX graph's outputs: weights, random numbers, integers with a scale.
 
-Found by following nodes from the outputs back. A node with branches or a loop body inside takes in everything that it holds.
+They are found by following nodes back from the outputs. A node with branches or a loop body depends on all of their contents.
 """
 
 from __future__ import annotations
@@ -9,42 +9,44 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from workbench.models.onnx_file import CONSTANT_SIZE, graphs
+from workbench.models.onnx_file import CONSTANT_SIZE, branches, graphs, inputs_of
 from workbench.models.onnx_repair import reads
 
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
-"""ONNX' operators that draw numbers; ``Dropout`` does only where it is told to train."""
+"""ONNX operators that draw random numbers; ``Dropout`` does so in training mode only."""
 
 MOVES = frozenset(
     {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "MaxPool", "Expand"}
 )
-"""Operators that hand integers on without computing with them, so that their scale stays."""
+"""Operators that pass integers through unchanged, so that their scale stays."""
 
 SCALES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6}
-"""Which input of a node that gives integers is their scale; the next is their zero point."""
+"""Index of the input that is the scale of a node's integer output; the next input is the zero point."""
 
 
 def unreached(graph: Any) -> dict[str, str]:
-    """Outputs that no weight has a part in, with the reason.
+    """Outputs that do not depend on weights, with the reason.
 
-    Weights are stored floats and integers of 8 or 16 bits; single numbers are settings, and 32- and 64-bit integers are shapes and
-    indices.
+    Weights are stored floats and integers of 8 or 16 bits. Single numbers count as settings, and 32- and 64-bit integers as shapes
+    and indices.
     """
     weights = {name for part in graphs(graph) for name in _weights(part)}
-    given = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    given = {value.name for value in inputs_of(graph)}
     found = {}
     for value in graph.output:
         behind = ancestors(graph, value.name)
         if not behind & weights:
             sources = " and ".join(f"'{name}'" for name in sorted(behind & given))
-            found[value.name] = f"no weight has a part in it, only {f'the input {sources}' if sources else 'constants'}"
+            found[value.name] = (
+                f"it does not depend on weights, only on {f'the input {sources}' if sources else 'constants'}"
+            )
     return found
 
 
 def drawn(graph: Any) -> dict[str, str]:
-    """Outputs that random numbers have a part in, with the node that draws them: ``{"o": "RandomNormalLike 'noise'"}``."""
+    """Outputs that depend on random numbers, with the node that draws them: ``{"o": "RandomNormalLike 'noise'"}``."""
     makers = {
         node.output[0]: node for part in graphs(graph) for node in part.node if node.output and _draws(node, graph)
     }
@@ -57,9 +59,9 @@ def drawn(graph: Any) -> dict[str, str]:
 
 
 def scales(graph: Any) -> dict[str, tuple[float, int]]:
-    """Scale and zero point of the outputs whose integers stand for real numbers, where the graph stores both, one for all.
+    """Scale and zero point of outputs whose integers represent real numbers, where the graph stores one of each per tensor.
 
-    Such an output is the result of a quantizing node, handed on by nothing that computes with it.
+    Such an output is the result of a quantizing node, with no computation after it.
     """
     import onnx
 
@@ -90,7 +92,7 @@ def scales(graph: Any) -> dict[str, tuple[float, int]]:
 
 
 def ancestors(graph: Any, name: str) -> set[str]:
-    """The tensors that ``name`` is computed from, itself included; those inside of branches and loop bodies too."""
+    """The tensors that ``name`` is computed from, including itself and those inside of branches and loop bodies."""
     makers = {output: node for node in graph.node for output in node.output if output}
     seen: set[str] = set()
     waiting = [name]
@@ -101,21 +103,11 @@ def ancestors(graph: Any, name: str) -> set[str]:
         seen.add(found)
         node = makers.get(found)
         if node is not None:
-            inner = [name for part in _inside(node) for name in part]
-            seen.update(inner)
-            waiting += [*reads(node)]
+            for part in (part for inner in branches(node) for part in graphs(inner)):
+                seen.update(name for each in part.node for name in each.output if name)
+                seen.update(tensor.name for tensor in part.initializer)
+            waiting += reads(node)
     return seen
-
-
-def _inside(node: Any) -> Iterator[list[str]]:
-    """The names of tensors in the graphs that a node holds."""
-    import onnx
-
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            for part in graphs(attribute.g):
-                made = [name for inner in part.node for name in inner.output if name]
-                yield [*made, *(tensor.name for tensor in part.initializer)]
 
 
 def _weights(part: Any) -> Iterator[str]:
@@ -141,5 +133,5 @@ def _draws(node: Any, graph: Any) -> bool:
         return node.op_type in RANDOM
     import onnx
 
-    told = {tensor.name: tensor for tensor in graph.initializer}.get(node.input[2])
-    return told is not None and bool(onnx.numpy_helper.to_array(told).any())
+    training = {tensor.name: tensor for tensor in graph.initializer}.get(node.input[2])
+    return training is not None and bool(onnx.numpy_helper.to_array(training).any())

@@ -1,36 +1,38 @@
-"""Safe repairs of ONNX graphs. Each changes a ``ModelProto`` in place and says what it did, or "" for nothing."""
+"""Safe repairs of ONNX graphs. Each changes a ``ModelProto`` in place and returns a phrase about the change, "" for none."""
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from workbench.errors import ExportError, brief
-from workbench.models.onnx_file import graphs
-from workbench.models.onnx_upgrade import OLDEST_OPSET
+from workbench.models.onnx_file import branches, graphs, inputs_of
+from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of
 from workbench.records import TensorSpec
 
 OLDEST_IR = 4
-"""Before IR version 4, initializers had to be listed among the inputs as well."""
+"""First IR version in which initializers need not be listed among the inputs."""
 
 CHANGED = {"Scan": 9, "Hardmax": 13, "GroupNormalization": 21}
-"""Operations that mean something else from this opset on, and that ONNX's converter carries over as they are."""
+"""Operations whose meaning changes with this opset, and that ONNX's converter copies unchanged."""
 
 
 def repair(model: Any) -> tuple[str, ...]:
-    """Apply every repair that is always safe; what was done, in words."""
+    """Apply every repair that is always safe, and return phrases about the changes."""
     steps = (inline_functions, lift_constants, drop_initializer_inputs, sort_nodes, name_nodes)
     return tuple(filter(None, [step(model) for step in steps]))
 
 
 def inline_functions(model: Any) -> str:
-    """Write out calls of the functions that the file itself defines: what reads graphs then sees plain nodes.
+    """Inline calls of the functions that the file defines, so that readers of the graph see plain nodes.
 
     Raises:
-        ExportError: ONNX's inliner does not take the model, or leaves a call in it.
+        ExportError: ONNX's inliner does not accept the model, or a call remains.
     """
     from onnx import inliner
 
@@ -38,8 +40,8 @@ def inline_functions(model: Any) -> str:
         return ""
     own = {(function.domain, function.name) for function in model.functions}
     calls = sum((node.domain, node.op_type) in own for graph in graphs(model.graph) for node in graph.node)
-    # A function may name another opset than the model, which keeps the inliner from it; ONNX's checker takes that only
-    # where its operations are the same in both. Domains that only functions name must be the model's from now on.
+    # The inliner skips functions with another opset than the model; ONNX's checker accepts these only where their operations
+    # are the same in both. Domains that only functions name must be added to the model.
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for entry in (entry for function in model.functions for entry in function.opset_import):
         if entry.domain not in versions:
@@ -49,20 +51,20 @@ def inline_functions(model: Any) -> str:
         inlined = inliner.inline_local_functions(model)
     except Exception as cause:
         raise ExportError(
-            f"The functions inside the model could not be written out: {brief(cause, 250)} Export it again without functions."
+            f"The functions inside the model could not be inlined: {brief(cause, 250)} Export it again without functions."
         ) from cause
     if inlined.functions:
         raise ExportError(
-            f"The function '{inlined.functions[0].name}' inside the model could not be written out. Export it again without "
+            f"The function '{inlined.functions[0].name}' inside the model could not be inlined. Export it again without "
             "functions."
         )
     model.CopyFrom(inlined)
-    return f"{calls} calls of functions inside the file written out" if calls else ""
+    return f"{calls} calls of functions inside the file inlined" if calls else ""
 
 
 def lift_constants(model: Any) -> str:
-    """Turn ``Constant`` nodes into initializers, where quantizers and readers of weights look for them."""
-    # inner graphs first: nodes are copied where a graph is written anew, and what is inside must be done by then
+    """Convert ``Constant`` nodes to initializers, where quantizers and readers of weights look for them."""
+    # inner graphs first: nodes are copied when a graph is rewritten, and their inner graphs must be finished by then
     lifted = sum(_lift(graph) for graph in reversed(list(graphs(model.graph))))
     if lifted:
         model.ir_version = max(model.ir_version, OLDEST_IR)
@@ -70,8 +72,6 @@ def lift_constants(model: Any) -> str:
 
 
 def _lift(graph: Any) -> int:
-    import onnx
-
     outputs = {value.name for value in graph.output}
     kept, found = [], []
     for node in graph.node:
@@ -81,10 +81,8 @@ def _lift(graph: Any) -> int:
         if tensor is None:
             kept.append(node)
             continue
-        copy = onnx.TensorProto()
-        copy.CopyFrom(tensor)
-        copy.name = node.output[0]
-        found.append(copy)
+        found.append(copy.deepcopy(tensor))
+        found[-1].name = node.output[0]
     if found:
         del graph.node[:]
         graph.node.extend(kept)
@@ -93,7 +91,7 @@ def _lift(graph: Any) -> int:
 
 
 def _tensor(node: Any) -> Any:
-    """What a ``Constant`` node holds as a tensor; ``None`` for kinds that no initializer can hold."""
+    """The value of a ``Constant`` node as a tensor; ``None`` for types that an initializer cannot hold."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -108,51 +106,45 @@ def _tensor(node: Any) -> Any:
 
 
 def drop_initializer_inputs(model: Any) -> str:
-    """Take initializers that old exporters repeat among the inputs out of there."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    """Remove initializers from the inputs, where old exporters list them again."""
+    inputs = inputs_of(model.graph)
     dropped = len(model.graph.input) - len(inputs)
     if dropped:
         del model.graph.input[:]
         model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, OLDEST_IR)
-    return f"{dropped} weights taken out of the inputs" if dropped else ""
+    return f"{dropped} weights removed from the inputs" if dropped else ""
 
 
 def sort_nodes(model: Any) -> str:
-    """Put nodes after those that they read from, as the format wants them.
+    """Put nodes after the nodes that they read from, as the format requires.
 
     Raises:
-        ExportError: nodes read from each other in a circle.
+        ExportError: the graph has a cycle.
     """
     moved = sum(_sort(graph) for graph in reversed(list(graphs(model.graph))))  # inner ones first, as above
     return f"{moved} nodes put into order" if moved else ""
 
 
 def _sort(graph: Any) -> int:
-    """Kahn's algorithm; of the nodes that are ready the one that stood first goes first, so sorted graphs stay as they are."""
+    """Sort by Kahn's algorithm. Of the ready nodes the first in the file goes first, so that sorted graphs do not change."""
     maker = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
     needs = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
-    readers: dict[int, list[int]] = {}
-    for place, makers in enumerate(needs):
-        for each in makers:
-            readers.setdefault(each, []).append(place)
-    missing = [len(makers) for makers in needs]
-    ready = [place for place, count in enumerate(missing) if not count]
-    order = []
-    while ready:
-        place = heapq.heappop(ready)
-        order.append(place)
-        for reader in readers.get(place, ()):
-            missing[reader] -= 1
-            if not missing[reader]:
-                heapq.heappush(ready, reader)
-    if len(order) < len(needs):
-        node = graph.node[_on_circle(needs, set(order))]
+    sorter = TopologicalSorter(dict(enumerate(needs)))
+    try:
+        sorter.prepare()
+    except CycleError as cycle:
+        node = graph.node[min(cycle.args[1])]
         raise ExportError(
-            f"The nodes of the graph read from each other in a circle, '{node.name or node.output[0]}' among them. "
-            "Export the model again."
-        )
+            f"The graph has a cycle that includes the node '{node.name or node.output[0]}'. Export the model again."
+        ) from cycle
+    ready: list[int] = []
+    order = []
+    while sorter.is_active():
+        for place in sorter.get_ready():
+            heapq.heappush(ready, place)
+        order.append(heapq.heappop(ready))
+        sorter.done(order[-1])
     moved = sum(old != new for new, old in enumerate(order))
     if moved:
         copies = [type(graph.node[place]).FromString(graph.node[place].SerializeToString()) for place in order]
@@ -161,30 +153,13 @@ def _sort(graph: Any) -> int:
     return moved
 
 
-def _on_circle(needs: list[set[int]], sorted_already: set[int]) -> int:
-    """A node on a circle, not one that only reads from it: following what is read, the first to be met again."""
-    seen: list[int] = []
-    place = next(place for place in range(len(needs)) if place not in sorted_already)
-    while place not in seen:
-        seen.append(place)
-        place = min(needs[place] - sorted_already)
-    return min(seen[seen.index(place) :])
-
-
 def reads(node: Any) -> set[str]:
-    """Names that a node reads, those that its branches and bodies take from outside among them."""
-    import onnx
-
-    names = set(node.input)
-    for attribute in node.attribute:
-        inner = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else list(attribute.graphs)
-        for graph in inner:
-            names |= _captured(graph)
-    return names - {""}
+    """Names that a node reads, including those that its branches and bodies take from outside."""
+    return set(node.input).union(*map(_captured, branches(node))) - {""}
 
 
 def _captured(graph: Any) -> set[str]:
-    """Names that an inner graph takes from outside. Its own may also stand outside, further on, for something else."""
+    """Names that an inner graph takes from outside. The outer graph may use the inner names again for other tensors."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {tensor.values.name for tensor in graph.sparse_initializer}
     read = {value.name for value in graph.output}
@@ -195,7 +170,7 @@ def _captured(graph: Any) -> set[str]:
 
 
 def name_nodes(model: Any) -> str:
-    """Give every node without a name, or with another node's, one of its own, so that a message can point at it."""
+    """Give every node without a name, or with the name of another node, a unique name, so that messages can refer to it."""
     nodes = [node for graph in graphs(model.graph) for node in graph.node]
     taken = {node.name for node in nodes}
     seen = {""}
@@ -205,7 +180,7 @@ def name_nodes(model: Any) -> str:
             node.name = next(name for name in _numbered(stem) if name not in taken)
             taken.add(node.name)
         seen.add(node.name)
-    return ""  # nothing that a reader needs to know
+    return ""  # not worth a remark
 
 
 def _numbered(stem: str) -> Iterator[str]:
@@ -214,20 +189,20 @@ def _numbered(stem: str) -> Iterator[str]:
 
 
 def infer_shapes(model: Any) -> str:
-    """Work out inner shapes, and those of outputs that have none; what cannot be worked out is left alone."""
+    """Infer inner shapes, and shapes of outputs that have none, as far as possible."""
     import onnx
 
     try:
         inferred = onnx.shape_inference.infer_shapes(model)
     except Exception:
-        return ""  # shapes are a help to readers: nothing needs them
+        return ""  # shapes are helpful to readers, but not required
     found = len(inferred.graph.value_info) - len(model.graph.value_info)
     model.CopyFrom(inferred)
     return f"{found} inner shapes inferred" if found > 0 else ""
 
 
 def overridden(graph: Any, inputs: Iterable[TensorSpec]) -> dict[str, tuple[int | None, ...]]:
-    """The inputs whose sizes differ from those that the graph declares: what the user gave instead, by input name."""
+    """Sizes that the user gave for inputs, by name, where they differ from those that the graph declares."""
     found = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input}
     return {
         spec.name: spec.shape
@@ -237,13 +212,13 @@ def overridden(graph: Any, inputs: Iterable[TensorSpec]) -> dict[str, tuple[int 
 
 
 def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
-    """Give inputs other sizes than the file declares; ``None`` frees an axis. Inner and output shapes are inferred again.
+    """Set other sizes of inputs than the file declares; ``None`` frees an axis. Inner and output shapes are inferred again.
 
-    Sizes that constants inside the graph repeat (the target of a ``Reshape``) stay as they are: such a model fails when it
+    Sizes that are repeated in constants of the graph (the target of a ``Reshape``) do not change: such a model fails when it
     runs at another size.
 
     Raises:
-        ExportError: no such input, or another number of axes.
+        ExportError: the input does not exist, or has another number of axes.
     """
     inputs = {value.name: value for value in model.graph.input}
     for name, sizes in shapes.items():
@@ -260,10 +235,10 @@ def override_shapes(model: Any, shapes: Mapping[str, tuple[int | None, ...]]) ->
     infer_shapes(model)
     for value, rank in zip(model.graph.output, ranks, strict=True):
         shape = value.type.tensor_type.shape
-        if not value.type.tensor_type.HasField("shape"):  # the format wants a shape, if only of unknown sizes
+        if not value.type.tensor_type.HasField("shape"):  # the format requires a shape, also with unknown sizes
             shape.SetInParent()
             shape.dim.extend([type(shape).Dimension() for _ in range(rank)])
-    return f"sizes of {', '.join(shapes)} overridden as asked"
+    return f"sizes of {', '.join(shapes)} overridden as requested"
 
 
 def _set_sizes(value: Any, sizes: tuple[int | None, ...]) -> None:
@@ -283,34 +258,33 @@ def _set_sizes(value: Any, sizes: tuple[int | None, ...]) -> None:
 
 
 def raise_opset(model: Any, to: int) -> Any:
-    """The model in the opset ``to``, by ONNX's own converter; the same object if it is there already, or above.
+    """The model in the opset ``to``, by ONNX's own converter; the same object if it has that opset or a later one.
 
-    Unlike the repairs this makes a new model: nodes are rewritten, inner tensors may get other names.
+    Unlike the repairs this makes a new model: nodes are rewritten, and inner tensors may have other names.
 
     Raises:
-        ExportError: the opset is older than 7, or unknown, or an operation has no form there.
+        ExportError: the opset is older than 7, or unknown, or an operation cannot be converted.
     """
     import onnx
     from onnx import version_converter
 
-    found = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=to)
+    found = opset_of(model, to)
     newest = onnx.defs.onnx_opset_version()
     if found >= to:
         return model
     if found < OLDEST_OPSET or to > newest:
         raise ExportError(
-            f"The model is of opset {found} and was to be raised to {to}; that works from {OLDEST_OPSET} to {newest}. "
+            f"The model has opset {found} and needs opset {to}; the converter supports {OLDEST_OPSET} to {newest}. "
             f"Export it again, at opset {min(to, newest)}."
         )
-    # the converter knows nothing of functions inside the file, and drops them
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
+    # the converter removes functions inside the file
+    whole = copy.deepcopy(model)
     inline_functions(whole)
     ops = {node.op_type for graph in graphs(whole.graph) for node in graph.node if node.domain in ("", "ai.onnx")}
     changed = sorted(op for op, since in CHANGED.items() if op in ops and found < since <= to)
     if changed:
         raise ExportError(
-            f"The model could not be raised from opset {found} to {to}: {', '.join(changed)} computes something else there. "
+            f"The model could not be converted from opset {found} to {to}: {', '.join(changed)} has another meaning there. "
             f"Export it again, at opset {to}."
         )
     try:
@@ -319,24 +293,24 @@ def raise_opset(model: Any, to: int) -> Any:
             _keep_corners(raised)
         onnx.checker.check_model(raised)
     except Exception as cause:
-        # the converter's text may run the versions into the name
+        # the converter's text may join the versions and the name
         blamed = sorted(op for op in ops if re.search(rf"(?<![A-Za-z]){re.escape(op)}(?![A-Za-z])", str(cause)))
         raise ExportError(
-            f"The model could not be raised from opset {found} to {to}{f', for its {blamed[0]}' if blamed else ''}: "
+            f"The model could not be converted from opset {found} to {to}{f', because of its {blamed[0]}' if blamed else ''}: "
             f"{brief(cause, 250)} Export it again, at opset {to}."
         ) from cause
     for before, after in ((whole.graph.input, raised.graph.input), (whole.graph.output, raised.graph.output)):
         if [value.name for value in before] != [value.name for value in after]:
             raise ExportError(
-                f"Raised from opset {found} to {to}, the model lost inputs or outputs. Export it again, at opset {to}."
+                f"The conversion from opset {found} to {to} removed inputs or outputs of the model. Export it again, at opset {to}."
             )
     return raised
 
 
 def _keep_corners(model: Any) -> None:
-    """Resizing as it was before opset 11: from the corner, and down to the whole pixel.
+    """Set the attributes of Resize nodes to their meaning before opset 11: coordinates from the corner, rounded down.
 
-    The converter leaves out both attributes, whose defaults since then are centres of pixels, and rounding.
+    The converter omits both attributes, whose later defaults are centres of pixels and rounding to nearest.
     """
     from onnx import helper
 

@@ -1,26 +1,24 @@
-"""The signature of a converted ONNX file: repaired, with the model's own names of inputs and outputs, named axes, and outputs in real
+"""The signature of a converted ONNX file: repairs, the model's own names of inputs and outputs, named axes, and outputs in real
 numbers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.errors import ExportError
 from workbench.models.onnx_file import graphs
 from workbench.models.onnx_repair import overridden, override_shapes, repair
-
-if TYPE_CHECKING:
-    from workbench.records import Model, TensorSpec
+from workbench.records import Model, TensorSpec
 
 BATCH = "batch"
 """The name of the dynamic batch axis in every ONNX file that the workbench writes."""
 
 
 def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...]:
-    """Bring a converted ``ModelProto`` into the workbench's normal form; what was changed, in words.
+    """Bring a converted ``ModelProto`` into the workbench's normal form, and return phrases about the changes.
 
-    ``known`` gives the model's names for those that the converter invented.
+    ``known`` maps names that the converter generated to the model's names.
 
     Raises:
         ExportError: inputs or outputs cannot be matched with the model's.
@@ -29,7 +27,7 @@ def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...
     sizes = overridden(proto.graph, model.inputs) if model.format == "onnx" else {}
     if sizes:
         done.append(override_shapes(proto, sizes))
-    graph = proto.graph  # only now: repairs put another graph into its place
+    graph = proto.graph  # after the repairs, which replace the graph
     _use_names(graph, model, known)
     _name_axes(graph, model.inputs, model.outputs, probed=bool(sizes))
     done += [_in_real_numbers(graph, spec) for spec in model.outputs if spec.scale]
@@ -37,7 +35,7 @@ def normalize(proto: Any, model: Model, known: dict[str, str]) -> tuple[str, ...
 
 
 def _use_names(graph: Any, model: Model, known: dict[str, str]) -> None:
-    """Give the graph's inputs and outputs the model's names; tf2onnx keeps them unless it had to invent one."""
+    """Give the graph's inputs and outputs the model's names; tf2onnx keeps them unless it had to generate one."""
     for role, values, specs in (("input", graph.input, model.inputs), ("output", graph.output, model.outputs)):
         found, wanted = [v.name for v in values], [s.name for s in specs]
         if sorted(found) == sorted(wanted):
@@ -70,9 +68,9 @@ def _rename(graph: Any, old: str, new: str) -> None:
 
 
 def _in_real_numbers(graph: Any, spec: TensorSpec) -> str:
-    """Let an output whose integers stand for ``scale × (stored - zero_point)`` end in those numbers, as float32; what was done.
+    """Convert an output whose integers mean ``scale × (stored - zero_point)`` to those numbers, as float32; return a phrase about it.
 
-    Then every engine that is made from the file gives what the source model gives, and none has to know the scale.
+    Every engine that is made from the file then gives the source model's values, and does not need the scale.
     """
     import numpy as np
     import onnx
@@ -94,7 +92,7 @@ def _in_real_numbers(graph: Any, spec: TensorSpec) -> str:
         graph.node.append(
             onnx.helper.make_node("DequantizeLinear", [stored, scale, zero], [spec.name], f"{spec.name}_real")
         )
-    else:  # DequantizeLinear takes 16 bits only from opset 21 on
+    else:  # DequantizeLinear supports 16 bits only from opset 21 on
         wide, shifted = f"{spec.name}_wide", f"{spec.name}_shifted"
         graph.initializer.append(onnx.numpy_helper.from_array(np.array(spec.zero_point, np.float32), zero))
         graph.node.extend(
@@ -108,10 +106,10 @@ def _in_real_numbers(graph: Any, spec: TensorSpec) -> str:
 
 
 def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, probed: bool) -> None:
-    """Call the batch axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
+    """Name the batch axis of every input and output ``batch`` where it is dynamic, and give other dynamic axes a name.
 
-    Shapes inside the graph are dropped: they hold the old names, and every reader infers them again. With ``probed`` the
-    outputs' sizes are dropped too, because the inputs' were changed.
+    Shapes inside the graph are removed: they contain the old names, and every reader infers them again. With ``probed`` the
+    outputs' sizes are removed as well, because the inputs' sizes were changed.
     """
     specs = {spec.name: spec for spec in (*inputs, *outputs)}
     given = {spec.name for spec in inputs}
@@ -119,7 +117,7 @@ def _name_axes(graph: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[Tensor
     for value in (*graph.input, *graph.output):
         shape = value.type.tensor_type.shape
         spec = specs[value.name]
-        if not shape.dim:  # tf2onnx may leave an output's shape out
+        if not shape.dim:  # tf2onnx may omit an output's shape
             shape.dim.extend([type(shape).Dimension() for _ in spec.shape])
         for axis, size in enumerate(spec.shape):
             dim = shape.dim[axis]

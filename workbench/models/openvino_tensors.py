@@ -1,7 +1,7 @@
 """Inputs and outputs of OpenVINO's models by position.
 
-OpenVINO gives a tensor that is input and output at once the name of the output alone, and a compiled model may lose names of
-inputs that do not change anything. Positions stay as in the ONNX file, so names are kept beside the engine in that order.
+OpenVINO gives a tensor that is both input and output only the name of the output, and a compiled model may lose names of inputs
+without effect. Positions are as in the ONNX file, so names are stored with the engine in that order.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FILE = "names.json"
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a model's inputs and outputs, in the order in which OpenVINO has them."""
+    """Names of a model's inputs and outputs, in OpenVINO's order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     @classmethod
     def of_onnx(cls, path: Path, model: Any) -> Self:
-        """Those of the ONNX file that ``model``, compiled or not, was read from.
+        """The names in the ONNX file from which ``model``, compiled or not, was read.
 
         Raises:
             BuildError: OpenVINO has another number of inputs or outputs.
@@ -52,7 +52,7 @@ class Names:
 
     @classmethod
     def read(cls, folder: Path, compiled: Any) -> Self:
-        """Those kept in an engine's folder; engines of earlier versions kept none, and have OpenVINO's own."""
+        """The names stored in an engine's folder; OpenVINO's own names for engines of earlier versions, which stored none."""
         try:
             kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class Names:
         """Position of an input.
 
         Raises:
-            RunError: there is no such input.
+            RunError: the engine does not have the input.
         """
         try:
             return self.inputs.index(name)
@@ -75,7 +75,7 @@ class Names:
 
 
 def tensor_of(array: np.ndarray, port: Any) -> Any:
-    """A ``Tensor`` for an input; it shares the memory of ``array``, except where that becomes bfloat16 first."""
+    """A ``Tensor`` for an input; it shares the memory of ``array``, unless the array is converted to bfloat16 first."""
     import openvino
 
     if not is_bfloat16(port):
@@ -85,7 +85,7 @@ def tensor_of(array: np.ndarray, port: Any) -> Any:
 
 
 def writer(tensor: Any) -> Callable[[np.ndarray], None]:
-    """What copies an array of the same shape into an input's own memory; floats become bfloat16 where it holds that."""
+    """A function that copies an array of the same shape into an input's memory; floats become bfloat16 if the input is bfloat16."""
     if not is_bfloat16(tensor):
         view: np.ndarray = tensor.data
 
@@ -95,7 +95,7 @@ def writer(tensor: Any) -> Callable[[np.ndarray], None]:
         return write
     import numpy as np
 
-    bits = tensor.data.view(np.uint16)  # NumPy is told that they are float16
+    bits = tensor.data.view(np.uint16)  # OpenVINO presents them to NumPy as float16
 
     def write_bits(array: np.ndarray) -> None:
         bits[...] = bfloat16.to_bits(array)
@@ -104,7 +104,7 @@ def writer(tensor: Any) -> Callable[[np.ndarray], None]:
 
 
 def reader(names: Names, compiled: Any) -> Callable[[Mapping[Any, np.ndarray]], dict[str, np.ndarray]]:
-    """What turns the result of ``infer`` into outputs by name, bfloat16 into float32."""
+    """A function that converts the result of ``infer`` to outputs by name, and bfloat16 to float32."""
     odd = [is_bfloat16(port) for port in compiled.outputs]
     outputs = names.outputs
     if not any(odd):
@@ -123,7 +123,7 @@ def is_bfloat16(port: Any) -> bool:
 
 
 def by_place(names: Names, compiled: Any, feeds: Mapping[str, np.ndarray]) -> dict[int, Any]:
-    """Inputs as ``infer`` takes them by position; bfloat16 as tensors."""
+    """Inputs by position for ``infer``; bfloat16 inputs as tensors."""
     ports = compiled.inputs
     places = {names.place(name): array for name, array in feeds.items()}
     return {

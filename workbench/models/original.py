@@ -1,7 +1,7 @@
-"""The user's model as it was when a run began: a copy in the store, from which all steps of the run read.
+"""A copy of the user's model in the store, made when a run begins, from which all steps of the run read.
 
-A training loop may save its next checkpoint over the file while a run is reading, converting or scoring it. Every result is kept
-under the digest of the model, so all steps have to see the very bytes that were digested.
+A training loop may overwrite the file with its next checkpoint while a run reads, converts or scores it. Every result is stored
+under the digest of the model, so all steps have to read the same bytes that were digested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workbench.records import Model
 from workbench.store import Draft, Store, key_of
 
 KIND = "original"
-FILES = "files"  # a folder of its own: a model's file may be called manifest.json
+FILES = "files"  # a separate folder: a model's file may be named manifest.json
 ATTEMPTS = 3
 FICLONE = 0x40049409
 """The request of Linux that makes a file share the blocks of another until either is written to (``linux/fs.h``)."""
@@ -38,11 +38,11 @@ class Original:
 def kept_original(path: str | Path, kind: str, store: Store) -> Original:
     """Copy a model into the store, once for each content; later calls find the copy.
 
-    ``kind`` is its format. The weights of an ``.onnx`` file that lie in files beside it are copied too. On file systems that can
-    share blocks (Btrfs, XFS, bcachefs) the copy takes no space. It is never a hard link, which would change with its source.
+    ``kind`` is its format. Separate files with the weights of an ``.onnx`` file are copied as well. On file systems that can
+    share blocks (Btrfs, XFS, bcachefs) the copy takes no space. It is not a hard link, which would change with its source.
 
     Raises:
-        InputError: it cannot be read, or it changed each time while it was copied.
+        InputError: it cannot be read, or it changed during each attempt to copy it.
         StoreError: the copy cannot be written.
     """
     place = Path(path).expanduser().absolute()
@@ -51,7 +51,7 @@ def kept_original(path: str | Path, kind: str, store: Store) -> Original:
     for _ in range(ATTEMPTS):
         digest = digest_of(place)
         try:
-            made = store.make(KIND, _key(digest, kind, place), partial(_fill, place, digest))
+            made = store.make(KIND, original_key(digest, kind, place), partial(_fill, place, digest))
         except _Changed:
             continue
         return Original(made.folder / FILES / made.facts["name"], digest)
@@ -62,23 +62,26 @@ def kept_original(path: str | Path, kind: str, store: Store) -> Original:
 
 
 def path_of(model: Model, store: Store) -> Path:
-    """Where the copy of a model lies that was read before.
+    """The path of the copy of a model that was read before.
 
     Raises:
-        InputError: it is not in the store any more, or is damaged.
+        InputError: it is no longer in the store, or is damaged.
     """
-    found = store.entry(KIND, _key(model.digest, model.format, Path(model.path)), lambda facts: Path(facts["name"]))
+    found = store.entry(
+        KIND, original_key(model.digest, model.format, Path(model.path)), lambda facts: Path(facts["name"])
+    )
     if found is None:
         raise InputError(f"The store's copy of '{model.path}' is damaged or was removed. Start the run again.")
     return found.folder / FILES / str(found.facts["name"])
 
 
 class _Changed(Exception):  # noqa: N818 - never leaves this module
-    """What was copied is not what was digested."""
+    """The copy differs from the digest."""
 
 
-def _key(digest: str, kind: str, place: Path) -> str:
-    # the libraries choose how to read a file by the ending of its name
+def original_key(digest: str, kind: str, place: Path) -> str:
+    """The key of a model's copy, by the SHA-256 of its content and its format."""
+    # libraries choose the format of a file by the ending of its name
     return key_of(digest=digest, kind=kind, ending="" if kind == "saved_model" else place.suffix.lower())
 
 
@@ -98,7 +101,7 @@ def _fill(place: Path, digest: str, draft: Draft) -> None:
 
 
 def _copies(place: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that :func:`digest_of` covers, and where each is copied to."""
+    """The files that :func:`digest_of` covers, with the path of each copy."""
     if place.is_dir():
         copy.mkdir()
         for each in place.rglob("*"):
@@ -125,7 +128,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _shares_blocks(source: int, target: int) -> bool:
-    """Make the open file ``target`` share the blocks of ``source``; whether the file system can."""
+    """Make the open file ``target`` share the blocks of ``source``, and return whether the file system supports that."""
     try:
         import fcntl
 

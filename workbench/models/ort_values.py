@@ -1,9 +1,10 @@
-"""Arrays in and out of sessions of ONNX Runtime, bfloat16 among them, which its ``run`` neither takes nor gives."""
+"""Sessions of ONNX Runtime that run a graph as it is written, and their inputs and outputs, including bfloat16, which ``run`` does not support."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import bfloat16
@@ -12,12 +13,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 BFLOAT16 = "tensor(bfloat16)"
-
 Run = Callable[[Mapping[str, "np.ndarray"]], dict[str, "np.ndarray"]]
 
 
+def unoptimized(model: str | Path | bytes, options: Any = None) -> Any:
+    """A session of ONNX Runtime on one thread of the CPU that runs every node as it is written, and logs nothing.
+
+    The default level of optimization gives wrong results for FP8, and any level may fuse what another engine does not.
+    """
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    given = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
 def runner(session: Any) -> Run:
-    """``session.run`` by name. bfloat16 goes in and comes out as float32; without such inputs and outputs nothing is added."""
+    """A function that runs a session with inputs and outputs by name; bfloat16 inputs and outputs are float32 arrays."""
     inputs = {value.name: value.type for value in session.get_inputs()}
     kinds = {value.name: value.type for value in session.get_outputs()}
     names = list(kinds)
@@ -44,7 +59,7 @@ def value_of(array: np.ndarray, kind: str) -> Any:
 
 
 def array_of(value: Any) -> np.ndarray:
-    """What an ``OrtValue`` on the CPU holds, as a new array."""
+    """The value of an ``OrtValue`` on the CPU as a new array."""
     import numpy as np
 
     if value.data_type() != BFLOAT16:

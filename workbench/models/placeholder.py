@@ -1,4 +1,4 @@
-"""Fixed sizes that look like the example a model was exported with, not like what the model needs."""
+"""Notes about fixed input sizes that probably come from the example a model was exported with."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from workbench.records import Model, TensorSpec
 
 CHANNELS = (1, 3, 4)
 SHORT = 16
-"""Fixed lengths of token sequences up to this one are likely to be an example's."""
+"""Longest fixed length of a token sequence that is likely to be an example's."""
 _TOKENS = re.compile(r"ids|mask|token|segment|position", re.IGNORECASE)
 CHANGEABLE = ("onnx", "tflite")
-"""Formats whose files run at other sizes than they declare."""
+"""Formats whose files can run at other sizes than they declare."""
 
 
 def placeholder_notes(model: Model, given: Collection[str]) -> tuple[str, ...]:
     """One note for each input whose fixed sizes look like an export's example, with the option that changes them.
 
-    Two kinds are seen: a height, width or length of 1, which exporters write for an axis that they could not leave free; and
-    a sequence of a few whole numbers, such as token ids of length 8.
+    Two kinds are recognized: a height, width or length of 1, which exporters write for an axis that they could not leave free; and
+    a short sequence of integers, such as token ids of length 8.
 
     Args:
         model: as its file declares it.
@@ -65,7 +65,7 @@ def _suspected(spec: TensorSpec) -> tuple[int, ...]:
         return (inner[0],) if shape[inner[0]] == 1 and (shape[inner[1]] or 0) > 1 else ()
     if len(shape) == 2 and "int" in spec.dtype and not spec.scale:
         size, fixed = shape[inner[0]], shape[spec.batch_axis] is not None
-        # one number per sample is usual in tables; token ids go by their name, or have a fixed batch as well
+        # one number per sample is usual in tables; token ids are recognized by their name, or have a fixed batch as well
         short = size is not None and (2 <= size <= SHORT or (size == 1 and fixed))
         return (inner[0],) if short and (fixed or _TOKENS.search(spec.name)) else ()
     return ()

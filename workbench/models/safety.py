@@ -1,6 +1,6 @@
-"""What must be refused before any library reads a model file. Light checks; nothing is loaded or unpacked here.
+"""Checks of model files before any library reads them. Files are not loaded or unpacked here.
 
-What TensorFlow's graphs may hold is said in ``safety_tensorflow``.
+:mod:`workbench.models.safety_tensorflow` has the checks of TensorFlow graphs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from workbench.errors import InputError, brief
 
 MAX_RATIO = 200
-"""A ``.keras`` file is stored nearly as large as it unpacks; an archive that grows by more than this is a trap."""
+"""Largest ratio of unpacked to packed size: a ``.keras`` file is stored nearly uncompressed, and a larger ratio is an attack."""
 MAX_TOTAL_BYTES = 2**36
 
 MAX_GRAPH_BYTES = 2**31
-"""What a ``saved_model.pb`` may have: its format ends there."""
+"""Largest size of a ``saved_model.pb`` in bytes, which is the limit of its format."""
 
 _ALLOWED_MODULES = ("keras", "builtins")
 _CODE_MODULES = ("keras.utils", "keras.src.utils", "keras.saving", "keras.src.saving", "keras.src.legacy.saving")
@@ -27,7 +27,7 @@ _VOCABULARIES = {"StringLookup", "IntegerLookup", "TextVectorization"}
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a zip file that would write outside its folder, holds links, grows absurdly or is damaged."""
+    """Refuse a zip file with paths outside its folder, links, or an implausible unpacked size, and a damaged file."""
     what = f"'{path}'"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -46,9 +46,9 @@ def check_archive(path: Path) -> None:
             broken = archive.testzip()
     except InputError:
         raise
-    except Exception as cause:  # zipfile and zlib have kinds of their own
+    except Exception as cause:  # zipfile and zlib have their own error classes
         raise InputError(
-            f"{what} is not a whole archive ({brief(cause, 120)}). It may be cut short; save or copy it again."
+            f"{what} is not a complete archive ({brief(cause, 120)}). It may be truncated; save or copy it again."
         ) from cause
     if broken:
         raise InputError(f"{what} is damaged: its part '{broken}' does not match its checksum. Copy it again.")
@@ -69,21 +69,21 @@ def _check_member(member: zipfile.ZipInfo, what: str) -> None:
 
 def check_keras_config(config: Any, what: str) -> None:
     """Refuse a Keras configuration whose loading would run code or read other files."""
-    for entry in _objects(config):
-        kind = str(entry.get("class_name", "")).rpartition(">")[2]  # older files write package>class
+    for entry in objects(config):
+        kind = str(entry.get("class_name", "")).rpartition(">")[2]  # older files have package>class
         module = str(entry.get("module") or "")
         inner = entry.get("config")
         settings = inner if isinstance(inner, dict) else {}
         name = settings.get("name") or entry.get("name") or kind
         if kind in ("Lambda", "__lambda__"):
             raise InputError(
-                f"The layer '{name}' is a Lambda, whose Python code would have to run to load {what}. In the program that "
-                "trusts it, run model.export('folder') and open that folder."
+                f"The layer '{name}' is a Lambda, whose Python code would have to run to load {what}. If you trust the "
+                "model, go to the program that made it, run model.export('folder') and open that folder."
             )
         if module and (module.partition(".")[0] not in _ALLOWED_MODULES or module.startswith(_CODE_MODULES)):
             raise InputError(
-                f"{what} asks for '{module}.{kind}', which is not a layer of Keras and would run other code. In the "
-                "program that knows it, run model.export('folder') and open that folder."
+                f"{what} uses '{module}.{kind}', which is not a layer of Keras and would run other code. In the "
+                "program that defines it, run model.export('folder') and open that folder."
             )
         if kind in _OTHER_FILES:
             raise InputError(
@@ -96,7 +96,8 @@ def check_keras_config(config: Any, what: str) -> None:
             )
 
 
-def _objects(config: Any) -> Iterator[dict[str, Any]]:
+def objects(config: Any) -> Iterator[dict[str, Any]]:
+    """The parts of a Keras configuration that name a class, at any depth."""
     waiting = [config]
     while waiting:
         entry = waiting.pop()
@@ -109,10 +110,10 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def check_hdf5(path: Path, what: str) -> None:
-    """Refuse an HDF5 file that points outside itself or grows absurdly.
+    """Refuse an HDF5 file that refers to other files or declares an implausible size.
 
     Raises:
-        InputError: external links or storage, absurd sizes, or a damaged file.
+        InputError: external links or storage, an implausible size, or a damaged file.
     """
     import h5py
 
@@ -132,7 +133,7 @@ def check_hdf5(path: Path, what: str) -> None:
 
 
 def _datasets(root: Any, what: str) -> Iterator[Any]:
-    """Every dataset below ``root``, each group entered once; links to other files are refused."""
+    """Every dataset below ``root``, with each group visited once; links to other files are refused."""
     import h5py
 
     waiting, seen = [root], set()
@@ -161,14 +162,15 @@ def _dataset_bytes(item: Any, what: str) -> int:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a SavedModel folder with links that lead out of it, a second graph, or one larger than a graph can be."""
+    """Refuse a SavedModel folder with links that leave it, a second graph, or a graph above the size limit of its format."""
     root = path.resolve()
     size = (path / "saved_model.pb").stat().st_size
     if size > MAX_GRAPH_BYTES:
         raise InputError(
-            f"'{path}/saved_model.pb' has {size / 2**30:.1f} GiB, and a SavedModel's graph ends at 2. Export the model again."
+            f"'{path}/saved_model.pb' has {size / 2**30:.1f} GiB, and the limit for a SavedModel's graph is 2 GiB. Export the model "
+            "again."
         )
-    for name in ("saved_model.pbtxt", "saved_model.cpb"):  # which of two a loader takes is its own affair
+    for name in ("saved_model.pbtxt", "saved_model.cpb"):  # which of the two a loader reads is not defined
         if (path / name).exists():
             raise InputError(
                 f"'{path}' holds two graphs, saved_model.pb and {name}. Keep one, or export the model again."

@@ -1,14 +1,14 @@
-"""Which TensorFlow graphs may be given to TensorFlow: those whose every operation is known to do nothing but compute.
+"""Checks of TensorFlow graphs: all operations must be known to compute only.
 
-An operation passes if TensorFlow registers it as stateless and its name is of no kind that reaches out, or if it stands in
-a short list of stateful ones that models need. A list of forbidden operations would not do: a graph may lie as text in a
-constant of another (``DatasetFromGraph``), and new operations come with every release.
+An operation is accepted if TensorFlow registers it as stateless and its name does not match the patterns of operations with outside
+access, or if it is in a short list of stateful operations that models need. A list of forbidden operations is not sufficient: a graph
+may be contained as text in a constant of another (``DatasetFromGraph``), and every release adds operations.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -26,9 +26,9 @@ REACHING = re.compile(
     """,
     re.VERBOSE,
 )
-"""Names of operations that reach files, the network, Python or the process, or run what lies as text in a tensor.
+"""Names of operations that access files, the network, Python or the process, or run a program that is text in a tensor.
 
-``XlaCallModule`` is among them: its program, compiled from JAX, can call any function that is registered in the process.
+They include ``XlaCallModule``, whose program, compiled from JAX, can call any function that is registered in the process.
 """
 
 STATEFUL = re.compile(
@@ -49,42 +49,53 @@ STATEFUL = re.compile(
     """,
     re.VERBOSE,
 )
-"""Operations that pass although they are stateful or named like one that reaches out; each was looked at.
+"""Operations that are accepted although they are stateful or match such a name; each was reviewed.
 
-A table may be filled from a text file: SavedModels keep their vocabularies so. It is read, and nothing is written.
+A table may be filled from a text file, in which SavedModels store their vocabularies. It is read, and nothing is written.
 """
+
+TERMINAL = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
+"""Streams of ``PrintV2`` that are not files."""
 
 WRITING = {"Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"}
 READING = {"Restore", "RestoreV2", "RestoreSlice"}
 SAVING = WRITING | READING
-"""Every SavedModel has these for its own variables. They are left alone where nothing that is run leads to them."""
+"""Every SavedModel has these for its variables. They are accepted where no signature or step of loading runs them."""
 
 
 def check_graph_def(graph: Any, what: str) -> None:
-    """Refuse a TensorFlow ``GraphDef`` with operations that are not known to do nothing but compute.
+    """Refuse a TensorFlow ``GraphDef`` with operations that are not known to compute only.
 
     Raises:
-        InputError: there is one; the text names node and operation.
+        InputError: there is such an operation; the message names node and operation.
     """
     functions = {function.signature.name for function in graph.library.function}
     for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
-        # an attribute may name an operation in place of a function, and a function may bear an operation's name
+        # an attribute may name an operation instead of a function, and a function may have an operation's name
         for name in functions_of(node):
-            if name == node.op and name in SAVING:  # where it stands is looked at below
+            if name == node.op and name in SAVING:  # its callers are checked below
                 continue
             if not (name in functions and _registered(name) is None):
                 _check_operation(name, node, what)
-        if node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:"):
+        if node.op == "PrintV2" and not _is_to_terminal(node):
             raise _reaches_out(node.name, node.op, what)
     savers = _holders(graph, SAVING)
     for function in graph.library.function:
         for node in function.node_def:
             called = sorted(functions_of(node) & savers)
-            if called:  # a saver is called by the graph itself, when variables are saved, and by no other function
+            if called:  # a saver is called by the graph itself when variables are saved, and not by other functions
                 raise InputError(
                     f"The function '{function.signature.name}' of {what} calls '{called[0]}', which {_does(graph, called[0])} "
-                    "a file. A model for inference needs no such step; it is refused."
+                    "a file. A model for inference does not need such a step; it is refused."
                 )
+
+
+def _is_to_terminal(node: Any) -> bool:
+    """Whether a ``PrintV2`` prints to the process's own output; a function may get the stream from its caller, and it may be a file."""
+    if "output_stream" not in node.attr:
+        return True
+    stream = node.attr["output_stream"]
+    return stream.WhichOneof("value") == "s" and stream.s in TERMINAL
 
 
 def _check_operation(name: str, node: Any, what: str) -> None:
@@ -95,7 +106,7 @@ def _check_operation(name: str, node: Any, what: str) -> None:
     found = _registered(name)
     if found is None:
         raise InputError(
-            f"The node '{node.name}' of {what} is a {name}, which is no operation of this TensorFlow. If a library adds it, "
+            f"The node '{node.name}' of {what} is a {name}, which is not an operation of this TensorFlow. If a library adds it, "
             "export the model without that library's operations."
         )
     if found.is_stateful:
@@ -114,10 +125,10 @@ def _registered(name: str) -> Any:
 
 
 def check_meta_graph(meta: Any, what: str) -> None:
-    """:func:`check_graph_def` for a SavedModel's ``MetaGraphDef``; and nothing that loading or a signature runs may save.
+    """:func:`check_graph_def` for a SavedModel's ``MetaGraphDef``, with a check that loading and signatures do not save files.
 
     Raises:
-        InputError: a signature, a function, or a step of loading would write a file; the text names it.
+        InputError: a signature, a function, or a step of loading would write a file; the message names it.
     """
     graph = meta.graph_def
     check_graph_def(graph, what)
@@ -128,19 +139,15 @@ def check_meta_graph(meta: Any, what: str) -> None:
                 f"The function '{name}' of {what} {_does(graph, name)} a file. A model for inference does not; it is refused."
             )
     check_outputs(graph, _run_by_callers(meta), what)
-    _check_steps(graph, _run_by_loaders(meta), WRITING, what)
+    check_outputs(graph, _run_by_loaders(meta), what, WRITING)
 
 
-def check_outputs(graph: Any, tensors: Iterable[str], what: str) -> None:
-    """Refuse a ``GraphDef`` in which what leads to ``tensors`` saves or restores a file on the way.
+def check_outputs(graph: Any, tensors: Iterable[str], what: str, operations: Collection[str] = SAVING) -> None:
+    """Refuse a ``GraphDef`` in which the computation of ``tensors`` runs one of these operations, which save or restore files.
 
     Raises:
-        InputError: it does; the text names the node.
+        InputError: it does; the message names the node.
     """
-    _check_steps(graph, tensors, SAVING, what)
-
-
-def _check_steps(graph: Any, tensors: Iterable[str], operations: set[str], what: str) -> None:
     savers, nodes = _holders(graph, operations), {node.name: node for node in graph.node}
     waiting, seen = list(tensors), set()
     while waiting:
@@ -154,7 +161,7 @@ def _check_steps(graph: Any, tensors: Iterable[str], operations: set[str], what:
 
 
 def _run_by_callers(meta: Any) -> Iterator[str]:
-    """Tensors of every signature, the initializer's among them, and the nodes that collections name as operations."""
+    """Tensors of every signature, including the initializer's, and the nodes that collections name as operations."""
     for signature in meta.signature_def.values():
         for info in signature.outputs.values():
             parts = info.coo_sparse
@@ -167,7 +174,7 @@ def _run_by_callers(meta: Any) -> Iterator[str]:
 
 
 def _run_by_loaders(meta: Any) -> Iterator[str]:
-    """What restores the variables, and what initializes those that a collection describes."""
+    """Nodes that restore the variables, and nodes that initialize those that a collection describes."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.framework import variable_pb2
 
@@ -176,20 +183,20 @@ def _run_by_loaders(meta: Any) -> Iterator[str]:
         for content in collection.bytes_list.value:
             try:
                 found = variable_pb2.VariableDef.FromString(content)
-            except DecodeError:  # it describes something else, which nothing runs
+            except DecodeError:  # it does not describe a variable, and is not run
                 continue
             yield from (found.initializer_name, found.initial_value_name, found.snapshot_name, found.variable_name)
 
 
 def _reaches_out(node: str, operation: str, what: str) -> InputError:
     return InputError(
-        f"The node '{node}' of {what} is a {operation}, which reaches files, the network, Python or a program of its own. A "
-        "model for inference needs none of these; it is refused."
+        f"The node '{node}' of {what} is a {operation}, which accesses files, the network, Python or another program. A "
+        "model for inference does not need that; it is refused."
     )
 
 
-def _holders(graph: Any, operations: set[str]) -> set[str]:
-    """The functions that hold one of the operations."""
+def _holders(graph: Any, operations: Collection[str]) -> set[str]:
+    """The functions that contain one of the operations."""
     return {
         function.signature.name
         for function in graph.library.function
@@ -202,7 +209,7 @@ def _does(graph: Any, function: str) -> str:
 
 
 def functions_of(node: Any) -> set[str]:
-    """The functions that a node calls: its own operation may be one, and its attributes name others, to any depth."""
+    """The functions that a node calls: its operation may be one, and its attributes may name others, at any depth."""
     names, waiting = {node.op}, [node.attr]
     while waiting:
         for value in waiting.pop().values():

@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from workbench.accuracy.guard import score_remarks
 from workbench.compare.flips import flips
-from workbench.compare.limits import PERCENTS, Choice, Limits, choose_row
+from workbench.compare.formats import rate
+from workbench.compare.limits import PERCENTS, Limits, Recommendation, choose_row
+from workbench.compare.noise import in_short
 from workbench.compare.pairs import comparison, variant_name
-from workbench.compare.remarks import remark
-from workbench.errors import WorkbenchError, brief
-from workbench.experiment import Experiment
+from workbench.compare.remarks import disturbances, essential
+from workbench.display.html import tag
+from workbench.display.results_table import results_table
+from workbench.display.table import Table
 from workbench.models.describe import counted
-from workbench.panel import figures, tables, view, widgets
-from workbench.panel.fields import field
+from workbench.panel import tables, view, widgets
+from workbench.panel.fields import Fold, button, checkbox, field
+from workbench.panel.plots import Plots
 from workbench.panel.sorting import SortedTable
-from workbench.panel.work import Work
-from workbench.records import Result, Results, Row, Status
+from workbench.panel.summary import ESSENTIAL, only_built
+from workbench.panel.work import BackgroundWork
+from workbench.records import Result, Results, Row, Status, Verdict
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
-FIGURES = {"accuracy": "Accuracy and speed", "calls": "Single calls", "load": "Under load"}
 FEWER_STEPS = 60
+# the handle of a slider has no name that a reader of the screen could say
+NAMED = (
+    "const name=()=>{const handle=this.closest('.wb-limit')?.querySelector('.noUi-handle');"
+    "if(handle)handle.setAttribute('aria-label',this.dataset.label);else setTimeout(name,100)};name()"
+)
 
 
 class Limit(widgets.HBox):  # type: ignore[misc]
     """A checkbox that switches a limit on, and the slider that sets it."""
 
     def __init__(self, title: str, slider: Any, tip: str) -> None:
-        self.on = widgets.Checkbox(description=title, value=False, indent=False, tooltip=tip, css="wb-check")
+        self.on = checkbox(title, tip)
         self.slider = slider.add_class("wb-slider")
         self.slider.disabled = True
-        super().__init__([self.on, self.slider])
+        super().__init__([self.on, self.slider, widgets.HTML(tag("style", "/* */", data_label=title, onload=NAMED))])
         self.add_class("wb-limit")
 
     @property
@@ -47,11 +59,16 @@ class ComparePage:
         self._store = store
         self._results: Results | None = None
         self._quiet = False
-        self._figures: dict[str, Any] = {}
-        self.side = Work(lambda: None)
-        self.baseline = field(widgets.Dropdown, "Baseline", "The row that speed-ups are against", "", options=[""])
+        self.side = BackgroundWork()
+        self.baseline = field(
+            widgets.Dropdown, "Baseline", "The variant that speed-ups are relative to", "", options=[""]
+        )
+        self.filter = field(
+            widgets.Text, "Rows", "Only rows whose name contains all of these words, in the table and in the figures", "",
+            placeholder="all, or for example int8 @1", continuous_update=False,
+        )  # fmt: skip
         self.percent = field(
-            widgets.Dropdown, "Percentile", "Which percentile of a call's time the limit is for", 50,
+            widgets.Dropdown, "Percentile", "The percentile of a call's time that the limit is for", 50,
             options=[(f"p{each}", each) for each in PERCENTS],
         )  # fmt: skip
         self.latency = Limit(
@@ -65,38 +82,41 @@ class ComparePage:
             "Grays out the rows that are right on fewer samples than the source model",
         )
         self.said = widgets.HTML()
-        self._heads = tables.columns(None)
-        self.table = SortedTable(self._heads, tables.EMPTY)
-        self.load, self.cost = widgets.HTML(), widgets.HTML()
-        self.figure = widgets.ToggleButtons(options=[], css="wb-figure-choice")
-        self.plots = widgets.Box(css="wb-plots")
+        self.table = SortedTable(tables.EMPTY, self._follow)
+        self.load, self.cost, self.unmeasured = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.plots = Plots()
+        self.columns = {each.name: checkbox(each.name, each.help, True) for each in tables.COLUMNS[1:-1]}
         self.first, self.second = (
             field(widgets.Dropdown, name, "A row whose answers were compared with the source model's", "", options=[""])
             for name in ("One row", "Another row")
         )
-        self.button = widgets.Button(
-            description="Show what differs",
-            icon="columns",
-            tooltip="The samples to which the two give different answers",
-            css="wb-differs-button",
-        )
+        tip = "The samples for which the two rows give different answers"
+        self.button = button("Show what differs", "columns", tip, "wb-differs-button")
         self.gallery = widgets.HTML()
+        self.widget = self._laid_out()
+        self._connect()
+        self.show(None, None, {})
+
+    def _laid_out(self) -> Any:
         self._controls = widgets.VBox([
-            widgets.Box([self.baseline, self.percent], css="wb-line"),
-            widgets.Box([self.latency, self.loss], css="wb-line"),
+            widgets.Box([self.baseline, self.filter, self.percent], css="wb-line"),
+            widgets.VBox([self.latency, self.loss]),
+            self.plots,
         ])  # fmt: skip
+        self._folded = Fold("Columns", [widgets.Box([*self.columns.values()], css="wb-checks")])
         self._below = widgets.VBox([
-            widgets.HTML("<h4>Figures</h4>"), self.figure, self.plots,
             widgets.HTML("<h4>Two rows side by side</h4>"),
             widgets.Box([self.first, self.second, self.button], css="wb-line"), self.gallery,
         ])  # fmt: skip
-        self.widget = widgets.VBox([self._controls, self.said, self.table, self.load, self.cost, self._below])
+        return widgets.VBox(
+            [self.said, self._controls, self.table, self._folded, self.unmeasured, self.load, self.cost, self._below]
+        )
+
+    def _connect(self) -> None:
         for control in (self.baseline, self.percent, self.latency.on, self.latency.slider,
-                        self.loss.on, self.loss.slider):  # fmt: skip
+                        self.loss.on, self.loss.slider, self.filter, *self.columns.values()):  # fmt: skip
             control.observe(lambda _: self._redraw(), "value")
-        self.figure.observe(lambda _: self._draw_figure(), "value")
         self.button.on_click(lambda _: self.differ())
-        self.show(None, None, {})
 
     def show(
         self,
@@ -106,35 +126,25 @@ class ComparePage:
         load: str = "",
         cost: str = "",
     ) -> None:
-        """Show these results with their figures by name, and tables beside them as HTML; or that there are none."""
-        self._drawn = drawn
+        """Show results with their figures by name and further tables as HTML, or a sentence if there are none."""
         self.load.value, self.cost.value = load, cost
         self._results, self._experiment = results, experiment
-        if (heads := tables.columns(results)) != self._heads:  # else it stays sorted as it was
-            self._heads = heads
-            self.table.columns(heads)
-        self.plots.children = ()
-        for box in self._figures.values():
-            box.children[0].close()
-        self._figures = {}
         self.gallery.value = ""
         measured = bool(results and results.measured)
-        for part in (self._controls, self._below):
+        for part in (self._controls, self._below, self._folded):
             widgets.show(part, measured)
         if results is not None and measured:
             self._offer(results)
-            self.figure.options = [(FIGURES.get(name, name.capitalize()), name) for name in drawn]
-            self.figure.index = 0 if drawn else None  # which draws it
-            self._draw_figure()
+        self.plots.show(results if measured else None, drawn)
         self._redraw()
 
     def _offer(self, results: Results) -> None:
         """Baselines, rows and ranges of the sliders are those of the results."""
         self._quiet = True
-        names = list(dict.fromkeys(variant_name(row.spec) for row in results.measured))
+        names = list(dict.fromkeys(row.spec.variant for row in results.measured))
         automatic = comparison(results).baseline
-        self.baseline.options = names
-        self.baseline.value = automatic if automatic in names else names[0]
+        widgets.offer(self.baseline, names, automatic if automatic in names else names[0])
+        self.filter.value = ""
         times = [row.timing.median_s * 1e3 for row in results.measured if row.timing]
         low, high = math.log10(min(times)) - 0.05, math.log10(max(times)) + 0.7
         slider = self.latency.slider
@@ -143,8 +153,7 @@ class ComparePage:
         slider.min = low
         scored = [row.row for row in results.measured if row.accuracy]
         for number, control in enumerate((self.first, self.second)):
-            control.options = scored or [""]
-            control.index = min(number * (len(scored) - 1), len(scored) - 1) if scored else 0
+            widgets.offer(control, scored or [""], scored[number * (len(scored) - 1)] if scored else "")
         self._quiet = False
 
     @property
@@ -164,36 +173,76 @@ class ComparePage:
         results = self._results
         if results is None or not results.measured:
             possible = [row for row in (results.rows if results else ()) if row.status != Status.UNSUPPORTED]
-            self.table.show([tables.line(row) for row in possible])
+            self.table.show(tables.table(map(tables.Shown, possible), results))
             self.said.value = view.warnings(results) if results else ""
+            self.unmeasured.value = ""
             return
+        seen = self._chosen(results)
         compared = comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
-        choice = choose_row(results, self.limits)
-        self.table.show([
-            tables.line(
+        choice = choose_row(seen, self.limits)
+        shown = [
+            tables.Shown(
                 row,
                 judged.get(row.row),
                 _note(row, judged.get(row.row), refused.get(row.row, ""), results.budget),
                 out=choice.out.get(row.row, ""),
-                budget=results.budget,
                 star=_star(choice, row),
+                disturbed=disturbances(row, judged.get(row.row)),
+                budget=results.budget,
             )
-            for row in results.rows
-            if row.status != Status.UNSUPPORTED
-        ])  # fmt: skip
-        self.said.value = view.warnings(results) + view.message(*said(choice, self.limits))
+            for row in seen.rows
+            if row.status not in (Status.UNSUPPORTED, Status.BUILT)
+        ]
+        shown, shared = _said_once(shown)
+        table = tables.table(shown, results)
+        self.table.show(replace(table, columns=tuple(each for each in table.columns if self._is_shown(each.name))))
+        self._follow()
+        self.plots.shade(self.limits)
+        self.unmeasured.value = only_built(results)
+        earlier = sum(row.reused for row in results.measured)
+        reused = f"{counted(earlier, 'row')} timed by an earlier run." if earlier else ""
+        busy = view.hint(" ".join(filter(None, [in_short(results), shared, reused])))
+        self.said.value = view.warnings(results) + view.message(*said(choice, self.limits, seen.baseline)) + busy
 
-    def _draw_figure(self) -> None:
-        name, results = self.figure.value, self._results
-        if results is None or name not in self._drawn:
-            return
-        if name not in self._figures:
-            # a box around each: a canvas stays on the page when it alone is taken out of its parent
-            self._figures[name] = widgets.Box([figures.canvas(name, self._drawn[name], results)])
-            self.plots.children = [*self._figures.values()]
-        for each, box in self._figures.items():
-            widgets.show(box, each == name)
+    def _follow(self) -> None:
+        """Draw the figures of the rows of the table, in its order where a person has sorted it."""
+        if self._results is not None and self._results.measured:
+            names = (variant_name(row["shown"].result.spec) for row in self.table.rows) if self.table.by else ()
+            self.plots.follow(self._chosen(self._results), tuple(dict.fromkeys(names)))
+
+    def _chosen(self, results: Results) -> Results:
+        """The rows that the filter leaves, and beside them the chosen baseline at their batch sizes."""
+        words, base = self.filter.value.lower().split(), self.baseline.value
+        found = [row for row in results.rows if all(word in f"{row.row} batch {row.batch}".lower() for word in words)]
+        batches = {row.batch for row in found}
+        kept = (
+            row
+            for row in results.rows
+            if any(row is each for each in found) or (row.batch in batches and row.spec.variant == base)
+        )
+        return replace(results, baseline=base, rows=tuple(kept))
+
+    def whole(self) -> Table:
+        """Every row and column of the results, against the chosen baseline."""
+        return results_table(self._results, self.baseline.value) if self._results else Table((), ())
+
+    def paper(self) -> Table:
+        """The rows that the page shows, in its order, with the columns of the results that stand for those that it shows, and the notes
+        that decide about a row.
+        """
+        order = [row["shown"].result.row for row in self.table.rows]
+        names = [name for shown, names in tables.IN_FILES.items() for name in names if self._is_shown(shown)]
+        if self._results and not any(row.accuracy and row.accuracy.value is not None for row in self._results.rows):
+            names = ["agree %" if name == "top-1 %" else name for name in names]  # as the page does without labels
+        table = self.whole()
+        rows = {f"{row['variant']} @{row['batch']}": row for row in table.rows}
+        columns = {each.name: each for each in table.columns}
+        kept = (*(columns[name] for name in names), ESSENTIAL)
+        return replace(table, columns=kept, rows=tuple(rows[row] for row in order if row in rows), notes=())
+
+    def _is_shown(self, column: str) -> bool:
+        return column not in self.columns or bool(self.columns[column].value)
 
     def differ(self) -> None:
         """Show the samples to which the two chosen rows give different answers."""
@@ -206,33 +255,40 @@ class ComparePage:
             return
         first, second = rows[self.first.value], rows[self.second.value]
         self.gallery.value = view.hint("Comparing the answers …")
-        self.side.start(lambda: self._find(results, experiment, first, second))
+        self.side.start(
+            lambda: self._find(results, experiment, first, second),
+            failed=lambda error: self._show_pair(view.failed("The answers could not be compared", error, "warn")),
+        )
 
     def _find(self, results: Results, experiment: Experiment, first: Result, second: Result) -> None:
         """In a thread: reading the samples may take seconds."""
-        try:
-            html = tables.gallery(flips(results, experiment, first, second, self._store), first.row, second.row)
-        except WorkbenchError as error:
-            html = view.message(error.message, "warn")
-        except Exception as error:
-            html = view.message(f"The answers could not be compared: {brief(error)}")
-        self.side.post(lambda: setattr(self.gallery, "value", html))
+        html = tables.gallery(flips(results, experiment, first, second, self._store), first.row, second.row)
+        self.side.post(partial(self._show_pair, html))
+
+    def _show_pair(self, html: str) -> None:
+        self.gallery.value = html
 
 
 def _note(result: Result, judged: Row | None, refused: str, budget: str) -> str:
     """Remarks beside a row; what an engine says of itself is the same for all its batches."""
-    text = remark(result, judged, refused)
-    reused = "timed by an earlier run" if result.reused else ""
-    return "; ".join(filter(None, [text, *score_remarks(result, budget), reused]))
+    return "; ".join(filter(None, [essential(result, judged, refused), *score_remarks(result, budget)]))
 
 
-def _star(choice: Choice, row: Result) -> str:
+def _said_once(shown: list[tables.Shown]) -> tuple[list[tables.Shown], str]:
+    """A note that all rows but the baseline have is taken from them and said of all, in a sentence."""
+    notes = [each.remark for each in shown if each.judged and each.judged.verdict != Verdict.BASELINE]
+    if len(notes) < 2 or not notes[0] or set(notes) != {notes[0]}:
+        return shown, ""
+    return [each._replace(remark="") if each.remark == notes[0] else each for each in shown], f"All rows: {notes[0]}."
+
+
+def _star(choice: Recommendation, row: Result) -> str:
     if choice.winner is None or row.row != choice.winner.row:
         return ""
-    return "baseline" if choice.budget and not choice.within else "winner"
+    return "winner" if choice.won else "baseline" if choice.is_baseline else ""
 
 
-def said(choice: Choice, limits: Limits) -> tuple[str, str]:
+def said(choice: Recommendation, limits: Limits, baseline: str) -> tuple[str, str]:
     """The winner in one sentence, and its color."""
     held = " and ".join(filter(None, [choice.budget, "these limits" if limits.any else ""]))
     if choice.winner is None or choice.winner.timing is None:
@@ -241,13 +297,19 @@ def said(choice: Choice, limits: Limits) -> tuple[str, str]:
             return f"No row{kept} is shown to be within {choice.budget}.", "warn"
         return ("No row keeps these limits. Loosen one of them." if limits.any else ""), "warn"
     winner, timing = choice.winner, choice.winner.timing
-    text = f"{winner.row}, {view.rate(timing.samples_per_s)} samples/s"
-    if choice.budget and not choice.within:
-        text = f"None is both within {held} and shown to have more samples per second than the baseline: {text}"
+    text = f"{winner.row}, {rate(timing.samples_per_s)} samples/s"
+    if choice.is_baseline:
+        inside = f"both within {held} and " if held else ""
+        text = f"No other row is {inside}shown to have more samples per second than the baseline: {text}"
     else:
-        text = f"Most samples per second{' within ' * bool(held)}{held}: {text}"
-    for told, rows in (("it cannot be told from", choice.ties), ("not measured in turn with it:", choice.apart)):
-        text += f"; {told} {', '.join(row.spec.label for row in rows)}" if rows else ""
+        known = choice.won or any(row.spec.variant == baseline for row in choice.ties)
+        unsure = "" if known else f", not shown to be faster than {baseline}"
+        text = f"Most samples per second{' within ' * bool(held)}{held}: {text}{unsure}"
+    for relation, rows in (
+        ("it is not distinguishable from", choice.ties),
+        ("not measured in turn with it:", choice.not_interleaved),
+    ):
+        text += f"; {relation} {', '.join(row.spec.label for row in rows)}" if rows else ""
     if choice.out:
-        text += f". {counted(len(choice.out), 'row')} out"
-    return f"{text}.", "good"
+        text += f". {counted(len(choice.out), 'row')} excluded"
+    return " ".join([f"{text}.", *choice.why]), "good" if choice.won else "warn"

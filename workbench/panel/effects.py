@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workbench.choices.methods import METHODS
-from workbench.experiment import Experiment
 from workbench.protocols import Backend
-from workbench.settings_table.measuring import SCENARIOS
-from workbench.settings_table.table import BACKEND_SETTINGS, SETTINGS
+from workbench.records.methods import METHODS
+from workbench.settings.experiment import Experiment
+from workbench.settings.measuring import SCENARIOS
+from workbench.settings.table import BACKEND_SETTINGS, SETTINGS
 
 BY_PROTOCOL = ("region", "measure_s", "within", "max_measure_s", "until", "cuda_graph")
 
@@ -23,13 +23,13 @@ def without_effect(
     """
     found = {name: _no_effect(setting, chosen, on_gpus) for setting, name in BACKEND_SETTINGS.items()}
     if experiment.plan.protocol:
-        found |= dict.fromkeys(BY_PROTOCOL, f"{experiment.protocol} decides this")
+        found |= dict.fromkeys(BY_PROTOCOL, f"determined by the protocol {experiment.protocol}")
     if not experiment.rate:
         found |= dict.fromkeys(("latency_limit_ms", "latency_percentile"), "no effect without a rate")
     if experiment.protocol not in SCENARIOS:
         found |= dict.fromkeys(("loadgen_s", "loadgen_queries"), "no effect without a protocol of MLPerf")
     if metric:
-        found["metric"] = f"no effect: the function '{metric}' was given, and scores"
+        found["metric"] = f"no effect: the function '{metric}' scores instead"
     if not any(METHODS[name].calibrated for name in experiment.precisions):
         found |= dict.fromkeys(("calibration", "calibration_samples"), "only INT8 and FP8 are calibrated")
     return {name: why for name, why in found.items() if why}

@@ -1,20 +1,23 @@
-"""The page Export: the same without the panel, the results as files, and earlier runs."""
+"""The page Export: the same without the panel, the results as files, and a variant as a deployment."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
-from html import escape
 from pathlib import Path
 
-from workbench.compare import comparison
+from workbench.display.plots.canvas import enclosed
 from workbench.errors import WorkbenchError
-from workbench.experiment import Experiment
 from workbench.panel import figures as panel_figures
 from workbench.panel import view, widgets
-from workbench.panel.fields import field
+from workbench.panel.compare import ComparePage
+from workbench.panel.deploy import DeploySection
+from workbench.panel.fields import button, field
 from workbench.panel.saved_notebook import save_notebook
+from workbench.panel.saved_report import SavedReport
+from workbench.panel.summary import title
 from workbench.records import Results
+from workbench.settings.commands import papermill_command, python_call
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 TABLES = ("csv", "markdown", "latex")
@@ -22,71 +25,57 @@ PICTURES = ("png", "svg", "pdf")
 SUFFIXES = {"markdown": "md", "latex": "tex"}
 MIME = {"csv": "text/csv", "markdown": "text/markdown", "latex": "text/x-tex", "png": "image/png", "svg": "image/svg+xml",
         "pdf": "application/pdf"}  # fmt: skip
-# the line stands in the element itself, because a notebook's page runs no scripts of outputs that it was not told to trust
-COPY = (
-    "const box=this.parentElement,text=box.querySelector('code').textContent,done=()=>{this.textContent='Copied'};"
-    "if(navigator.clipboard)navigator.clipboard.writeText(text).then(done);"
-    "else{const all=document.createRange();all.selectNodeContents(box.querySelector('code'));"
-    "getSelection().removeAllRanges();getSelection().addRange(all);document.execCommand('copy')&&done()}"
-)
+
+
+CHOSEN = "Markdown and LaTeX: the rows, columns, order and baseline that are chosen on the page Compare. CSV: every row and column."
 
 
 class ExportPage:
     """Files are made when they are asked for, and handed to the browser as a link."""
 
-    def __init__(self, store: Store, experiment: Callable[[], Experiment]) -> None:
-        self._store, self._experiment = store, experiment
+    def __init__(self, store: Store, experiment: Callable[[], Experiment], chosen: ComparePage) -> None:
+        self._store, self._experiment, self._chosen = store, experiment, chosen
         self._results: Results | None = None
-        self._baseline: Callable[[], str] = lambda: ""
         self.commands = widgets.HTML()
-        self.name = field(
-            widgets.Text,
-            "Notebook",
-            "A new file, in the folder of this notebook",
-            "experiment.ipynb",
-            css="wb-wide",
-        )
-        self.save = widgets.Button(
-            description="Save as notebook",
-            icon="save",
-            tooltip="A notebook with these settings as its parameters",
-            css="wb-save",
-        )
+        tip = "A new file, in the folder of this notebook"
+        self.name = field(widgets.Text, "Notebook", tip, "experiment.ipynb", css="wb-wide")
+        self.save = button("Save as notebook", "save", "A notebook with these settings as its parameters", "wb-save")
         self.saved = widgets.HTML()
-        self.what = field(
-            widgets.Dropdown, "What", "Which part of the results becomes a file", "table",
-            options=["table"],
-        )  # fmt: skip
+        tip = "Which part of the results becomes a file"
+        self.what = field(widgets.Dropdown, "What", tip, "table", options=["table"])
         self.kind = field(widgets.Dropdown, "Format", "What kind of file", "csv", options=TABLES)
         self.make = widgets.Button(description="Make the file", icon="download", disabled=True, css="wb-make")
         self.link = widgets.HTML()
+        self.report, self.deploy = SavedReport(store), DeploySection(store)
         self.widget = widgets.VBox([
+            widgets.HTML("<h4>A report to send</h4>"), self.report,
             widgets.HTML("<h4>The same without this panel</h4>"), self.commands,
             widgets.HTML("<h4>As a notebook</h4>"),
             widgets.Box([self.name, self.save], css="wb-line"), self.saved,
-            widgets.HTML("<h4>Results as a file</h4>"),
+            widgets.HTML("<h4>Results as a file</h4>"), widgets.HTML(view.hint(CHOSEN)),
             widgets.Box([self.what, self.kind, self.make], css="wb-line"), self.link,
+            *self.deploy.widgets,
         ])  # fmt: skip
         self.what.observe(lambda _: self._offer(), "value")
         self.save.on_click(lambda _: self.save_now())
         self.make.on_click(lambda _: self.make_now())
 
-    def show(self, results: Results | None, baseline: Callable[[], str], figures: Iterable[str] = ()) -> None:
+    def show(self, results: Results | None, figures: Iterable[str] = ()) -> None:
         """What can become a file from now on."""
         self.what.options = ["table", *figures]
-        self._results, self._baseline = results, baseline
+        self._results = results
         self.make.disabled = not (results and results.measured)
         self.link.value = view.hint("" if results and results.measured else "There are no results yet.")
+        self.report.show(results)
+        self.deploy.show(results)
 
     def refresh(self, experiment: Experiment, metric: str = "") -> None:
         """Show how to run this without the panel; ``metric`` is the name of a function that the panel was given."""
-        call = experiment.python_call()
-        told = ""
-        if metric:
-            call = f"{call.removesuffix(')')}, metric={metric})"
-            told = view.hint(f"In a terminal and as a notebook without '{metric}': a function cannot be a parameter.")
+        text = f"The command and the notebook leave out '{metric}', because a function cannot be a parameter."
         self.commands.value = (
-            copyable("In a terminal", experiment.papermill_command()) + copyable("In Python", call) + told
+            view.copyable("In a terminal", papermill_command(experiment, self._store.root))
+            + view.copyable("In Python", python_call(experiment, self._store.root, metric))
+            + view.hint(text if metric else "")
         )
 
     def _offer(self) -> None:
@@ -107,59 +96,24 @@ class ExportPage:
             return
         what, kind = self.what.value, self.kind.value
         if what == "table":
-            content = table_as(kind, self._results, self._baseline()).encode()
+            content = table_as(kind, self._chosen, caption(self._results)).encode()
         else:
             content = panel_figures.saved(what, kind, self._results)
-        self.link.value = download(f"{what}.{SUFFIXES.get(kind, kind)}", MIME[kind], content)
+        self.link.value = view.download(f"{what}.{SUFFIXES.get(kind, kind)}", MIME[kind], content)
 
 
-def table_as(kind: str, results: Results, baseline: str = "") -> str:
-    """The whole table as "csv", "markdown" or "latex"; numbers as they were measured, absent ones empty.
-
-    Raises:
-        InputError: unknown baseline.
+def table_as(kind: str, chosen: ComparePage, about: str = "") -> str:
+    """The table as "csv" (every row and column, numbers as they were measured, absent ones empty), "markdown" or "latex" (what is
+    chosen, as it is shown).
     """
-    frame = comparison.table(results, baseline)
     if kind == "csv":
-        return str(frame.to_csv(index=False))
-    cells = frame.astype(object).where(frame.notna(), "")
-    texts = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
-    if kind == "markdown":
-        rows = [list(frame.columns), ["---"] * len(frame.columns), *texts]
-        return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |\n" for row in rows)
-    rows = [[_latex(cell) for cell in row] for row in [list(frame.columns), *texts]]
-    head, *body = (" & ".join(row) + r" \\" for row in rows)
-    numeric = "".join("l" if name in comparison.WORDS else "r" for name in frame.columns)
-    lines = [f"\\begin{{tabular}}{{{numeric}}}", "\\hline", head, "\\hline", *body, "\\hline", "\\end{tabular}", ""]
-    return "\n".join(lines)
+        return str(chosen.whole().frame().to_csv(index=False))
+    table = chosen.paper()
+    return table.markdown() if kind == "markdown" else table.latex(len(table.columns), about)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _latex(text: str) -> str:
-    """Escaped for LaTeX (its ten special characters)."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)
-
-
-def download(name: str, mime: str, content: bytes) -> str:
-    """A link that carries the file itself: it works wherever the panel is shown, without a server that knows of the file."""
-    if not content:
-        return view.message("There is nothing to draw in these results.", "warn")
-    code = base64.b64encode(content).decode()
-    return (
-        f'<a class="wb-download" download="{escape(name)}" href="data:{mime};base64,{code}">'
-        f"⬇ {escape(name)} ({len(content) / 1e3:,.1f} kB)</a>"
-    )
-
-
-def copyable(title: str, text: str) -> str:
-    """A text with a button that copies it."""
-    return (
-        f'<div class="wb-copyable"><span>{escape(title)}</span>'
-        f'<button type="button" class="wb-copy" onclick="{escape(COPY)}">Copy</button>'
-        f"<pre><code>{escape(text)}</code></pre></div>"
-    )
+def caption(results: Results) -> str:
+    """What a table in a paper has to say of its numbers: model, machine, day, samples, timed region, threads and baseline."""
+    threads = ", ".join(map(str, sorted({row.spec.threads for row in results.measured})))
+    about = [title(results), str(results.data), enclosed(results), f"threads: {threads}"]
+    return "; ".join([*about, f"baseline: {results.baseline}."])

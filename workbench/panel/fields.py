@@ -8,7 +8,8 @@ from typing import Any
 import traitlets
 
 from workbench.panel import widgets
-from workbench.settings_table.kinds import Integers, whole
+from workbench.panel.arrival import Late
+from workbench.settings.kinds import Integers, whole
 
 YES_NO = (("yes", True), ("no", False))
 
@@ -17,6 +18,16 @@ def field(kind: Any, label: str, tip: str, value: object, *, css: str = "", **mo
     """One labelled control; its label stands above it."""
     style = {"description_width": "initial"}
     return kind(description=label, tooltip=tip, value=value, style=style, css=f"wb-field {css}", **more)
+
+
+def button(text: str, icon: str, tip: str, css: str = "", **more: Any) -> Any:
+    """One button."""
+    return widgets.Button(description=text, icon=icon, tooltip=tip, css=css, **more)
+
+
+def checkbox(text: str, tip: str, value: object = False, css: str = "", **more: Any) -> Any:
+    """One checkbox; its label stands beside it."""
+    return widgets.Checkbox(description=text, tooltip=tip, value=value, indent=False, css=f"wb-check {css}", **more)
 
 
 class Chips(widgets.VBox):  # type: ignore[misc]
@@ -46,13 +57,15 @@ class Chips(widgets.VBox):  # type: ignore[misc]
         self._write()
 
     def _read(self) -> None:
-        """From what is pressed and typed to ``value``; what is not a number stays where it was typed, and the experiment refuses it."""
+        """From what is pressed and typed to ``value``; what cannot be one of its numbers stays where it was typed, and becomes no chip."""
         if self._quiet:
             return
         pressed = [number for number, chip in self.chips.items() if chip.value]
         typed = [part.strip() for part in self.other.value.split(",") if part.strip()]
         numbers = [self._setting.words.get(part.lower(), whole(part)) for part in typed]
-        known = [number for number in numbers if number is not None]
+        known = [
+            number for number in numbers if number is not None and self._setting.low <= number <= self._setting.high
+        ]
         if len(known) == len(typed):
             pressed, typed = pressed + known, []
         self.value = sorted(set(pressed)) + typed
@@ -81,15 +94,17 @@ class Chips(widgets.VBox):  # type: ignore[misc]
 
 
 class Fold(widgets.VBox):  # type: ignore[misc]
-    """A button that shows and hides what belongs to it."""
+    """A button that shows and hides what belongs to it, which is announced to the browser when it is shown first."""
 
-    def __init__(self, title: str, children: Iterable[Any], *, unfolded: bool = False) -> None:
-        self.button = widgets.ToggleButton(description=title, value=unfolded, css="wb-fold")
-        self.inside = widgets.VBox([*children], css="wb-folded")
+    def __init__(self, title: str, children: Iterable[Any]) -> None:
+        self.button = widgets.ToggleButton(description=title, css="wb-fold")
+        self.inside = Late(children, css="wb-folded")
         super().__init__([self.button, self.inside])
         self.button.observe(lambda _: self._show(), "value")
         self._show()
 
     def _show(self) -> None:
         self.button.icon = "caret-down" if self.button.value else "caret-right"
+        if self.button.value:
+            self.inside.fill()
         widgets.show(self.inside, self.button.value)

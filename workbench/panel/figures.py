@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.compare.comparison import digits
+from workbench.compare.formats import digits
+from workbench.display.plots.canvas import as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from workbench.compare.limits import Limits
+    from workbench.display.plots.figures import LatencyRow
     from workbench.records import Results
 
 WIDTH_PX = 790
@@ -26,77 +29,119 @@ class Mark(NamedTuple):
     text: str
 
 
-def canvas(name: str, figure: Figure, results: Results) -> Any:
-    """The figure ``name`` of ``workbench.figures`` as a widget."""
+def canvas(figure: Figure, marks: Sequence[Sequence[Mark]], width_px: int = WIDTH_PX) -> Any:
+    """A figure as a widget of this width; ``marks`` are those of :func:`marks_of`."""
     from ipympl.backend_nbagg import Canvas, FigureManager
 
-    for ax, marks in zip(figure.axes, _marks(name, results), strict=False):
-        ax.format_coord = _reader(ax, marks)  # type: ignore[method-assign, assignment]
-    figure.set_dpi(WIDTH_PX / figure.get_figwidth())
+    for ax, here in zip(figure.axes, marks, strict=False):
+        ax.format_coord = _reader(ax, here)  # type: ignore[method-assign, assignment]
+    figure.set_dpi(width_px / figure.get_figwidth())
     shown = Canvas(figure)
     FigureManager(shown, 0)
     shown.header_visible = False
     shown.resizable = False
     shown.toolbar_position = "bottom"
     shown.layout.max_width = "100%"
+    _follow_pointer(figure, shown)
     return shown.add_class("wb-canvas")
 
 
-def names(results: Results) -> tuple[str, ...]:
-    """The figures that there are of these results."""
-    from workbench.plots import figures
+def _follow_pointer(figure: Figure, shown: Any) -> None:
+    """Name what the pointer is over beside it, as the line below the figure does."""
+    style: dict[str, Any] = {
+        "boxstyle": "round,pad=0.35",
+        "facecolor": "#ffffee",
+        "edgecolor": "#999999",
+        "linewidth": 0.6,
+    }
+    note = figure.text(0, 0, "", fontsize=8.5, zorder=99, visible=False, bbox=style, parse_math=False)
+    note.set_in_layout(False)
 
-    return tuple(figures.figures(results))
+    def moved(event: Any) -> None:
+        text = event.inaxes.format_coord(event.xdata, event.ydata) if event.inaxes in marked else ""
+        if text == note.get_text():
+            return
+        width, height = shown.get_width_height()
+        left = event.x < width / 2
+        note.set_text(text)
+        note.set_visible(bool(text))
+        note.set_horizontalalignment("left" if left else "right")
+        note.set_position(((event.x + (12 if left else -12)) / width, (event.y + 10) / height))
+        shown.draw_idle()
+
+    marked = [ax for ax in figure.axes if getattr(ax.format_coord, "__name__", "") == "read"]
+    shown.mpl_connect("motion_notify_event", moved)
 
 
-def _marks(name: str, results: Results) -> list[list[Mark]]:
-    """For each axes of a figure, in its order, what can be read there."""
-    from workbench.plots import figures
+SHADE: dict[str, Any] = {"color": "#D55E00", "alpha": 0.1, "linewidth": 0, "gid": "limit", "zorder": 0}
+
+
+def scatter_marks(results: Results, x: str, y: str) -> list[list[Mark]]:
+    """What can be read in the figure of two chosen numbers."""
+    from workbench.display.plots import scatter
+
+    data = scatter.scatter_data(results, x, y)
+    return [[Mark(each.x, each.y, scatter.point_text(each, data)) for each in data.points]]
+
+
+def shade(name: str, figure: Figure, results: Results, limits: Limits) -> None:
+    """Shade the part of a figure that does not keep the limits, in the place of what was shaded before."""
+    for ax in figure.axes:
+        for patch in [each for each in ax.patches if each.get_gid() == "limit"]:
+            patch.remove()
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        if limits.latency_s is not None and name in ("latency", "tradeoff"):
+            ax.axvspan(limits.latency_s * 1e3, right, **SHADE)
+        value = _least_accuracy(results, limits)
+        if value is not None and name == "accuracy":
+            ax.axhspan(bottom, value, **SHADE)
+        ax.set_xlim(left, right)
+        ax.set_ylim(bottom, top)
+
+
+def _least_accuracy(results: Results, limits: Limits) -> float | None:
+    """The smallest accuracy in percent that keeps the limit; ``None`` where there is no limit, or the metric is not a share."""
+    scores = [row.accuracy for row in results.measured if row.accuracy]
+    if limits.loss is None or not scores or not scores[0].share or not scores[0].higher_is_better:
+        return None
+    source = scores[0].source_value if scores[0].value is not None else 1.0
+    return None if source is None else 100 * (source - limits.loss)
+
+
+def marks_of(name: str, results: Results, order: Sequence[str] = ()) -> list[list[Mark]]:
+    """For each axes of a figure, in its order, what can be read there; ``order`` is that of the variants."""
+    from workbench.display.plots import accuracy, figures, tradeoff
 
     if name == "throughput":
-        data = figures.throughput_data(results)
+        data = figures.throughput_data(results, order)
         single = len({batch for line in data.lines for batch in line.batches}) == 1
-        return [
-            [
-                Mark(speed, place, f"{line.name}: {digits(speed)} samples/s at batch {batch}")
-                if single
-                else Mark(batch, speed, f"{line.name}: {digits(speed)} samples/s at batch {batch}")
-                for place, line in enumerate(data.lines)
-                for batch, speed in zip(line.batches, line.samples_per_s, strict=True)
-            ]
-        ]
+        found = []
+        for place, line in enumerate(data.lines):
+            for batch, speed in zip(line.batches, line.samples_per_s, strict=True):
+                text = f"{line.name}: {digits(speed)} samples/s at batch {batch}"
+                found.append(Mark(speed, place, text) if single else Mark(batch, speed, text))
+        return [found]
+    if name == "tradeoff":
+        points = tradeoff.tradeoff_data(results).points
+        return [[Mark(each.ms, each.samples_per_s, tradeoff.point_text(each)) for each in points]]
     if name == "accuracy":
-        points = figures.accuracy_data(results).points
-        return [
-            [
-                Mark(
-                    each.ms_per_sample,
-                    each.value,
-                    f"{each.name}: {each.value:.1f} % [{each.low:.1f}, {each.high:.1f}], {digits(each.ms_per_sample)} ms",
-                )
-                for each in points
-            ]
-        ]
+        scored = accuracy.accuracy_data(results).points
+        return [[Mark(each.ms_per_sample, each.value, accuracy.point_text(each)) for each in scored]]
     if name != "latency":
         return []
-    batches = sorted({row.batch for row in results.measured})
-    if len(batches) > figures.PANELS:
-        batches = [*batches[: figures.PANELS - 1], batches[-1]]
+    panels, _ = figures.latency_panels(results, order)
     return [
-        [
-            Mark(row.median, place, f"{row.name}: median {digits(row.median)} ms" + _p99(row.p99))
-            for place, row in enumerate(figures.latency_data(results, batch).rows)
-            if row.median is not None
-        ]
-        for batch in batches
+        [Mark(row.median, place, _row_text(row)) for place, row in enumerate(panel.rows) if row.median is not None]
+        for panel in panels
     ]
 
 
-def _p99(ms: float | None) -> str:
-    return "" if ms is None else f", p99 {digits(ms)} ms"
+def _row_text(row: LatencyRow) -> str:
+    p99 = "" if row.p99 is None else f", p99 {digits(row.p99)} ms"
+    return f"{row.name}: median {digits(row.median)} ms{p99}"
 
 
-def _reader(ax: Axes, marks: list[Mark]) -> Callable[[float, float], str]:
+def _reader(ax: Axes, marks: Sequence[Mark]) -> Callable[[float, float], str]:
     """What the line below the figure says while the pointer is over these axes."""
 
     def read(x: float, y: float) -> str:
@@ -112,13 +157,5 @@ def _reader(ax: Axes, marks: list[Mark]) -> Callable[[float, float], str]:
 
 def saved(name: str, kind: str, results: Results) -> bytes:
     """A figure as a file of the kind "png", "svg" or "pdf"; empty where there is nothing to draw."""
-    import io
-
-    from workbench.plots import figures
-
-    figure: Figure | None = figures.figures(results).get(name) if results.measured else None
-    if figure is None:
-        return b""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=200)
-    return buffer.getvalue()
+    figure = results.figures().get(name) if results.measured else None
+    return as_bytes(figure, 200, kind) if figure else b""

@@ -5,55 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from workbench.compare.across import Across, compare_runs, not_kept, page
+from markupsafe import Markup
+
+from workbench.compare.across import not_kept
+from workbench.compare.formats import duration
+from workbench.display.across_table import Runs, compare_runs
+from workbench.display.html import facts, join
 from workbench.errors import StoreError, WorkbenchError
-from workbench.experiment import Experiment
-from workbench.jobs import jobs
-from workbench.jobs.jobs import Asked, Job
+from workbench.jobs import job as jobs
+from workbench.jobs.job import Asked, End, Job
+from workbench.models.describe import counted
 from workbench.panel import view, widgets
 from workbench.panel.fields import field
-from workbench.panel.saved_notebook import placed
-from workbench.runs.archive import Run, runs, scored_by
+from workbench.panel.labels import HistoryEntry, Labels
+from workbench.panel.travel import Travel
+from workbench.runs.archive import Outcome, Run, runs, scored_by
+from workbench.runs.labels import label_of
+from workbench.settings.commands import placed
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 SHOWN = 200
-HINT = "Ctrl or Shift chooses several: two or more runs that came to results can be compared. The newest stands first."
-NO_RESULTS = "It came to no results"
-
-
-class Entry(NamedTuple):
-    """A line of the list: a run that came to results, the job that was its process, or both."""
-
-    line: str
-    job: Job | None
-    run: Run | None
+HINT = "Hold Ctrl or Shift to choose several; two or more runs with results can be compared. The newest is first."
+NO_RESULTS = "It has no results"
 
 
 class HistoryPage:
     """A list to choose from. ``opened`` is called with the job that was chosen; ``reopened`` with an experiment that is to be
-    written into the form, and what to say of it.
+    written into the form, and what to say of it; ``shown`` with an imported run, which is shown as it is.
     """
 
     def __init__(
-        self, store: Store, opened: Callable[[Job], None], reopened: Callable[[Experiment, str], None]
+        self,
+        store: Store,
+        opened: Callable[[Job], None],
+        reopened: Callable[[Experiment, str], None],
+        shown: Callable[[Run], None] = lambda _: None,
     ) -> None:
-        self._store, self._opened, self._reopened = store, opened, reopened
-        self._entries: dict[str, Entry] = {}
+        self._store, self._opened, self._reopened, self._shown = store, opened, reopened, shown
+        self._entries: dict[str, HistoryEntry] = {}
         self._busy = False
-        self.found: Across | None = None
+        self.compared: Runs | None = None
         self.filter = field(
             widgets.Text,
             "Filter",
-            "Only runs whose line holds these letters",
+            "Only runs whose line contains this text",
             "",
             placeholder="such as demo, int8 or running",
             continuous_update=False,  # it looks through all runs of the store
             css="wb-wide",
         )
         self.choice = widgets.SelectMultiple(
-            options=[], rows=10, tooltip="Runs to open, to watch or to compare", css="wb-history"
+            description="Runs", options=[], rows=10, tooltip="Runs to open, to watch or to compare", css="wb-history"
         )
         self.open = widgets.Button(
             description="Open",
@@ -69,20 +74,30 @@ class HistoryPage:
         )
         self.again = widgets.Button(description="Look again", icon="refresh", tooltip="Read the store again")
         self.said = widgets.HTML()
+        self.about = widgets.HTML()
         self.side = widgets.HTML()
         self.together = widgets.Button(
             description="Measure them in one run",
             icon="play",
-            tooltip="Put all of these variants into the controls, to be measured in turn; press Run then",
+            tooltip="Put all of these variants into the controls, to be measured in turn; then press Run",
             layout={"display": "none"},
             css="wb-together",
         )
-        self.widget = widgets.VBox([
+        self.travel = Travel(store, self._one_run, self._came_in)
+        self.labels = Labels(store, self._one, lambda: self.refresh(busy=self._busy))
+        self.widget = self._laid_out()
+        self._connect()
+
+    def _laid_out(self) -> Any:
+        return widgets.VBox([
             widgets.Box([self.filter], css="wb-line"), self.choice,
             widgets.HTML(view.hint(HINT)),
-            widgets.Box([self.open, self.compare, self.again], css="wb-line"), self.said, self.side,
-            widgets.Box([self.together], css="wb-line"),
+            widgets.Box([self.open, self.compare, self.again], css="wb-line"), self.about, self.labels, self.said, self.side,
+            widgets.Box([self.together], css="wb-line"), self.travel,
         ])  # fmt: skip
+
+    def _connect(self) -> None:
+        """Call methods when controls are used."""
         self.filter.observe(lambda _: self.refresh(busy=self._busy), "value")
         self.choice.observe(lambda _: self._offer(), "value")
         self.again.on_click(lambda _: self.refresh(busy=self._busy))
@@ -99,28 +114,52 @@ class HistoryPage:
             said = view.hint(_few(found, letters))
         except StoreError as error:
             found, said = [], view.message(error.message)
+        keys = {self._entries[line].key for line in self.choice.value if line in self._entries}
         self._entries = {each.line: each for each in found}
-        kept = [line for line in self.choice.value if line in self._entries]
+        kept = [line for line, each in self._entries.items() if each.key in keys]  # a name changes the line
+        self.choice.value = ()  # first: the browser would look for lines that are gone
         self.choice.options = list(self._entries)
         self.choice.value = kept
         self.said.value = said
         self._offer()
 
-    def _chosen(self) -> list[Entry]:
+    def _chosen(self) -> list[HistoryEntry]:
         return [self._entries[line] for line in self.choice.value if line in self._entries]
+
+    def _one(self) -> HistoryEntry | None:
+        """The line that is chosen; ``None`` where none or several are."""
+        chosen = self._chosen()
+        return chosen[0] if len(chosen) == 1 else None
+
+    def _one_run(self) -> Run | None:
+        """The run that is chosen; ``None`` where none or several are, or it has no results."""
+        chosen = self._one()
+        return chosen.run if chosen else None
+
+    def _came_in(self, run: str) -> None:
+        """Choose a run that was imported."""
+        self.filter.value = ""
+        self.refresh(busy=self._busy)
+        self.choice.value = [line for line, each in self._entries.items() if each.run and each.run.name == run]
 
     def _offer(self) -> None:
         """Buttons that have something to do."""
         chosen = self._chosen()
+        self.travel.export.disabled = self._one_run() is None
         self.open.disabled = self._busy or len(chosen) != 1
         self.compare.disabled = len(chosen) < 2
         self.together.disabled = self._busy
+        self.about.value = "".join(about(each) for each in [self._one()] if each)
+        self.labels.follow()
 
     def open_now(self) -> None:
-        """Show the chosen run; of one that was made without a panel, its settings."""
+        """Show the chosen run; of one that was made here without a panel, its settings."""
         (chosen,) = self._chosen()
         if chosen.job is not None:
             self._opened(chosen.job)
+            return
+        if chosen.run is not None and chosen.run.imported:
+            self._shown(chosen.run)
             return
         try:
             asked = Experiment(**(chosen.run.parameters or {})) if chosen.run else None
@@ -132,7 +171,7 @@ class HistoryPage:
         function = scored_by(self._store, chosen.run.name)
         self._reopened(
             asked,
-            "These are the settings of a run that was made without a panel. Press Run to see what came of it: what the store "
+            "These are the settings of a run that was made without a panel. Press Run to get its results: what the store "
             f"still has is not measured again.{f' It {not_kept(function)}' if function else ''}",
         )
 
@@ -144,28 +183,28 @@ class HistoryPage:
         try:
             found = compare_runs(*names, store=self._store)
         except WorkbenchError as error:
-            self.found = None
+            self.compared = None
             why = "".join(f" {NO_RESULTS}: {line}." for line in without)
             self.side.value = view.message(error.message + why, "warn")
         else:
-            self.found = found
-            left_out = "".join(view.message(f"{NO_RESULTS}: {line}", "warn") for line in without)
-            self.side.value = page(found) + left_out
-        offered = self.found is not None and self.found.experiment is not None
+            self.compared = found
+            left_out = join(view.message(f"{NO_RESULTS}: {line}", "warn") for line in without)
+            self.side.value = found.html() + left_out
+        offered = self.compared is not None and self.compared.experiment is not None
         widgets.show(self.together, offered)
 
     def together_now(self) -> None:
         """Put the variants of the compared runs into the controls."""
-        if self.found and self.found.experiment:
-            names = ", ".join(run.name for run in self.found.runs)
+        if self.compared and self.compared.experiment:
+            names = ", ".join(run.name for run in self.compared.runs)
             self._reopened(
-                self.found.experiment,
-                f"These are the variants of {names}. Press Run to measure them in turn. {self.found.note}".rstrip(),
+                self.compared.experiment,
+                f"These are the variants of {names}. Press Run to measure them in turn. {self.compared.note}".rstrip(),
             )
 
 
-def entries(store: Store, letters: str = "") -> list[Entry]:
-    """The newest runs and jobs of a store whose lines hold these letters, at most ``SHOWN``; a job and the run that it came to
+def entries(store: Store, letters: str = "") -> list[HistoryEntry]:
+    """The newest runs and jobs of a store whose lines hold these letters, at most ``SHOWN``; a job and its run
     are one.
 
     Raises:
@@ -175,51 +214,94 @@ def entries(store: Store, letters: str = "") -> list[Entry]:
     both: list[tuple[str, Job | None, Run | None]] = []
     both += [(job.name, job, known.pop(job.run, None)) for job in jobs.all_jobs(store)]
     both += [(run.name, None, run) for run in known.values()]
-    found: list[Entry] = []
+    found: list[HistoryEntry] = []
     # names of both begin with the time at which they began
     for _, job, run in sorted(both, key=lambda each: each[0], reverse=True):
-        line = told(job) if job else _without_panel(run) if run else ""
-        if line and letters.lower() in line.lower():
-            found.append(Entry(line, job, run))
+        entry = HistoryEntry(line(job, run), job, run)
+        if entry.line:
+            entry = entry._replace(line=_labelled(entry, store))
+        if entry.line and letters.lower() in entry.line.lower():
+            found.append(entry)
             if len(found) == SHOWN:
                 break
     return found
 
 
-def _few(found: Sequence[Entry], letters: str) -> str:
+def _labelled(entry: HistoryEntry, store: Store) -> str:
+    """The line with the name of the run before it and its note after it."""
+    label = label_of(store, entry.key)
+    return " · ".join(filter(None, [label.name, entry.line, label.note]))
+
+
+def _few(entries: Sequence[HistoryEntry], letters: str) -> str:
     """Why there are not more of them."""
-    if len(found) == SHOWN:
+    if len(entries) == SHOWN:
         return f"These are the newest {SHOWN}; the filter finds older ones too."
-    if found:
+    if entries:
         return ""
     return "There is no such run in this store." if letters else "There is no run in this store yet."
 
 
-def _without_panel(run: Run) -> str:
-    return f"{_local(run.time)} · {run.told} · without a panel ({run.name[-6:]})"
-
-
-def told(job: Job) -> str:
-    """One line about a run; empty where it cannot be read."""
+def line(job: Job | None, run: Run | None) -> str:
+    """A run in one line, what it came to before what was asked for; "" where its settings cannot be read."""
     try:
-        asked = job.asked
-        experiment = asked.experiment
+        experiment = job.asked.experiment if job else None
     except (WorkbenchError, TypeError):  # of another version, perhaps
         return ""
-    state = "running" if job.running else "done" if (job.folder / jobs.RESULTS).exists() else "without results"
-    parts = (
-        began(asked), Path(experiment.model).name, ", ".join(experiment.backends), ", ".join(experiment.precisions),
-        f"batches {', '.join(map(str, experiment.batches))}", state,
-    )  # fmt: skip
-    return f"{' · '.join(parts)} ({(job.run or job.name)[-6:]})"
+    if job and experiment:
+        at, model, key = began(job.asked), Path(experiment.model).name, job.run or job.name
+        settings = [", ".join(experiment.backends), ", ".join(experiment.precisions)]
+        settings += [f"batches {', '.join(map(str, experiment.batches))}"]
+    elif run:
+        at, model, key = local(run.time), run.model, run.name
+        settings = [run.settings, "" if run.imported else "without a panel"]
+    else:
+        return ""
+    parts = [at, model, _state(job, run)[0], _fastest(run), *settings]
+    return f"{' · '.join(filter(None, parts))} ({key[-6:]})"
+
+
+def _state(job: Job | None, run: Run | None) -> tuple[str, str]:
+    """Whether a run goes on or how it ended, with its duration; and the message of one that ended without results."""
+    took = run.outcome.wall_s if run else None
+    lasted = f" in {duration(took)}" if took else ""
+    end = job.end if job else End("done")
+    if end is None:
+        return "running", ""
+    if end.how == "cancelled":
+        return f"cancelled, {counted(run.rows, 'row')} kept" if run else "cancelled", end.message
+    if run or (job and (job.folder / jobs.RESULTS).exists()):
+        return f"done{lasted}", ""
+    return {"lost": "ended from outside"}.get(end.how, "failed"), end.message
+
+
+def _fastest(run: Run | None) -> str:
+    """The rows that are shown to be faster than the baseline: ``fastest: onnxruntime int8 @1, no row shown to be faster @8``."""
+    rows = [f"{best.label or 'no row shown to be faster'} @{best.batch}" for best in (run.outcome.best if run else ())]
+    return f"fastest: {', '.join(rows)}" if rows else ""
+
+
+def about(entry: HistoryEntry) -> Markup:
+    """What is known of a chosen run: model, samples, how it ended, and the result of each batch size."""
+    job, run = entry.job, entry.run
+    asked = (job.asked.parameters if job else run.parameters if run else None) or {}
+    outcome = run.outcome if run else Outcome()
+    state, message = _state(job, run)
+    known = {
+        "Model": [str(asked.get("model") or (run.model if run else ""))],
+        "Samples": [outcome.data or str(asked.get("data", ""))],
+        "State": [f"{state}: {message}" if message else state],
+        "Result": [f"Batch {each.batch}: {each.text}" for each in outcome.best],
+    }
+    return facts((name, values) for name, values in known.items() if any(values))
 
 
 def began(asked: Asked) -> str:
     """When it began, by the clock of this machine."""
-    return _local(asked.at)
+    return local(asked.at)
 
 
-def _local(at: str) -> str:
+def local(at: str) -> str:
     try:
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except ValueError:
@@ -234,8 +316,8 @@ def scored_otherwise(by: str, ours: str) -> str:
     how = f"by a function '{scored}'" if by else "without a function"
     what = f"{'another' if by else 'a'} function '{given}'" if ours else "none"
     return (
-        f"These results were scored {how}, and this panel was given {what}. To go on with them make the panel "
-        f"{'with that function' if by else 'without one'}; Run makes new ones."
+        f"These results were scored {how}, and this panel was given {what}. To continue with them, create the panel "
+        f"{'with that function' if by else 'without one'}; Run makes new results."
     )
 
 

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-import contextlib
-from html import escape
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
 
-from workbench.compare.comparison import digits
-from workbench.compare.layer_table import layers
-from workbench.errors import WorkbenchError
+from markupsafe import Markup
+
+from workbench.compare.layer_table import known_layers, layers
+from workbench.compare.layer_view import aligned
+from workbench.display.html import facts, folded, join, tag
+from workbench.display.table import Table
+from workbench.errors import InputError, WorkbenchError
+from workbench.models.describe import counted
 from workbench.panel import view, widgets
-from workbench.panel.fields import field
-from workbench.panel.sorting import Column, Line, SortedTable
+from workbench.panel.fields import button, field
+from workbench.panel.graph import walked
+from workbench.panel.parts import looked_at
+from workbench.panel.sorting import SortedTable
+from workbench.panel.work import BackgroundWork
 from workbench.records import Result, Results
 from workbench.report import layers as layer_report
+from workbench.runs.layer_pass import can_profile, known
 from workbench.store import Store
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 NOTHING = "Nothing has been built yet."
+BOTH = "Two engines are shown side by side if the layers of both were timed."
+SHOWN = ("layer", "type", "kind", "precision", "ms", "share %", "model layer", "GFLOP/s")
+"""Columns that fit a page; the report and ``workbench.layers`` have all of them."""
 
 
 class LayersPage:
-    """One engine at a time, chosen by its row."""
+    """One engine, chosen by its row, or two side by side."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: dict[str, Result] = {}
+        self.work = BackgroundWork()
         self.choice = field(widgets.Dropdown, "Engine", "An engine that was built", "", options=[""])
-        self.shown = widgets.HTML()
-        self.table = SortedTable((), "")
+        tip = "Runs the engine for about 3 s under its library's profiler"
+        self.measure = button("Time the layers of this engine", "clock-o", tip, "wb-time-layers")
+        self.other = field(
+            widgets.Dropdown, "Beside", "An engine to compare with, layer by layer of the model", "", options=[""]
+        )
+        self.shown, self.graph = widgets.HTML(), widgets.HTML()
+        self._picture = Markup()
+        self.said = widgets.HTML()
+        self.table = SortedTable("")
+        self.table.add_class("wb-layers")
         self.timed = widgets.HTML()  # time per layer, where that was asked for
-        self.widget = widgets.VBox([self.choice, self.shown, self.table, self.timed])
-        self.choice.observe(lambda _: self._draw(), "value")
+        line = widgets.Box([self.choice, self.other, self.measure], css="wb-line")
+        self.widget = widgets.VBox([line, self.shown, self.said, self.graph, self.table, self.timed])
+        for control in (self.choice, self.other):
+            control.observe(lambda _: self._draw(), "value")
+        self.measure.on_click(lambda _: self.measure_now())
         self.show(None)
 
     def show(self, results: Results | None) -> None:
@@ -42,21 +61,72 @@ class LayersPage:
         self._rows = {}
         for row in built:
             self._rows.setdefault(row.spec.label, row)
-        self.choice.options = list(self._rows) or [""]
-        widgets.show(self.choice, self._rows)
+        looked = looked_at(results.examination) if results else None
+        self._picture = Markup(looked.svg if looked else "")  # noqa: S704 - made by workbench.graph.picture, which escapes names
+        names = list(self._rows) or [""]
+        widgets.offer(self.choice, names, names[0])
+        widgets.offer(self.other, [("no other engine", ""), *((name, name) for name in self._rows)], "")
+        for control in (self.choice, self.other):
+            widgets.show(control, self._rows)
         self._draw()
 
+    @property
+    def _chosen(self) -> list[Result]:
+        names = dict.fromkeys([self.choice.value, self.other.value])
+        return [self._rows[name] for name in names if name in self._rows]
+
     def _draw(self) -> None:
-        row = self._rows.get(self.choice.value)
-        self.table.columns(())
-        if row is None or row.engine is None:
+        chosen = self._chosen
+        self.table.show(Table((), ()))
+        self.graph.value = ""
+        unknown = [row for row in chosen if can_profile(row) and known(row, self._store) is None]
+        widgets.show(self.measure, unknown)
+        self.measure.description = f"Time the layers of {'both engines' if len(unknown) > 1 else 'this engine'}"
+        self.measure.disabled = self.work.busy
+        if not chosen:
             self.shown.value = view.hint(NOTHING)
             return
-        self.shown.value = _counts(row)
-        with contextlib.suppress(WorkbenchError):  # its library tells no layers
-            columns, lines = _table(layers(row, self._store))
-            self.table.columns(columns)
-            self.table.show(lines)
+        self.shown.value = join(_counts(row) for row in chosen)
+        if self._picture:
+            found = known_layers(chosen[0], self._store)
+            title = "Graph of the model, colored by this engine" if found else "Graph of the model"
+            self.graph.value = folded(title, walked(self._picture, found))
+        try:
+            self._fill(chosen)
+        except WorkbenchError as error:  # its library tells no layers, or they were not timed yet
+            self.said.value = view.hint("The time of each layer is not known yet." if unknown else error.message)
+        else:
+            self.said.value = ""
+
+    def _fill(self, chosen: list[Result]) -> None:
+        """The table of one engine, or of two side by side by the layers of the model."""
+        profiles = [found for found in (known(row, self._store) for row in chosen) if found]
+        if len(chosen) == 1:
+            found = layers(chosen[0], self._store)
+            self.table.show(Table.of(found[[name for name in SHOWN if name in found]]))
+        elif len(profiles) == 2:
+            self.table.show(Table.of(aligned(*profiles)))
+        else:
+            raise InputError(BOTH)
+
+    def measure_now(self) -> None:
+        """Time the layers of the chosen engines, which takes seconds, in a thread."""
+        chosen = [row for row in self._chosen if can_profile(row) and known(row, self._store) is None]
+        if not chosen or self.work.busy:
+            return
+        self.measure.disabled = True
+        self.said.value = view.hint("Timing the layers …")
+        self.work.start(partial(self._measure, chosen), failed=self._not_timed)
+
+    def _measure(self, chosen: list[Result]) -> None:
+        """In the thread."""
+        for row in chosen:
+            layers(row, self._store, measure=True)
+        self.work.post(self._draw)
+
+    def _not_timed(self, error: Exception) -> None:
+        self.said.value = view.failed("The layers could not be timed", error, "warn")
+        self.measure.disabled = False
 
 
 def _counts(row: Result) -> str:
@@ -65,35 +135,12 @@ def _counts(row: Result) -> str:
     if engine is None:
         return ""
     found = engine.realized
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{count}</td></tr>' for name, count in found.layers.items() if count
+    said = tag(
+        "div",
+        "Layers with weights by the number format that they compute in; requested: ",
+        tag("b", row.spec.asked),
+        f". Read from: {found.basis}. {engine.library} {engine.library_version}.",
+        class_="wb-plan",
     )
-    facts = f'<table class="wb-facts"><tbody>{lines}</tbody></table>' if lines else ""
-    return (
-        f'<div class="wb-plan">Layers with weights by the number format that they compute in; asked for: '
-        f"<b>{escape(row.spec.asked)}</b>. Read from: {escape(found.basis)}. "
-        f"{escape(engine.library)} {escape(engine.library_version)}.</div>{facts}"
-    )
-
-
-def _table(frame: pd.DataFrame) -> tuple[list[Column], list[Line]]:
-    """Columns and lines of a table of layers; what is empty throughout is left out."""
-    records = cast("list[dict[str, Any]]", frame.astype(object).where(frame.notna(), None).to_dict("records"))
-    names = [name for name in frame.columns if any(record[name] not in (None, "") for record in records)]
-    numbers = {name for name in names if frame[name].dtype.kind in "fiu"}
-    columns = [Column(name, numeric=name in numbers, largest_first=name in numbers) for name in names]
-    lines = []
-    for record in records:
-        cells = "".join(
-            f'<td class="wb-n">{"" if record[name] is None else digits(float(record[name]))}</td>'
-            if name in numbers
-            else f"<td>{escape(_text(record[name]))}</td>"
-            for name in names
-        )
-        values = {name: record[name] if name in numbers else _text(record[name]) or None for name in names}
-        lines.append(Line(f"<tr>{cells}</tr>", values))
-    return columns, lines
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    counts = [(name, [counted(count, "layer")]) for name, count in found.layers.items() if count]
+    return said + (facts(counts) if counts else "")

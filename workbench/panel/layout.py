@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from workbench.display.html import tag
 from workbench.panel import view, widgets
+from workbench.panel.arrival import Arrival, Late
+from workbench.panel.fields import button, checkbox
+from workbench.panel.work import BackgroundWork
 from workbench.store import Store
 from workbench.system.machine import this_machine
 
 STEPS = {
-    "Model": "What is to run faster. The built-in demo needs nothing; press Run when you like.",
+    "Model": "The model to measure. The built-in demo needs no files: press Run.",
     "Data": "Samples to calibrate INT8 with, to time with, and to compare answers on.",
     "Configure": "Every combination of backend, precision and batch is one row.",
-    "Run": "One row per variant and batch. It goes on when this page is closed; engines are built once and kept.",
-    "Compare": "What came of it, against any baseline and within your limits.",
+    "Run": "One row per variant and batch. A run continues when this page is closed; engines are built once and kept.",
+    "Compare": "The results against a baseline of your choice, filtered by your limits.",
     "Layers": "What an engine is made of.",
-    "Export": "The same without this panel, and the results as files.",
+    "Export": "The report, the command that does the same without this panel, the results as files, and the deployment of a variant.",
     "History": "Earlier runs in this store, and those that are running now.",
 }
 RUN, COMPARE = list(STEPS).index("Run"), list(STEPS).index("Compare")
 
 
 # In a notebook a key that is pressed in a list or on a slider is JupyterLab's: an arrow goes to another cell, D twice deletes one.
-# It leaves alone what has this attribute, which no widget can be given; the line stands in an element, as in panel_export.
+# It leaves alone what has this attribute, which no widget can be given; the line stands in an element, as in view.
 KEYS = (
     "const panel=this.closest('.wb');if(panel)panel.addEventListener('focusin',event=>{"
-    "if(event.target.matches('select,.noUi-handle'))event.target.dataset.lmSuppressShortcuts='true'})"
+    "if(event.target.matches('select,.noUi-handle'))event.target.dataset.lmSuppressShortcuts='true'});"
+    # a browser asks for the permission to notify only where a person has just pressed something
+    "if(panel)panel.addEventListener('change',event=>{if(event.target.closest('.wb-notify')&&event.target.checked"
+    "&&window.Notification)Notification.requestPermission()})"
+)
+NOTIFY = (
+    "if(window.Notification&&Notification.permission==='granted')"
+    "new Notification('Inference Workbench',{body:this.dataset.text})"
 )
 
 
@@ -36,59 +48,68 @@ class Layout:
 
     def __init__(self, *, remeasure: bool) -> None:
         self.problem, self.plan, self.state, self.message, self.outdated = (widgets.HTML() for _ in range(5))
-        self.run = widgets.Button(
-            description="Run",
-            icon="play",
-            button_style="primary",
-            tooltip="Build what is missing, time all variants in turn, and compare their answers",
-            css="wb-benchmark",
-        )
-        self.build = widgets.Button(
-            description="Build only", icon="cube", tooltip="Build the engines, without measuring", css="wb-build"
-        )
-        self.cancel = widgets.Button(
-            description="Cancel all",
-            icon="stop",
-            disabled=True,
-            tooltip="Stop now; what was finished is kept",
-            css="wb-cancel",
-        )
-        self.again = widgets.Checkbox(
-            description="Measure again",
-            value=remeasure,
-            indent=False,
-            tooltip="Time again what an earlier run has timed already; engines are not built again",
-            css="wb-check",
-        )
+        tip = "Build what is missing, time all variants in turn, and compare their answers"
+        self.run = button("Run", "play", tip, "wb-benchmark", button_style="primary")
+        self.build = button("Build only", "cube", "Build the engines, without measuring", "wb-build")
+        self.cancel = button("Cancel all", "stop", "Stop now; what was finished is kept", "wb-cancel", disabled=True)
+        tip = "Time again what an earlier run has timed already; engines are not built again"
+        self.again = checkbox("Measure again", tip, remeasure)
+        tip = "A notification of the browser when a run has ended; the browser asks for the permission first"
+        self.notice = checkbox("Notify me", tip, css="wb-notify")
+        self._notices, self._notified = widgets.HTML(), 0
         self.steps = widgets.ToggleButtons(
             options=[f"{number} {title}" for number, title in enumerate(STEPS, start=1)],
             tooltips=list(STEPS.values()),
             css="wb-steps",
         )
         self.pages = widgets.VBox(css="wb-pages")
+        self.arrival = Arrival()
 
     def widget(self, pages: dict[str, list[Any]], store: Store) -> Any:
         """Everything, with these contents of the pages."""
+        contents = [Late(pages[title]) for title in STEPS]
         self.pages.children = [
-            widgets.VBox([widgets.HTML(view.page_top(title, STEPS[title])), *pages[title]], css="wb-page")
-            for title in STEPS
+            widgets.VBox([widgets.HTML(view.page_top(title, STEPS[title])), inside], css="wb-page")
+            for title, inside in zip(STEPS, contents, strict=True)
         ]
-        actions = widgets.Box([self.run, self.build, self.cancel, self.again, self.state], css="wb-actions")
+        contents[0].fill()
+        self.steps.observe(lambda change: contents[change["new"]].fill(), "index")
+        actions = widgets.Box(
+            [self.run, self.build, self.cancel, self.again, self.notice, self.state], css="wb-actions"
+        )
         style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8") + _chosen(len(STEPS))
-        return widgets.VBox([
+        whole = widgets.VBox([
             widgets.HTML(f'<style onload="{escape(KEYS)}">{style}</style>'),
             widgets.HTML(view.top(this_machine(), store.root)),
             self.steps,
             widgets.VBox([actions, self.problem, self.plan, self.message, self.outdated], css="wb-bar"),
             self.pages,
+            self._notices,
+            self.arrival,
         ], css="wb")  # fmt: skip
+        self.arrival.follow([inside.fill for inside in contents[1:]])
+        return whole
+
+    def follow(self, work: BackgroundWork) -> None:
+        """Bring the buttons and the line of the state up to date with the work that goes on."""
+        for control in (self.build, self.run, self.again):
+            control.disabled = work.busy or bool(self.problem.value)
+        self.cancel.disabled = not work.busy or work.cancel.is_set()
+        elapsed_s = max(0.0, time.time() - work.since_s)
+        self.state.value = view.state(work.phase, work.progress, elapsed_s) if work.busy else ""
+
+    def notify(self, text: str) -> None:
+        """Show a notification of the browser, where that was asked for and the browser allows it."""
+        if self.notice.value:
+            self._notified += 1  # an equal text would not be drawn again
+            self._notices.value = tag("style", f"/* {self._notified} */", data_text=text, onload=NOTIFY)
 
     def show(self, step: int) -> None:
         self.steps.index = step
 
 
 def _chosen(steps: int) -> str:
-    """Rules that show the page of the pressed step: all pages stay drawn, because drawing one anew takes the browser a second."""
+    """Rules that show the page of the pressed step: all pages stay drawn, because the browser takes a second to draw one again."""
     return "".join(
         f".wb:has(> .wb-steps button:nth-child({number}).mod-active) > .wb-pages > :nth-child({number}) {{ display: flex; }}\n"
         for number in range(1, steps + 1)

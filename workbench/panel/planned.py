@@ -7,21 +7,22 @@ to know, it is left open.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from workbench import backends, pipeline
-from workbench.data.dataset import Dataset
-from workbench.experiment import Experiment
-from workbench.panel.estimate import Estimate, History, kind_of
+from workbench import backends
+from workbench.plan.calibrates import calibrates
+from workbench.plan.groups import groups_of
+from workbench.plan.planning import plan, subject_of
+from workbench.plan.step import Kind
+from workbench.plan.subject import Platform, SampleFacts
 from workbench.records import EngineSpec, Model, Result, Results, Status
-from workbench.runs.calibrates import calibrates
-from workbench.runs.sources import DEMO, Sources
-from workbench.store import MANIFEST, Draft, Made, Store
-from workbench.store.store import Check
-from workbench.system.machine import same_versions
+from workbench.runs.history import Estimate, History, kind_of
+from workbench.runs.outlook import built, measured_steps
+from workbench.runs.sources import DEMO
+from workbench.settings.experiment import Experiment
+from workbench.store import Store
 
 RUN_BEGAN = "%Y%m%dT%H%M%S"
 """How the name of a run begins: 15 characters, UTC."""
@@ -32,10 +33,11 @@ class Planned(NamedTuple):
 
     rows: tuple[Result, ...]
     new: tuple[EngineSpec, ...]
-    perhaps: tuple[EngineSpec, ...]  # it depends on samples that nobody has read yet
+    perhaps: tuple[EngineSpec, ...]  # it depends on samples that have not been read yet
     there: tuple[EngineSpec, ...]
     measured: int  # rows to measure, at most
-    surely: bool  # all of those: each is measured beside an engine that is new, or measuring again was asked for
+    reused: int  # rows whose timings are in the store and are used again
+    surely: bool  # ``measured`` is not only the most: the store was asked, or measuring again was asked for
     before: Estimate  # how long builds of what is to build took
 
     @property
@@ -44,58 +46,79 @@ class Planned(NamedTuple):
 
 
 class Planner:
-    """Says of experiments what is left to do for them."""
+    """Computes what is left to do for an experiment."""
 
     def __init__(self, store: Store) -> None:
-        self._names, self._history = _Names(store.root), History(store)
-        self._calibrated: dict[Any, tuple[str, str]] = {}  # digests of calibration samples, and the run that told
-        self._about: Any = None
-        self._engines: dict[EngineSpec, Path | None] = {}
+        self._store, self._history = store, History(store)
+        # digests of calibration samples, and the run that reported them
+        self._calibrated: dict[Any, tuple[str, str]] = {}
+        self._tested: dict[Any, tuple[str, str]] = {}  # of the samples that are timed
+        self._platform: Platform | None = None
 
     def learn(self, ran: Experiment, results: Results, scored: str = "") -> None:
-        """A run has told which samples calibrated it."""
-        self._about = None  # packages may be others by now
+        """A run has reported which samples calibrated it."""
+        self._platform = None  # packages may be others by now
         if results.calibrated_digest:
             self._calibrated[_asked(ran, results.model, scored)] = (results.calibrated_digest, results.run)
+        self._tested[_timed_on(ran, results.model, scored)] = (results.tested_digest, results.run)
 
     def plan(self, experiment: Experiment, model: Model, *, again: bool = False, scored: str = "") -> Planned:
-        """What a run would do. ``scored`` identifies a metric that is no setting; ``again``: timings are not reused.
+        """What a run would do. ``scored`` identifies a metric that is not a setting; ``again``: timings are not reused.
 
         Raises:
             InputError: a backend that does not exist.
         """
-        made_up = _made_up(experiment)
-        rows = pipeline.plan(experiment, model, has_calibration=not made_up)
-        calibrating = calibrates(experiment, model)
-        samples = None if made_up or not calibrating else _Samples(self._digest(experiment, model, scored))
-        # the model's path has no part in any name; with it, its layers would be read from the file
-        about = (replace(model, path=""), made_up, samples and samples.known)
-        if about != self._about:
-            self._about, self._engines = about, {}
-        data = Dataset(cast("Any", samples), cast("Any", None), "", real=not made_up)
-        sources = Sources(self._names, cast("Any", None), about[0], data, lambda _: None, experiment.batches)
+        self._platform = self._platform or Platform.here()
+        found = plan(experiment, model, self._samples(experiment, model, scored), platform=self._platform, only="build")
         kinds = self._history.durations()
-        specs = dict.fromkeys(row.spec for row in rows if row.status == Status.PLANNED)
-        with same_versions():
-            self._engines |= {spec: self._names.engine(spec, sources) for spec in specs if spec not in self._engines}
         new: list[EngineSpec] = []
         perhaps: list[EngineSpec] = []
         there: list[EngineSpec] = []
-        for spec in specs:
-            engine = self._engines[spec]
-            if engine is None and kind_of(spec) in kinds:
+        for spec, step in found.engines.items():
+            if not step.key and kind_of(spec) in kinds:
                 perhaps.append(spec)
             else:
-                (there if engine and (engine / MANIFEST).is_file() else new).append(spec)
-        timed = [row for row in rows if row.status == Status.PLANNED and _measurable(row.spec, experiment)]
+                (there if self._store.has(step.artefact, step.key) else new).append(spec)
+        rows = found.rows
+        region = experiment.plan.region
+        timed = [
+            row for row in rows if row.status == Status.PLANNED and backends.of(row.spec).measures(row.spec, region)
+        ]
         groups = {row.batch for row in timed if row.spec in new}  # beside a new engine all of a group is measured
-        surely = again or all(row.batch in groups for row in timed)
+        kept = None if again else self._kept(experiment, model, scored)
+        reused = [row for row in timed if kept and row.row in kept]
+        surely = again or kept is not None or all(row.batch in groups for row in timed)
         before = self._history.estimate([*new, *perhaps])
-        return Planned(rows, tuple(new), tuple(perhaps), tuple(there), len(timed), surely, before)
+        measured = len(timed) - len(reused)
+        return Planned(rows, tuple(new), tuple(perhaps), tuple(there), measured, len(reused), surely, before)
 
-    def _digest(self, experiment: Experiment, model: Model, scored: str) -> str:
-        """Of the calibration samples, as a run with the same ones has told; empty where none has."""
-        digest, run = self._calibrated.get(_asked(experiment, model, scored), ("", ""))
+    def _kept(self, experiment: Experiment, model: Model, scored: str) -> frozenset[str] | None:
+        """The rows whose timings the store has; ``None`` where it is not known which samples are timed."""
+        test = self._known(self._tested.get(_timed_on(experiment, model, scored), ("", "")), experiment)
+        if not test:
+            return None
+        samples = replace(self._samples(experiment, model, scored), test=test)
+        subject = subject_of(experiment, model, samples, self._platform)
+        found = plan(experiment, model, samples, platform=self._platform)
+        groups = groups_of(found, experiment, subject, built(found, self._store))
+        steps = measured_steps(found, experiment, groups, self._store)
+        return frozenset(step.arguments["row"] for step in found.of(Kind.MEASURE) if step.id in steps)
+
+    def _samples(self, experiment: Experiment, model: Model, scored: str) -> SampleFacts:
+        """What is known of the samples before they are read."""
+        # random samples calibrate nothing
+        made_up = experiment.data == "random" or (experiment.data == "auto" and experiment.model != DEMO)
+        if made_up or not calibrates(experiment, model):
+            return SampleFacts(real=not made_up, calibrates=False)
+        # as a run with the same calibration samples reported it; empty where no run did
+        digest = self._known(self._calibrated.get(_asked(experiment, model, scored), ("", "")), experiment)
+        return SampleFacts(
+            real=True, calibrates=True, calibration=digest, ranges=digest, count=experiment.calibration_samples
+        )
+
+    def _known(self, reported: tuple[str, str], experiment: Experiment) -> str:
+        """A digest that a run reported; "" where the file of the samples has changed since."""
+        digest, run = reported
         try:
             changed = Path(experiment.data).expanduser().stat().st_mtime
         except OSError:
@@ -103,76 +126,15 @@ class Planner:
         return digest if time.strftime(RUN_BEGAN, time.gmtime(changed)) < run[:15] else ""
 
 
-def _made_up(experiment: Experiment) -> bool:
-    """Whether its samples are random ones, which calibrate nothing."""
-    return experiment.data == "random" or (experiment.data == "auto" and experiment.model != DEMO)
-
-
 def _asked(experiment: Experiment, model: Model, scored: str) -> Any:
     """What decides which samples calibrate. They are drawn over the classes of a file's labels, as these are read."""
     reading: tuple[str, ...] = ()
     if experiment.data not in ("auto", "digits"):
         labels = experiment.labels, experiment.ignore_label, experiment.class_axis, experiment.box_outputs
-        reading = (
-            experiment.pixels,
-            experiment.metric,
-            scored,
-            experiment.score_output,
-            experiment.group_column,
-            *labels,
-        )
+        score = experiment.metric, scored, experiment.score_output, experiment.group_column
+        reading = experiment.pixels, *score, *labels
     return model.digest, model.inputs, experiment.data, experiment.calibration_samples, *reading
 
 
-def _measurable(spec: EngineSpec, experiment: Experiment) -> bool:
-    return bool(backends.get(spec.backend).measures(spec, experiment.plan.region))
-
-
-class _Unknown(Exception):  # noqa: N818 - no error: an answer
-    """The name of an engine depends on samples whose digest is not known."""
-
-
-class _Engine(Exception):  # noqa: N818 - no error: an answer
-    """Where the engine that was asked for is, or would be."""
-
-    def __init__(self, place: Path) -> None:
-        super().__init__(place)
-        self.place = place
-
-
-class _Samples:
-    """Stands for calibration samples, of which a name takes the digest only."""
-
-    def __init__(self, known: str) -> None:
-        self.known = known
-
-    @property
-    def digest(self) -> str:
-        if not self.known:
-            raise _Unknown
-        return self.known
-
-    def take(self, _chosen: slice) -> _Samples:
-        return self
-
-
-class _Names(Store):
-    """Stands for the store while the pipeline names what it would build: it makes nothing, and tells where the engine is.
-
-    So an engine's key is worked out in one place only, that in which it is built.
-    """
-
-    def make(self, kind: str, key: str, fill: Callable[[Draft], None], check: Check = None) -> Made:  # noqa: ARG002 - the store's
-        if kind == "engine":
-            raise _Engine(self.path(kind, key))
-        return Made(self.path(kind, key), {}, reused=True)
-
-    def engine(self, spec: EngineSpec, sources: Sources) -> Path | None:
-        """The folder of this engine, there or not; ``None`` where that cannot be said."""
-        try:
-            pipeline.build(spec, pipeline.prepared(sources, spec), self, cast("Any", None), lambda _: None)
-        except _Engine as found:
-            return found.place
-        except _Unknown:
-            return None
-        raise AssertionError("an engine was built without asking the store")
+def _timed_on(experiment: Experiment, model: Model, scored: str) -> Any:
+    return _asked(experiment, model, scored), experiment.seed, experiment.input_values, max(experiment.batches)

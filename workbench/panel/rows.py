@@ -15,13 +15,15 @@ AGAIN = frozenset({Status.FAILED, Status.CANCELLED})
 IDLE = FINAL | {Status.PLANNED}
 
 
-class Line:
+class RowLine:
     """One row of the experiment."""
 
     def __init__(self, result: Result, on_button: Callable[[str], None]) -> None:
         self.result = result
         self.phase, self.log = "", ""
         self.since = 0.0
+        self.waits = False  # for another process
+        self.median_s: float | None = None  # so far, while it is measured
         self.ending = False  # it was asked to end, and has not yet
         self._text = widgets.HTML(css="wb-row-text")
         name = escape(result.row)
@@ -35,18 +37,19 @@ class Line:
         self.button.on_click(lambda _: on_button(result.row))
         self.show_log.observe(lambda _: self._show_log(), "value")
 
-    def draw(self, *, running: bool) -> None:
-        """Bring the line up to date; nothing is sent where nothing has changed."""
+    def draw(self, *, running: bool, measures: bool) -> None:
+        """Bring the line up to date; nothing is sent where nothing has changed. ``measures``: what is built is still to be measured."""
         result = self.result
         again = result.status in AGAIN
         active = running and result.status not in IDLE
         phase = ("cancelling" if self.ending else self.phase) if active else ""
         elapsed = f"{max(0.0, time.time() - self.since):.0f} s" if active and self.since else ""
-        self._text.value = tables.run_row(result, phase, elapsed)
+        self._text.value = tables.run_row(
+            result, "" if self.waits else phase, elapsed, waits=active and self.waits, median_s=self.median_s
+        )
         self.button.description = "Retry" if again else "Cancel"
         self.button.icon = "repeat" if again else "stop"
-        # a build serves several rows, and counts as ended for each of them only at the end of the run
-        off = running if again else not running or self.ending or result.status in FINAL - {Status.BUILT}
+        off = running if again else not running or self.ending or not unfinished(result, measures=measures)
         self.button.tooltip = f"{self.button.description} {result.row}"
         self.button.disabled = off
         widgets.keep_place(self.button, not off)
@@ -60,19 +63,32 @@ class Line:
             self._log.value = tables.log_text(tail(self.log) or failed)
 
 
+def unfinished(result: Result, *, measures: bool) -> bool:
+    """Whether something is left to do for a row of a running run. A built one is finished where its engine cannot run on this machine,
+    or where the run does not measure.
+    """
+    if result.status == Status.BUILT:
+        return measures and result.engine is not None and result.engine.runnable
+    return result.status not in FINAL
+
+
 class Lines:
-    """All rows of a run that are possible here, in the order in which they came."""
+    """All rows of a run that are possible here, in the order of their first events."""
 
     def __init__(self, on_button: Callable[[str], None]) -> None:
         self.widget = widgets.VBox(css="wb-rows")
         self.results: dict[str, Result] = {}
-        self._lines: dict[str, Line] = {}
+        self.measures = False  # the run that goes on measures what it builds
+        self._lines: dict[str, RowLine] = {}
         self._on_button = on_button
         self._touched: set[str] = set()
 
     def clear(self) -> None:
+        lines = self._lines.values()
         self.results, self._lines, self._touched = {}, {}, set()
         self.widget.children = ()
+        for line in lines:
+            widgets.close(line.widget)
 
     def apply(self, event: Event) -> None:
         """Take in what happened; :meth:`draw` shows it."""
@@ -80,7 +96,8 @@ class Lines:
             self.put(event.result, at=event.at, log=event.log)
         for name in event.rows if event.detail else ():
             if line := self._lines.get(name):
-                line.phase, line.log = event.text, event.log or line.log
+                line.phase, line.log, line.waits = event.text, event.log or line.log, event.wait
+                line.median_s = event.medians_s.get(name, line.median_s)
                 self._touched.add(name)
 
     def put(self, result: Result, *, at: float = 0.0, log: str = "") -> None:
@@ -90,9 +107,9 @@ class Lines:
             return
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = Line(result, self._on_button)
+            line = self._lines[name] = RowLine(result, self._on_button)
         if line.result.status != result.status or not line.since:
-            line.since, line.phase = at, ""
+            line.since, line.phase, line.waits = at, "", False
         line.result, line.log = result, log or line.log
         self._touched.add(name)
 
@@ -100,25 +117,25 @@ class Lines:
         """Say at once that this row was asked to end."""
         if line := self._lines.get(name):
             line.ending = True
-            line.draw(running=True)
+            line.draw(running=True, measures=self.measures)
 
     def draw(self, *, running: bool) -> None:
-        """Show what has changed, and the time of what goes on."""
+        """Show what has changed, and the elapsed time of active rows."""
         shown = tuple(line.widget for line in self._lines.values())
         if shown != self.widget.children:
             self.widget.children = shown
         for name, line in self._lines.items():
             if name in self._touched or line.result.status not in IDLE or line.show_log.value:
-                line.draw(running=running)
+                line.draw(running=running, measures=self.measures)
         self._touched.clear()
 
     def touch(self) -> None:
-        """Every line is to be drawn again: the run began or ended."""
+        """Draw every line again at the next :meth:`draw`, because the run began or ended."""
         self._touched.update(self._lines)
 
 
 def tail(log: str) -> str:
-    """The end of a worker's log; bytes that are no UTF-8 are replaced."""
+    """The end of a worker's log; bytes that are not UTF-8 are replaced."""
     try:
         with Path(log).open("rb") as file:
             file.seek(0, 2)

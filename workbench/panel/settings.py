@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.experiment import Experiment
 from workbench.panel import widgets
 from workbench.panel.fields import YES_NO, Chips, field
-from workbench.settings_table.kinds import Choice, Integer, Integers, Number, Setting, YesNo
-from workbench.settings_table.table import SETTINGS
+from workbench.settings.experiment import Experiment
+from workbench.settings.kinds import Choice, Integer, Integers, Number, Setting, YesNo
+from workbench.settings.table import SETTINGS
 
 SEPARATE = ("model", "data", "backends", "precisions")
 """Settings whose controls are more than one field: the form makes them."""

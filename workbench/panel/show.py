@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from workbench import pipeline
-from workbench.experiment import Experiment
+from workbench.cluster.where import run as run_there
+from workbench.panel.notebook_view import Report, View
 from workbench.panel.panel import Panel
-from workbench.panel.parts import Report, View
-from workbench.records import FINAL, Event, Status
-from workbench.settings_table.table import RUN_SETTINGS
+from workbench.report import event_file
+from workbench.runs import pipeline
+from workbench.runs.archive import find, runs
+from workbench.runs.open_run import asked_for, facts_of, open_run
+from workbench.settings.cluster import ClusterSettings
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import RUN_SETTINGS
 from workbench.store import Store
-
-
-def is_interactive() -> bool:
-    """Whether a person has this notebook open.
-
-    JupyterLab lets the code it runs ask for input; nbclient, papermill and nbconvert do not. Voilà shows the notebook to
-    a person although it runs it through nbclient. WORKBENCH_HEADLESS=1 decides against.
-    """
-    if os.environ.get("WORKBENCH_HEADLESS") == "1":
-        return False
-    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
-        return True
-    from IPython import get_ipython
-
-    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
+from workbench.system import logs
+from workbench.system.interactive import is_interactive
 
 
 def show(
@@ -38,36 +28,57 @@ def show(
     model: Any = None,
     data: Any = None,
     metric: Any = None,
+    run: str = "",
+    **cluster: Any,
 ) -> View:
     """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
+
+    With ``run``, the name of a run in the history or its last letters, that run is shown as it was, and nothing is measured.
 
     ``model`` and ``data`` are a live ``keras.Model`` and live arrays or a generator, ``metric`` a function or a
     ``workbench.Metric``, as in :func:`workbench.run`.
 
+    ``cluster`` stands for the settings of a cluster: ``cluster``, the address of a scheduler, ``cluster_label``, ``cohort`` and
+    ``retry_failed``. The run is then carried out by its workers (:func:`workbench.run_on_cluster`).
+
     Raises:
         WorkbenchError: without a person, whatever :func:`workbench.run` raises.
+
+    Example::
+
+        workbench.show(workbench.Experiment(model="model.onnx"))
     """
     place, remeasure = Store.of(store), RUN_SETTINGS["remeasure"].parse(remeasure)
+    where = ClusterSettings(**cluster)
+    if run:
+        return _kept(run, place)
     experiment = pipeline.with_live(experiment, place, model, data)
     if is_interactive():
         from IPython.display import display
 
         panel = Panel(experiment, store=place, remeasure=remeasure, metric=metric)
+        panel.where = where
         display(panel)  # type: ignore[no-untyped-call]
         return panel
-    results = pipeline.run(experiment, store=place, on_event=_Log(), remeasure=remeasure, metric=metric)
-    return Report(experiment, results)
+    with event_file.reporting() as reporter, logs.shown(reporter.message):
+        results = run_there(experiment, where, store=place, on_event=reporter.event, remeasure=remeasure, metric=metric)
+        reporter.end(results)
+    return Report(experiment, results, place.root)
 
 
-class _Log:
-    """Prints the events of a run that are worth a line: steps, engines built, rows timed and scored or failed."""
+def _kept(name: str, store: Store) -> View:
+    """A run of the history in a panel, or as the results of this notebook."""
+    known = {run.name: run for run in runs(store)}
+    kept = known[find(name, tuple(known.values()))]
+    asked = asked_for(facts_of(kept.name, store)) or Experiment()
+    if is_interactive():
+        from IPython.display import display
 
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, event: Event) -> None:
-        ended = event.result is None or event.result.status in FINAL - {Status.UNSUPPORTED}
-        # an engine that serves several batches tells the same for each of its rows
-        if ended and not event.detail and event.text != self._last:
-            print(event.text, flush=True)
-            self._last = event.text
+        panel = Panel(asked, store=store)
+        panel.show_run(kept)
+        display(panel)  # type: ignore[no-untyped-call]
+        return panel
+    results = open_run(kept.name, store)
+    with event_file.reporting() as reporter:
+        reporter.end(results)
+    return Report(asked, results, store.root)

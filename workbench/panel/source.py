@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, writing
-from workbench.models.describe import size
+from workbench.errors import InputError
 from workbench.panel import view, widgets
-from workbench.panel.fields import field
+from workbench.panel.browse import Browse
+from workbench.panel.fields import button, field
+from workbench.panel.upload import Upload
 
-MAX_UPLOAD_BYTES = 9 * 2**20  # Jupyter drops the connection at a message of 10 MiB (Tornado's default)
+SAVED = "saved_model.pb"
+"""A folder that holds this file is a model."""
 MOST_ENTRIES, MOST_OFFERED = 5000, 40
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
-DATA_FILES = (".npz", ".csv")
+DATA_FILES = (".npz", ".csv", ".tsv")
 
 
-class Source:
+class MissingError(InputError):
+    """Nothing was chosen yet, which is not wrong."""
+
+
+class SourceControl:
     """Where a model or its samples come from: something built in, a path, or an upload."""
 
     def __init__(
@@ -29,6 +35,7 @@ class Source:
         value: str,
         built_in: Mapping[str, str],
         explained: Mapping[str, str],
+        uploads: Path,
     ) -> None:
         self._noun, self._suffixes = noun, suffixes
         known = value in built_in.values()
@@ -48,19 +55,26 @@ class Source:
             + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
             css="wb-wide",
         )
-        self.upload = widgets.FileUpload(
-            description=f"Choose a file ({' or '.join(suffixes)}, at most {MAX_UPLOAD_BYTES // 2**20} MiB)",
-            accept=",".join(suffixes),
-            tooltip="For a larger file, drop it into the file browser at the left and give its path",
-            css="wb-upload",
-        )
-        self._kept: tuple[object, str] = (None, "")  # the last upload and where it lies
-        self.controls = (self.kind, self.path, self.upload)
+        self.browse = button("Browse", "folder-open", "Files on the machine where this notebook runs")
+        take = partial(setattr, self.path, "value")
+        self.files = Browse(suffixes, take, lambda path: suffixes == MODEL_FILES and (path / SAVED).exists())
+        self.upload = Upload(uploads, suffixes)
+        self.controls = (self.kind, self.path, self.browse, self.upload)
         self._explained = explained
         self.hint = widgets.HTML()
         self.kind.observe(lambda _: self._show(), "value")
         self.path.observe(lambda _: self._complete(), "value")
+        self.browse.on_click(lambda _: self.files.begin(self.path.value))
         self._show()
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The controls that hold a value."""
+        return self.kind, self.path, self.upload
+
+    def row(self, *more: Any) -> Any:
+        """The controls beside each other, and the files on the server below them."""
+        return widgets.VBox([widgets.Box([*self.controls, *more], css="wb-line"), self.files])
 
     def write(self, value: str) -> None:
         """Show this value of an experiment."""
@@ -68,25 +82,28 @@ class Source:
         self.kind.value = value if value in built_in else PATH
         self.path.value = "" if value in built_in else value
 
-    def read(self, uploads: Path) -> str:
+    def read(self) -> str:
         """The value for the experiment.
 
         Raises:
-            InputError: no path was given, or there is no usable upload.
+            MissingError: no path was given, or no file was uploaded.
         """
         if self.kind.value == UPLOAD:
-            if self._kept[0] is not self.upload.value:
-                self._kept = (self.upload.value, save_upload(self.upload.value, uploads, self._suffixes))
-            return self._kept[1]
+            if not self.upload.value:
+                raise MissingError(f"{self._noun}: no file was uploaded yet. Choose one, or drop it on the field.")
+            return str(self.upload.value)
         if self.kind.value == PATH:
             if not self.path.value.strip():
-                raise InputError(f"{self._noun}: no path was given. Type one, or choose another source.")
+                raise MissingError(f"{self._noun}: no path was given. Type one, or choose another source.")
             return str(self.path.value.strip())
         return str(self.kind.value)
 
     def _show(self) -> None:
         widgets.show(self.path, self.kind.value == PATH)
         widgets.show(self.upload, self.kind.value == UPLOAD)
+        widgets.show(self.browse, self.kind.value == PATH)
+        if self.kind.value != PATH:
+            widgets.show(self.files, False)
         self.hint.value = view.hint(self._explained.get(self.kind.value, ""))
         self._complete()
 
@@ -116,30 +133,3 @@ def completions(typed: str, suffixes: tuple[str, ...]) -> tuple[str, ...]:
         elif path.name.endswith(suffixes):
             shown.append(text)
     return tuple(shown[:MOST_OFFERED])
-
-
-def save_upload(files: Iterable[Mapping[str, Any]], folder: Path, suffixes: tuple[str, ...]) -> str:
-    """Keep an uploaded file below ``folder``, under its digest, and return its path.
-
-    Raises:
-        InputError: there is none, it is of another kind, or it is too large.
-    """
-    for file in files:
-        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in Path(file["name"]).name)
-        if not name.endswith(suffixes):
-            raise InputError(f"The uploaded file is '{name}'. Choose a file that ends in {' or '.join(suffixes)}.")
-        content = bytes(file["content"])
-        if len(content) > MAX_UPLOAD_BYTES:
-            raise InputError(
-                f"The uploaded file has {size(len(content))}, above the limit of "
-                f"{size(MAX_UPLOAD_BYTES)}. Drop it into the file browser and give its path."
-            )
-        path = folder / hashlib.sha256(content).hexdigest()[:16] / name
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return str(path)
-    raise InputError(
-        f"No file was uploaded yet. Choose one of at most {MAX_UPLOAD_BYTES // 2**20} MiB; a larger one does not arrive: drop it into "
-        "the file browser and give its path."
-    )

@@ -1,21 +1,30 @@
-"""What the panel and the notebook show, as HTML made from records; whatever came from outside is escaped."""
+"""HTML of the panel and the notebook, made from records; all text from outside is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from markupsafe import Markup, escape
 
 from workbench.compare import comparison
 from workbench.compare.advice import advice
+from workbench.compare.formats import duration
+from workbench.conformance.examination import Examination, described
 from workbench.data.observed import doubts
-from workbench.examine import Examination, described
-from workbench.experiment import Experiment
+from workbench.display.html import bullets, facts, folded, join, tag
+from workbench.errors import WorkbenchError, brief
 from workbench.models.describe import batches_text, counted, export_notes, output_notes, size
 from workbench.models.formats import TITLES
-from workbench.panel.estimate import Estimate
+from workbench.panel.graph import framed, walked
 from workbench.panel.planned import Planned
-from workbench.records import FINAL, ExportCheck, Machine, Model, Result, Results, Status, TimingPlan, Until
-from workbench.runs.variants import variants_of
+from workbench.plan.variants import variants_of
+from workbench.records import ExportCheck, Machine, Model, Progress, Result, Results, Status, TimingPlan, Until
+from workbench.runs.history import Estimate
+from workbench.settings.commands import papermill_command, python_call
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import SETTINGS
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -37,69 +46,107 @@ KINDS = {
     Status.PLANNED: "idle",
     Status.UNSUPPORTED: "idle",
 }
+# the line stands in the element itself, because a notebook's page runs no scripts of outputs that are not trusted
+COPY = (
+    "const box=this.parentElement,text=box.querySelector('code').textContent,done=()=>{this.textContent='Copied'};"
+    "if(navigator.clipboard)navigator.clipboard.writeText(text).then(done);"
+    "else{const all=document.createRange();all.selectNodeContents(box.querySelector('code'));"
+    "getSelection().removeAllRanges();getSelection().addRange(all);document.execCommand('copy')&&done()}"
+)
+REUSED = "to take from the store (tick “Measure again” to time them again)"
 
 
-def message(text: str, kind: str = "bad") -> str:
+def message(text: str, kind: str = "bad") -> Markup:
     """A sentence in a colored box, or nothing."""
     if not text:
-        return ""
-    role = "alert" if kind == "bad" else "status"
-    return f'<div class="wb-message wb-{kind}" role="{role}">{escape(text)}</div>'
+        return Markup()
+    return tag("div", text, class_=f"wb-message wb-{kind}", role="alert" if kind == "bad" else "status")
 
 
-def warnings(results: Results) -> str:
+def failed(what: str, error: Exception, kind: str = "bad") -> Markup:
+    """What is said of work that ended in this error: its own message in this color, or ``what`` and the error."""
+    if isinstance(error, WorkbenchError):
+        return message(error.message, kind)
+    return message(f"{what}: {brief(error)}")
+
+
+def warnings(results: Results) -> Markup:
     """What a reader must know before the numbers; "" where there is nothing."""
-    return "".join(message(text, "bad") for text in results.warnings)
+    return join(message(text, "bad") for text in results.warnings)
 
 
-def hint(text: str) -> str:
-    return f'<div class="wb-hint">{escape(text)}</div>' if text else ""
+def hint(text: str) -> Markup:
+    return tag("div", text, class_="wb-hint") if text else Markup()
 
 
-def page_top(title: str, subtitle: str) -> str:
+def at_field(text: str, kind: str = "bad") -> Markup:
+    """A sentence at the field that it is about; nothing where there is none."""
+    return tag("div", text, class_=f"wb-at-field wb-{kind}") if text else Markup()
+
+
+def problems(errors: Mapping[str, str], missing: Collection[str] = ()) -> Markup:
+    """What prevents a run: the sentence if there is only one, else the labels of the fields that have one each. What is ``missing``
+    is not an error yet.
+    """
+    sentences = list(dict.fromkeys(errors.values()))
+    if len(sentences) <= 1:
+        return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
+    labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS)
+    return message(f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field.")
+
+
+def download(name: str, mime: str, content: bytes) -> Markup:
+    """A link that carries the file itself: it works wherever the panel is shown, without a server that knows of the file."""
+    if not content:
+        return message("There is nothing to draw in these results.", "warn")
+    code = base64.b64encode(content).decode()
+    text = f"⬇ {name} ({len(content) / 1e3:,.1f} kB)"
+    return tag("a", text, class_="wb-download", download=name, href=f"data:{mime};base64,{code}")
+
+
+def copyable(title: str, text: str) -> Markup:
+    """A text with a button that copies it."""
+    copy = tag("button", "Copy", type="button", class_="wb-copy", onclick=COPY)
+    return tag("div", tag("span", title), copy, tag("pre", tag("code", text)), class_="wb-copyable")
+
+
+def page_top(title: str, subtitle: str) -> Markup:
     """The heading of a page."""
-    return f'<div class="wb-heading"><h3>{escape(title)}</h3><span>{escape(subtitle)}</span></div>'
+    return tag("div", tag("h3", title), tag("span", subtitle), class_="wb-heading")
 
 
-def model_facts(model: Model, found: Examination | None = None, check: ExportCheck | None = None) -> str:
-    """Inputs, outputs, batches, size and digest; where it was looked at also its way to ONNX, operators, work and graph."""
-    told = described(found) if found else []
-    facts: list[tuple[str, ...]] = [
+def model_facts(
+    model: Model, examination: Examination | None = None, check: ExportCheck | None = None, *, live: bool = False
+) -> Markup:
+    """Inputs, outputs, batches, size and digest; where it was looked at also its way to ONNX, operators, work and graph, which on a
+    live page can be walked through.
+    """
+    sections = described(examination) if examination else []
+    signature = f", {'tensors' if model.format == 'frozen_graph' else 'signature'} {model.signature}"
+    known: list[tuple[str, ...]] = [
         ("Name", model.name),
-        (
-            "Format",
-            TITLES.get(model.format, model.format) + (f", {_signature(model)}" if model.signature else ""),
-        ),
+        ("Format", TITLES.get(model.format, model.format) + (signature if model.signature else "")),
         ("Inputs", *map(_tensor, model.inputs)),
         ("Outputs", *map(_tensor, model.outputs)),
         ("Batches", batches_text(model)),
         *([("Precision", f"{model.quantized or 'fp32'}: {model.quantized_how}")] if model.quantized_how else []),
         ("Parameters", f"{model.parameters:,}"),
         ("Size", size(model.size_bytes)),
-        *((heading, *lines) for heading, lines in told),
+        *((heading, *lines) for heading, lines in sections),
         *([("To ONNX", *export_notes(check))] if check else []),
         *([("Notes", *notes)] if (notes := [*model.notes, *output_notes(model)]) else []),
         ("SHA-256", model.digest),
     ]
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{"<br>".join(map(escape, values))}</td></tr>'
-        for name, *values in facts
-    )
-    return f'<table class="wb-facts"><tbody>{rows}</tbody></table>{_graph(found)}'
+    return facts((name, values) for name, *values in known) + _graph(examination, live=live)
 
 
-def _signature(model: Model) -> str:
-    return f"{'tensors' if model.format == 'frozen_graph' else 'signature'} {model.signature}"
-
-
-def _graph(found: Examination | None) -> str:
+def _graph(examination: Examination | None, *, live: bool) -> Markup:
     """The picture of the graph, folded away; nothing where there is none. The SVG is the workbench's own, not escaped."""
-    if found is None or not found.svg:
-        return ""
-    return (
-        '<details class="wb-graph"><summary>Graph of the ONNX form</summary>'
-        f'<div class="wb-graph-frame" tabindex="0" role="region" aria-label="Graph">{found.svg}</div></details>'
-    )
+    if examination is None or not examination.svg:
+        return Markup()
+    picture = Markup(examination.svg)  # noqa: S704 - made by workbench.graph.picture, which escapes names
+    shown = walked(picture) if live else framed(picture)
+    return folded("Graph of the ONNX form", shown, css="wb-graph")
 
 
 def _tensor(spec: object) -> str:
@@ -109,19 +156,24 @@ def _tensor(spec: object) -> str:
     return f"{spec} (dynamic {'axis' if len(axes) == 1 else 'axes'}: {', '.join(map(str, axes))})"
 
 
-def plan(planned: Planned, experiment: Experiment) -> str:
+def plan(planned: Planned, experiment: Experiment) -> Markup:
     """How much would be built, how many rows measured, how long builds of these kinds took here before, and what is not
     possible, with the reasons. "Up to", where the store may have it already.
     """
     variants, there, measured = counted(len(planned.to_build), "variant"), len(planned.there), planned.measured
-    text = f"<b>{'up to ' if planned.perhaps else ''}{variants}</b> to build"
+    text = " to build"
     if there:
         text += f" ({there} {'is' if there == 1 else 'are'} in the store)"
     if measured:
         most = "" if planned.surely else "up to "
         text += f", {most}{counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
         text += _loaded(measured, experiment)
-    return f'<div class="wb-plan">{text}.{_expected(planned.before)}{not_possible(planned.rows)}</div>'
+    if planned.reused:
+        text += f", {counted(planned.reused, 'row')} {REUSED}"
+    first = f"{'up to ' if planned.perhaps else ''}{variants}"
+    said = f"{text}.{_expected(planned.before)}"
+    line = tag("div", tag("b", first), said, class_="wb-plan-text", title=first + said)  # which a narrow page cuts
+    return tag("div", line, not_possible(planned.rows), class_="wb-plan")
 
 
 def _expected(before: Estimate) -> str:
@@ -132,7 +184,7 @@ def _expected(before: Estimate) -> str:
     rest = before.variants - before.known
     kinds = f"{before.known} of these kinds" if rest else "these kinds"
     text = f" Builds of {kinds} took {duration(before.build_s)} in this store before"
-    return text + (f"; of {rest} nothing is known." if rest else ".")
+    return text + (f"; how long the other {rest} will take is not known." if rest else ".")
 
 
 def _timed(measured: int, experiment: Experiment) -> str:
@@ -154,54 +206,56 @@ def _loaded(measured: int, experiment: Experiment) -> str:
     return f", and {' and '.join(parts)}" if parts else ""
 
 
-def plan_without_model(experiment: Experiment) -> str:
-    asked = counted(len(variants_of(experiment)), "variant")
-    return (
-        f'<div class="wb-plan"><b>{asked}</b> asked for. Load the model to see which of them are possible here.</div>'
-    )
+def cost(experiment: Experiment, rows: int) -> str:
+    """How many rows an experiment has at most, and how long their timed calls take."""
+    return f"up to {counted(rows, 'row')}, {_timed(rows, experiment)} of timed calls, plus the time for building and scoring"
 
 
-def not_possible(rows: Sequence[Result], *, unfolded: bool = False) -> str:
-    """The variants that cannot be had here, grouped by reason; nothing where there are none."""
+def plan_without_model(experiment: Experiment) -> Markup:
+    asked = tag("b", counted(len(variants_of(experiment)), "variant"))
+    return tag("div", asked, " requested. Load the model to see which of them are possible here.", class_="wb-plan")
+
+
+def not_possible(rows: Sequence[Result], *, unfolded: bool = False) -> Markup:
+    """The variants that are not possible here, grouped by reason; nothing where there are none."""
     reasons = comparison.not_possible(rows)
     if not reasons:
-        return ""
+        return Markup()
     number = len({label for labels in reasons.values() for label in labels})
-    items = "".join(f"<li><b>{escape(', '.join(labels))}</b>: {escape(why)}</li>" for why, labels in reasons.items())
-    return f'<details class="wb-not"{" open" if unfolded else ""}><summary>{counted(number, "variant")} not possible here, and why</summary><ul>{items}</ul></details>'
+    listed = bullets(tag("b", ", ".join(labels)) + f": {why}" for why, labels in reasons.items())
+    return folded(f"{counted(number, 'variant')} not possible here, and why", listed, css="wb-not", unfolded=unfolded)
 
 
-def note(result: Result) -> str:
+def note(result: Result) -> Markup:
     """Why a row has no numbers, or what to know about them; a failure's log unfolds."""
-    if result.failure is None:
+    failed = result.failure
+    if failed is None:
         # an engine's note is the same for all its batches: once is enough
         first = result.batch == min(result.spec.batches)
         remarks = [result.engine.note] if first and result.engine and result.engine.note else []
         remarks += ["measured by an earlier run"] if result.reused else []
         return escape("; ".join(remarks))
-    text = escape(f"{result.failure.step}: {result.failure.message}" if result.failure.step else result.failure.message)
-    if result.failure.log:
-        text += f"<details><summary>log</summary><pre>{escape(result.failure.log)}</pre></details>"
-    return text
+    text = escape(f"{failed.step}: {failed.message}" if failed.step else failed.message)
+    return text + folded("log", tag("pre", failed.log)) if failed.log else text
 
 
-def failures(rows: Sequence[Result]) -> str:
+def failures(rows: Sequence[Result]) -> Markup:
     """Every failed or cancelled row with its sentence, its log and the command that repeats it."""
     items = []
     for result in rows:
         if result.failure is None or result.status not in (Status.FAILED, Status.CANCELLED):
             continue
-        again = f"<pre>{escape(result.failure.repro)}</pre>" if result.failure.repro else ""
-        items.append(f"<li><b>{escape(result.row)}</b> {escape(result.status)}: {note(result)}{again}</li>")
-    return f"<ul>{''.join(items)}</ul>" if items else ""
+        again = tag("pre", result.failure.repro) if result.failure.repro else ""
+        items.append(join([tag("b", result.row), f" {result.status}: ", note(result), again]))
+    return bullets(items)
 
 
-def work(results: Results) -> str:
+def work(results: Results) -> Markup:
     """What the run did, what it took from the store, on which machine and which samples."""
-    facts = [
+    known = [
         ("Machine", results.machine.label),
         ("Python", results.machine.python),
-        ("CPU instructions", " ".join(results.machine.instructions) or "none that matter here"),
+        ("CPU instructions", " ".join(results.machine.instructions) or "none of those that matter for inference"),
         ("Samples", results.data),
         *(("Values", str(each)) for each in results.values),
         ("Timed region", f"{results.plan.region}, by {results.plan.protocol}".removesuffix(", by ")),
@@ -209,67 +263,63 @@ def work(results: Results) -> str:
         ("Measured until", _until(results.plan)),
         ("This run", str(results.tally)),
     ]
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in facts
-    )
-    notes = "".join(f"<li>{escape(text)}</li>" for text in (*results.notes, *advice(results)))
-    return f'<table class="wb-facts"><tbody>{lines}</tbody></table>' + (f"<ul>{notes}</ul>" if notes else "")
+    return facts((name, [str(value)]) for name, value in known) + bullets((*results.notes, *advice(results)))
 
 
-def fed(results: Results) -> str:
+def fed(results: Results) -> Markup:
     """The values that each input was fed, and what of them cannot be right; nothing where nothing is known."""
-    lines = "".join(f"<li>{escape(str(each))}</li>" for each in results.values)
-    warnings = "".join(message(each, "warn") for each in doubts(results.values))
-    return warnings + (
-        f'<details class="wb-not"><summary>Values fed</summary><ul>{lines}</ul></details>' if lines else ""
-    )
+    doubtful = join(message(each, "warn") for each in doubts(results.values))
+    values = bullets(map(str, results.values))
+    return doubtful + (folded("Values fed", values, css="wb-not") if values else "")
 
 
 def _until(plan: TimingPlan) -> str:
     if plan.launches == 1:
         return "the time of a single launch was over"
-    known = "" if plan.until == Until.NARROW else "it is known who is faster, or "
+    known = "" if plan.until == Until.NARROW else "it is known which is faster, or "
     return (
         f"{known}every ratio is known within {plan.within:.3g} of it, or {duration(plan.max_measure_s)} per row are "
         f"spent in up to {plan.launches} launches"
     )
 
 
-def commands(experiment: Experiment) -> str:
+def commands(experiment: Experiment, store: str | Path = "") -> Markup:
     """The shell line and the Python call that do the same as the panel's buttons."""
-    return f"<pre>{escape(experiment.papermill_command())}</pre><pre>{escape(experiment.python_call())}</pre>"
+    return tag("pre", papermill_command(experiment, store)) + tag("pre", python_call(experiment, store))
 
 
-def top(machine: Machine, store: object) -> str:
-    """What stands above the sections."""
-    return (
-        f'<div class="wb-top"><b>Inference Workbench</b><span>{escape(machine.label)}</span>'
-        f"<span>store: {escape(str(store))}</span></div>"
+def top(machine: Machine, store: object) -> Markup:
+    """The head of the page."""
+    name = tag("b", "Inference Workbench")
+    return tag("div", name, tag("span", machine.label), tag("span", f"store: {store}"), class_="wb-top")
+
+
+PHASES = {"Prepare": ("",), "Build": ("build",), "Measure": ("prepare scoring", "start workers", "measure"), "Score": ("score", "time layers")}  # fmt: skip
+"""The parts of the bar of a run, and how the phases begin that each stands for; all others are before them."""
+
+
+def state(step: str, progress: Progress | None, elapsed_s: float) -> Markup:
+    """How long the work has taken, one bar over all phases of a run, count and remaining time of the phase, and the step."""
+    parts: list[str] = [tag("b", f"{elapsed_s:.0f} s")]
+    if progress is not None:
+        parts += [_bar(progress), progress.phase, progress.count, progress.left]
+    parts += [step] if progress is None or step != str(progress) else []
+    said = Markup(" · ").join(filter(None, parts))
+    return tag("div", tag("span", class_="wb-spin"), said, class_="wb-state", role="status")
+
+
+def _bar(progress: Progress) -> Markup:
+    """A bar with a part for each phase: past ones full, the current one in part, later ones empty."""
+    titles = list(PHASES)
+    now = max((place for place, begins in enumerate(PHASES.values()) if progress.phase.startswith(begins)), default=0)
+    done = progress.done / progress.total if progress.total else 0.0
+    parts = []
+    for place, title in enumerate(titles):
+        share = 100 if place < now else round(100 * done) if place == now else 0
+        fill = tag("i", style=f"width: {share}%")
+        parts.append(tag("span", fill, title, class_=f"wb-phase{' wb-now' if place == now else ''}"))
+    whole = round(100 * (now + done) / len(titles))
+    about = {"role": "progressbar", "aria_valuenow": str(whole), "aria_valuemin": "0", "aria_valuemax": "100"}
+    return tag(
+        "span", *parts, class_="wb-phases", aria_label=f"{titles[now]}: {progress.count or 'in progress'}", **about
     )
-
-
-def state(phase: str, done: str, elapsed_s: float) -> str:
-    """What is going on, for how long, and how many rows have ended."""
-    parts = [f"<b>{elapsed_s:.0f} s</b>", escape(done), escape(phase)]
-    return f'<div class="wb-state" role="status"><span class="wb-spin"></span>{" · ".join(filter(None, parts))}</div>'
-
-
-def progress(rows: Iterable[Result]) -> str:
-    """How many rows have come to an end, as a count and not as a guess of time."""
-    known = [result for result in rows if result.status != Status.UNSUPPORTED]
-    return f"{sum(result.status in FINAL for result in known)} of {counted(len(known), 'row')}" if known else ""
-
-
-def duration(s: float) -> str:
-    return f"{s:.1f} s" if s < 100 else f"{s / 60:.0f} min"
-
-
-def seconds(s: float) -> str:
-    """A latency in milliseconds with three significant digits."""
-    ms = s * 1e3
-    digits = 3 if ms < 1 else 2 if ms < 10 else 1 if ms < 100 else 0
-    return f"{ms:,.{digits}f} ms"
-
-
-def rate(per_second: float) -> str:
-    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"

@@ -1,11 +1,12 @@
 """The controls of ipywidgets as the panel uses them: those that look alike share one layout and one style.
 
-A kernel announces every object with a message of its own, and each control brings a layout and a style: for a whole panel more than
-a thousand messages at once. On a busy machine the browser once did not find an object that others referred to, and drew none of them.
+A kernel announces every object with a message of its own, and a browser takes them in one after another; where one of them is lost, it
+draws none of the others. A control is therefore announced when something that is displayed refers to it, and not when it is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets
@@ -36,8 +37,71 @@ def keep_place(widget: Any, yes: object) -> None:
     widget.layout = layout() if yes else layout(visibility="hidden")
 
 
+def offer(control: Any, options: Iterable[Any], value: Any) -> None:
+    """Give a control other options, and choose one, in one message: a browser that had them in two could undo what a person
+    chose between them.
+    """
+    with control.hold_sync():
+        control.options = options
+        control.value = value
+
+
+def close(widget: Any) -> None:
+    """Close a widget and all below it. Each is taken out of its parent first.
+
+    A page that is reloaded asks every widget that is not closed for its state, and a parent with a closed child has none: then the
+    page shows no widget at all.
+    """
+    children = tuple(getattr(widget, "children", ()))
+    if children:
+        widget.children = ()
+    for child in children:
+        close(child)
+    widget.close()
+
+
+def renew(widget: Any, shared: dict[str, Any] | None = None) -> None:
+    """Take back what was announced of a widget and of all below it: the next display announces it under other names.
+
+    ``shared`` are the layouts and styles in the place of those that widgets share, by the names of the old ones.
+    """
+    if shared is None:
+        shared = {}
+        for key, old in _made.items():
+            shared[old.model_id] = _made[key] = key[0](**dict(key[1:]))
+    for child in getattr(widget, "children", ()):
+        renew(child, shared)
+    if widget.comm is None:
+        return
+    widget.close()
+    del widget._repr_mimebundle_  # which a closed widget has no more
+    widget._model_id = None  # noqa: SLF001
+    for name in {"layout", "style"} & set(widget.traits()):
+        old = getattr(widget, name)
+        setattr(widget, name, shared.get(old.model_id, old))
+    if not isinstance(widget, _Lean):
+        widget.open()
+
+
 class _Lean:
     """``css``: names of classes for the style sheet, separated by spaces. A ``style`` may be given by its values."""
+
+    _model_id: str | None
+    comm: Any
+
+    def open(self) -> None:
+        """Do nothing: ``model_id`` announces the widget."""
+
+    @property
+    def model_id(self) -> str:
+        """The name under which a browser knows this widget, which is announced first."""
+        if self.comm is None:
+            super().open()  # type: ignore[misc]
+        return str(self.comm.comm_id)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        _ = self.model_id
+        return super()._repr_mimebundle_(**options)  # type: ignore[misc]
 
     def __init__(self, *args: Any, css: str = "", **given: Any) -> None:
         traits = type(self).class_traits()  # type: ignore[attr-defined]
@@ -48,55 +112,25 @@ class _Lean:
         super().__init__(*args, **given)
 
 
-class Box(_Lean, ipywidgets.Box): ...  # type: ignore[misc]
+def _lean(kind: Any) -> Any:
+    return type(kind.__name__, (_Lean, kind), {})
 
 
-class GridBox(_Lean, ipywidgets.GridBox): ...  # type: ignore[misc]
-
-
-class HBox(_Lean, ipywidgets.HBox): ...  # type: ignore[misc]
-
-
-class VBox(_Lean, ipywidgets.VBox): ...  # type: ignore[misc]
-
-
-class HTML(_Lean, ipywidgets.HTML): ...  # type: ignore[misc]
-
-
-class Button(_Lean, ipywidgets.Button): ...  # type: ignore[misc]
-
-
-class Checkbox(_Lean, ipywidgets.Checkbox): ...  # type: ignore[misc]
-
-
-class Combobox(_Lean, ipywidgets.Combobox): ...  # type: ignore[misc]
-
-
-class Dropdown(_Lean, ipywidgets.Dropdown): ...  # type: ignore[misc]
-
-
-class FileUpload(_Lean, ipywidgets.FileUpload): ...  # type: ignore[misc]
-
-
-class FloatLogSlider(_Lean, ipywidgets.FloatLogSlider): ...  # type: ignore[misc]
-
-
-class FloatSlider(_Lean, ipywidgets.FloatSlider): ...  # type: ignore[misc]
-
-
-class FloatText(_Lean, ipywidgets.FloatText): ...  # type: ignore[misc]
-
-
-class IntText(_Lean, ipywidgets.IntText): ...  # type: ignore[misc]
-
-
-class SelectMultiple(_Lean, ipywidgets.SelectMultiple): ...  # type: ignore[misc]
-
-
-class Text(_Lean, ipywidgets.Text): ...  # type: ignore[misc]
-
-
-class ToggleButton(_Lean, ipywidgets.ToggleButton): ...  # type: ignore[misc]
-
-
-class ToggleButtons(_Lean, ipywidgets.ToggleButtons): ...  # type: ignore[misc]
+Box = _lean(ipywidgets.Box)
+GridBox = _lean(ipywidgets.GridBox)
+HBox = _lean(ipywidgets.HBox)
+VBox = _lean(ipywidgets.VBox)
+HTML = _lean(ipywidgets.HTML)
+Button = _lean(ipywidgets.Button)
+Checkbox = _lean(ipywidgets.Checkbox)
+Combobox = _lean(ipywidgets.Combobox)
+Dropdown = _lean(ipywidgets.Dropdown)
+Select = _lean(ipywidgets.Select)
+FloatLogSlider = _lean(ipywidgets.FloatLogSlider)
+FloatSlider = _lean(ipywidgets.FloatSlider)
+FloatText = _lean(ipywidgets.FloatText)
+IntText = _lean(ipywidgets.IntText)
+SelectMultiple = _lean(ipywidgets.SelectMultiple)
+Text = _lean(ipywidgets.Text)
+ToggleButton = _lean(ipywidgets.ToggleButton)
+ToggleButtons = _lean(ipywidgets.ToggleButtons)

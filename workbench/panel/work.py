@@ -7,11 +7,44 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from workbench.records import Progress
 
 PERIOD_S = 0.125
+T = TypeVar("T")
 
 
-class Work:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread, such as a kernel's; ``None`` where none runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def keep_showing(seen: Callable[[], T], show: Callable[[T], None], every_s: float, stopped: threading.Event) -> None:
+    """Show again and again what ``seen`` returns, until ``stopped`` is set.
+
+    ``seen`` is called in a thread; ``show``, which changes widgets, in the calling thread where that has an event loop.
+    """
+    loop = running_loop()
+
+    def work() -> None:
+        while not stopped.wait(every_s):
+            found = seen()
+            if loop is None:
+                show(found)
+            elif loop.is_closed():
+                return
+            else:
+                loop.call_soon_threadsafe(show, found)
+
+    threading.Thread(target=work, name="keep showing", daemon=True).start()
+
+
+class BackgroundWork:
     """At most one piece of work at a time.
 
     The work runs in a thread and calls :meth:`post`; what it posts is applied by :meth:`drain`, always in the thread
@@ -19,9 +52,11 @@ class Work:
     free; without one :meth:`wait` drains.
     """
 
-    def __init__(self, tick: Callable[[], None]) -> None:
+    def __init__(self, tick: Callable[[], None] = lambda: None) -> None:
         self.cancel = threading.Event()
-        self.began = 0.0
+        self.phase = ""
+        self.progress: Progress | None = None
+        self.since_s = 0.0  # seconds since the epoch
         self._tick = tick
         self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -32,18 +67,30 @@ class Work:
         """Until the work has ended and everything that it posted has been applied."""
         return self._thread is not None
 
-    def start(self, work: Callable[[], None]) -> None:
+    def start(
+        self, work: Callable[[], None], phase: str = "", failed: Callable[[Exception], None] | None = None
+    ) -> None:
+        """Start work whose first step is ``phase``; ``failed`` is called in the panel's thread with an error that ends it."""
         assert not self.busy
         self.cancel = threading.Event()
-        self.began = time.monotonic()
+        self.phase, self.progress, self.since_s = phase, None, time.time()
         # a daemon: a kernel that is shut down does not wait, and the worker processes end with it
-        self._thread = threading.Thread(target=work, daemon=True, name="workbench")
+        self._thread = threading.Thread(target=self._guarded, args=(work, failed), daemon=True, name="workbench")
         self._thread.start()
+        if loop := running_loop():
+            self._reader = loop.create_task(self._read())
+
+    def _guarded(self, work: Callable[[], None], failed: Callable[[Exception], None] | None) -> None:
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._reader = loop.create_task(self._read())
+            work()
+        except Exception as error:
+            if failed is None:
+                raise
+            self.post(partial(failed, error))
+
+    def announce(self, phase: str) -> None:
+        """In the thread: name the current step."""
+        self.post(partial(setattr, self, "phase", phase))
 
     def post(self, change: Callable[[], None]) -> None:
         self._posted.put(change)

@@ -1,1 +1,1 @@
-"""ONNX to ONNX: every number format is a rewrite of the graph."""
+"""Rewrite ONNX models to lower precisions."""

@@ -1,44 +1,44 @@
-"""Which range of values an activation has, found by running calibration samples through the model."""
+"""Determine the value ranges of activations by running calibration samples through the model."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
+from workbench.data.samples import Samples
 from workbench.errors import ExportError, during
 from workbench.records import Calibration
 
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
-
 PERCENTILE = 99.99
 BINS = 2048
-"""Bins of the histogram of a tensor's values. The library's own 128 would make entropy the same as min-max: it then has
-128 bins to put into 128 levels and nothing to choose."""
+"""Bins of the histogram of a tensor's values. With the library's default of 128, entropy would equal min-max, because it would map
+128 bins to 128 levels without a choice."""
 LEVELS = 128
 
+RANGES = "ranges.json"
 _CHUNK = 32  # samples run at once: bounds memory
 
 
-def find_ranges(
+def save_ranges(
     path: Path,
     ops: Iterable[str],
     samples: Samples,
     method: Calibration,
-    into: Path,
     *,
     symmetric: bool,
     progress: Callable[[str], None],
 ) -> None:
-    """Choose the range of every activation around the operations ``ops``; write them as the quantizer reads them.
+    """Write the range of every activation around the operations ``ops`` to :data:`RANGES` in the folder of the file.
 
-    Always a first pass for minimum and maximum. The histogram methods take a second one, whose histograms span the full
-    range from the start. (Begun on a first chunk alone they would grow with every larger value: one outlier makes a
-    hundred thousand bins, and the search for the threshold takes hours.)
+    The first pass finds minimum and maximum. The histogram methods need a second pass, whose histograms span the full range from
+    the start. (Histograms that begin with the first chunk would grow with every larger value: one outlier would create a
+    hundred thousand bins, and the search for the threshold would take hours.)
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, save_tensors_data
 
@@ -55,11 +55,11 @@ def find_ranges(
         _collect(calibrator, samples)
         with contextlib.redirect_stdout(io.StringIO()), during("choose ranges by", method, ExportError):
             found = calibrator.compute_data()
-    save_tensors_data(found, into)
+    save_tensors_data(found, path.parent / RANGES)
 
 
 def extremes(path: Path, samples: Samples, scratch: Path) -> dict[str, tuple[float, float]]:
-    """Smallest and largest value of every float tensor of the main graph over the samples, by the tensor's name."""
+    """The smallest and largest value over the samples of every float tensor in the main graph, by tensor name."""
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
     calibrator = _calibrator(path, [], CalibrationMethod.MinMax, {}, scratch)
@@ -71,20 +71,14 @@ def extremes(path: Path, samples: Samples, scratch: Path) -> dict[str, tuple[flo
 def library_method(method: Calibration) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
-    names = {
-        Calibration.MINMAX: "MinMax",
-        Calibration.ENTROPY: "Entropy",
-        Calibration.PERCENTILE: "Percentile",
-        Calibration.DISTRIBUTION: "Distribution",
-    }
-    return CalibrationMethod[names[method]]
+    return next(each for each in CalibrationMethod if each.name.lower() == method)
 
 
 def unsigned_options(method: Calibration) -> dict[str, Any]:
-    """What the quantizer has to be told for unsigned activations.
+    """Options of the quantizer for unsigned activations.
 
-    It takes a ReLU away, because a range that begins at 0 does its work. One by distribution begins far below: without its ReLUs
-    the demo would answer one in ten right.
+    It removes a ReLU if the range of its output begins at 0. A range by distribution begins far below 0: without its ReLUs the
+    accuracy of the demo would be that of guessing.
     """
     return {"QDQKeepRemovableActivations": method == Calibration.DISTRIBUTION}
 
@@ -124,9 +118,10 @@ def _span(calibrator: Any, extremes: Any) -> None:
 
 @functools.cache
 def collector_class() -> Any:
-    """The library's histogram collector with its entropy search in array operations.
+    """The library's histogram collector, with its entropy search in array operations.
 
-    Same thresholds to the last bit, but 0.1 s instead of 1 s a tensor: the original adds bins one by one in Python.
+    The thresholds are the same to the last bit, but take 0.1 s instead of 1 s for a tensor: the original adds bins one by one
+    in Python.
     """
     import numpy as np
     from onnxruntime.quantization.calibrate import HistogramCollector, entropy
@@ -153,8 +148,8 @@ def collector_class() -> Any:
 
 
 def _distributions(counts: Any, levels: int) -> tuple[Any, Callable[[Any], Any]]:
-    """A copy of ``counts``, and what it looks like after merging into ``levels`` and spreading out again over the bins
-    that are not empty; whole counts, and nothing beyond the last whole level, as the library has it.
+    """A copy of ``counts``, and a function that merges it into ``levels`` and spreads it out again over the bins that are not
+    empty, with integer counts and nothing beyond the last complete level, as in the library.
     """
     import numpy as np
 
@@ -172,40 +167,43 @@ def _distributions(counts: Any, levels: int) -> tuple[Any, Callable[[Any], Any]]
 
 
 def _collect(calibrator: Any, samples: Samples) -> None:
-    """Run all samples in chunks. Each is collected by itself: the library stacks what it gets in one go, and a last,
-    shorter chunk would not fit.
+    """Run all samples in chunks, each collected separately: the library stacks the feeds of one call, and a last, shorter chunk
+    would not fit.
     """
     fixed = fixed_rows(calibrator.infer_session, samples)
     size = fixed if isinstance(fixed, int) else _CHUNK
     with contextlib.redirect_stdout(io.StringIO()), during("run", "the calibration samples", ExportError):
         for start in range(0, samples.count, size):
             rows = size if isinstance(fixed, int) else min(size, samples.count - start)
-            calibrator.collect_data(_Once([samples.feeds(start, rows)]))
+            feeds = iter([samples.feeds(start, rows), None])
+            calibrator.collect_data(SimpleNamespace(get_next=feeds.__next__))
 
 
 def fixed_rows(session: Any, samples: Samples) -> Any:
-    """The batch that a session of ONNX Runtime takes: a number where it is fixed, else the name of its axis."""
+    """The batch of an ONNX Runtime session: a number if it is fixed, else the name of its axis."""
     return next(
         (i.shape[max(0, samples.axes.get(i.name, 0))] for i in session.get_inputs() if i.name in samples.inputs), 1
     )
 
 
-class _Once:
-    """What the library calls a data reader: hands out each feed and then ``None``."""
-
-    def __init__(self, feeds: Iterable[dict[str, Any]]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
+@contextlib.contextmanager
+def less_logged(level: int) -> Iterator[None]:
+    """Suppress log messages up to ``level``, and restore the level of the root logger, which the library's quantizers set."""
+    before, root = logging.root.manager.disable, logging.root.level
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.root.setLevel(root)
 
 
 def ranges_of(values: Any) -> dict[str, tuple[float, float]]:
-    """The range that each way of the library's chooses for the values of one tensor, an array of any shape: "minmax",
+    """The range that each of the library's methods chooses for the values of one tensor, an array of any shape: "minmax",
     "entropy", "percentile" and "distribution".
 
-    The last one is made for 8-bit floats, whose scale it takes from mean and standard deviation. To integers it leaves the whole
-    histogram, which reaches as far below zero as above.
+    The last method is made for 8-bit floats, whose scale it derives from mean and standard deviation. For integers it keeps the
+    whole histogram, which is symmetric around zero.
     """
     import numpy as np
 

@@ -1,31 +1,30 @@
-"""ONNX in FP16 and BF16: weights and arithmetic in 16 bits, inputs and outputs as before."""
+"""Rewrite ONNX to FP16 and BF16: weights and arithmetic in 16 bits, inputs and outputs unchanged."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from workbench.data.samples import Samples
 from workbench.errors import ExportError, InputError, during
-from workbench.models.onnx_file import graphs, tensors
+from workbench.models.onnx_file import attribute, graphs, tensors
 from workbench.models.onnx_repair import lift_constants, name_nodes, raise_opset, sort_nodes
+from workbench.models.onnx_upgrade import opset_of
 from workbench.precision.calibration import extremes
 from workbench.precision.selection import Selection
-
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
 
 COMPARING = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal")
 BF16_OPSET = 22
 """The first in which convolution and pooling are defined for BF16."""
-TOLD = 5  # names in a list for people
+LISTED = 5  # names in a list that is shown
 
 
 def fp16(source: Path, into: Path, samples: Samples | None, selection: Selection) -> dict[str, Any]:
-    """Write ``source`` in FP16. Nodes whose results went beyond FP16's largest number on the samples stay in FP32.
+    """Write ``source`` in FP16. Nodes whose results exceed FP16's largest number on the samples stay in FP32.
 
     Raises:
-        InputError: the model already computes in 16 bits, or the selection names nothing.
-        ExportError: it cannot be converted.
+        InputError: the model already computes in 16 bits, or an entry of the selection matches no node.
+        ExportError: the model cannot be converted.
     """
     import onnx
     from onnxruntime.transformers import float16
@@ -46,22 +45,22 @@ def fp16(source: Path, into: Path, samples: Samples | None, selection: Selection
     onnx.save(result, into)
     return {
         "rounded_tensors": rounded,
-        "overflows": overflows[:TOLD],
+        "overflows": overflows[:LISTED],
         "nodes": len(result.graph.node),
         "checked_samples": samples.count if samples else 0,
-        "kept_for_range": hot[:TOLD],
+        "kept_for_range": hot[:LISTED],
     }
 
 
 def bf16(source: Path, into: Path, selection: Selection) -> dict[str, Any]:
-    """Write ``source`` in BF16, by casts around what ONNX does not define for it.
+    """Write ``source`` in BF16, with casts around operations that ONNX does not define for it.
 
-    Which operations take BF16 is read from ONNX' own schemas at opset 22. BF16 has the exponent of FP32, so nothing that was
-    finite overflows but what rounds up beyond 3.3895e38.
+    The operations that support BF16 are read from ONNX's schemas at opset 22. BF16 has the exponent of FP32, so a finite value
+    overflows only if it rounds up beyond 3.3895e38.
 
     Raises:
-        InputError: the model already computes in 16 bits, or the selection names nothing.
-        ExportError: it has branches or loops, which this rewrite does not reach into, or cannot be raised to opset 22.
+        InputError: the model already computes in 16 bits, or an entry of the selection matches no node.
+        ExportError: it has branches or loops, which this rewrite does not support, or cannot be raised to opset 22.
     """
     import onnx
 
@@ -69,7 +68,7 @@ def bf16(source: Path, into: Path, selection: Selection) -> dict[str, Any]:
     _refuse_16_bits(model)
     if sum(1 for _ in graphs(model.graph)) > 1:
         raise ExportError(
-            "The rewrite to BF16 does not reach into branches and loops, and the model has some. Choose fp32 or fp16."
+            "The rewrite to BF16 does not support branches and loops, and the model has some. Choose fp32 or fp16."
         )
     model = raise_opset(model, BF16_OPSET)
     lift_constants(model)
@@ -82,18 +81,18 @@ def bf16(source: Path, into: Path, selection: Selection) -> dict[str, Any]:
     work = _Bf16(model, blocked)
     work.rewrite()
     onnx.save(model, into)
-    return {"kept_nodes": sorted(work.kept)[:TOLD], "kept": len(work.kept), "nodes": len(model.graph.node)}
+    return {"kept_nodes": sorted(work.kept)[:LISTED], "kept": len(work.kept), "nodes": len(model.graph.node)}
 
 
 class _Bf16:
-    """One pass over a graph in its order: every tensor's format is known when a node that reads it is reached."""
+    """One pass over a graph in topological order, so that the format of every tensor is known before it is read."""
 
     def __init__(self, model: Any, blocked: set[str]) -> None:
         import onnx
 
         self.graph, self.blocked = model.graph, blocked
         self.float, self.bf16 = onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16
-        version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        version = opset_of(model)
         self._schema: Any = lambda op: onnx.defs.get_schema(op, version, "")  # type: ignore[no-untyped-call]
         self.kept: set[str] = set()  # nodes with weights or arithmetic that stay in FP32
         self.made: dict[tuple[str, int], str] = {}  # copies of tensors in another format
@@ -115,7 +114,7 @@ class _Bf16:
             for place, name in enumerate(node.output):
                 if self.types.get(name) == self.float and allowed_out(place):
                     self.types[name] = self.bf16
-                    if name in results:  # inner readers take the 16-bit tensor, the caller gets FP32
+                    if name in results:  # other nodes read the 16-bit tensor, the output is FP32
                         node.output[place] = results[name]
                         self.types[results[name]] = self.bf16
                         self.made[name, self.bf16] = results[name]
@@ -127,7 +126,7 @@ class _Bf16:
         self.graph.initializer.extend(tensor for name, tensor in self.held.items() if name in used)
 
     def _allowed(self, node: Any) -> tuple[Any, Any]:
-        """Whether an input or output of a node, by its place, may be BF16."""
+        """Two functions: whether an input or output of a node, by position, may be BF16."""
         never = lambda _: False  # noqa: E731
         if node.domain not in ("", "ai.onnx") or node.name in self.blocked:
             self._note(node)
@@ -148,7 +147,7 @@ class _Bf16:
             self.kept.add(node.name)
 
     def _copy(self, name: str, to: int) -> str:
-        """The tensor in another format: a converted weight, or a cast before the node that is about to be added."""
+        """The tensor in another format: a converted weight, or a cast before the current node."""
         if (name, to) not in self.made:
             copy = f"{name}_bf16" if to == self.bf16 else f"{name}_fp32"
             self.made[name, to] = copy
@@ -177,12 +176,12 @@ def _refuse_16_bits(model: Any) -> None:
 
     halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     if any(tensor.data_type in halves for part in graphs(model.graph) for tensor in part.initializer):
-        raise InputError("The model already holds 16-bit weights. Open the FP32 model it was made from.")
+        raise InputError("The model already holds 16-bit weights. Open the FP32 model that it was made from.")
 
 
 def beyond_16_bits(graph: Any) -> tuple[list[str], int]:
-    """Weights that FP16 cuts to its largest number, in words, and how many tensors hold a number that it rounds up to its
-    smallest. IEEE 754 binary16: 65504 and 2**-24.
+    """Sentences about weights that FP16 clips to its largest number, and the number of tensors with a value that it rounds up to
+    its smallest. IEEE 754 binary16: 65504 and 2**-24.
     """
     import numpy as np
     import onnx
@@ -196,13 +195,13 @@ def beyond_16_bits(graph: Any) -> tuple[list[str], int]:
         sizes = sizes[np.isfinite(sizes)]
         top = float(sizes.max(initial=0))
         if top > largest:
-            overflows.append(f"{tensor.name or 'a constant'} holds {top:g}, cut to {largest:g}")
+            overflows.append(f"{tensor.name or 'a constant'} holds {top:g}, clipped to {largest:g}")
         rounded += bool(((sizes > 0) & (sizes < smallest)).any())
     return overflows, rounded
 
 
 def _overflowing(source: Path, samples: Samples, scratch: Path) -> list[str]:
-    """Tensors that hold more than FP16's largest number on these samples."""
+    """The names of tensors that exceed FP16's largest number on these samples."""
     import numpy as np
 
     largest = float(np.finfo(np.float16).max)
@@ -211,16 +210,14 @@ def _overflowing(source: Path, samples: Samples, scratch: Path) -> list[str]:
 
 
 def _kept_at_32_bits(graph: Any, hot: list[str]) -> set[str]:
-    """Names of nodes to leave alone: those that make or read a ``hot`` tensor; casts of something to FP32, which the
-    converter would leave unconverted among its 16-bit neighbors, and comparisons of their results, often of indices, which
-    FP16 rounds from 2048 on.
+    """Names of nodes to keep in FP32: those that write or read a ``hot`` tensor; casts to FP32, which the converter would leave
+    unconverted among 16-bit neighbours; and comparisons of their results, often of indices, which FP16 rounds from 2048 on.
     """
     import onnx
 
     kept, results = set(), set()
     for node in graph.node:
-        to = next((a.i for a in node.attribute if a.name == "to"), None)
-        if node.op_type == "Cast" and to == onnx.TensorProto.FLOAT:
+        if node.op_type == "Cast" and attribute(node, "to", None) == onnx.TensorProto.FLOAT:
             results.update(node.output)
             kept.add(node.name)
         elif (node.op_type in COMPARING and results & set(node.input)) or {*node.input, *node.output} & set(hot):
@@ -229,13 +226,13 @@ def _kept_at_32_bits(graph: Any, hot: list[str]) -> set[str]:
 
 
 def _drop_round_trips(graph: Any) -> None:
-    """Between two nodes that stay in FP32 the converter hands results on through FP16, which cuts them: let a cast back to
-    FP32 read what was there before. All casts to FP16 are the converter's own, from FP32.
+    """Remove round trips through FP16. Between two nodes in FP32 the converter passes results through FP16, which loses precision:
+    let the cast back to FP32 read the original. All casts to FP16 are the converter's own, from FP32.
     """
     import onnx
 
     makers = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
-    target = {name: next(a.i for a in node.attribute if a.name == "to") for name, node in makers.items()}
+    target = {name: attribute(node, "to", None) for name, node in makers.items()}
     for node in makers.values():
         down = node.input[0]
         if target[node.output[0]] == onnx.TensorProto.FLOAT and target.get(down) == onnx.TensorProto.FLOAT16:

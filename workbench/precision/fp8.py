@@ -1,48 +1,38 @@
-"""ONNX in FP8 (E4M3): Q/DQ around the layers with weights, as TensorRT takes it on GPUs from Ada on.
+"""Rewrite ONNX to FP8 (E4M3): Q/DQ around the layers with weights, as TensorRT supports it on GPUs since the Ada generation.
 
-ONNX Runtime's own way to FP8 knows one calibration method and fails on many graphs. So the symmetric INT8 form is made
-first, and its integers are replaced: a range of ±127 steps becomes one of ±448, the largest number of E4M3.
+ONNX Runtime's own FP8 quantizer has one calibration method and fails on many graphs. Therefore the symmetric INT8 form is
+created first, and its integers are replaced: a range of ±127 steps becomes one of ±448, the largest number of E4M3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.errors import ExportError
 from workbench.models.onnx_repair import raise_opset
-from workbench.precision.integers import WEIGHTED, static
-from workbench.precision.selection import Selection
-from workbench.records import Calibration
-
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
+from workbench.models.operators import WEIGHTED
+from workbench.precision.integers import static
+from workbench.precision.options import RewriteOptions
 
 LARGEST = 448.0
 """Of E4M3FN (IEEE-like, no infinities): Micikevicius et al. 2022, FP8 Formats for Deep Learning, table 1."""
 OPSET = 19
-"""The first whose QuantizeLinear and DequantizeLinear know E4M3."""
+"""The first opset whose QuantizeLinear and DequantizeLinear support E4M3."""
 
 
-def fp8(
-    source: Path,
-    into: Path,
-    samples: Samples,
-    method: Calibration,
-    selection: Selection,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Write ``source`` in FP8; convolutions and matrix products alone, with the ranges that INT8 would have.
+def fp8(source: Path, into: Path, options: RewriteOptions) -> dict[str, Any]:
+    """Write ``source`` in FP8; only convolutions and matrix products, with the ranges of INT8.
 
     Raises:
-        InputError, ExportError: as for INT8; and where the model cannot be raised to opset 19.
+        InputError, ExportError: as for INT8, and if the model cannot be raised to opset 19.
     """
     import onnx
 
     draft = into.with_name("int8.onnx")
-    done = static(source, "int8-s8", draft, samples, method, selection, progress, ops=WEIGHTED)
-    progress("writing FP8")
+    done = static(source, draft, replace(options, form="int8-s8"), ops=WEIGHTED)
+    options.progress("writing FP8")
     model = raise_opset(onnx.load(draft), OPSET)
     _replace_integers(model.graph)
     try:
@@ -54,7 +44,7 @@ def fp8(
 
 
 def _replace_integers(graph: Any) -> None:
-    """In every Q and DQ: zero points and weights of FP8 for those of INT8, and scales for ±448 steps instead of ±127."""
+    """Replace zero points and weights of INT8 by those of FP8 in every Q and DQ, and scale for ±448 steps instead of ±127."""
     import ml_dtypes
     import numpy as np
     from onnx import TensorProto, numpy_helper
@@ -71,7 +61,7 @@ def _replace_integers(graph: Any) -> None:
         changed[zero_name] = numpy_helper.from_array(zero.astype(ml_dtypes.float8_e4m3fn), zero_name)
         stored = held.get(node.input[0])
         if stored is not None and stored.data_type == TensorProto.INT8:
-            # an integer of the old scale is this many of the new: 127 becomes 448
+            # convert integers to the new scale: 127 becomes 448
             wide = numpy_helper.to_array(stored).astype(np.float32) / shrink
             small = np.clip(wide, -LARGEST, LARGEST).astype(ml_dtypes.float8_e4m3fn)
             changed[stored.name] = numpy_helper.from_array(small, stored.name)

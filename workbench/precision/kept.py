@@ -1,15 +1,15 @@
-"""Nodes that stay in FP32 in a file with Q/DQ: written into the file, held through ONNX Runtime's optimizer, and read back.
+"""Nodes that stay in FP32 in a file with Q/DQ: recorded in the file, protected from ONNX Runtime's optimizer, and read back.
 
-A node that the rewriting leaves alone between quantized ones has DequantizeLinear before it and QuantizeLinear after it, because its
-neighbours need 8 bits there. ONNX Runtime's optimizer takes that for a quantized node. Of operations without weights it makes one
-kernel in 8 bits (QLinearAdd). Of those with weights it quantizes the weights itself (WeightBiasQuantization), with one scale for the
-whole tensor, which is worse than the scales by channel of plain INT8.
+A node that is not rewritten between quantized ones has DequantizeLinear before it and QuantizeLinear after it, because its
+neighbours need 8 bits there. ONNX Runtime's optimizer takes this pattern for a quantized node. Operations without weights become one
+8-bit kernel (QLinearAdd). For those with weights it quantizes the weights itself (WeightBiasQuantization), with one scale for the
+whole tensor, which is less accurate than the scales by channel of plain INT8.
 
-Two things prevent it. WeightBiasQuantization is switched off by its name (:data:`REQUANTIZERS`). And the tensor that goes into 8 bits
-after such a node is made an output of the graph while the optimizer runs: fusions into 8 bits leave nodes alone whose result somebody
-else reads. Afterwards the additional outputs are taken away again, so that the engine that is measured does not compute them.
+Two measures prevent it. WeightBiasQuantization is disabled by its name (:data:`REQUANTIZERS`). And the tensor that is quantized after
+such a node becomes an output of the graph while the optimizer runs: fusions into 8 bits skip nodes whose result has another reader.
+Afterwards the additional outputs are removed, so that the measured engine does not compute them.
 
-Operations that only move values (Reshape, Transpose, MaxPool) may still run on 8 bits: they give the same values there.
+Operations that only move values (Reshape, Transpose, MaxPool) may still run on 8 bits, because they give the same values there.
 """
 
 from __future__ import annotations
@@ -20,37 +20,40 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.models.onnx_file import drop_unread, graphs
+
 REQUANTIZERS = ("WeightBiasQuantization",)
 """Names of ONNX Runtime's optimizers that quantize weights of nodes that the file has in FP32."""
 
 _KEY = "workbench.kept"
-_MELTING = ("Relu", "Clip")  # these take part in the Q after the node before them
+_MELTING = ("Relu", "Clip")  # fused into the Q after the preceding node
 _IN_INT8 = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "DynamicQuantize")
 _TOKEN = re.compile(r"(_token_\d+)+$")
 _TILED = "_nchwc"  # ONNX Runtime names a convolution in its blocked layout after the tensor that it writes
 
 
 def note_kept(path: Path, names: Collection[str]) -> None:
-    """Write into an ONNX file which of its nodes were meant to stay in FP32."""
+    """Record in an ONNX file the names of its nodes that stay in FP32."""
     import onnx
 
     model = onnx.load(path)
-    _set_property(model, json.dumps(sorted(names)))
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, found | {_KEY: json.dumps(sorted(names))})
     onnx.save(model, path)
 
 
 def kept_in(model: Any) -> tuple[str, ...]:
-    """The names that :func:`note_kept` wrote into a model and that it has nodes of; empty where nothing was written."""
+    """The names that :func:`note_kept` recorded in a model and that it has nodes of; may be empty."""
     text = next((entry.value for entry in model.metadata_props if entry.key == _KEY), "[]")
     names = set(json.loads(text))
     return tuple(node.name for node in model.graph.node if node.name in names)
 
 
 def hold(path: Path, into: Path) -> tuple[str, ...]:
-    """Write the model for the optimizer as ``into``, with additional outputs where kept nodes go over into 8 bits.
+    """Write the model for the optimizer to ``into``, with additional outputs where results of kept nodes are quantized.
 
     Returns:
-        The kept nodes of the model. Where there are none, nothing is written.
+        The kept nodes of the model. If there are none, no file is written.
     """
     import onnx
 
@@ -67,7 +70,7 @@ def hold(path: Path, into: Path) -> tuple[str, ...]:
 
 
 def release(optimized: Path, outputs: Sequence[str]) -> None:
-    """Take the additional outputs away from the optimized file, and what only they needed; ``outputs`` are the model's own."""
+    """Remove the additional outputs from the optimized file, and nodes that only they needed; ``outputs`` are the model's own."""
     import onnx
 
     model = onnx.load(optimized)
@@ -77,9 +80,7 @@ def release(optimized: Path, outputs: Sequence[str]) -> None:
     while dead := _unread(graph):
         for node in dead:
             graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input} | set(outputs) | _read_inside(graph)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
     onnx.save(model, optimized)
 
 
@@ -106,7 +107,7 @@ def came_out_in_int8(source: Path, optimized: Path) -> tuple[str, ...]:
 
 
 def _before_int8(graph: Any, kept: Collection[str]) -> list[str]:
-    """Tensors that QuantizeLinear reads and that a kept node made, an activation after it included."""
+    """Tensors that QuantizeLinear reads and that a kept node, or an activation after it, wrote."""
     makers = {name: node for node in graph.node for name in node.output}
     found = []
     for node in graph.node:
@@ -121,19 +122,6 @@ def _before_int8(graph: Any, kept: Collection[str]) -> list[str]:
 
 
 def _unread(graph: Any) -> list[Any]:
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    read |= _read_inside(graph)
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
+    read |= {value.name for value in graph.output}
     return [node for node in graph.node if not read & set(node.output)]
-
-
-def _read_inside(graph: Any) -> set[str]:
-    """Names that the bodies of branches and loops read."""
-    from workbench.models.onnx_file import graphs
-
-    return {name for part in graphs(graph) if part is not graph for node in part.node for name in node.input}
-
-
-def _set_property(model: Any, text: str) -> None:
-    for entry in [entry for entry in model.metadata_props if entry.key == _KEY]:
-        model.metadata_props.remove(entry)
-    model.metadata_props.add(key=_KEY, value=text)

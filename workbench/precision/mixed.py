@@ -1,6 +1,6 @@
-"""Mixed precision: INT8 for chosen nodes of an ONNX graph and FP32 for the others, written again and again from one calibration.
+"""Mixed precision: write an ONNX graph with chosen nodes in INT8 and the others in FP32, repeatedly from one calibration.
 
-Runs in a child process. A *unit* is what is quantized or left alone as a whole: a node, with the activation that melts into it.
+Runs in a child process. A *unit* is quantized or left in FP32 as a whole: a node with the activation that is fused into it.
 """
 
 from __future__ import annotations
@@ -8,31 +8,30 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from workbench.data.samples import Samples
 from workbench.errors import ExportError, during
-from workbench.precision.calibration import find_ranges, library_method, unsigned_options
-from workbench.precision.integers import WEIGHTED, prepared_for_int8
+from workbench.models.onnx_file import readers_of
+from workbench.models.operators import WEIGHTED
+from workbench.precision.calibration import less_logged, save_ranges
+from workbench.precision.integers import ACTIVATIONS, JOINING, OPERATIONS, QuantizedNodes, prepared_for_int8, quantize
 from workbench.precision.kept import note_kept
+from workbench.precision.options import RewriteOptions
 from workbench.precision.selection import Selection
 from workbench.records import Calibration
 
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
-
-ACTIVATIONS = ("Relu", "Clip")
-JOINING = ("Add", "Mul", "Concat")
-KINDS = (*WEIGHTED, "MaxPool", "AveragePool", "GlobalAveragePool", *JOINING, "Reshape", "Transpose", "Squeeze",
-         "Unsqueeze", "Flatten", "Slice", "Split", "Pad", *ACTIVATIONS)  # fmt: skip
-"""Operations that the form ``int8-u8`` takes."""
+FORM = "int8-u8"
+KINDS = OPERATIONS[FORM]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A node and what melts into it, quantized or left alone together; ``place`` is where it comes in the graph's order."""
+    """A node and what is fused into it, quantized or left in FP32 together; ``place`` is its index in the graph's order."""
 
     name: str
     op: str
@@ -47,8 +46,8 @@ class Quantizer:
     """One FP32 model, prepared and calibrated once.
 
     Raises:
-        InputError: it is quantized already.
-        ExportError: it has no layer that could be quantized, or the library fails.
+        InputError: the model is quantized already.
+        ExportError: the model has no layer that can be quantized, or the library fails.
     """
 
     def __init__(
@@ -56,20 +55,19 @@ class Quantizer:
     ) -> None:
         import onnx
 
-        self._method, self._folder = method, folder
+        self._folder, self._options = folder, RewriteOptions(FORM, calibration, method)
         self.prepared, self._seen = prepared_for_int8(onnx.load(source), folder, Selection(), say)
         graph = onnx.load(self.prepared).graph
         self.order = tuple(node.name for node in graph.node)
         self.units = units = _units(graph)
         if not any(unit.weighted for unit in units):
             raise ExportError("The model has no convolution or matrix product outside branches and loops to quantize.")
-        self._ranges = folder / "ranges.json"
-        find_ranges(self.prepared, KINDS, calibration, method, self._ranges, symmetric=False, progress=say)
+        save_ranges(self.prepared, KINDS, calibration, method, symmetric=False, progress=say)
         self.units, self.refused = self._taken(units, say)
 
     def _taken(self, units: tuple[Unit, ...], say: Callable[[str], None]) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
-        """The units without those of kinds that the quantizer fails on in this graph, and these kinds: per channel over many
-        kinds of operations it does on some.
+        """The units without the kinds on which the quantizer fails in this graph, and these kinds: per-channel quantization of many
+        kinds fails on some graphs.
         """
         draft = self._folder / "taken.onnx"
         try:
@@ -92,66 +90,35 @@ class Quantizer:
         return tuple(sorted(kept, key=lambda unit: unit.place)), tuple(refused)
 
     def write(self, into: Path, units: Collection[Unit]) -> Path:
-        """The model with these units in INT8 (unsigned activations, signed weights by channel) as the file ``into``.
+        """Write the model with these units in INT8 (unsigned activations, signed weights by channel) to ``into``.
 
         Raises:
             ExportError: the library fails on this choice.
         """
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
+        chosen = [name for unit in units for name in unit.nodes]
         with (
             contextlib.redirect_stdout(io.StringIO()),
             during("quantize", f"{len(units)} units", ExportError),
-            _quiet(),
+            less_logged(logging.WARNING),
         ):
-            quantize_static(
-                self.prepared,
-                into,
-                None,  # the ranges are in the cache
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(KINDS),
-                # an empty list would mean all
-                nodes_to_quantize=[name for unit in units for name in unit.nodes] or ["no node has this name"],
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=library_method(self._method),
-                calibration_cache_path=self._ranges,
-                extra_options=unsigned_options(self._method),
-            )
-            chosen = {name for unit in units for name in unit.nodes}
+            # an empty list would mean all
+            quantize(self.prepared, into, self._options, QuantizedNodes(KINDS, chosen or ["no node has this name"]))
             note_kept(into, [name for unit in self.units for name in unit.nodes if name not in chosen])
         return into
 
     def original(self, node: str) -> str:
-        """The name that a prepared node has in the model that was given, where it has one there: preparing joins nodes, and
-        ``dense/MatMulAddFusion`` was made of ``dense``.
+        """The name in the source model of a prepared node, if it has one there: preparing fuses nodes, and
+        ``dense/MatMulAddFusion`` was made from ``dense``.
         """
         return self._seen.origin(node) or node
 
 
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """The library sets the level of everybody's log."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.root.setLevel(level)
-
-
 def _units(graph: Any) -> tuple[Unit, ...]:
-    """What can be quantized, in order. Sums and products with a constant are a bias or a scale of their own: as INT8 they lose
-    much and gain nothing. An activation belongs to the one node before it, where nothing else reads that node's result.
+    """The units of a graph, in order. Sums and products with a constant are a separate bias or scale, which loses much accuracy in
+    INT8 and gains no speed. An activation belongs to the node before it if that node's result has no other reader.
     """
-    import math
-
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
-    readers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for tensor in node.input:
-            readers.setdefault(tensor, []).append(node)
+    readers = readers_of(graph)
     outputs = {value.name for value in graph.output}
     melted: set[str] = set()
     units = []

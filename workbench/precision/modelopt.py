@@ -1,7 +1,7 @@
-"""NVIDIA ModelOpt in an environment of its own: AutoCast for 16-bit floats, and quantization of ONNX files for TensorRT.
+"""NVIDIA ModelOpt in a separate environment: AutoCast for 16-bit floats, and quantization of ONNX files for TensorRT.
 
-It brings PyTorch and pins other versions of ONNX and ONNX Runtime, so it cannot share an environment with the workbench. It is
-driven by its own command lines (read from the source of version 0.47), with files in and files out.
+It needs PyTorch and pins other versions of ONNX and ONNX Runtime, so it cannot share an environment with the workbench. It is
+run by its own command lines (read from the source of version 0.47), with files as inputs and outputs.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from workbench.data.samples import Samples
 from workbench.errors import ExportError, InputError
 from workbench.models.onnx_file import graphs
 from workbench.precision.selection import Selection
-from workbench.protocols import YES, Availability, no
-
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
+from workbench.protocols import AVAILABLE, Availability, unavailable
+from workbench.store.arrays import write_npz
 
 SETTING = "WORKBENCH_MODELOPT_PYTHON"
 FIX = (
@@ -25,49 +24,49 @@ FIX = (
     f'export {SETTING}="$PWD/modelopt/bin/python" (several GB, with PyTorch)'
 )
 LIMIT_S = 3600.0
-TOLD_LINES = 3
+LAST_LINES = 3
 
 
 def available() -> Availability:
-    """Whether its environment is named and there; nothing is started."""
+    """Whether its environment is set and exists; starts no process."""
     python = os.environ.get(SETTING, "")
     if not python:
-        return no(f"ModelOpt runs in an environment of its own, and {SETTING} does not name its python", FIX)
+        return unavailable(f"ModelOpt runs in a separate environment, and {SETTING} does not name its python", FIX)
     if not os.access(python, os.X_OK):
-        return no(f"{SETTING} names '{python}', which is no program", FIX)
-    return YES
+        return unavailable(f"{SETTING} names '{python}', which is not a program", FIX)
+    return AVAILABLE
 
 
 def rewrite(source: Path, form: str, into: Path, samples: Samples | None, selection: Selection) -> dict[str, Any]:
-    """Write ``source`` as ModelOpt makes it: ``fp16-modelopt``, ``bf16-modelopt``, ``int8-modelopt`` or ``fp8-modelopt``.
+    """Rewrite ``source`` with ModelOpt: ``fp16-modelopt``, ``bf16-modelopt``, ``int8-modelopt`` or ``fp8-modelopt``.
 
     Raises:
-        InputError: its environment is not named, or the selection names nothing.
-        ExportError: it failed, took over an hour, or wrote nothing; the text ends with what it said last.
+        InputError: its environment is not set, or an entry of the selection matches no node.
+        ExportError: it failed, took over an hour, or wrote no file; the text ends with its last output.
     """
     able = available()
     if not able:
-        raise InputError(f"{able.reason}. To change that: {able.fix}")
+        raise InputError(f"{able.reason}. To install it: {able.fix}")
     data = into.with_name("calibration.npz")
     if samples is not None:
-        _save(samples, data)
+        write_npz(data, samples.feeds(0, samples.count))
     command = command_line(source, form, into, data if samples is not None else None, selection)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=into.parent
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
-        raise ExportError(f"ModelOpt did not come to an end: {cause}") from cause
+        raise ExportError(f"ModelOpt did not finish: {cause}") from cause
     said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     print(*said, sep="\n")
     if done.returncode != 0 or not into.is_file():
         how = f"ended with status {done.returncode}" if done.returncode else "wrote no file"
-        raise ExportError(f"ModelOpt {how}: {' '.join(said[-TOLD_LINES:])[:500]}")
+        raise ExportError(f"ModelOpt {how}: {' '.join(said[-LAST_LINES:])[:500]}")
     return {"by": "ModelOpt", "samples": samples.count if samples is not None else 0}
 
 
 def command_line(source: Path, form: str, into: Path, data: Path | None, selection: Selection) -> list[str]:
-    """The command that rewrites, without a shell."""
+    """The command line as a list of arguments."""
     precision = form.partition("-")[0]
     python = os.environ[SETTING]
     if precision in ("fp16", "bf16"):
@@ -75,15 +74,8 @@ def command_line(source: Path, form: str, into: Path, data: Path | None, selecti
         words += ["--calibration_data", str(data)] if data else []
         only = ("--op_types_to_include", "--nodes_to_include")
     else:
-        words = [
-            python,
-            "-m",
-            "modelopt.onnx.quantization",
-            "--quantize_mode",
-            precision,
-            "--high_precision_dtype",
-            "fp32",
-        ]
+        words = [python, "-m", "modelopt.onnx.quantization", "--quantize_mode", precision]
+        words += ["--high_precision_dtype", "fp32"]
         words += ["--calibration_data_path", str(data)] if data else []
         only = ("--op_types_to_quantize", "--nodes_to_quantize")
     words += ["--onnx_path", str(source), "--output_path", str(into)]
@@ -91,7 +83,7 @@ def command_line(source: Path, form: str, into: Path, data: Path | None, selecti
 
 
 def _listed(source: Path, selection: Selection, only: tuple[str, str]) -> list[str]:
-    """The selection as options, operations and nodes apart."""
+    """The selection as options, with separate options for operations and nodes."""
     import onnx
 
     if not selection:
@@ -110,10 +102,3 @@ def _listed(source: Path, selection: Selection, only: tuple[str, str]) -> list[s
         ):
             words += [option, *chosen] if chosen else []
     return words
-
-
-def _save(samples: Samples, path: Path) -> None:
-    """All samples by input name, as both command lines read them."""
-    import numpy as np
-
-    np.savez(path, allow_pickle=False, **samples.feeds(0, samples.count))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""OpenVINO models in INT8 by NNCF's post-training quantization, with control of accuracy where it is asked for."""
+"""Quantize OpenVINO models to INT8 by NNCF's post-training quantization, optionally with accuracy control."""
 
 from __future__ import annotations
 
@@ -6,43 +6,50 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.choices.methods import CONTROL
+from workbench.data.samples import Samples
 from workbench.errors import BuildError, during, optional
+from workbench.records.methods import CONTROL
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from workbench.data.samples import Samples
-
 MAX_DROP = 0.01
-"""Share of answers that may be others than the FP32 model's before NNCF turns layers back: one in a hundred."""
+"""Share of outputs that may differ from the FP32 model's before NNCF reverts layers: one in a hundred."""
 FEWEST = 20
-"""Calibration samples that are split into those that calibrate and those that control."""
+"""The fewest calibration samples that are split into calibration and control."""
 
 
 def quantized(
-    model: Any, samples: Samples, way: str, progress: Callable[[str], None], inputs: Sequence[str]
+    model: Any,
+    samples: Samples,
+    way: str,
+    progress: Callable[[str], None],
+    inputs: Sequence[str],
+    *,
+    seven_bits: bool = False,
 ) -> tuple[Any, str]:
-    """An ``openvino.Model`` in INT8, and what to tell of it. ``inputs`` names its inputs in its own order.
+    """Return an ``openvino.Model`` in INT8, and a note about it. ``inputs`` names its inputs in the model's order. ``seven_bits`` gives
+    weights one bit less, so that products do not saturate on CPUs without VNNI.
 
-    Plain, all samples choose the ranges. With control, the first half does, and the other half is answered by the model in
-    FP32 and in INT8: where more than one answer in a hundred differs, NNCF turns the layers back that matter most. No labels
-    are needed, and no test sample is seen.
+    In the plain method, all samples choose the ranges. With control, the first half does, and the FP32 and INT8 models are compared
+    on the other half: if more than one output in a hundred differs, NNCF reverts the most sensitive layers. No labels are
+    needed, and test samples are not used.
 
     Raises:
         BuildError: NNCF failed, or there are too few samples to split.
-        MissingPackageError: NNCF is absent or broken.
+        MissingPackageError: NNCF is not installed, or its import fails.
     """
     nncf = optional("nncf", 'pip install "inference-workbench[nncf]"')
     nncf.set_log_level(logging.ERROR)
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE if seven_bits else None)
     if way != CONTROL:
         progress(f"NNCF: quantize with {samples.count} samples")
         with during("quantize", "the model by NNCF", BuildError):
             data = nncf.Dataset(_feeds(samples, inputs))
-            return nncf.quantize(model, data, subset_size=samples.count), ""
+            return nncf.quantize(model, data, subset_size=samples.count, advanced_parameters=advanced), ""
     if samples.count < FEWEST:
         raise BuildError(
-            f"Control of accuracy splits the calibration samples, and there are {samples.count}. Set 'calibration_samples' to "
+            f"Accuracy control splits the calibration samples, and there are only {samples.count}. Set 'calibration_samples' to "
             f"{FEWEST} or more."
         )
     half = samples.count // 2
@@ -56,8 +63,9 @@ def quantized(
             _agreement(_answers(model, _feeds(second, inputs))),
             max_drop=MAX_DROP,
             subset_size=half,
+            advanced_quantization_parameters=advanced,
         )
-    return found, f"controlled on {second.count} calibration samples: at most {MAX_DROP:.0%} of answers may change"
+    return found, f"controlled on {second.count} calibration samples: at most {MAX_DROP:.0%} of outputs may change"
 
 
 def _feeds(samples: Samples, inputs: Sequence[str]) -> list[list[np.ndarray]]:
@@ -67,7 +75,7 @@ def _feeds(samples: Samples, inputs: Sequence[str]) -> list[list[np.ndarray]]:
 
 
 def _answers(model: Any, feeds: Iterable[list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """All outputs of a model, compiled or not, by place, one feed after another."""
+    """All outputs of a model, compiled or not, by position, over all feeds."""
     import numpy as np
     import openvino
 
@@ -82,7 +90,7 @@ def _answers(model: Any, feeds: Iterable[list[np.ndarray]]) -> dict[str, np.ndar
 
 
 def _agreement(wanted: dict[str, np.ndarray]) -> Callable[[Any, Iterable[Any]], tuple[float, None]]:
-    """What NNCF asks a model for: the share of answers that are the FP32 model's."""
+    """The validation function for NNCF: the share of outputs that agree with the FP32 model's."""
 
     def share(model: Any, data: Iterable[Any]) -> tuple[float, None]:
         from workbench.accuracy.score import score

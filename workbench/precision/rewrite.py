@@ -1,6 +1,6 @@
-"""Precision is a rewrite of the ONNX graph, never a flag. Runs in a child process.
+"""Rewrite an ONNX graph to another precision. Runs in a child process.
 
-What each form is made by lies in a file of its own: 16-bit floats, INT8 with calibrated ranges, small weights, FP8.
+Each kind of rewrite has a separate module: 16-bit floats, INT8 with calibrated ranges, small weights, FP8.
 """
 
 from __future__ import annotations
@@ -9,20 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from workbench.choices.methods import MODELOPT, method_of
+from workbench.data.samples import Samples, load_samples
 from workbench.errors import InputError, writing
 from workbench.precision import floats16, integers, modelopt, weight_only
 from workbench.precision.fp8 import fp8
-from workbench.precision.integers import WEIGHTED, check, onnx_checked
+from workbench.precision.integers import check
+from workbench.precision.options import RewriteOptions
 from workbench.precision.selection import Selection
 from workbench.records import Calibration, Precision, RealizedPrecision
-
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
-
-__all__ = ["FORMS", "WEIGHTED", "fix_batch", "judge", "rewrite"]
+from workbench.records.methods import MODELOPT, method_of
 
 CALIBRATED_FORMS = ("int8-u8", "int8-s8", "fp8", "int8-modelopt", "fp8-modelopt")
 FORMS = (
@@ -43,7 +40,7 @@ FORMS = (
     "fp8-modelopt",
 )
 
-_SHARE = 0.5  # of the layers with weights that must have the format asked for
+_SHARE = 0.5  # share of the layers with weights that must have the requested format
 ALL = Selection()
 
 
@@ -57,26 +54,26 @@ def rewrite(
     progress: Callable[[str], None],
     selection: Selection = ALL,
 ) -> dict[str, Any]:
-    """Write the FP32 model ``source`` in another precision to ``into``; returns what was done, ready for JSON.
+    """Write the FP32 model ``source`` in another precision to ``into``; return a description of the result that can be written as JSON.
 
-    ``calibration`` samples choose the ranges of INT8 and FP8, and for FP16, where they are given, the nodes that are kept in
-    FP32 because their results go beyond FP16's largest number.
+    ``calibration`` samples choose the ranges of INT8 and FP8. For FP16, if they are given, they choose the nodes that are kept in
+    FP32 because their results exceed FP16's largest number.
 
     Raises:
-        InputError: ranges without calibration samples, a model that is already quantized or 16-bit, or a selection that
-            names nothing.
+        InputError: ranges without calibration samples, a model that is already quantized or 16-bit, or an entry of the selection
+            that matches no node.
         ExportError: nothing could be rewritten, or the result is not valid.
     """
     if form not in FORMS:
         raise InputError(f"Unknown form '{form}'. Choose from: {', '.join(FORMS)}.")
     if form in CALIBRATED_FORMS and (calibration is None or calibration.count == 0):
         raise InputError(
-            f"{form[:4].rstrip('-').upper()} needs calibration samples, and these data have none. Give an .npz file of real "
+            f"{form[:4].rstrip('-').upper()} needs calibration samples, and the data has none. Give an .npz file of real "
             "inputs as 'data', with more rows than 'calibration_samples'."
         )
     with writing(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=".rewrite-") as scratch:
         draft = Path(scratch) / "model.onnx"
-        done = _rewritten(source, form, draft, calibration, method, selection, progress)
+        done = _rewritten(source, draft, RewriteOptions(form, calibration, method, selection, progress))
         draft.replace(into)
     return {"form": form, **done}
 
@@ -86,14 +83,12 @@ def rewrite_from_json(
     source: str,
     form: str,
     into: str,
-    samples: str | None,
-    method: str | None,
-    quantize: list[str] | None = None,
-    keep: list[str] | None = None,
+    calibration: tuple[str | None, str | None] = (None, None),
+    selection: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """:func:`rewrite` for a process that is told what to do in JSON."""
-    from workbench.data.samples import load_samples
-
+    """:func:`rewrite` with arguments from JSON; ``calibration`` has the file of the samples and the method."""
+    samples, method = calibration
+    chosen = selection or {}
     return rewrite(
         Path(source),
         form,
@@ -101,31 +96,24 @@ def rewrite_from_json(
         calibration=load_samples(Path(samples)) if samples else None,
         method=Calibration(method) if method else Calibration.MINMAX,
         progress=progress,
-        selection=Selection(tuple(quantize or ()), tuple(keep or ())),
+        selection=Selection(tuple(chosen.get("quantize", ())), tuple(chosen.get("keep", ()))),
     )
 
 
-def _rewritten(
-    source: Path,
-    form: str,
-    into: Path,
-    samples: Samples | None,
-    method: Calibration,
-    selection: Selection,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
+def _rewritten(source: Path, into: Path, options: RewriteOptions) -> dict[str, Any]:
+    form, samples, selection, progress = options.form, options.samples, options.selection, options.progress
     if form == "fp32":
         shutil.copyfile(source, into)
         return {}
     if form.endswith(MODELOPT):
         progress(f"ModelOpt: rewriting to {form.partition('-')[0]}")
         done = modelopt.rewrite(source, form, into, samples, selection)
-        onnx_checked(into, form)
+        check(into, form, opened=False)
         return done
     if samples is not None and form in CALIBRATED_FORMS:
         if form == "fp8":
-            return fp8(source, into, samples, method, selection, progress)
-        return integers.static(source, form, into, samples, method, selection, progress)
+            return fp8(source, into, options)
+        return integers.static(source, into, options)
     progress(f"rewriting to {form}")
     if form == "fp16":
         done = floats16.fp16(source, into, samples, selection)
@@ -139,10 +127,10 @@ def _rewritten(
 
 
 def fix_batch(source: Path, batch: int, into: Path, sizes: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Write ``source`` with its batch axis fixed to ``batch``, and the other axes of the inputs in ``sizes`` to those.
+    """Write ``source`` with its batch axis fixed to ``batch``, and the other axes of inputs fixed to ``sizes``.
 
     Raises:
-        InputError: the model's batch is fixed to another number already.
+        InputError: the model has another fixed batch.
     """
     import onnx
     from onnxruntime.tools.onnx_model_utils import fix_output_shapes, make_dim_param_fixed
@@ -154,7 +142,7 @@ def fix_batch(source: Path, batch: int, into: Path, sizes: Mapping[str, Sequence
     firsts = [v.type.tensor_type.shape.dim[0].dim_value for v in inputs if v.type.tensor_type.shape.dim]
     if not named and firsts and firsts[0] not in (0, batch):
         raise InputError(
-            f"A batch of {batch} was asked for, but the model is fixed to {firsts[0]}. "
+            f"A batch of {batch} was requested, but the model has the fixed batch {firsts[0]}. "
             f"Set 'batches' to {firsts[0]}, or export the model with a dynamic batch."
         )
     if named or sizes:
@@ -172,18 +160,18 @@ def fix_batch(source: Path, batch: int, into: Path, sizes: Mapping[str, Sequence
 
 
 def judge(asked: str, realized: RealizedPrecision, *, chosen: bool = False) -> str:
-    """Why an engine does not deserve the name of what was asked for, or "" where it does.
+    """The reason why an engine does not have the requested precision; "": it has.
 
-    FP32 must be FP32 throughout; of another format, half of the layers with weights must have it. A model without such
-    layers has nothing to realize. ``asked`` is a name in :mod:`workbench.choices.methods`. Where a person has ``chosen`` the nodes, one
-    layer is enough.
+    FP32 must be FP32 throughout; of another format, half of the layers with weights must have it. A model without such layers
+    always passes. ``asked`` is a name in :mod:`workbench.records.methods`. If the user has ``chosen`` the nodes, one layer is
+    enough.
     """
     total = sum(realized.layers.values())
     got = realized.layers.get(method_of(asked).realized, 0)
     if total == 0 or (got == total if asked == Precision.FP32 else got >= (1 if chosen else _SHARE * total)):
         return ""
     found = ", ".join(f"{count} {name}" for name, count in sorted(realized.layers.items()) if count)
-    what = "store their weights so" if method_of(asked).weights_only else "compute in it"
+    what = "store their weights in it" if method_of(asked).weights_only else "compute in it"
     return (
         f"Asked for {asked}, but {got} of {total} layers with weights {what} (found: {found}; "
         f"read from {realized.basis}). Choose another precision for this backend."

@@ -1,31 +1,33 @@
-"""ONNX with small weights and no calibration: INT8 with dynamic ranges, and weights alone in 8 or 4 bits."""
+"""Rewrite ONNX without calibration: INT8 with dynamic ranges, and weights alone in 8 or 4 bits."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ExportError, during
-from workbench.models.onnx_file import graphs
+from workbench.models.onnx_file import attribute, drop_unread, graphs
 from workbench.models.onnx_repair import name_nodes, raise_opset
-from workbench.precision.integers import WEIGHTED, check, opset_of, prepared_for_int8, refuse_quantized
+from workbench.models.onnx_upgrade import opset_of
+from workbench.models.operators import WEIGHTED
+from workbench.precision.calibration import less_logged
+from workbench.precision.integers import check, prepared_for_int8, refuse_quantized
 from workbench.precision.selection import Selection
 
 BLOCK = 32
-"""Weights that share a scale. The smallest that TensorRT takes too; larger ones cost accuracy and save little."""
+"""The number of weights that share a scale. The smallest that TensorRT supports too; larger ones cost accuracy and save little."""
 _DQ_OPSET = {8: 13, 4: 21}  # DequantizeLinear by channel, and by block in 4 bits
 _DYNAMIC = ("Conv", "MatMul", "LSTM", "Attention")
 _AXIS = {"Conv": 0, "ConvTranspose": 1}  # of the output channels in the weights
 
 
 def dynamic(source: Path, into: Path, selection: Selection, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Write ``source`` with INT8 weights, whose activations are quantized anew in every call.
+    """Write ``source`` with INT8 weights, whose activations are quantized in every call.
 
     Raises:
-        InputError: the model is quantized already, or the selection names nothing.
+        InputError: the model is quantized already, or an entry of the selection matches no node.
         ExportError: there is no layer to quantize.
     """
     import onnx
@@ -37,9 +39,9 @@ def dynamic(source: Path, into: Path, selection: Selection, progress: Callable[[
     onnx.save(held, prepared)
     chosen = [node.name for node in held.graph.node if node.op_type in _DYNAMIC and selection.takes(node)]
     if not chosen:
-        raise ExportError("The model has no layer that INT8 with dynamic ranges takes. Choose fp32 or fp16.")
+        raise ExportError("The model has no layer that INT8 with dynamic ranges supports. Choose fp32 or fp16.")
     progress("writing INT8 with dynamic ranges")
-    with _still(), during("quantize", "the model", ExportError):
+    with less_logged(logging.CRITICAL), during("quantize", "the model", ExportError):
         quantize_dynamic(
             prepared, into, nodes_to_quantize=chosen, weight_type=QuantType.QInt8, per_channel=True,
             op_types_to_quantize=list(_DYNAMIC),
@@ -57,13 +59,13 @@ def dynamic(source: Path, into: Path, selection: Selection, progress: Callable[[
 def weights(source: Path, into: Path, bits: int, selection: Selection, *, standard: bool) -> dict[str, Any]:
     """Write ``source`` with the weights of its layers in ``bits`` (4 or 8) bits.
 
-    ``standard`` False: matrix products become ``MatMulNBits`` of ONNX Runtime, which OpenVINO takes too. True: weights go
-    through ONNX' own DequantizeLinear, symmetric, as TensorRT wants it: by output channel of every layer in 8 bits, by
-    block of 32 of matrix products in 4 (opset 21).
+    ``standard`` False: matrix products become ONNX Runtime's ``MatMulNBits``, which OpenVINO supports too. True: weights go
+    through ONNX's DequantizeLinear, symmetric, as TensorRT needs it: by output channel of every layer in 8 bits, by
+    block of 32 of matrix products in 4 bits (opset 21).
 
     Raises:
-        InputError: the model is quantized already, or the selection names nothing.
-        ExportError: no layer could take it.
+        InputError: the model is quantized already, or an entry of the selection matches no node.
+        ExportError: no layer supports it.
     """
     import onnx
 
@@ -81,8 +83,8 @@ def weights(source: Path, into: Path, bits: int, selection: Selection, *, standa
         model, changed = _by_block(model, bits, selection, standard=standard)
     if not changed:
         raise ExportError(
-            f"Weight-only INT{bits} takes matrix products with constant weights, and none of the model's {total} layers "
-            "with weights is one. Choose int8, which takes convolutions."
+            f"Weight-only INT{bits} supports matrix products with constant weights, and none of the model's {total} layers "
+            "with weights is one. Choose int8, which supports convolutions."
         )
     onnx.save(model, into)
     check(into, f"INT{bits}")
@@ -102,7 +104,7 @@ def _by_block(model: Any, bits: int, selection: Selection, *, standard: bool) ->
     left = [node.name for node in products if not selection.takes(node)]
     if len(left) == len(products):
         return model, 0
-    with _still(), during("quantize", "the weights", ExportError):
+    with less_logged(logging.CRITICAL), during("quantize", "the weights", ExportError):
         quantizer = MatMulNBitsQuantizer(
             model,
             bits=bits,
@@ -118,7 +120,7 @@ def _by_block(model: Any, bits: int, selection: Selection, *, standard: bool) ->
 
 
 def _split_gemms(graph: Any) -> None:
-    """A Gemm with constant weights becomes MatMul and Add, which is what the library's quantizer looks for."""
+    """Replace each Gemm with constant weights by MatMul and Add, which the library's quantizer supports."""
     from onnx import helper, numpy_helper
 
     held = {tensor.name: tensor for tensor in graph.initializer}
@@ -139,14 +141,11 @@ def _split_gemms(graph: Any) -> None:
             nodes.append(helper.make_node("Add", [product, *bias], [node.output[0]], name=f"{node.name}/bias"))
     del graph.node[:]
     graph.node.extend(nodes)
-    read = {name for part in graphs(graph) for node in part.node for name in node.input}
-    unread = [tensor for tensor in graph.initializer if tensor.name not in read]
-    for tensor in unread:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
 
 
 def _by_channel(graph: Any, selection: Selection) -> int:
-    """Symmetric INT8 weights with a scale per output channel, through DequantizeLinear; how many layers have them."""
+    """Use symmetric INT8 weights with a scale for each output channel, through DequantizeLinear; return the number of layers."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -155,8 +154,7 @@ def _by_channel(graph: Any, selection: Selection) -> int:
     for node in graph.node:
         if node.op_type in WEIGHTED and node.input[1] in held and selection.takes(node):
             weight = numpy_helper.to_array(held[node.input[1]])
-            transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            axis = _AXIS.get(node.op_type, 0 if transposed else weight.ndim - 1)
+            axis = _AXIS.get(node.op_type, 0 if attribute(node, "transB", 0) else weight.ndim - 1)
             largest = np.abs(weight).max(axis=tuple(a for a in range(weight.ndim) if a != axis), keepdims=True)
             scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(127)
             names = [f"{node.name}_{part}" for part in ("int8", "scale", "zero", "weights")]
@@ -168,19 +166,5 @@ def _by_channel(graph: Any, selection: Selection) -> int:
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
-    read = {name for part in graphs(graph) for node in part.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
     return changed
-
-
-@contextmanager
-def _still() -> Iterator[None]:
-    """Keep the quantizers, which set up logging of their own, from telling of every node."""
-    before, level = logging.root.manager.disable, logging.root.level
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-        logging.root.setLevel(level)

@@ -1,4 +1,4 @@
-"""Records of one block of timed calls, and which blocks of a launch count."""
+"""Records of one block of timed calls, and the choice of the blocks of a launch that count."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from workbench.records.cost import Energy
 BUSY_CORES, BUSY_SHARE = 0.5, 0.25
 LOST_SHARE = 0.05
 TICK_S = 0.01
-"""When a block is spoiled: other programs used more than half a core and a quarter of all, and a tick of every core on top,
-because the kernel counts whole ticks; or the calls had to wait for a core, or the hypervisor withheld one, for more
-than a twentieth of the block."""
+"""Limits beyond which a block is spoiled: other programs used more than half a core and a quarter of all cores, plus a tick of
+every core, because the kernel counts whole ticks; or the calls waited for a core, or the hypervisor withheld one, for more than a
+twentieth of the block. A pause and a sleep of the machine spoil a block of any length."""
+LONGER = 2.0
+"""A block that took more than this many times the planned time is checked for a pause."""
+SLEPT_S = 0.01
 SPOILED_SHARE = 0.5
-"""Spoiled blocks are left out of a launch unless they are more than this share of it."""
+"""Largest share of spoiled blocks in a launch for which they are left out."""
 
 
 def without_spoiled(rounds: Sequence[int], spoiled: Collection[int]) -> list[int]:
-    """The rounds of one launch that count: all but the spoiled ones, or all of them where most are spoiled.
+    """The rounds of one launch that count: all except the spoiled ones, or all of them where most are spoiled.
 
-    What comes from outside hits all variants alike, so a launch that had hardly any undisturbed round is still used.
+    Disturbances from outside affect all variants equally, so a launch with few undisturbed rounds is still used.
+
+    Example:
+        >>> without_spoiled([0, 1, 2, 3], {1})
+        [0, 2, 3]
+        >>> without_spoiled([0, 1, 2, 3], {0, 1, 2})
+        [0, 1, 2, 3]
+
     """
     bad = set(spoiled) & set(rounds)
     return list(rounds) if len(bad) > SPOILED_SHARE * len(rounds) else [each for each in rounds if each not in bad]
@@ -28,26 +38,26 @@ def without_spoiled(rounds: Sequence[int], spoiled: Collection[int]) -> list[int
 
 @dataclass(frozen=True)
 class GpuState:
-    """What NVML read right after the last timed call of a block."""
+    """Values that NVML gave right after the last timed call of a block."""
 
     sm_mhz: int
     memory_mhz: int
     power_w: float
     temperature_c: int
-    throttled: tuple[str, ...] = ()  # what held the clocks down, such as "power cap"; an idle GPU is not throttled
+    throttled: tuple[str, ...] = ()  # reasons for reduced clocks, such as "power cap"; an idle GPU is not throttled
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the system counted between the first and the last timed call of a block. ``None``: it does not tell.
+    """Counters of the system between the first and the last timed call of a block. ``None``: not available.
 
     CPU seconds come in the kernel's ticks, usually of 10 ms.
     """
 
-    cores: int  # that the machine has
-    others_cpu_s: float | None = None  # CPU seconds of everybody but this process
-    stolen_s: float | None = None  # CPU seconds that a hypervisor gave to others
-    waited_s: float | None = None  # the calling thread could have run, and another one had its core
+    cores: int  # number of cores of the machine
+    others_cpu_s: float | None = None  # CPU seconds of all other processes
+    stolen_s: float | None = None  # CPU seconds that a hypervisor gave to other machines
+    waited_s: float | None = None  # seconds in which the calling thread was ready and had no core
     minor_faults: int | None = None  # pages that were mapped without reading a disk
     major_faults: int | None = None  # pages that were read from a disk
     voluntary_switches: int | None = None
@@ -55,6 +65,7 @@ class Surroundings:
     mhz: float | None = None  # of the core that the last call ran on
     throttles: int | None = None  # times that heat slowed a core or the package down
     worked_s: float | None = None  # CPU seconds of the calling thread
+    slept_s: float | None = None  # seconds in which the machine was suspended
 
 
 @dataclass(frozen=True)
@@ -62,21 +73,45 @@ class Block:
     """One uninterrupted run of timed calls of one variant inside one round."""
 
     round: int
-    position: int  # place in the round's random order
-    samples_ns: Sequence[int]  # duration of every call; with several streams, between two that came to their end
+    position: int  # position in the round's random order
+    samples_ns: Sequence[int]  # duration of every call; with several streams, the time between two completed calls
     cpu_s: float  # CPU time of the worker's process over the block, all threads
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began
     gpu: GpuState | None = None
-    energy: tuple[Energy, ...] = ()  # by counter; none where there is no counter to read
-    launch: int = 0  # which start of the process; rounds are numbered on
-    began_s: float = 0.0  # since the measuring of this batch size began
+    energy: tuple[Energy, ...] = ()  # by counter; empty where no counter can be read
+    launch: int = 0  # number of the process start; the numbers of rounds continue over launches
+    began_s: float = 0.0  # seconds since the measuring of this batch size began
     around: Surroundings | None = None
+    asked_s: float = 0.0  # planned seconds, without calls that were due to be finished; 0: not known
+
+    @property
+    def _held_up(self) -> bool:
+        """Whether one call, or the time between calls, took longer than a usual call and the planned time together.
+
+        This detects a stopped process, whose clock continues. A slow model also makes longer blocks, but with similar calls. In a
+        block with a single call, a pause within the call cannot be recognized.
+        """
+        if not self.asked_s or self.wall_s <= LONGER * self.asked_s or not len(self.samples_ns):
+            return False
+        durations = sorted(self.samples_ns)
+        usual_s = durations[(len(durations) - 1) // 2] * 1e-9
+        between_s = self.wall_s - sum(durations) * 1e-9
+        return max(durations[-1] * 1e-9, between_s) > usual_s + max(self.asked_s, usual_s)
+
+    @property
+    def interrupted(self) -> str:
+        """The interruption in this block: "sleep of the machine" or "a pause"; "" where there is none. Its duration is not used."""
+        if self.around and (self.around.slept_s or 0) > SLEPT_S:
+            return "sleep of the machine"
+        return "a pause" if self._held_up else ""
 
     @property
     def spoiled(self) -> str:
-        """What outside the worker spoiled this block, in a word or two; "" where nothing did."""
+        """The cause outside the worker that spoiled this block, as a short phrase; "" where there is none."""
         around = self.around
+        if interrupted := self.interrupted:
+            return interrupted
         if around is None:
             return ""
         if around.throttles:
@@ -96,12 +131,12 @@ class Block:
         """Nanoseconds of one call: the median; or the mean without the time waited for a core, where that is less.
 
         On a machine with more work than cores a call of some milliseconds is interrupted nearly every time, and the median then
-        says how long other programs ran. The kernel counts how long the calling thread was ready and had no core; without it
-        the mean is what the call itself took. Undisturbed calls are skewed to the right, so that their median is less than
-        their mean and stands. It is never taken to be less than the thread's own CPU time.
+        includes the time of other programs. The kernel counts how long the calling thread was ready and had no core; without this
+        time the mean is the duration of the call itself. Undisturbed calls are skewed to the right, so that their median is less
+        than their mean and is used. The result is never less than the thread's own CPU time.
 
         Args:
-            alone: the calls do not overlap and are timed by the host's clock. Otherwise the median always stands.
+            alone: whether calls do not overlap and are timed by the host's clock. Otherwise the median is used.
         """
         import numpy as np
 
@@ -110,6 +145,6 @@ class Block:
         if not alone or around is None or not around.waited_s or around.worked_s is None:
             return median
         total = float(np.sum(self.samples_ns))
-        # reading the counters may have waited too: what is left of the calls is then too little, and the CPU time is right
+        # the read of the counters may have waited as well: the rest is then too small, and the CPU time is used
         working = max(total - around.waited_s * 1e9, min(total, around.worked_s * 1e9))
         return min(median, working / len(self.samples_ns))

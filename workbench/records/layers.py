@@ -1,4 +1,4 @@
-"""Records of time per layer: what each layer of an engine took, in a pass of its own, and the nodes that it came from."""
+"""Records of time per layer: the times of each layer of an engine, from a separate pass, and its source nodes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from statistics import median
 
 WEIGHTS, CONVERT, LAYOUT, OTHER = "weights", "convert", "layout", "other"
 KINDS = (WEIGHTS, CONVERT, LAYOUT, OTHER)
-"""What a layer does: compute with weights; turn numbers of one format into another (quantize, dequantize, cast); move data
-without changing a number; anything else."""
+"""Kinds of layers: computing with weights; converting number formats (quantize, dequantize, cast); moving data without changes;
+others."""
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer of an engine, in the library's own words, and its time in every profiled call."""
+    """One layer of an engine, with the library's names, and its time in every profiled call."""
 
     name: str
     op: str  # "Conv", "QLinearConv", "Reorder" ...
     kind: str  # one of KINDS
-    precision: str = ""  # the format that it computes in: "fp32", "int8" ...; "" where it is not told
+    precision: str = ""  # the format that it computes in: "fp32", "int8" ...; "" where it is not known
     times_ns: tuple[int, ...] = ()  # one entry per profiled call
-    inputs: str = ""  # in words, such as "uint8 8×28×28×16"; "" where they are not told
+    inputs: str = ""  # as text, such as "uint8 8×28×28×16"; "" where they are not known
     outputs: str = ""
-    origin: tuple[str, ...] = ()  # nodes of the source graph that it stands for
-    scope: str = ""  # the layer of the user's model that most of them belong to, as its name is kept in theirs
+    origin: tuple[str, ...] = ()  # nodes of the source graph that it computes
+    scope: str = ""  # the layer of the user's model that most of these nodes belong to, by its name in theirs
     flops: int | None = None  # of one call, from the source graph's shapes; a multiply-add counts as two
     weight_elements: int = 0
+    tactic: str = ""  # the kernel that was chosen, where the library names it
 
     @property
     def median_s(self) -> float:
@@ -34,7 +35,7 @@ class LayerTime:
 
 
 class CallTimes:
-    """Nanoseconds of layers, noted call by call: whoever is not named in a call took none of it, and who is named twice the sum."""
+    """Nanoseconds of layers, call by call. A layer missing from a call counts as 0 ns; one listed twice is summed."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[int]] = {}
@@ -42,7 +43,7 @@ class CallTimes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the order in which they were first named."""
+        """Names of the layers in the order of their first occurrence."""
         return tuple(self._times)
 
     def clear(self) -> None:
@@ -57,7 +58,7 @@ class CallTimes:
         self._calls += 1
 
     def of(self, name: str) -> tuple[int, ...]:
-        """One entry for each call that was ended."""
+        """Nanoseconds of a layer, one entry for each completed call."""
         times = self._times[name]
         return tuple((times + [0] * self._calls)[: self._calls])
 
@@ -66,21 +67,19 @@ class CallTimes:
 class LayerProfile:
     """The layers of one engine at one batch size, in the order in which they run.
 
-    Profiling slows: ``plain_ns`` are calls of the same engine in the same process without it, made just before.
+    Profiling slows calls down: ``plain_ns`` are calls of the same engine in the same process without profiling, made just before.
     """
 
     engine_key: str
-    label: str  # the variant's, "onnxruntime int8"
+    label: str  # of the variant, such as "onnxruntime int8"
     batch: int
     layers: tuple[LayerTime, ...]
     profiled_ns: tuple[int, ...]  # whole calls while profiling
-    plain_ns: tuple[int, ...]  # whole calls without
-    basis: str  # who told the times
-    samples: str  # what was fed, in words
+    plain_ns: tuple[int, ...]  # whole calls without profiling
+    basis: str  # source of the times
+    samples: str  # description of the inputs
     measured_at: str  # UTC, ISO 8601
-    lost: tuple[
-        str, ...
-    ] = ()  # nodes of the source graph that no layer names: folded away, or fused beyond recognition
+    lost: tuple[str, ...] = ()  # nodes of the source graph that no layer names: folded, or fused without a trace
 
     @property
     def profiled_s(self) -> float:
@@ -92,13 +91,13 @@ class LayerProfile:
 
     @property
     def layers_s(self) -> float:
-        """Seconds in all layers together: the median over the profiled calls of their sum."""
+        """Seconds in all layers together: the median over the profiled calls of the sum."""
         sums = [sum(times) for times in zip(*(each.times_ns for each in self.layers), strict=True)]
         return median(sums) * 1e-9 if sums else 0.0
 
     @property
     def overhead(self) -> float:
-        """What profiling added to a call, as a share of a plain one: 0.1 is 10 % slower. Below 0 is noise."""
+        """Time that profiling adds to a call, as a share of a plain call: 0.1 is 10 % slower. Below 0 is noise."""
         return self.profiled_s / self.plain_s - 1
 
     def share(self, kind: str) -> float:

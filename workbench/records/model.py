@@ -1,4 +1,4 @@
-"""Records of a model: its signature, what it did when it was opened, and how it became ONNX."""
+"""Records of a model: its signature, its behaviour when it was opened, and its conversion to ONNX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AxisRange:
-    """The sizes that a dynamic axis other than the batch is used at: smallest, usual and largest."""
+    """The sizes that are used for a dynamic axis other than the batch: smallest, usual and largest."""
 
     axis: int
     min: int
@@ -26,19 +26,22 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-    batch_axis: int | None = 0  # which axis counts samples; None: the tensor is the same for every batch
+    batch_axis: int | None = 0  # the axis that counts samples; None: the tensor is the same for every batch
     rows: int = 1  # outputs: entries along the batch axis per sample
     ranges: tuple[AxisRange, ...] = ()  # sizes for the dynamic axes other than the batch
-    low: float | None = None  # declared values: smallest, and largest (integers: inclusive); equal: one value only
+    low: float | None = None  # declared values: smallest, and largest (integers: inclusive); equal ends: one value only
     high: float | None = None
-    scale: float = 0.0  # integers of a quantized file stand for scale × (stored - zero_point); 0: for themselves
+    scale: float = 0.0  # integers of a quantized file mean scale × (stored - zero_point); 0: the integers themselves
     zero_point: int = 0
-    # outputs: how many samples share one entry along the batch axis, where there are fewer entries than samples
+    # outputs: number of samples that share one entry along the batch axis, where there are fewer entries than samples
     samples_per_row: int = 1
-    # outputs: the axis whose size follows the values of the inputs, as of NonMaxSuppression; known only after a run
+    # outputs: the axis whose size depends on the values of the inputs, as for NonMaxSuppression; known only after a run
     ragged_axis: int | None = None
-    unreached: str = ""  # outputs: why no weight has a part in it, such as "it is a copy of the input 'x'"; "": one has
-    stored: str = ""  # the type inside the model where arrays have another: "bfloat16", given and taken as float32
+    # outputs with such an axis: the output, and its column, that hold the batch index of each row's sample; "": not known
+    index_output: str = ""
+    index_column: int = 0
+    unreached: str = ""  # outputs: why it does not depend on weights, such as "it is a copy of the input 'x'"; "": it depends on weights
+    stored: str = ""  # the type inside the model where arrays have another type: "bfloat16", with float32 arrays
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
@@ -50,7 +53,7 @@ class TensorSpec:
         return tuple(axis for axis in self.dynamic_axes if axis != self.batch_axis)
 
     def sized(self, batch: int, which: str = "opt") -> tuple[int, ...]:
-        """The shape with every axis known: the batch as given, free axes at their ``min``, ``opt`` or ``max``."""
+        """The shape with all sizes: the batch as given, free axes at their ``min``, ``opt`` or ``max``."""
         known = {each.axis: int(getattr(each, which)) for each in self.ranges}
         return tuple(
             size if size is not None else batch if axis == self.batch_axis else known.get(axis, DEFAULT_AXIS)
@@ -58,7 +61,7 @@ class TensorSpec:
         )
 
     def real(self, stored: np.ndarray) -> np.ndarray:
-        """The real numbers that ``stored`` stands for; the array itself where its entries stand for themselves."""
+        """The real numbers that ``stored`` represents; the array itself where it is not quantized."""
         return real_numbers(stored, self.scale, self.zero_point)
 
     def __str__(self) -> str:
@@ -70,15 +73,15 @@ class TensorSpec:
 
 
 def real_numbers(stored: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Integers of a quantized file as the numbers that they stand for.
+    """Integers of a quantized file as the real numbers that they represent.
 
     The formula is ``scale × (stored - zero_point)`` (TensorFlow Lite's 8-bit quantization specification; ONNX'
     DequantizeLinear), for the whole tensor at once.
 
     Args:
         stored: integers of any type and shape.
-        scale: step between two neighbouring integers; 0 means that the integers stand for themselves.
-        zero_point: the integer that stands for 0.
+        scale: step between two neighbouring integers; 0 means that the integers are not scaled.
+        zero_point: the integer that represents 0.
 
     Returns:
         float32, of the same shape; ``stored`` itself where ``scale`` is 0 or the array does not hold integers.
@@ -100,32 +103,33 @@ TEXT = "str"
 """``dtype`` of inputs and outputs that hold text."""
 
 DEFAULT_AXIS = 16
-"""Size given to a dynamic axis other than the batch where nobody has said one."""
+"""Size of a dynamic axis other than the batch where none was given."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the source model did when it was opened and run on generated inputs."""
+    """Behaviour of the source model when it was opened and run on generated inputs."""
 
     worked: tuple[int, ...] = ()  # batch sizes at which it ran
-    failed: tuple[tuple[int, str], ...] = ()  # the size, and what the library said
-    # outputs that cannot be compared with anything, because they do not repeat themselves: how that was seen
+    failed: tuple[tuple[int, str], ...] = ()  # the size, and the library's message
+    # outputs that cannot be compared, because they are not repeatable, and how that was observed
     varying: dict[str, str] = field(default_factory=dict)
     not_finite: dict[str, str] = field(default_factory=dict)  # outputs with NaN or infinity: "NaN for 3 of 6 samples"
+    mixed: tuple[str, ...] = ()  # outputs whose values for a sample depend on the other samples of the batch
 
     @property
     def free(self) -> bool:
-        """Every size that was tried worked, more than one of them."""
+        """Whether more than one size was tried, and all of them worked."""
         return len(self.worked) > 1 and not self.failed
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model as it was found: signature, size, digest. ``path`` is where it lies now."""
+    """A trained model: signature, size, digest. ``path`` is its current location."""
 
     path: str
     name: str
-    format: str  # a file in workbench/models/formats: "keras", "saved_model", "frozen_graph", "tflite" or "onnx"
+    format: str  # a module in workbench/models/formats: "keras", "saved_model", "frozen_graph", "tflite" or "onnx"
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parameters: int
@@ -133,17 +137,18 @@ class Model:
     digest: str  # sha256 over the file, or over every file of the folder with its name
     signature: str = ""  # the SavedModel signature in use, or the tensors of a frozen graph
     signatures: tuple[str, ...] = ()
-    quantized: str = ""  # the precision it holds already, such as "int8" or "fp16"; "": ordinary FP32 weights
-    quantized_how: str = ""  # where that was seen, in words
+    quantized: str = ""  # the precision that it already has, such as "int8" or "fp16"; "": FP32 weights
+    quantized_how: str = ""  # evidence for that, as text
     probe: Probe | None = None
     legacy: bool = False  # a SavedModel that only TensorFlow 1's loader opens: used through its frozen graph
-    unsigned: bool = False  # a SavedModel without signatures: used through a function of it, which ``signature`` names
-    exportable: str = ""  # why it cannot become ONNX, naming the layer or operation; "": nothing known against it
+    # a SavedModel without signatures: used through one of its functions, which ``signature`` names
+    unsigned: bool = False
+    exportable: str = ""  # why it cannot be converted to ONNX, with the layer or operation; "": no reason is known
     notes: tuple[str, ...] = ()
 
     @property
     def varying(self) -> dict[str, str]:
-        """Outputs that differ between two runs on one input, with how that was seen."""
+        """Outputs that differ between two runs on one input, with how that was observed."""
         return self.probe.varying if self.probe else {}
 
     @property
@@ -152,7 +157,7 @@ class Model:
 
     @property
     def signed(self) -> bool:
-        """A SavedModel that is used as it lies, by a signature of its own."""
+        """Whether it is a SavedModel that is used without changes, by its own signature."""
         return self.format == "saved_model" and not (self.legacy or self.unsigned)
 
     @property
@@ -163,13 +168,24 @@ class Model:
         return known[0] if known else None if sizes else 1
 
     @property
+    def runs_alone(self) -> bool:
+        """Whether the model takes a batch of 1, by its file and the probe. An engine that takes it does not show that."""
+        return self.fixed_batch in (None, 1) and 1 not in dict(self.probe.failed if self.probe else ())
+
+    def batch_near(self, wanted: int) -> int:
+        """The fixed batch; else ``wanted`` where every size ran, or the largest size up to it that ran, or the smallest."""
+        if self.fixed_batch is not None or self.probe is None or not self.probe.failed or not self.probe.worked:
+            return self.fixed_batch or wanted
+        return max((size for size in self.probe.worked if size <= wanted), default=min(self.probe.worked))
+
+    @property
     def dynamic_batch(self) -> bool:
         return self.fixed_batch is None
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One step of a conversion, and how far its result lies from what it was made from."""
+    """One step of a conversion, and the difference of its result from its source."""
 
     step: str  # such as "SavedModel → ONNX (tf2onnx)"
     inputs: tuple[str, ...]  # kinds of inputs compared: "real", "random", "ramp", "impulse" ...
@@ -177,40 +193,37 @@ class Hop:
     lengths: tuple[str, ...]  # "min", "opt", "max": sizes of the free axes that were compared; empty without such axes
     max_abs_diff: float
     max_rel_diff: float  # max_abs_diff divided by the largest absolute value of that output
-    ill_conditioned: tuple[
-        str, ...
-    ] = ()  # kinds on which the source itself changes as much when inputs change in the last digit
-    constant: tuple[str, ...] = ()  # outputs that did not depend on any input compared
+    # kinds on which the source itself changes as much when inputs change in the last digit
+    ill_conditioned: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()  # outputs that did not depend on any compared input
     compared: tuple[str, ...] = ()  # outputs that were compared on finite values
-    not_finite: tuple[
-        str, ...
-    ] = ()  # outputs in which the source gave NaN or infinity; only finite values were compared
+    # outputs in which the source gave NaN or infinity; only finite values were compared
+    not_finite: tuple[str, ...] = ()
     uncompared: tuple[str, ...] = ()  # outputs that were left out, because the model does not repeat them
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A route to ONNX that was tried and given up, and why."""
+    """A route to ONNX that failed, and why."""
 
     route: str
     reason: str
-    unsupported: bool = False  # the reason is an operation that ONNX has no form for
+    unsupported: bool = False  # the reason is an operation that does not exist in ONNX
 
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """What a conversion to ONNX gave when it was compared with its source on samples."""
+    """The comparison of a conversion to ONNX with its source on samples."""
 
-    route: str  # the steps taken, in words
+    route: str  # the steps, as text
     opset: int
     hops: tuple[Hop, ...]
     tolerance: float  # limit on every hop's max_rel_diff
     attempts: tuple[Attempt, ...] = ()  # routes tried before this one
-    repairs: tuple[str, ...] = ()  # what was changed in the graph, in words
+    repairs: tuple[str, ...] = ()  # changes of the graph, as text
     real_samples: bool = False  # real data were among the inputs compared
-    unreached: dict[str, str] = field(
-        default_factory=dict
-    )  # outputs that no weight of the ONNX graph has a part in: why
+    # outputs that do not depend on weights of the ONNX graph, and why
+    unreached: dict[str, str] = field(default_factory=dict)
 
     @property
     def max_rel_diff(self) -> float:

@@ -1,4 +1,4 @@
-"""The words of the records: the values that a setting, a status or a verdict may take."""
+"""Enumerations of the records: the values of settings, statuses and verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Precision(StrEnum):
-    """The number format asked for in the layers that carry weights."""
+    """The requested number format of the layers with weights."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -17,7 +17,7 @@ class Precision(StrEnum):
 
 
 class Region(StrEnum):
-    """What one timed call encloses."""
+    """The region that one timed call encloses."""
 
     HOST_TO_HOST = "host-to-host"  # NumPy arrays in, NumPy arrays out
     COMPUTE = "compute"  # inputs already in place; the call runs the engine and waits for it
@@ -27,16 +27,16 @@ class Region(StrEnum):
 class Wait(StrEnum):
     """How the host waits for a GPU."""
 
-    SPIN = "spin"  # asks again and again: quick to notice, and keeps a core busy
+    SPIN = "spin"  # polls: reacts quickly, and keeps a core busy
     BLOCK = "block"  # sleeps until the driver wakes it
 
 
 CPU = "cpu"
-"""``device`` of what runs on the processor."""
+"""``device`` of engines that run on the CPU."""
 
 
 class Calibration(StrEnum):
-    """How INT8 activation ranges are chosen from calibration samples."""
+    """Methods of choosing INT8 activation ranges from calibration samples."""
 
     MINMAX = "minmax"
     ENTROPY = "entropy"
@@ -45,7 +45,7 @@ class Calibration(StrEnum):
 
 
 class Status(StrEnum):
-    """Where a row of the results stands."""
+    """The status of a row of the results."""
 
     PLANNED = "planned"
     PREPARING = "preparing"
@@ -63,7 +63,7 @@ FINAL = frozenset({Status.BUILT, Status.DONE, Status.FAILED, Status.CANCELLED, S
 
 
 class Verdict(StrEnum):
-    """What a comparison says."""
+    """The verdict of a comparison."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -72,16 +72,21 @@ class Verdict(StrEnum):
 
 
 class Until(StrEnum):
-    """When enough is known of a variant, unless the time is up before."""
+    """When the measuring of a variant ends, unless its time limit comes first."""
 
-    KNOWN = "known"  # who is faster, or the interval is as narrow as was asked for
-    NARROW = "narrow"  # the interval is as narrow as was asked for, whoever is faster
+    KNOWN = "known"  # the verdict is known, or the interval is as narrow as requested
+    NARROW = "narrow"  # the interval is as narrow as requested, whatever the verdict
 
 
 class Ended(StrEnum):
-    """What ended the measuring of a variant."""
+    """The reason for the end of a variant's measuring."""
 
-    KNOWN = "verdict known"  # the interval of its ratio to the baseline left out 1
-    NARROW = "interval narrow"  # it was as narrow as was asked for
+    KNOWN = "verdict known"  # the interval of its ratio to the baseline excludes 1
+    NARROW = "interval narrow"  # it is as narrow as requested
     BUDGET = "budget spent"
-    FIXED = "fixed time"  # a protocol's, a single launch's, or that of a variant with nothing to be compared with
+    FIXED = "fixed time"  # of a protocol, a single launch, or a variant without a baseline
+
+    @property
+    def text(self) -> str:
+        """In words for people, to whom a budget is that of the accuracy."""
+        return "time limit reached" if self is Ended.BUDGET else str(self)

@@ -1,7 +1,8 @@
-"""Records of measuring: the plan, every raw duration, and what was around it."""
+"""Records of measuring: the plan, every raw duration, and its conditions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from workbench.records.blocks import Block, without_spoiled
 from workbench.records.cost import Clock, InEffect
 from workbench.records.terms import Ended, Region, Until, Wait
-from workbench.statistics import estimates
+from workbench.stats import estimates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,18 +22,18 @@ RELAUNCH_ROUNDS = 4
 
 @dataclass(frozen=True)
 class TimingPlan:
-    """How long and in how many interleaved rounds every variant is measured."""
+    """The duration and the number of interleaved rounds of measuring every variant."""
 
     region: Region = Region.HOST_TO_HOST
     rounds: int = 12
     block_s: float = 0.08
     warm_up_s: float = 0.2
     seed: int = 0
-    protocol: str = ""  # whose settings these are, such as "trtexec-10"; "": the workbench's own
+    protocol: str = ""  # the protocol of these settings, such as "trtexec-10"; "": the workbench's own
     copies: bool = False  # region DEVICE: a call copies its inputs in and its outputs out, and their times are added
     wait: Wait = Wait.SPIN
     min_calls: int = 1  # timed calls in a block, at least
-    cores: tuple[int, ...] = ()  # that every worker is held to; empty: any that it may use
+    cores: tuple[int, ...] = ()  # cores that every worker is limited to; empty: any that it may use
     clocks: bool = False  # measure the clocks of each engine too
     within: float = 0.02  # measuring ends where every interval has at most this half width, as a share of the ratio
     max_measure_s: float = 4.0  # timed seconds of one variant at one batch size, at most
@@ -40,23 +41,31 @@ class TimingPlan:
 
     @property
     def relaunch_rounds(self) -> int:
-        """Rounds after every launch but the first. Half as many: a further launch tells more than further rounds do."""
+        """Rounds in every launch after the first: half as many, because further launches give more information than rounds."""
         return max(RELAUNCH_ROUNDS, self.rounds // 2)
 
     @property
     def launches(self) -> int:
-        """Times that the processes are started, at most: as often as the budget allows, or once.
+        """Largest number of launches: as many as the time budget allows, or one.
 
-        Once under a protocol, whose time is fixed, and where the budget is too small for the four launches from which
-        on their spread can be known.
+        There is one launch under a protocol, whose time is fixed, and where the budget is too small for four launches, the fewest
+        from which the spread is estimated.
         """
-        spare = self.max_measure_s - self.rounds * self.block_s
-        found = 1 + int(spare / (self.relaunch_rounds * self.block_s) + 1e-9) if spare > 0 else 1
+        rest_s = self.max_measure_s - self.rounds * self.block_s
+        found = 1 + int(rest_s / (self.relaunch_rounds * self.block_s) + 1e-9) if rest_s > 0 else 1
         return 1 if self.protocol or found < estimates.LAUNCHES else found
+
+    def launch_s(self, number: int) -> float:
+        """Seconds that one variant takes in a launch, numbered from 0, by the plan: warming up and timed blocks.
+
+        >>> TimingPlan(rounds=10, block_s=0.1, warm_up_s=0.5).launch_s(0)
+        1.5
+        """
+        return self.warm_up_s + (self.relaunch_rounds if number else self.rounds) * self.block_s
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """After how many launches a verdict is asked for: 4, 8, 16 and so on, and the last; none for a single launch."""
+        """Numbers of launches after which a verdict is computed: 4, 8, 16 and so on, and the last; empty for a single launch."""
         if self.launches == 1:
             return ()
         found, at = [], estimates.LAUNCHES
@@ -68,21 +77,21 @@ class TimingPlan:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What a GPU session told of one engine at one batch size, outside the timed calls.
+    """Facts from a GPU session about one engine at one batch size, collected outside the timed calls.
 
-    The three parts of a call come from CUDA events around a few calls that copy in, launch and copy out, made one after
-    another once the timed calls were over; one entry per call in each.
+    The three parts of a call come from CUDA events around a few calls that copy in, launch and copy out, made one after another
+    after the timed calls, with one entry per call.
     """
 
     device: str  # "cuda:0, NVIDIA H100 80GB HBM3"
     copy_in_ns: tuple[int, ...]  # pinned memory to device
     compute_ns: tuple[int, ...]
     copy_out_ns: tuple[int, ...]  # device to pinned memory
-    memory_bytes: int  # of the device, taken by this process when it was largest
-    memory_basis: str  # how that was found
+    memory_bytes: int  # peak device memory of this process
+    memory_basis: str  # source of that value
     graph: bool = False  # the launches of a captured run were replayed
-    graph_note: str = ""  # why not, where a graph was asked for
-    runs: int = 1  # region DEVICE: a sample is the mean over so many captured runs, because one was too short
+    graph_note: str = ""  # why not, where a graph was requested
+    runs: int = 1  # region DEVICE: a sample is the mean over this many captured runs, because one was too short
 
     @property
     def split_s(self) -> tuple[float, float, float]:
@@ -96,9 +105,9 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of an engine's process, and what was cold in it."""
+    """One start of an engine's process, with its cold times."""
 
-    import_s: float  # importing the library; the processes of a launch do this side by side
+    import_s: float  # importing the library; the processes of a launch do this in parallel
     load_s: float  # opening the engine, library already imported
     warm_up_ns: Sequence[int]  # the first is the first call of this engine at this batch size in this process
 
@@ -110,7 +119,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Timing:
-    """Every raw duration of one engine at one batch size, and what was around it."""
+    """Every raw duration of one engine at one batch size, and its conditions."""
 
     engine_key: str
     batch: int
@@ -124,12 +133,12 @@ class Timing:
     measured_at: str  # UTC, ISO 8601
     device: DeviceFacts | None = None  # of engines that ran on a GPU
     streams: int = 1  # calls in flight at once
-    protocol: str = ""  # that of the plan; it decides how percentiles are taken
+    protocol: str = ""  # of the plan; it determines how percentiles are computed
     launches: tuple[Launch, ...] = ()  # every start of its process
-    looks: int = 0  # how often a verdict was to be asked for, at most
+    looks: int = 0  # planned number of verdicts, at most
     ended: Ended = Ended.FIXED
-    in_effect: tuple[InEffect, ...] = ()  # settings as they were found in the worker
-    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were asked for
+    in_effect: tuple[InEffect, ...] = ()  # settings read in the worker
+    clocks: tuple[Clock, ...] = ()  # of the same engine and batch, where they were requested
 
     @property
     def samples_s(self) -> np.ndarray:
@@ -152,14 +161,14 @@ class Timing:
 
     @cached_property
     def counted(self) -> tuple[Block, ...]:
-        """The blocks that the latency figures, samples/s and the speed-up rest on.
+        """The blocks from which latency figures, samples/s and the speed-up are computed.
 
-        Blocks beside threads of another variant are left out, and spoiled ones as in :func:`without_spoiled`, launch by launch.
-        Under a protocol, whose rules are its own, and where nothing else is left, all blocks count.
+        Blocks during which threads of another variant were running or that hold a pause are left out, and spoiled blocks as in
+        :func:`without_spoiled`, launch by launch. Under a protocol, which has its own rules, and where no other blocks remain, all blocks count.
         """
         quiet: dict[int, list[int]] = {}
         for place, block in enumerate(self.blocks):
-            if block.quiet:
+            if block.quiet and not block.interrupted:
                 quiet.setdefault(block.launch, []).append(place)
         if self.protocol or not quiet:
             return self.blocks
@@ -169,7 +178,7 @@ class Timing:
 
     @property
     def not_single(self) -> str:
-        """Why a sample is not the time of a single call, in a few words; "" where it is."""
+        """Why a sample is not the time of a single call, as a short phrase; "" where it is."""
         if self.streams > 1:
             return f"{self.streams} calls were in flight at once"
         if self.device and self.device.runs > 1:
@@ -177,14 +186,14 @@ class Timing:
         return ""
 
     def no_percentile(self, percent: float) -> str:
-        """Why a latency percentile is not known, in a few words; "" where it is. This is the only place that decides it.
+        """Why a latency percentile is not known, as a short phrase; "" where it is. This is the only place that determines it.
 
-        Of samples that are not single calls (:attr:`not_single`) only the median is known: their spread is not that of calls.
+        For samples that are not single calls (:attr:`not_single`) only the median is known: their spread differs from that of calls.
         """
         if percent != 50 and self.not_single:
             return self.not_single
         if self.protocol.startswith("trtexec"):
-            return ""  # its own rule asks for no size of the sample
+            return ""  # the protocol's rule does not require a sample size
         count = sum(len(block.samples_ns) for block in self.counted)
         return "too few calls" if count < estimates.samples_needed(percent) else ""
 
@@ -192,8 +201,8 @@ class Timing:
         """Latency percentile in seconds, or ``None`` where :meth:`no_percentile` gives a reason.
 
         Taken over the blocks that count (:attr:`counted`). Up to the median, calls that waited for a core are shortened by the
-        share of their block that was waited (:meth:`Block.typical_ns`), as in the speed-up; above it calls stand as they were,
-        because a caller waits for the slow ones. Under a protocol of trtexec its own rule is used, on all calls.
+        share of waiting in their block (:meth:`Block.typical_ns`), as in the speed-up; above it calls are used as measured, because
+        a caller waits for the slow ones. Under a protocol of trtexec its own rule is used, on all calls.
         """
         import numpy as np
 
@@ -204,7 +213,7 @@ class Timing:
         return float(np.percentile(self._calls_s(as_they_were=percent > 50), percent))
 
     def _calls_s(self, *, as_they_were: bool) -> np.ndarray:
-        """Seconds of the calls that count, shape (n,), float64; without the waiting for a core unless ``as_they_were``."""
+        """Seconds of the calls that count, shape (n,), float64; without waiting for a core unless ``as_they_were``."""
         import numpy as np
 
         parts = []
@@ -219,8 +228,8 @@ class Timing:
     def median_s(self) -> float:
         """Seconds of a typical call: the median over the blocks that count, without waiting for a core.
 
-        :attr:`samples_per_s` and the speed-up (:mod:`workbench.timing.verdict`) have the same basis, so that the three agree in
-        a row however busy the machine was. Under a protocol, which sets its own rules, the median of all calls.
+        :attr:`samples_per_s` and the speed-up (:mod:`workbench.measure.verdict`) have the same basis, so that the three are
+        consistent in a row also on a busy machine. Under a protocol, which has its own rules, it is the median of all calls.
         """
         import numpy as np
 
@@ -230,9 +239,9 @@ class Timing:
     def queries_per_s(self) -> float:
         """Calls per second, one after another, at the pace of a typical call: 1 / :attr:`median_s`.
 
-        With several calls in flight it is answers per second over all timed calls. Over the region device it goes by the host's
-        time, as ``trtexec`` counts: the GPU's own time leaves out what the host does between two calls. Under a protocol every
-        call counts.
+        With several calls in flight it is answers per second over all timed calls. Over the region device it uses the host's time,
+        as ``trtexec`` does: the GPU's own time does not include the host's work between two calls. Under a protocol every call
+        counts.
         """
         if self.region == Region.DEVICE:
             runs = self.device.runs if self.device else 1
@@ -249,7 +258,7 @@ class Timing:
 
     @property
     def cores_used(self) -> float:
-        """CPU seconds per wall second inside the timed blocks: 1.0 is one core kept busy."""
+        """CPU seconds per wall second inside the timed blocks: 1.0 means one busy core."""
         wall = sum(b.wall_s for b in self.blocks)
         return sum(b.cpu_s for b in self.blocks) / wall if wall else 0.0
 
@@ -259,15 +268,12 @@ class Timing:
 
     @property
     def spoiled_blocks(self) -> dict[str, int]:
-        """What outside the worker spoiled blocks, and how many."""
-        found: dict[str, int] = {}
-        for reason in filter(None, (block.spoiled for block in self.blocks)):
-            found[reason] = found.get(reason, 0) + 1
-        return found
+        """Causes outside the worker that spoiled blocks, with the number of blocks."""
+        return dict(Counter(reason for block in self.blocks if (reason := block.spoiled)))
 
     @property
     def outliers(self) -> int:
-        """Calls beyond the outer fence of their own block: :func:`workbench.statistics.estimates.outliers`. They count in every figure."""
+        """Calls beyond the outer fence of their own block: :func:`workbench.stats.estimates.outliers`. They count in every figure."""
         import numpy as np
 
         return sum(
@@ -280,28 +286,25 @@ class Timing:
 
     @property
     def sm_mhz(self) -> tuple[int, int] | None:
-        """Lowest and highest clock of the GPU's multiprocessors after a block; ``None`` where nobody told."""
+        """Lowest and highest clock of the GPU's multiprocessors after a block, in MHz; ``None`` where it is not available."""
         clocks = [block.gpu.sm_mhz for block in self.blocks if block.gpu]
         return (min(clocks), max(clocks)) if clocks else None
 
     @property
     def throttled_blocks(self) -> dict[str, int]:
-        """What held the GPU's clocks down, and after how many blocks it did."""
-        found: dict[str, int] = {}
-        for reason in (reason for block in self.blocks if block.gpu for reason in block.gpu.throttled):
-            found[reason] = found.get(reason, 0) + 1
-        return found
+        """Reasons for reduced GPU clocks, with the number of blocks after which they were present."""
+        return dict(Counter(reason for block in self.blocks if block.gpu for reason in block.gpu.throttled))
 
     @property
     def typical_median_s(self) -> tuple[float, float, float] | None:
-        """Median call of a typical launch in seconds, and its 95 % interval: (center, low, high); ``None`` where there were too few
-        launches and rounds for one.
+        """Median call of a typical launch in seconds, and its 95 % interval: (center, low, high); ``None`` for too few launches and
+        rounds.
 
-        Over the medians of launches where there are enough of them to know their spread, by a trimmed mean of their logarithms
-        (:func:`workbench.statistics.estimates.trimmed_center`). Else over the medians of rounds, distribution-free
-        (:func:`workbench.statistics.estimates.ratio_interval`): that of a single launch, which does not know how far another would lie off.
+        It is computed from the medians of launches where there are enough to estimate their spread, by a trimmed mean of their
+        logarithms (:func:`workbench.stats.estimates.trimmed_center`). Else it is computed from the medians of rounds,
+        distribution-free (:func:`workbench.stats.estimates.ratio_interval`); that interval does not include the spread of launches.
 
-        The interval is of this center, and never to be shown beside :attr:`median_s`: where launches have two levels the median
+        The interval is that of this center, and must not be shown with :attr:`median_s`: where launches have two levels the median
         of all calls is one of the two, and the typical launch lies between them.
         """
         import numpy as np

@@ -1,4 +1,4 @@
-"""Records of the values that were fed to a model."""
+"""Records of the values of a model's inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class InputValues:
-    """What one numeric input saw: in the test samples, and in the calibration samples where there are any."""
+    """The values of one numeric input: in the test samples, and in the calibration samples where there are any."""
 
     name: str
     dtype: str
@@ -27,5 +27,5 @@ class InputValues:
     calibrated: ValueRange | None = None
 
     def __str__(self) -> str:
-        beside = f"; calibration samples: {self.calibrated}" if self.calibrated else ""
-        return f"{self.name} ({self.dtype}): {self.tested}{beside}"
+        calibrated = f"; calibration samples: {self.calibrated}" if self.calibrated else ""
+        return f"{self.name} ({self.dtype}): {self.tested}{calibrated}"

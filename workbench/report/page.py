@@ -1,27 +1,33 @@
-"""A notebook run without a person, and what it came to as one HTML file that needs nothing else."""
+"""Run a notebook without interaction, and write its outputs as one self-contained HTML file."""
 
 from __future__ import annotations
 
+import html as html_text
 import json
 import logging
 import os
 import re
-import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from workbench.errors import KINDS, InputError, RunError, StoreError, WorkbenchError, brief
-from workbench.outputs import check_output
-from workbench.printable import lines
+from workbench.errors import KINDS, TOO_MANY_FILES, InputError, RunError, WorkbenchError, brief, out_of_files, writing
+from workbench.errors.printable import lines
+from workbench.locks.scratch import Scratch, remove_left_behind
+from workbench.report import event_file
+from workbench.report.sanitize import plain
+from workbench.settings.output_files import check_output, replace_text
 from workbench.store import Store
+from workbench.system import logs
+from workbench.workers.worker import QUIET_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-KERNEL = "python3"
+    from workbench.records import Event
+
 MARK = "inference_workbench"
 """In the metadata of a notebook: :func:`execute` wrote it, and may write over it."""
 MARKS = (
@@ -30,30 +36,23 @@ MARKS = (
     rb"<meta\b(?=[^>]*\bhttp-equiv=\"Content-Security-Policy\")(?=[^>]*\bcontent=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\")[^>]*>",
 )
 """Patterns of what a page begins with that this module wrote; the attributes stand in the order that Beautiful Soup gives them."""
+CONNECTION = "kernel.json"
+END_S = 10  # that a killed kernel may take to end
 TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
-DROPPED = {"script", "iframe", "object", "embed", "link", "meta", "base", "template", "noscript", "svg", "head"}
-PLAIN = (
-    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 "
-    "h6 hr i img ins kbd li mark ol p pre q s samp section small span strong style sub summary sup table tbody td tfoot "
-    "th thead time tr u ul var"
-)
-KEPT = set(PLAIN.split())
-PLAIN_ATTRIBUTES = (
-    "alt class colspan dir height href id lang open role rowspan scope span src start style tabindex title"
-)
-ATTRIBUTES = {*PLAIN_ATTRIBUTES.split(), "width"}
-REMOTE_STYLE = re.compile(r"url\s*\(|image-set|@import|expression|\\|<", re.IGNORECASE)
-INLINE_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
-
 
 def execute(
-    notebook: Path, output: Path, parameters: dict[str, Any], progress: Callable[[str], None] | None = None
-) -> None:
+    notebook: Path,
+    output: Path,
+    parameters: dict[str, Any],
+    progress: Callable[[str], None] | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> dict[str, Any] | None:
     """Run ``notebook`` with ``parameters`` in a kernel of this very interpreter; write it as it goes to ``output``.
 
-    The working folder stays the caller's. ``progress`` gets every line that a cell prints.
+    The working folder stays the caller's. ``progress`` gets every line that a cell prints, ``on_event`` the events of a run, from
+    a thread. Returns the :func:`workbench.report.document.document` of the run that the notebook did; ``None`` where it did none.
 
     Raises:
         WorkbenchError: of the same kind and message where a cell ended in one.
@@ -64,51 +63,93 @@ def execute(
     if not notebook.is_file():
         raise InputError(f"There is no notebook {notebook}. Give the path of an .ipynb file.")
     import papermill
-    from papermill.exceptions import PapermillExecutionError
 
-    spare(output)
-    with _writing(output):
+    check_notebook(output)
+    with writing(output, "option --output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.touch()
         messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-        profile = tempfile.mkdtemp(prefix="workbench-")
+        remove_left_behind()
+        scratch = Scratch()
     for name in ("asyncio", "papermill"):
         logging.getLogger(name).addFilter(_not_of_the_left_behind)
+    follower = event_file.Follower(scratch.path / "events.jsonl", on_event)
+    env = _kernel_env(scratch.path, parameters) | {event_file.VARIABLE: str(follower.path)}
+    paths = [str(each).replace("{", "{{").replace("}", "}}") for each in (notebook, output)]  # papermill formats them
     try:
-        papermill.execute_notebook(
-            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)),  # it formats its paths
-            parameters=parameters,
-            kernel_name=KERNEL,
-            engine_name=_marking(),
-            progress_bar=False,
-            kernel_manager_class=_this_interpreter(messages, _kernel_env(profile, parameters)),
-            stdout_file=_Lines(progress or (lambda _: None)),
-        )
+        with follower, _errors_of(notebook, output, messages):
+            papermill.execute_notebook(
+                *paths,
+                parameters=parameters,
+                kernel_name="python3",
+                engine_name=_marking(),
+                progress_bar=False,
+                kernel_manager_class=_this_interpreter(messages, env, scratch.path),
+                stdout_file=_Lines(progress or (lambda _: None)),
+            )
+        return follower.results
+    finally:
+        messages.close()
+        _clean(scratch)
+
+
+def _clean(scratch: Scratch) -> None:
+    """Remove the temporary folders of an execution and of its kernel, which is ended where an interrupt left it running.
+
+    A kernel that was killed leaves the folders of its workers, which may not have noticed yet that it has ended.
+    """
+    import psutil
+
+    kernels = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has just ended
+            if any(str(scratch.path / CONNECTION) in word for word in child.cmdline()):
+                child.kill()
+                kernels.append(child)
+    psutil.wait_procs(kernels, timeout=END_S)
+    scratch.remove()
+    remove_left_behind()
+
+
+@contextmanager
+def _errors_of(notebook: Path, output: Path, messages: IO[bytes]) -> Iterator[None]:
+    """Convert what ends the execution of a notebook to a :class:`WorkbenchError`; ``messages`` holds the output of the kernel."""
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        yield
     except PapermillExecutionError as cause:
         if cause.ename in KINDS:
             raise KINDS[cause.ename](cause.evalue) from None
+        if out_of_files(f"{cause.ename}: {cause.evalue}"):
+            raise RunError(f"{TOO_MANY_FILES}. The notebook as far as it got: {output}") from None
         found = brief(Exception(f"{cause.ename}: {cause.evalue}"))
         raise RunError(f"A cell of {notebook.name} failed: {found}. The notebook as far as it got: {output}") from None
     except WorkbenchError:  # from ``progress``, which may ask for the work to stop
         raise
     except Exception as cause:
         messages.seek(0)
-        told = messages.read().decode(errors="replace")[-2000:]
+        output_end = messages.read().decode(errors="replace")[-2000:]
+        if out_of_files(cause) or out_of_files(output_end):
+            raise RunError(f"{TOO_MANY_FILES}. The notebook as far as it got: {output}", log=output_end) from cause
         raise RunError(
-            f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}", log=told
+            f"The notebook {notebook.name} did not run to its end: {brief(cause)}. As far as it got: {output}",
+            log=output_end,
         ) from cause
-    finally:
-        messages.close()
-        shutil.rmtree(profile, ignore_errors=True)
 
 
-def _kernel_env(profile: str, parameters: dict[str, Any]) -> dict[str, str]:
-    """Environment of the kernel: nothing is written to the home folder, and no start-up file of the user runs."""
-    return Store(parameters.get("store") or None).cache_env | {"IPYTHONDIR": profile}
+def _kernel_env(scratch: Path, parameters: dict[str, Any]) -> dict[str, str]:
+    """Environment of the kernel: nothing is written to the home folder, no start-up file of the user runs, and nothing is imported
+    from the current folder.
+    """
+    # ipykernel_launcher removes the first entry of the path where it is the current folder, as a checkout's own folder may be
+    path = os.pathsep.join([str(scratch / "absent"), QUIET_ENV["PYTHONPATH"]])
+    own = {"IPYTHONDIR": str(scratch), "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    return Store(parameters.get("store") or None).cache_env | logs.environment() | own
 
 
 def check_page(html: Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse to write a report over anything but an earlier report; see :func:`workbench.outputs.check_output`.
+    """Refuse to write a report over anything but an earlier report; see :func:`workbench.settings.output_files.check_output`.
 
     Raises:
         InputError: ``html`` has another ending, is one of the ``inputs``, or was not written by the workbench.
@@ -122,11 +163,11 @@ def check_page(html: Path, inputs: Iterable[str | Path] = ()) -> None:
     )
 
 
-def spare(output: Path) -> None:
-    """Nothing but the notebook of an earlier report is written over.
+def check_notebook(output: Path) -> None:
+    """Refuse to write a notebook over anything but the notebook of an earlier report.
 
     Raises:
-        InputError: ``output`` is there, and is something else.
+        InputError: ``output`` exists and is something else.
     """
     if not output.exists() or (output.is_file() and not output.stat().st_size):
         return
@@ -148,7 +189,7 @@ def _marking() -> str:
     class Marking(NBClientEngine):  # type: ignore[misc]
         @classmethod
         def execute_notebook(cls, nb: Any, *given: Any, **options: Any) -> Any:
-            nb.metadata[MARK] = {"written_by": _product()}
+            nb.metadata[MARK] = {"written_by": product()}
             return super().execute_notebook(nb, *given, **options)
 
     papermill_engines.register(MARK, Marking)
@@ -181,7 +222,7 @@ class _Lines:
         """Nothing to do: a line that is not whole yet waits for its end."""
 
 
-def _this_interpreter(messages: BinaryIO, env: dict[str, str]) -> Any:
+def _this_interpreter(messages: BinaryIO, env: dict[str, str], scratch: Path) -> Any:
     """A kernel manager that starts ``sys.executable``, whatever else is installed under the name python3.
 
     What the kernel says outside of cells goes to ``messages``: on a terminal it would be noise, above all at Ctrl-C.
@@ -194,6 +235,7 @@ def _this_interpreter(messages: BinaryIO, env: dict[str, str]) -> Any:
     class ThisInterpreter(AsyncKernelManager):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
+            self.connection_file = str(scratch / CONNECTION)  # holds the key of the connection
             # older versions of jupyter_client do not know it; without it the kernel warns about plain TCP
             if self.has_trait("transport_encryption") and zmq.has("curve"):
                 self.transport_encryption = "auto"
@@ -204,7 +246,7 @@ def _this_interpreter(messages: BinaryIO, env: dict[str, str]) -> Any:
 
         @property
         def kernel_spec(self) -> Any:
-            return KernelSpec(**get_kernel_dict())
+            return KernelSpec(**get_kernel_dict(["--InteractiveShellApp.ignore_cwd=True"]))
 
     return ThisInterpreter
 
@@ -245,22 +287,19 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     )
     run = notebook.metadata.get("papermill", {})
     report = {
-        "title": next((found for cell in notebook.cells if (found := _heading(cell))), executed.stem),
-        "made": f"Made on {_day(run.get('end_time'))} from {executed.name} by {_product()}.",
-        "parameters": [(name, _value(value)) for name, value in run.get("parameters", {}).items()],
+        "title": next((found for cell in notebook.cells if (found := _title(cell) or _heading(cell))), executed.stem),
+        "tidy": any("log" in cell.metadata.get("tags", ()) for cell in notebook.cells),
+        "made": f"Made on {_day(run.get('end_time'))} from {executed.name} by {product()}.",
+        "parameters": [
+            (name, "(empty)" if value == "" else str(value)) for name, value in run.get("parameters", {}).items()
+        ],
         "shown": SHOWN,
     }
-    exporter.register_filter("plain", _plain)
+    exporter.register_filter("plain", plain)
     text, _ = exporter.from_notebook_node(notebook, resources={"report": report})
     text = lines(text)
-    with _writing(html):
-        html.parent.mkdir(parents=True, exist_ok=True)
-        draft = html.with_name(f".{html.name}.{os.getpid()}.part")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(html)
-        finally:
-            draft.unlink(missing_ok=True)
+    with writing(html, "option --output"):
+        replace_text(html, text)
 
 
 def _read(path: Path) -> Any:
@@ -272,9 +311,17 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as a notebook: {brief(cause)}. Give an .ipynb file.") from cause
 
 
+def _title(cell: Any) -> str:
+    """The first heading of the first rank that a cell displayed."""
+    for output in cell.get("outputs", ()):
+        if found := re.search(r"<h1[^>]*>(.*?)</h1>", output.get("data", {}).get("text/html", ""), re.DOTALL):
+            return html_text.unescape(re.sub(r"<[^>]*>", "", found[1]))
+    return ""
+
+
 def _heading(cell: Any) -> str:
     """The first heading of a prose cell, without its marks."""
-    if cell.cell_type != "markdown":
+    if cell.cell_type != "markdown" or "live" in cell.metadata.get("tags", ()):
         return ""
     found = re.search(r"^#{1,6}\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"[*`]", "", found[1])) if found else ""
@@ -285,68 +332,10 @@ def _day(moment: str | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _product() -> str:
+def product() -> str:
+    """The name and the version of what wrote a report."""
     from importlib.metadata import PackageNotFoundError, version
 
     with suppress(PackageNotFoundError):  # run from a folder that is on the path but not installed
         return f"Inference Workbench {version('inference-workbench')}"
     return "Inference Workbench"
-
-
-def _value(value: Any) -> str:
-    return "(empty)" if value == "" else str(value)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        found = cause.strerror or brief(cause)
-        raise StoreError(f"Could not write {path}: {found}. Choose another place for the report.") from cause
-
-
-def _plain(html: str) -> str:
-    """One piece of a page with nothing in it but plain, closed elements: an allow-list, so what is unknown is off.
-
-    Pieces are cleaned one by one, before they are put together: then none can end the element it stands in.
-    """
-    from bs4 import BeautifulSoup
-    from bs4.element import PreformattedString
-
-    piece = BeautifulSoup(html, "html.parser")
-    for comment in piece.find_all(string=lambda text: isinstance(text, PreformattedString)):
-        comment.extract()
-    for element in piece.find_all(True):
-        if element.decomposed:
-            continue
-        if element.name in DROPPED or (element.name == "style" and REMOTE_STYLE.search(element.get_text())):
-            element.decompose()
-        elif element.name not in KEPT:
-            element.unwrap()
-        else:
-            _clean_element(piece, element)
-    for table in piece.find_all("table"):
-        table.wrap(piece.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
-    return str(piece)
-
-
-def _clean_element(page: Any, element: Any) -> None:
-    for name in list(element.attrs):
-        if name not in ATTRIBUTES:
-            del element[name]
-    if REMOTE_STYLE.search(element.get("style", "")):
-        del element["style"]
-    address, source = element.attrs.get("href", ""), element.attrs.get("src", "")
-    if element.name == "img" and not INLINE_IMAGE.fullmatch(source):
-        element.replace_with(f"[picture left out: {element.get('alt') or 'it is not part of this file'}]")
-    elif element.name != "img" and source:
-        del element["src"]
-    if element.name == "a" and not address.startswith("#"):
-        if address.startswith(("https://", "http://", "mailto:")) and element.get_text(strip=True) != address:
-            note = page.new_tag("span", attrs={"class": "address"})
-            note.string = f" ({address})"
-            element.insert_after(note)
-        element.unwrap()
-    elif element.name != "a" and address:
-        del element["href"]

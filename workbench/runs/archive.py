@@ -1,80 +1,62 @@
-"""Every result of every run as a table that can be asked: SQLite in the store, made from what the store keeps, and made again.
-
-A run leaves one artefact, ``results/<run>``, with its rows as JSON and what it was asked for. ``results.sqlite`` beside it is an index of those and nothing
-more: it is written to only by adding, several processes may do so at once, what it lacks is added when it is next asked, and
-where it is damaged it is thrown away and made again.
-"""
+"""The history of a store: what a run leaves there, and every result of every run as a table that can be asked."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.errors import InputError, StoreError, brief
-from workbench.printable import one_line
-from workbench.records import Result, Results, Status, to_json
+from workbench.errors import InputError, StoreError
+from workbench.errors.printable import one_line
+from workbench.records import Result, Results, to_json
+from workbench.runs import pace
+from workbench.runs.index import COLUMNS, NAMES, ask, verify
+from workbench.runs.whole import KEPT, KIND, bare, whole_of
 from workbench.store import Store, key_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.experiment import Experiment
+    from workbench.settings.experiment import Experiment
 
-T = TypeVar("T")
-
-KIND = "results"
-FILE = "results.sqlite"
-VERSION = 3  # of the tables below; another one found is thrown away and made again
-WAIT_S = 30.0
-KEPT = (Status.DONE, Status.FAILED, Status.BUILT)
-COLUMNS = (
-    ("time", "TEXT"),  # UTC, ISO 8601: when it was measured, or when the run ended
-    ("model", "TEXT"),
-    ("variant", "TEXT"),
-    ("backend", "TEXT"),
-    ("precision", "TEXT"),
-    ("built", "TEXT"),
-    ("batch", "INTEGER"),
-    ("threads", "INTEGER"),
-    ("region", "TEXT"),
-    ("status", "TEXT"),
-    ("p50_ms", "REAL"),
-    ("p90_ms", "REAL"),
-    ("p99_ms", "REAL"),
-    ("samples_per_s", "REAL"),
-    ("accuracy", "REAL"),  # 0 to 1
-    ("agreement", "REAL"),  # 0 to 1
-    ("device", "TEXT"),
-    ("machine", "TEXT"),
-    ("failure", "TEXT"),
-    ("run", "TEXT"),
-    ("id", "TEXT PRIMARY KEY"),
-)
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-TYPES: dict[str, Callable[[Any], Any]] = {"TEXT": str, "TEXT PRIMARY KEY": str, "INTEGER": int, "REAL": float}
-"""As SQLite gives values back from a column."""
 KINDS = {name: {"REAL": "float64", "INTEGER": "int64"}.get(kind, "str") for name, kind in COLUMNS if name != "time"}
-NAMES = tuple(name for name, _ in COLUMNS)
-SCHEMA = f"""
-CREATE TABLE results ({", ".join(" ".join(column) for column in COLUMNS)}, seal TEXT);
-CREATE TABLE records (id TEXT PRIMARY KEY, json TEXT, seal TEXT);
-CREATE TABLE runs (run TEXT PRIMARY KEY, time TEXT, model TEXT, rows INTEGER, parameters TEXT, own INTEGER, seal TEXT);
-PRAGMA user_version = {VERSION};
-"""
-"""The JSON lies in a table of its own, so that looking through the columns does not read it. Each row ends in a signature of what
-stands before it: SQLite has no checksums, and the file may have come with somebody else's store.
-"""
+
+
+class BestOfBatch(NamedTuple):
+    """The result of one batch size: the label of the row that is shown to be faster than the baseline, "" where none is, and a sentence."""
+
+    batch: int
+    label: str
+    text: str
+
+
+class Outcome(NamedTuple):
+    """What a run noted of its results: the samples, the seconds from its start to its end, and the best row of each batch size.
+
+    Runs of earlier versions noted less.
+    """
+
+    data: str = ""
+    wall_s: float | None = None
+    best: tuple[BestOfBatch, ...] = ()
+
+    @classmethod
+    def of(cls, noted: dict[str, Any]) -> Outcome:
+        """From what :func:`facts_of_run` keeps."""
+        best = (
+            BestOfBatch(int(batch), one_line(label), one_line(text)) for batch, label, text in noted.get("best", ())
+        )
+        return cls(one_line(str(noted.get("data", ""))), noted.get("wall_s"), tuple(best))
 
 
 class Run(NamedTuple):
     """One run in the history: its name, when it ended (UTC, ISO 8601), its model's name, how many results it has, and the
-    parameters of its experiment; ``None`` where a run did not note them.
+    parameters of its experiment; ``None`` where a run did not note them. ``imported`` is the machine of a run that was measured on another
+    one and imported; "" for others.
     """
 
     name: str
@@ -82,31 +64,54 @@ class Run(NamedTuple):
     model: str
     rows: int
     parameters: dict[str, Any] | None
+    imported: str = ""
+    outcome: Outcome = Outcome()
 
     @property
-    def told(self) -> str:
-        """What it was about, in a line."""
+    def summary(self) -> str:
+        """Model, backends, precisions and batches in one line."""
+        return " · ".join(filter(None, [self.model, self.settings]))
+
+    @property
+    def settings(self) -> str:
+        """Backends, precisions and batches in one line, and the machine of an imported run."""
         asked = self.parameters or {}
         parts = [str(asked[name]).replace(",", ", ") for name in ("backends", "precisions", "batches") if name in asked]
-        return " · ".join([self.model, *parts[:2], *(f"batches {each}" for each in parts[2:])])
+        where = [f"imported: measured on {self.imported}"] if self.imported else []
+        return " · ".join([*parts[:2], *(f"batches {each}" for each in parts[2:]), *where])
 
 
 def remember(
     store: Store, run: str, results: Results, experiment: Experiment | None = None, *, scored_by: str = ""
 ) -> None:
-    """Keep what a run came to, and add it to the index; ``experiment`` is what it was asked for, and ``scored_by`` the
+    """Keep the results of a run, and add them to the index; ``experiment`` is what was requested, and ``scored_by`` the
     :func:`workbench.models.live.identity` of the function that scored instead of the experiment's metric.
 
-    Rows that were cancelled or not possible are no results. One that was wholly taken from the store is there already.
+    Rows that were cancelled or not possible are not results. One that was wholly taken from the store is there already.
 
     Raises:
         StoreError: the results cannot be written.
     """
-    rows = [_record(row, results, run) for row in results.rows if row.status in KEPT]
-    if not rows:
+    if not any(row.status in KEPT for row in results.rows):
         return
-    about = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    facts = facts_of_run(
+        results,
+        run,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters=experiment.parameters() if experiment else None,
+        scored_by=scored_by,
+        used=sorted(store.used),
+        **pace.noted(results),
+    )
+    store.put(KIND, run, facts)
+    # the index catches up when it is next asked; a run must not end for it
+    with contextlib.suppress(StoreError):
+        ask(store, lambda _: None)
+
+
+def facts_of_run(results: Results, run: str, **about: Any) -> dict[str, Any]:
+    """What the store keeps of a run, as JSON; ``about`` are facts besides those of the results: when it ended and what it was asked for."""
+    found = {
         "model": results.model.name,
         "digest": results.model.digest,
         "machine": to_json(results.machine),
@@ -114,13 +119,20 @@ def remember(
         "data": results.data,
         "tested": results.tested_digest,
         "calibrated": results.calibrated_digest,
-        "scored_by": scored_by,
-        "parameters": experiment.parameters() if experiment else None,
+        "wall_s": results.tally.wall_s,
+        "best": _best(results),
     }
-    store.put(KIND, run, {"rows": rows, "about": about})
-    # the index catches up when it is next asked; a run must not end for it
-    with contextlib.suppress(StoreError):
-        _ask(store, lambda _: None)
+    rows = [_record(row, results, run) for row in results.rows if row.status in KEPT]
+    return {"rows": rows, "about": found | about, "whole": whole_of(results)}
+
+
+def _best(results: Results) -> list[BestOfBatch]:
+    """One for each batch size; nothing where the rows cannot be compared, for which a run must not be lost."""
+    try:
+        found = results.headlines()
+    except InputError:
+        return []
+    return [BestOfBatch(each.batch, each.row.spec.label if each.row and each.won else "", each.text) for each in found]
 
 
 def history(
@@ -148,6 +160,8 @@ def history(
     Raises:
         InputError: a time or a limit that is none.
         StoreError: the store cannot be read.
+
+    Example: ``history(model="resnet*", batch=1, since="2026-11-01")``
     """
     import pandas as pd
 
@@ -157,6 +171,23 @@ def history(
     asked += [("batch = ?", batch)] if batch is not None else []
     asked += [("time >= ?", _time("since", since))] if since is not None else []
     asked += [("time < ?", _time("until", until))] if until is not None else []
+    query, values = _query(asked, limit, records=records)
+    where = Store.of(store)
+
+    def asked_of(index: sqlite3.Connection) -> list[Any]:
+        if records:
+            verify(index, where, "records")
+        return index.execute(query, values).fetchall()
+
+    frame = pd.DataFrame(ask(where, asked_of), columns=[*NAMES, *(["record"] if records else [])])
+    for name in KINDS.keys() & frame.columns:
+        if KINDS[name] == "str":
+            frame[name] = frame[name].map(one_line, na_action="ignore")
+    return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))
+
+
+def _query(asked: list[tuple[str, Any]], limit: int | None, *, records: bool) -> tuple[str, list[Any]]:
+    """The question to the index for these conditions with their values, and the values in the order of the question."""
     if limit is not None and limit < 1:
         raise InputError(f"'limit' must be at least 1; found {limit}.")
     columns = ", ".join(f"results.{name}" for name in NAMES)
@@ -164,188 +195,59 @@ def history(
     query += " JOIN records USING (id)" if records else ""
     query += f" WHERE {' AND '.join(condition for condition, _ in asked)}" if asked else ""
     query += " ORDER BY time DESC, results.rowid DESC" + (" LIMIT ?" if limit is not None else "")
-    values = [value for _, value in asked] + ([limit] if limit is not None else [])
-    where = Store.of(store)
-
-    def asked_of(index: sqlite3.Connection) -> list[Any]:
-        if records:
-            _verify(index, where, "records")
-        return index.execute(query, values).fetchall()
-
-    rows = _ask(where, asked_of)
-    frame = pd.DataFrame(rows, columns=[*NAMES, *(["record"] if records else [])])
-    for name in KINDS.keys() & frame.columns:
-        if KINDS[name] == "str":
-            frame[name] = frame[name].map(one_line, na_action="ignore")
-    return frame.astype(KINDS).assign(time=pd.to_datetime(frame["time"], utc=True))
+    return query, [value for _, value in asked] + ([limit] if limit is not None else [])
 
 
 def runs(store: Store, limit: int | None = None) -> tuple[Run, ...]:
-    """All runs that came to a result, the newest first, those made without a panel too; ``limit``: at most so many.
+    """All runs with results, the newest first, including those made without a panel; ``limit``: the most runs.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    query = "SELECT run, time, model, rows, parameters FROM runs WHERE rows > 0 ORDER BY time DESC, run DESC LIMIT ?"
-    found = _ask(store, lambda index: index.execute(query, [-1 if limit is None else limit]).fetchall())
+    query = "SELECT run, time, model, rows, parameters, imported, outcome FROM runs WHERE rows > 0 ORDER BY time DESC, run DESC LIMIT ?"
+    found = ask(store, lambda index: index.execute(query, [-1 if limit is None else limit]).fetchall())
     return tuple(
-        Run(one_line(name), time, one_line(model), rows, None if asked is None else json.loads(asked))
-        for name, time, model, rows, asked in found
+        Run(
+            one_line(name),
+            time,
+            one_line(model),
+            rows,
+            None if asked is None else json.loads(asked),
+            one_line(imported),
+            Outcome.of(json.loads(outcome)),
+        )
+        for name, time, model, rows, asked, imported, outcome in found
     )
 
 
 def not_own(store: Store) -> int:
-    """How many runs in the history were not signed with the user's key: somebody else, another machine or an earlier version made them.
+    """How many runs in the history were not signed with the user's key, because another user, another machine or an earlier version made them.
 
     Raises:
         StoreError: the store cannot be read.
     """
     query = "SELECT count(*) FROM runs WHERE rows > 0 AND NOT own"
-    return int(_ask(store, lambda index: index.execute(query).fetchone())[0])
+    return int(ask(store, lambda index: index.execute(query).fetchone())[0])
+
+
+def find(name: str, known: Sequence[Run]) -> str:
+    """The name of the run that ends so.
+
+    Raises:
+        InputError: none does, or several do.
+    """
+    found = [run.name for run in known if run.name == name] or [run.name for run in known if run.name.endswith(name)]
+    if len(found) == 1 and name:
+        return found[0]
+    what = "Several runs end" if found and name else "There is no run that ends"
+    newest = ", ".join(run.name for run in known[:5]) or "none"
+    raise InputError(f"{what} in '{name}'. Choose from the history; the newest runs are: {newest}.")
 
 
 def scored_by(store: Store, run: str) -> str:
     """Name and digest of the function that scored a run instead of its experiment's metric; "" where there was none."""
     facts = store.facts(KIND, run) or {}
     return str(facts.get("about", {}).get("scored_by", ""))
-
-
-def rebuild(store: Store) -> int:
-    """Throw the index away and make it again from the artefacts; the number of results.
-
-    Raises:
-        StoreError: the store cannot be written.
-    """
-    _discard(store)
-    return int(_ask(store, lambda index: index.execute("SELECT count(*) FROM results").fetchone())[0])
-
-
-def _ask(store: Store, what: Callable[[sqlite3.Connection], T]) -> T:
-    """What ``what`` finds in the index with everything that the store holds; a damaged one is made again."""
-    for last in (False, True):
-        try:
-            with contextlib.closing(_current(store)) as index:
-                return what(index)
-        except _FalseRowError:
-            if last:
-                raise StoreError(f"{store.root / FILE} changes while it is read. Try again.") from None
-            _discard(store)
-        except sqlite3.Error as error:
-            if last or getattr(error, "sqlite_errorcode", None) not in DAMAGED:
-                raise StoreError(
-                    f"Could not use {store.root / FILE}: {brief(error)}. Try again; where that does not help, remove the "
-                    "file: it is made again from the results in the store."
-                ) from error
-            _discard(store)
-    raise AssertionError
-
-
-def _current(store: Store) -> sqlite3.Connection:
-    """Open the index, make it where there is none, and add the runs that it lacks."""
-    store.root.mkdir(parents=True, exist_ok=True)
-    index = sqlite3.connect(store.root / FILE, timeout=WAIT_S, isolation_level=None)
-    try:
-        index.execute("PRAGMA journal_mode = WAL")
-        index.execute("PRAGMA synchronous = NORMAL")  # what a power failure takes is made again
-        if _version(index) != VERSION:
-            with _transaction(index):
-                if _version(index) != VERSION:  # nobody else has made them meanwhile
-                    _make(index)
-        known = {run for (run,) in index.execute("SELECT run FROM runs")}
-        kept = store.root / KIND
-        there = (
-            {folder.name for folder in kept.iterdir() if not folder.name.startswith(".")} if kept.exists() else set()
-        )
-        missing = sorted(run for run in there - known if ".damaged-" not in run)
-        if missing:
-            with _transaction(index):
-                for run in missing:
-                    _add(index, run, store)
-        for table in ("results", "runs"):  # a damaged page shows itself here, too
-            _verify(index, store, table)
-    except BaseException:
-        index.close()
-        raise
-    return index
-
-
-class _FalseRowError(Exception):
-    """A row of the index is not as it was written, or somebody else wrote it."""
-
-
-def _verify(index: sqlite3.Connection, store: Store, table: str) -> None:
-    """Compare every row of a table with its signature."""
-    for *values, seal in index.execute(f"SELECT * FROM {table}"):  # noqa: S608 - a name from above
-        if seal != _seal(store, table, values):
-            raise _FalseRowError
-
-
-def _seal(store: Store, table: str, values: Sequence[Any]) -> str:
-    return store.keyring.signing.sign(json.dumps([table, *values]))
-
-
-def _insert(index: sqlite3.Connection, store: Store, table: str, values: Sequence[Any]) -> None:
-    """Add a signed row, unless there is one of this name."""
-    places = ", ".join("?" * (len(values) + 1))
-    index.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", [*values, _seal(store, table, values)])  # noqa: S608 - as above
-
-
-def _make(index: sqlite3.Connection) -> None:
-    for (name,) in index.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        index.execute(f'DROP TABLE "{name}"')
-    for statement in SCHEMA.split(";"):
-        index.execute(statement)
-
-
-def _version(index: sqlite3.Connection) -> int:
-    return int(index.execute("PRAGMA user_version").fetchone()[0])
-
-
-@contextlib.contextmanager
-def _transaction(index: sqlite3.Connection) -> Iterator[None]:
-    index.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        index.execute("ROLLBACK")
-        raise
-    index.execute("COMMIT")
-
-
-def _add(index: sqlite3.Connection, run: str, store: Store) -> None:
-    """Add the rows of one run; a run whose artefact is damaged has none."""
-    entry = store.entry(KIND, run, _rows)
-    facts = entry.facts if entry else None
-    rows: list[dict[str, Any]] = facts["rows"] if facts else []
-    for row in rows:
-        columns = [
-            None if (value := row["columns"].get(name)) is None else TYPES[kind](value) for name, kind in COLUMNS
-        ]
-        _insert(index, store, "results", columns)
-        _insert(index, store, "records", [row["columns"]["id"], json.dumps(row["result"])])
-    about = facts.get("about", {}) if facts else {}
-    asked = about.get("parameters")
-    told = [
-        run,
-        about.get("time") or max((row["columns"]["time"] for row in rows), default=""),
-        rows[0]["columns"]["model"] if rows else "",
-        len(rows),
-        None if asked is None else json.dumps(asked),
-        int(entry is not None and entry.own),
-    ]
-    _insert(index, store, "runs", told)
-
-
-def _rows(facts: Any) -> None:
-    """Raise what facts raise that are not those of a run; see :meth:`workbench.store.Store.entry`."""
-    for row in facts["rows"]:
-        [row["columns"][name] for name in ("id", "time", "model")], row["result"]
-    facts.get("about", {}).get("time")
-
-
-def _discard(store: Store) -> None:
-    for ending in ("", "-wal", "-shm"):
-        (store.root / (FILE + ending)).unlink(missing_ok=True)
 
 
 def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
@@ -355,7 +257,7 @@ def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
         "time": timing.measured_at if timing else datetime.now(UTC).isoformat(timespec="seconds"),
         "model": results.model.name,
         "variant": row.spec.label,
-        "backend": row.spec.backend_and_mode,
+        "backend": row.spec.address,
         "precision": str(row.spec.precision),
         "built": row.engine.realized.label if row.engine else None,
         "batch": row.batch,
@@ -380,11 +282,10 @@ def _record(row: Result, results: Results, run: str) -> dict[str, Any]:
         session=timing.group if timing else run if row.failure else "",
         accuracy=to_json(score),
     )
-    bare = replace(row, timing=replace(timing, blocks=(), warm_up_ns=()) if timing else None, also=())
     return {
         "columns": columns,
-        "result": to_json(bare),
-        # these cannot be had of the record alone, whose durations may be measured anew some day
+        "result": to_json(bare(row)),
+        # the record alone is not enough: its durations may be measured again later
         "typical": timing.typical_median_s if timing else None,
     }
 

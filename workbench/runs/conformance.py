@@ -1,6 +1,6 @@
 """ONNX's own operator cases through the backends that are here, one case after another, in a worker process.
 
-Every outcome is written to a file in the store as soon as it is known, so that an interrupted run goes on where it was. A case
+Every outcome is written to a file in the store as soon as it is known, so that an interrupted run continues there. A case
 that ends or holds up its process costs that case: the next one gets a new process.
 """
 
@@ -10,47 +10,42 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench import backends
 from workbench.conformance.check import NOT_RUN, PRECISIONS
-from workbench.conformance.forms import Seen, Use, forms_of
-from workbench.conformance.outcomes import FORMAT, KNOWN, Conformance, Outcome, Verdict, save
+from workbench.conformance.deviations import OperatorCase, Use, deviations_of
+from workbench.conformance.outcomes import FORMAT, KNOWN, CaseOutcome, CaseVerdict, Conformance, save
 from workbench.conformance.warnings import installed
 from workbench.errors import InputError, WorkerError, brief, writing
 from workbench.protocols import Availability
-from workbench.records import CPU, EngineSpec, Model, Precision, from_json, to_json
+from workbench.records import CPU, EngineSpec, Model, Precision, Progress, from_json, to_json
+from workbench.runs.engines import Means
 from workbench.store import Store, file_digest, key_of
 from workbench.system.machine import this_machine, version_of
-from workbench.workers.worker import GPU_BUILDER, Pool
+from workbench.workers.pool import GPU_BUILDER, Pool
 
 LIMIT_S = 120.0
 """Time that one case may take, building included; the first one of a process loads all cases too."""
 WORKER = "conformance"
-FOLDER = "conformance"
-TOLD_EVERY = 200
+KIND = "conformance"
+JOURNALS = "conformance_cases"
+RESULT = "result"
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a run of the cases came to, and which backends take no part, with the reason."""
-
-    results: tuple[Conformance, ...]
-    without: dict[str, str]
-
-
-def folder_of(store: Store) -> Path:
-    """Where the store keeps outcomes."""
-    return store.root / FOLDER
+def result_folders(store: Store) -> list[Path]:
+    """The folders of the store's own results, each verified: signed with a key that counts, and as it was written."""
+    keys = sorted(path.name for path in (store.root / KIND).glob("[0-9a-f]*") if ".damaged-" not in path.name)
+    found = (store.find(KIND, key) for key in keys)
+    return [folder / RESULT for folder in found if folder]
 
 
 def known_files(store: Store) -> list[str]:
     """SHA-256 of every compact file of results, the store's own and those of the package: what warnings follow from."""
-    return [file_digest(file) for folder in (folder_of(store), KNOWN) for file in sorted(folder.glob("*.json"))]
+    return [file_digest(file) for folder in (*result_folders(store), KNOWN) for file in sorted(folder.glob("*.json"))]
 
 
 def specs(addresses: Sequence[str], precisions: Sequence[str]) -> tuple[list[EngineSpec], dict[str, str]]:
@@ -58,10 +53,10 @@ def specs(addresses: Sequence[str], precisions: Sequence[str]) -> tuple[list[Eng
 
     Raises:
         InputError: a backend or precision that does not exist, one whose results no definition says anything about, or none of
-            those asked for can be run here.
+            the requested ones can be run here.
     """
     for address in addresses:
-        backends.check(address)
+        backends.check(address, here=True)
     for name in precisions:
         if name not in {str(each) for each in PRECISIONS}:
             known = ", ".join(PRECISIONS)
@@ -82,8 +77,8 @@ def specs(addresses: Sequence[str], precisions: Sequence[str]) -> tuple[list[Eng
                     f"; {able.fix}" if able.fix and not backends.get(name).status(mode) else ""
                 )
     if not chosen:
-        told = ". ".join(f"{label}: {reason}" for label, reason in without.items())
-        raise InputError(f"None of the backends that were asked for can run ONNX's cases here. {told}.")
+        reasons = ". ".join(f"{label}: {reason}" for label, reason in without.items())
+        raise InputError(f"None of the requested backends can run ONNX's cases here. {reasons}.")
     return chosen, without
 
 
@@ -99,15 +94,16 @@ def run(
     *,
     store: Store,
     say: Say,
+    on_progress: Callable[[Progress], None] = lambda _: None,
     pattern: str = "*",
     limit: int = 0,
-    anew: bool = False,
+    again: bool = False,
     cancel: threading.Event | None = None,
 ) -> tuple[Conformance, ...]:
     """Run the cases that match ``pattern``, at most ``limit`` of them (0: all), through each variant.
 
-    What is in the store already is not run again, unless ``anew``. Results with every case are kept in the store as a compact
-    file, where :func:`workbench.conformance.warnings.warnings_of` finds them.
+    What is in the store already is run only with ``again``. Results with every case are kept in the store as a compact
+    file, a separate artefact, where :func:`workbench.conformance.warnings.warnings_of` finds them.
 
     Raises:
         InputError: no case matches.
@@ -121,7 +117,8 @@ def run(
         names = _matching(uses, pattern)[: limit or None]
         if not names:
             raise InputError(f"No case of the package 'onnx' matches '{pattern}'. Give a pattern such as 'resize_*'.")
-        return tuple(_results(spec, names, uses, store, pool, say, anew=anew) for spec in chosen)
+        means = Means(store, pool, say)
+        return tuple(_results(spec, names, uses, means, on_progress, again=again) for spec in chosen)
 
 
 def _matching(names: Iterable[str], pattern: str) -> list[str]:
@@ -134,64 +131,64 @@ def _results(
     spec: EngineSpec,
     names: Sequence[str],
     uses: Mapping[str, Use | None],
-    store: Store,
-    pool: Pool,
-    say: Say,
+    means: Means,
+    on_progress: Callable[[Progress], None],
     *,
-    anew: bool,
+    again: bool,
 ) -> Conformance:
+    store = means.store
     file = _file(spec, store)
-    outcomes = {} if anew else _read(file)
-    if anew:
+    outcomes = {} if again else _read(file, store)
+    if again:
         file.unlink(missing_ok=True)
     missing = [name for name in names if name not in outcomes]
-    say(f"{spec.label}: {len(missing)} cases to run, {len(names) - len(missing)} from the store")
+    means.say(f"{spec.label}: {len(missing)} cases to run, {len(names) - len(missing)} from the store")
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as log:
             for number, name in enumerate(missing, 1):
-                outcomes[name] = _outcome(name, spec, pool)
-                log.write(json.dumps(to_json(outcomes[name])) + "\n")
+                outcomes[name] = _outcome(name, spec, means.pool)
+                log.write(store.keyring.signed(json.dumps(to_json(outcomes[name]))) + "\n")
                 log.flush()
-                if number % TOLD_EVERY == 0:
-                    say(f"{spec.label}: {number} of {len(missing)} cases")
+                on_progress(Progress(f"run cases on {spec.label}", number, len(missing), "cases"))
     wanted = {name: outcomes[name] for name in uses if name in outcomes}
     whole = len(wanted) == len(uses)
     found = _conformance(spec, wanted if whole else {name: wanted[name] for name in names}, uses)
     if found.complete:
-        save(found, folder_of(store))
+        with store.create(KIND, key_of(conformance=found.file_name)) as draft:
+            save(found, draft.folder / RESULT)
     return found
 
 
-def _outcome(name: str, spec: EngineSpec, pool: Pool) -> Outcome:
+def _outcome(name: str, spec: EngineSpec, pool: Pool) -> CaseOutcome:
     worker = WORKER if backends.device(spec) == CPU or not this_machine().gpu else GPU_BUILDER
     try:
         answer = pool.call(worker, "conformance_case", limit_s=LIMIT_S, case=name, spec=to_json(spec))
     except WorkerError as error:  # the process is gone; the next case gets a new one
-        return Outcome(name, Verdict.ERROR, detail=brief(ValueError(error.message.partition(". ")[0]), 160))
-    outcome = from_json(Outcome, answer)
-    if worker == GPU_BUILDER and outcome.verdict == Verdict.ERROR and outcome.detail.startswith(NOT_RUN):
+        return CaseOutcome(name, CaseVerdict.ERROR, detail=brief(ValueError(error.message.partition(". ")[0]), 160))
+    outcome = from_json(CaseOutcome, answer)
+    if worker == GPU_BUILDER and outcome.verdict == CaseVerdict.ERROR and outcome.detail.startswith(NOT_RUN):
         pool.end(worker)  # a fault on a GPU leaves a process in which every further call fails
     return outcome
 
 
-def _conformance(spec: EngineSpec, outcomes: Mapping[str, Outcome], uses: Mapping[str, Use | None]) -> Conformance:
+def _conformance(spec: EngineSpec, outcomes: Mapping[str, CaseOutcome], uses: Mapping[str, Use | None]) -> Conformance:
     seen = []
     for name, outcome in outcomes.items():
         use = uses[name]
-        if use is not None and outcome.verdict in (Verdict.WRONG, Verdict.RIGHT):
-            seen.append(Seen(name, use, outcome.differs, outcome.difference, outcome.detail))
+        if use is not None and outcome.verdict in (CaseVerdict.WRONG, CaseVerdict.RIGHT):
+            seen.append(OperatorCase(name, use, outcome.differs, outcome.difference, outcome.detail))
     return Conformance(
-        backend=spec.backend_and_mode,
+        backend=spec.address,
         title=backends.get(spec.backend).title + (f" ({spec.mode})" if spec.mode else ""),
-        version=installed(spec.backend_and_mode),
+        version=installed(spec.address),
         precision=str(spec.precision),
         onnx=version_of("onnx"),
         machine=this_machine().label,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=len(uses),
         outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
-        forms=forms_of(seen),
+        deviations=deviations_of(seen),
     )
 
 
@@ -201,22 +198,22 @@ def _file(spec: EngineSpec, store: Store) -> Path:
     key = key_of(
         conformance=FORMAT,
         onnx=version_of("onnx"),
-        spec=[spec.backend_and_mode, str(spec.precision)],
-        version=installed(spec.backend_and_mode),
+        spec=[spec.address, str(spec.precision)],
+        version=installed(spec.address),
         machine=[machine.cpu, *machine.instructions, machine.gpu],
     )
-    return folder_of(store) / f"{key}.jsonl"
+    return store.root / JOURNALS / f"{key}.jsonl"
 
 
-def _read(file: Path) -> dict[str, Outcome]:
-    """What an earlier run has written; a line that was cut short is passed over."""
-    found: dict[str, Outcome] = {}
+def _read(file: Path, store: Store) -> dict[str, CaseOutcome]:
+    """What an earlier run has written; a line that was cut short or changed, or that no key that counts signed, is passed over."""
+    found: dict[str, CaseOutcome] = {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return found
     for line in lines:
         with contextlib.suppress(Exception):  # cut short by a kill
-            outcome = from_json(Outcome, json.loads(line))
+            outcome = from_json(CaseOutcome, json.loads(store.keyring.opened(line) or ""))
             found[outcome.case] = outcome
     return found

@@ -2,138 +2,121 @@
 
 from __future__ import annotations
 
-import threading
-
 from workbench import backends
-from workbench.data.dataset import Dataset
 from workbench.errors import Cancelled, WorkbenchError
-from workbench.experiment import Experiment
-from workbench.records import CPU, EngineRecord, Peaks, Region, Result, Status, to_json
-from workbench.runs.bench import Bench
-from workbench.runs.board import Board
+from workbench.plan.measuring import group_key
+from workbench.records import CPU, EngineRecord, Peaks, Result, Status
 from workbench.runs.cohorts import anchors, engines_of, recall, timeable
+from workbench.runs.context import RunContext
 from workbench.runs.load_rounds import measure_load
+from workbench.runs.open_engines import OpenEngines
 from workbench.runs.peaks import machine_peaks
-from workbench.runs.rounds import measure_groups, told
-from workbench.runs.scoring import PLAIN, Way, comparable_of, outputs_of, runnable_engines, score_all, unscored_engines
-from workbench.runs.sources import Sources
-from workbench.store import Store, key_of
-from workbench.system.machine import this_machine
-from workbench.system.turns import turn
+from workbench.runs.rounds import measure_groups, timing_text
+from workbench.runs.scoring import has_outputs, runnable_engines, score_all, unscored_engines
+from workbench.system.measuring_lock import hold_lock
+
+Groups = dict[int, tuple[str, tuple[Result, ...]]]
+"""By batch size: the key of the group of rows that are measured interleaved, and those rows."""
 
 
-def measure_and_score(
-    board: Board,
-    experiment: Experiment,
-    sources: Sources,
-    data: Dataset,
-    store: Store,
-    cancel: threading.Event,
-    *,
-    reference: EngineRecord | None,
-    remeasure: bool,
-    way: Way = PLAIN,
-) -> None:
+def measure_and_score(context: RunContext, reference: EngineRecord | None) -> None:
     """Time every built row and score every built engine, except what the store already knows.
 
     ``reference`` is the engine that stands for the source model; without it nothing can be scored.
     """
-    region = experiment.plan.region
-    samples = str(sources.samples_file(data.test))
-    groups = _groups(board, experiment, data, region)
-    if not remeasure:
+    run_rows, experiment = context.run_rows, context.experiment
+    region, samples = experiment.plan.region, context.samples
+    groups = _groups(context)
+    if not context.remeasure:
         for group, members in groups.values():
-            _recall(board, store, group, members, experiment.baseline)
-    untimed = [row for row in board.rows if row.status == Status.BUILT and row.batch in groups]
-    engines = runnable_engines(board)
-    unscored = unscored_engines(board, store, data, reference, way)
-    needed = engines_of(row for row in untimed if row.engine and row.engine.runnable)
-    needed |= {engine.key: engine for engine in unscored}
-    if reference and unscored and not outputs_of(store, reference, data):
-        needed = {reference.key: reference} | needed  # first: without its answers nothing can be scored
-    waiting = [engines.get(key, engine) for key, engine in needed.items()]
-    bench = Bench(
-        board, experiment, store, cancel, sources.model.outputs, samples=samples, comparable=comparable_of(sources)
-    )
+            _recall(context, group, members)
+    unscored = unscored_engines(context, reference)
+    waiting = _needed(context, groups, reference, unscored)
+    opened = OpenEngines(run_rows, experiment, context.store, samples)
     try:
         while waiting:
-            with turn("opening engines", alone=False, cancel=cancel, waiting=board.whisper):
-                waiting = bench.open_cohort(waiting, _beside(board, groups, experiment.baseline))
-            measure_groups(bench, {batch: group for batch, (group, _) in sorted(groups.items())}, samples, region)
-            here = [engine for engine in unscored if bench.get(engine.key)]
+            with hold_lock("opening engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
+                waiting = opened.open_cohort(waiting, _beside(context, groups))
+            measure_groups(opened, {batch: group for batch, (group, _) in sorted(groups.items())}, samples, region)
+            here = [engine for engine in unscored if opened.get(engine.key)]
             if here:
-                with turn("scoring engines", alone=False, cancel=cancel, waiting=board.whisper):
-                    score_all(bench, data, samples, reference, here, way)
-            unscored = [engine for engine in unscored if bench.get(engine.key) is None]
-            bench.clear()
+                with hold_lock("scoring engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
+                    score_all(context, opened, reference, here)
+            unscored = [engine for engine in unscored if opened.get(engine.key) is None]
+            opened.clear()
     finally:
-        bench.close()
-    measure_load(board, experiment, samples, data.test.digest, store, cancel, again=remeasure)
+        opened.close()
+    measure_load(context)
 
 
-def _beside(
-    board: Board, groups: dict[int, tuple[str, tuple[Result, ...]]], baseline: str
-) -> dict[str, tuple[EngineRecord, ...]]:
+def _needed(
+    context: RunContext, groups: Groups, reference: EngineRecord | None, unscored: list[EngineRecord]
+) -> list[EngineRecord]:
+    """The engines to open: those of rows without a timing, and those without a score."""
+    untimed = [row for row in context.run_rows.rows if row.status == Status.BUILT and row.batch in groups]
+    engines = runnable_engines(context.run_rows)
+    needed = engines_of(row for row in untimed if row.engine and row.engine.runnable)
+    needed |= {engine.key: engine for engine in unscored}
+    if reference and unscored and not has_outputs(context, reference):
+        needed = {reference.key: reference} | needed  # first: without its answers nothing can be scored
+    return [engines.get(key, engine) for key, engine in needed.items()]
+
+
+def _beside(context: RunContext, groups: Groups) -> dict[str, tuple[EngineRecord, ...]]:
     """By engine key: the engines of the baseline at the batch sizes at which that engine has not been timed."""
     found: dict[str, tuple[EngineRecord, ...]] = {}
-    base = anchors(timeable(board.rows), baseline)
-    for row in board.rows:
+    base = anchors(timeable(context.run_rows.rows), context.experiment.baseline)
+    for row in context.run_rows.rows:
         anchor = base.get(row.batch)
         if row.engine and row.status == Status.BUILT and row.batch in groups and anchor and anchor.engine:
             found[row.engine.key] = (*found.get(row.engine.key, ()), anchor.engine)
     return found
 
 
-def _groups(
-    board: Board, experiment: Experiment, data: Dataset, region: Region
-) -> dict[int, tuple[str, tuple[Result, ...]]]:
-    """For each batch size: the key of the group, and its rows. Rows that cannot be timed over the region fail here."""
-    groups: dict[int, tuple[str, tuple[Result, ...]]] = {}
-    for row in board.rows:
+def _groups(context: RunContext) -> Groups:
+    """The rows of each batch size. Rows that cannot be timed over the region fail here."""
+    run_rows, experiment = context.run_rows, context.experiment
+    groups: Groups = {}
+    for row in run_rows.rows:
         if row.engine and row.engine.runnable and row.status == Status.BUILT:
-            able = backends.get(row.spec.backend).measures(row.spec, region)
+            able = backends.of(row.spec).measures(row.spec, experiment.plan.region)
             if not able:
-                board.fail((row,), "measure", WorkbenchError(f"{able.reason}; {able.fix}."))
-    machine = this_machine()
+                run_rows.fail((row,), "measure", WorkbenchError(f"{able.reason}; {able.fix}."))
+    machine, samples = context.executor.subject.platform.machine, context.data.test.digest
     for batch in experiment.batches:
         rows = tuple(
             row
-            for row in board.rows
+            for row in run_rows.rows
             if row.batch == batch and row.status == Status.BUILT and row.engine and row.engine.runnable
         )
         if rows:
-            key = key_of(
-                engines=sorted(row.engine.key for row in rows if row.engine),
-                batch=batch,
-                plan=to_json(experiment.plan),
-                ways=sorted((row.spec.label, row.spec.cuda_graph, row.spec.streams) for row in rows),
-                samples=data.test.digest,
-                machine=to_json(machine),
-                denormals="flushed",  # how engines are opened is part of what was timed
-            )
-            groups[batch] = (key, rows)
+            members = [(row.spec, row.engine.key) for row in rows if row.engine]
+            groups[batch] = (group_key(members, batch, experiment.plan, samples, machine), rows)
     return groups
 
 
-def _recall(board: Board, store: Store, group: str, rows: tuple[Result, ...], baseline: str) -> None:
-    """Take from the store what it knows of a group."""
-    found = recall(store, group, rows, anchors(rows, baseline).get(rows[0].batch))
+def _recall(context: RunContext, group: str, rows: tuple[Result, ...]) -> None:
+    run_rows = context.run_rows
+    found = recall(context.store, group, rows, anchors(rows, context.experiment.baseline).get(rows[0].batch))
     for row in rows:
         if row.row in found:
             timing, also = found[row.row]
-            text = f"{told(row, timing)} (from the store)"
-            board.update(row, text, status=Status.DONE, timing=timing, also=also, reused=True)
-    board.count(reused_timings=len(found))
+            text = f"{timing_text(row, timing)} (from the store)"
+            run_rows.update(row, text, status=Status.DONE, timing=timing, also=also, reused=True)
+    run_rows.count(reused_timings=len(found))
 
 
-def peaks_of(experiment: Experiment, board: Board, store: Store, cancel: threading.Event) -> Peaks | None:
-    """What this machine can do at most, where that was asked for and something ran on its CPU."""
-    if not experiment.roofline or not any(row.timing and row.device == CPU for row in board.rows):
+def peaks_of(context: RunContext) -> Peaks | None:
+    """The peaks of this machine, if they were requested and a variant ran on its CPU."""
+    experiment, run_rows = context.experiment, context.run_rows
+    if not experiment.roofline or not any(row.timing and row.device == CPU for row in run_rows.rows):
         return None
     try:
-        return machine_peaks(store, experiment.threads, cores=experiment.plan.cores, cancel=cancel, say=board.whisper)
+        return machine_peaks(
+            context.store, experiment.threads, cores=experiment.plan.cores, cancel=context.stop, say=context.say
+        )
     except Cancelled:
         raise
     except WorkbenchError as error:
-        board.say(f"no roofline: the machine's peaks could not be measured ({error.message})")
+        run_rows.say(f"no roofline: the machine's peaks could not be measured ({error.message})")
         return None

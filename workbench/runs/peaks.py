@@ -1,16 +1,15 @@
-"""The peaks of this machine: measured once in a worker of their own, and kept in the store."""
+"""The peaks of this machine: measured once in a separate worker, and kept in the store."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 
-from workbench.records import Peaks, from_json, to_json
-from workbench.store import Store, key_of
-from workbench.system.machine import this_machine, version_of
+from workbench.plan.measuring import peaks_key
+from workbench.plan.subject import Platform
+from workbench.records import Peaks, from_json
+from workbench.store import Store
 from workbench.workers.worker import NO_GPU, Worker, held_to, thread_env
-
-LIBRARIES = ("numpy", "onnxruntime", "openvino")
 
 
 def machine_peaks(
@@ -19,23 +18,18 @@ def machine_peaks(
     *,
     cores: Sequence[int] = (),
     cancel: threading.Event | None = None,
-    anew: bool = False,
+    again: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Peaks:
     """What the CPU can do at most with ``threads`` threads on these cores; about five seconds the first time. What was
-    measured beside another program is measured again; with ``anew`` everything is.
+    measured beside another program is measured again; with ``again`` everything is.
 
     Raises:
         WorkerError, RunError: the loops could not be run.
         Cancelled: ``cancel`` was set.
     """
-    key = key_of(
-        machine=to_json(this_machine()),
-        threads=threads,
-        cores=sorted(cores),
-        versions=[version_of(name) for name in LIBRARIES],
-    )
-    known = None if anew else store.record("peaks", key, Peaks)
+    key = peaks_key(threads, cores, Platform.here())
+    known = None if again else store.record("peaks", key, Peaks)
     if known is None or known.disturbed:
         env = NO_GPU | thread_env(threads) | held_to(cores)
         with Worker(store.log_path("peaks"), env=env, cancel=cancel, writable=()) as worker:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from workbench import backends
 from workbench.errors import Cancelled, RunError, WorkbenchError
+from workbench.measure import verdict
 from workbench.measure.interleave import Rounds, interleave
+from workbench.plan.measuring import timing_key
 from workbench.records import (
     Block,
     Clock,
@@ -30,11 +34,11 @@ from workbench.records import (
     Verdict,
     from_json,
 )
-from workbench.runs.bench import Bench
-from workbench.runs.cohorts import anchors, keep_members, timeable, timing_key
+from workbench.runs.cohorts import anchors, keep_members, timeable
+from workbench.runs.open_engines import OpenEngines
+from workbench.runs.pace import MeasuringProgress
 from workbench.runs.timings import keep_timing
-from workbench.system.turns import turn as place_in_line
-from workbench.timing import verdict
+from workbench.system.measuring_lock import hold_lock
 from workbench.workers.worker import Worker
 
 CLOCK_S = 0.03
@@ -42,7 +46,7 @@ CLOCK_S = 0.03
 
 
 @dataclass
-class Turn:
+class Member:
     """One variant's part in the interleaved measuring of one batch size."""
 
     row: Result
@@ -50,7 +54,7 @@ class Turn:
     base_rss_bytes: int = 0
     launches: tuple[Launch, ...] = ()
     blocks: tuple[Block, ...] = ()
-    ended: Ended | None = None  # None: it goes on
+    ended: Ended | None = None  # None: it is still measured
     kept: str = ""  # the key that its timing has in the store
 
     @property
@@ -64,159 +68,184 @@ class Turn:
 
 
 @dataclass
-class Party:
+class Cohort:
     """The variants of one batch size that take turns with each other."""
 
     batch: int
     group: str
-    turns: list[Turn]
-    anchor: Turn | None  # the baseline, which goes on as long as any other does
+    members: list[Member]
+    anchor: Member | None  # the baseline, which is measured as long as any other variant
     session: str  # only those that took turns in this very session may be compared
     began: float = field(default_factory=time.monotonic)
     rounds: int = 0
 
     @property
-    def open(self) -> list[Turn]:
-        return [turn for turn in self.turns if turn.ended is None]
+    def open(self) -> list[Member]:
+        return [member for member in self.members if member.ended is None]
 
 
-def measure_groups(bench: Bench, groups: Mapping[int, str], samples: str, region: Region) -> None:
+def measure_groups(opened: OpenEngines, groups: Mapping[int, str], samples: str, region: Region) -> None:
     """Measure every built variant whose engine is open, at each of these batch sizes; ``groups`` has the key of each group.
 
     All batch sizes are measured in a launch. Then the workers of those variants are started again whose difference from
     the baseline is not known yet, and only those are measured on, together with the baseline. While a batch size is measured
-    nobody else on this machine measures or builds.
+    no other process on this machine measures or builds.
     """
-    board, plan = bench.board, bench.experiment.plan
+    run_rows, plan = opened.run_rows, opened.experiment.plan
     began = time.monotonic()
-    parties = [party for batch, group in groups.items() if (party := _party(bench, batch, group)).turns]
+    cohorts = [cohort for batch, group in groups.items() if (cohort := _cohort(opened, batch, group)).members]
+    progress = MeasuringProgress(run_rows, plan, opened.store, sum(len(cohort.members) for cohort in cohorts))
     for launch in range(plan.launches):
-        parties = [party for party in parties if party.open]
+        cohorts = [cohort for cohort in cohorts if cohort.open]
+        if cohorts:
+            progress.launch(launch, len(cohorts))
         if launch:
-            engines = {turn.engine.key: turn.engine for party in parties for turn in party.open}
+            engines = {member.engine.key: member.engine for cohort in cohorts for member in cohort.open}
             if not engines:
                 break
-            with place_in_line("opening engines", alone=False, cancel=bench.cancel, waiting=board.whisper):
-                bench.relaunch([engine for key, engine in engines.items() if bench.get(key)])
-        for party in parties:
-            with _alone(bench, party) as ours:
+            with hold_lock("opening engines", alone=False, cancel=opened.cancel, waiting=run_rows.report_wait):
+                opened.relaunch([engine for key, engine in engines.items() if opened.get(key)])
+        for cohort in cohorts:
+            with _alone(opened, cohort, launch) as ours:
                 if ours:
-                    _take_turns(bench, party, launch, samples, region)
-                    _without_the_lost(bench, party)
-                    _decide(bench, party, launch + 1)
-                    for turn in [turn for turn in party.turns if turn.ended and not turn.kept]:
-                        turn.kept = _keep(bench, party, turn, region, samples)
-            _without_the_lost(bench, party)
-            if not party.open:
+                    _take_turns(opened, cohort, launch, samples, region, progress)
+                    _without_the_lost(opened, cohort)
+                    _decide(opened, cohort, launch + 1)
+                    for member in [member for member in cohort.members if member.ended and not member.kept]:
+                        member.kept = _keep(opened, cohort, member, region, samples)
+            _without_the_lost(opened, cohort)
+            if not cohort.open:
                 keep_members(
-                    bench.store, party.session, {turn.engine.key: turn.kept for turn in party.turns if turn.kept}
+                    opened.store,
+                    cohort.session,
+                    {member.engine.key: member.kept for member in cohort.members if member.kept},
                 )
-    board.count(measure_s=time.monotonic() - began)
+    run_rows.count(measure_s=time.monotonic() - began)
 
 
 @contextmanager
-def _alone(bench: Bench, party: Party) -> Iterator[bool]:
-    """Wait until nobody else measures or builds; ``False`` inside where all rows were asked to stop meanwhile."""
-    board, rows = bench.board, tuple(turn.row for turn in party.open)
-    board.withdraw()
-    what = f"measuring {Path(bench.experiment.model).name} at batch {party.batch}"
+def _alone(opened: OpenEngines, cohort: Cohort, launch: int) -> Iterator[bool]:
+    """Wait until no other process measures or builds; gives ``False`` if all rows were cancelled during the wait."""
+    run_rows, rows = opened.run_rows, tuple(member.row for member in cohort.open)
+    run_rows.drop_cancelled()
+    what = f"measuring {Path(opened.experiment.model).name} at batch {cohort.batch}"
+    expected_s = opened.experiment.plan.launch_s(launch) * len(rows)
     with ExitStack() as held:
         try:
-            with board.working_on(rows):
-                held.enter_context(place_in_line(what, alone=True, cancel=bench.cancel, waiting=board.whisper))
+            with run_rows.working_on(rows):
+                held.enter_context(opened.measuring(what, expected_s))
         except Cancelled:
-            if board.stop.everything:
+            if run_rows.stop.everything:
                 raise
             yield False
         else:
-            with board.working_on(rows, together=False):
+            with run_rows.working_on(rows, together=False):
                 yield True
-    board.withdraw()
+    run_rows.drop_cancelled()
 
 
-def _without_the_lost(bench: Bench, party: Party) -> None:
+def _without_the_lost(opened: OpenEngines, cohort: Cohort) -> None:
     """Go on without those that failed or were asked to stop."""
-    stop = bench.board.stop
-    party.turns = [
-        turn for turn in party.turns if turn.ended or (bench.get(turn.engine.key) and not stop.has(turn.row.row))
+    stop = opened.run_rows.stop
+    cohort.members = [
+        member
+        for member in cohort.members
+        if member.ended or (opened.get(member.engine.key) and not stop.has(member.row.row))
     ]
-    if party.anchor not in party.turns:
-        party.anchor = None
+    if cohort.anchor not in cohort.members:
+        cohort.anchor = None
 
 
-def _party(bench: Bench, batch: int, group: str) -> Party:
+def _cohort(opened: OpenEngines, batch: int, group: str) -> Cohort:
     """The rows at this batch size that are open and not timed, and the baseline's beside them."""
-    able = timeable(bench.board.rows)
-    base = anchors(able, bench.experiment.baseline).get(batch)
-    here = [row for row in able if row.batch == batch and row.engine and bench.get(row.engine.key)]
+    able = timeable(opened.run_rows.rows)
+    base = anchors(able, opened.experiment.baseline).get(batch)
+    here = [row for row in able if row.batch == batch and row.engine and opened.get(row.engine.key)]
     due = any(row.timing is None for row in here)
     rows = [row for row in here if row.timing is None or (due and base and row.row == base.row)]
-    turns = [Turn(row, row.engine) for row in rows if row.engine]
-    anchor = next((turn for turn in turns if base and turn.row.row == base.row), None)
-    return Party(batch, group, turns, anchor, f"{group}-{uuid.uuid4().hex[:8]}")
+    members = [Member(row, row.engine) for row in rows if row.engine]
+    anchor = next((member for member in members if base and member.row.row == base.row), None)
+    return Cohort(batch, group, members, anchor, f"{group}-{uuid.uuid4().hex[:8]}")
 
 
-def _take_turns(bench: Bench, party: Party, launch: int, samples: str, region: Region) -> None:
-    """The rounds of one launch, over those that go on."""
-    plan = bench.experiment.plan
-    turns = [turn for turn in party.open if _warm_up(bench, turn, samples, region)]
-    rounds = Rounds(plan.relaunch_rounds if launch else plan.rounds, plan.seed + party.batch, launch, party.rounds)
+def _take_turns(
+    opened: OpenEngines, cohort: Cohort, launch: int, samples: str, region: Region, progress: MeasuringProgress
+) -> None:
+    plan = opened.experiment.plan
+    members = [member for member in cohort.open if _warm_up(opened, member, samples, region)]
+    rounds = Rounds(plan.relaunch_rounds if launch else plan.rounds, plan.seed + cohort.batch, launch, cohort.rounds)
     again = f"launch {launch + 1}, " if launch else ""
+    began = time.monotonic()
 
     def takes_part(place: int) -> bool:
-        goes_on = bench.get(turns[place].engine.key) is not None and not bench.board.stop.has(turns[place].row.row)
-        if not goes_on:  # it failed in an earlier round, or was asked to stop
-            bench.board.withdraw()
+        goes_on = opened.get(members[place].engine.key) is not None and not opened.run_rows.stop.has(
+            members[place].row.row
+        )
+        if not goes_on:  # it failed in an earlier round, or was cancelled
+            opened.run_rows.drop_cancelled()
         return goes_on
 
     def each_round(number: int) -> None:
         if number % 4 == 0:
-            about = f"{again}round {number + 1} of {rounds.count}, {len(turns)} variants in turn"
-            bench.board.whisper(f"batch {party.batch}: {about}")
+            about = f"{again}round {number + 1} of {rounds.count}, {len(members)} variants in turn"
+            opened.run_rows.report_medians(f"batch {cohort.batch}: {about}", _medians_s(members))
+            progress.rounds(number)
+            if number:
+                opened.expect((time.monotonic() - began) / number * (rounds.count - number))
 
     for taken in interleave(
-        len(turns),
+        len(members),
         rounds,
-        lambda place: _block(bench, turns[place]),
+        lambda place: _block(opened, members[place]),
         takes_part=takes_part,
         each_round=each_round,
-        clock=lambda: time.monotonic() - party.began,
+        clock=lambda: time.monotonic() - cohort.began,
     ):
-        more = {"launch": taken.launch, "began_s": taken.began_s}
-        turns[taken.variant].blocks += (from_json(Block, taken.value | taken.where | more),)
-    party.rounds += rounds.count
+        more = {"launch": taken.launch, "began_s": taken.began_s, "asked_s": plan.block_s}
+        members[taken.variant].blocks += (from_json(Block, taken.value | taken.where | more),)
+    cohort.rounds += rounds.count
+    progress.rounds(rounds.count, ended=True)
 
 
-def _block(bench: Bench, turn: Turn) -> tuple[dict[str, Any], bool] | None:
+def _medians_s(members: list[Member]) -> dict[str, float]:
+    """By row the median over its blocks so far; rows without a block are left out."""
+    return {
+        member.row.row: statistics.median(block.typical_ns() for block in member.blocks) * 1e-9
+        for member in members
+        if member.blocks
+    }
+
+
+def _block(opened: OpenEngines, member: Member) -> tuple[dict[str, Any], bool] | None:
     """One block of a variant as JSON, and whether its threads rested afterwards; ``None`` where it failed, which ends it."""
-    plan, held = bench.experiment.plan, bench.get(turn.engine.key)
+    plan, held = opened.experiment.plan, opened.get(member.engine.key)
     if held is None:
         return None
     try:
-        answer = held[0].call("block", seconds=plan.block_s, min_calls=plan.min_calls)
+        answer = opened.undisturbed(lambda: held[0].call("block", seconds=plan.block_s, min_calls=plan.min_calls))
     except Cancelled:
         raise
     except WorkbenchError as error:
-        bench.drop(turn.engine.key, "measure", error)
+        opened.drop(member.engine.key, "measure", error)
         return None
     return answer, answer["quiet"]
 
 
-def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
-    held = bench.get(turn.engine.key)
+def _warm_up(opened: OpenEngines, member: Member, samples: str, region: Region) -> bool:
+    held = opened.get(member.engine.key)
     if held is None:
         return False
-    worker, opened = held
-    if not turn.launches:
-        turn.base_rss_bytes = opened["rss_bytes"]
-        if not turn.again:
-            turn.row = bench.board.update(turn.row, status=Status.MEASURING)
-    plan = bench.experiment.plan
+    worker, facts = held
+    if not member.launches:
+        member.base_rss_bytes = facts["rss_bytes"]
+        if not member.again:
+            member.row = opened.run_rows.update(member.row, status=Status.MEASURING)
+    plan = opened.experiment.plan
     try:
         answer = worker.call(
             "prepare_timing",
             samples=samples,
-            batch=turn.row.batch,
+            batch=member.row.batch,
             region=region,
             warm_up_s=plan.warm_up_s,
             wait=plan.wait,
@@ -226,87 +255,92 @@ def _warm_up(bench: Bench, turn: Turn, samples: str, region: Region) -> bool:
     except Cancelled:
         raise
     except WorkbenchError as error:
-        bench.drop(turn.engine.key, "warm up", error)
+        opened.drop(member.engine.key, "warm up", error)
         return False
-    turn.launches += (Launch(opened["import_s"], opened["load_s"], tuple(answer["warm_up_ns"])),)
+    member.launches += (Launch(facts["import_s"], facts["load_s"], tuple(answer["warm_up_ns"])),)
     return True
 
 
-def _decide(bench: Bench, party: Party, launches: int) -> None:
-    """End those of whom enough is known after so many launches, and all where no more may follow."""
-    plan = bench.experiment.plan
-    others = [turn for turn in party.turns if turn is not party.anchor]
-    if party.anchor is None or not others or plan.launches == 1:
-        _end(party.open, Ended.FIXED)
+def _decide(opened: OpenEngines, cohort: Cohort, launches: int) -> None:
+    """End the variants of which enough is known after so many launches, or all if no launch may follow."""
+    plan = opened.experiment.plan
+    others = [member for member in cohort.members if member is not cohort.anchor]
+    alone = cohort.anchor is None or not others
+    if plan.launches == 1 or (alone and plan.until == Until.KNOWN):
+        _end(cohort.open, Ended.FIXED)
         return
-    spent = max(turn.timed_s for turn in party.open)
+    spent = max(member.timed_s for member in cohort.open)
     last = launches == plan.launches or spent >= plan.max_measure_s
+    if alone or cohort.anchor is None:  # there is no ratio that could be known: its own time is measured to the budget
+        _end(cohort.open if last else [], Ended.BUDGET)
+        return
     if launches > 1 and not last and launches not in plan.looks:
         return
-    base = _timing(bench, party, party.anchor)
-    found = verdict.judged([verdict.evidence(_timing(bench, party, turn), base) for turn in others])
-    for turn, judged in zip(others, found, strict=True):
-        if turn.ended:
+    base = _timing(opened, cohort, cohort.anchor)
+    found = verdict.judged([verdict.evidence(_timing(opened, cohort, member), base) for member in others])
+    for member, judged in zip(others, found, strict=True):
+        if member.ended:
             continue
         if plan.until == Until.KNOWN and judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
-            turn.ended = Ended.KNOWN
+            member.ended = Ended.KNOWN
         elif judged.half_width <= plan.within:
-            turn.ended = Ended.NARROW
+            member.ended = Ended.NARROW
     if last:
-        _end(party.open, Ended.BUDGET)
-    elif all(turn.ended for turn in others):
-        party.anchor.ended = Ended.KNOWN if any(turn.ended == Ended.KNOWN for turn in others) else Ended.NARROW
+        _end(cohort.open, Ended.BUDGET)
+    elif all(member.ended for member in others):
+        cohort.anchor.ended = Ended.KNOWN if any(member.ended == Ended.KNOWN for member in others) else Ended.NARROW
 
 
-def _end(turns: list[Turn], why: Ended) -> None:
-    for turn in turns:
-        turn.ended = why
+def _end(members: list[Member], why: Ended) -> None:
+    for member in members:
+        member.ended = why
 
 
-def _timing(bench: Bench, party: Party, turn: Turn, **more: Any) -> Timing:
+def _timing(opened: OpenEngines, cohort: Cohort, member: Member, **more: Any) -> Timing:
     """What is known of a variant so far."""
-    plan = bench.experiment.plan
+    plan = opened.experiment.plan
     known: dict[str, Any] = {
         "region": plan.region,
-        "load_s": turn.launches[0].load_s,
-        "base_rss_bytes": turn.base_rss_bytes,
+        "load_s": member.launches[0].load_s,
+        "base_rss_bytes": member.base_rss_bytes,
         "peak_rss_bytes": 0,
         "measured_at": "",
-        "ended": turn.ended or Ended.FIXED,
+        "ended": member.ended or Ended.FIXED,
     }
     return Timing(
-        engine_key=turn.engine.key,
-        batch=turn.row.batch,
-        group=party.session,
-        blocks=turn.blocks,
-        warm_up_ns=turn.launches[0].warm_up_ns,
-        streams=turn.engine.spec.streams,
+        engine_key=member.engine.key,
+        batch=member.row.batch,
+        group=cohort.session,
+        blocks=member.blocks,
+        warm_up_ns=member.launches[0].warm_up_ns,
+        streams=member.engine.spec.streams,
         protocol=plan.protocol,
-        launches=turn.launches,
-        looks=len(plan.looks),
+        launches=member.launches,
+        looks=len(plan.looks) * opened.family,  # in equal parts, as the looks
         **known | more,
     )
 
 
-def _keep(bench: Bench, party: Party, turn: Turn, region: Region, samples: str) -> str:
+def _keep(opened: OpenEngines, cohort: Cohort, member: Member, region: Region, samples: str) -> str:
     """Store one variant's timing and show it; the key that it has in the store."""
-    plan, held = bench.experiment.plan, bench.get(turn.engine.key)
-    if held is None or not turn.launches:
+    plan, held = opened.experiment.plan, opened.get(member.engine.key)
+    if held is None or not member.launches:
         return ""
     try:
         facts = held[0].call("device")
         peak = held[0].call("peak")["peak_rss_bytes"]
-        in_effect = _beside(bench, turn, lambda: held[0].call("in_effect"))
-        clocks = _beside(bench, turn, lambda: _clocks(bench, turn, held[0], samples)) if plan.clocks else []
+        in_effect = _beside(opened, member, lambda: held[0].call("in_effect"))
+        ask = partial(opened.undisturbed, lambda: _clocks(opened, member, held[0], samples))
+        clocks = _beside(opened, member, ask) if plan.clocks else []
     except Cancelled:
         raise
     except WorkbenchError as error:
-        bench.drop(turn.engine.key, "measure", error)
+        opened.drop(member.engine.key, "measure", error)
         return ""
     timing = _timing(
-        bench,
-        party,
-        turn,
+        opened,
+        cohort,
+        member,
         region=region,
         peak_rss_bytes=peak,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -314,47 +348,49 @@ def _keep(bench: Bench, party: Party, turn: Turn, region: Region, samples: str) 
         in_effect=tuple(from_json(InEffect, each) for each in in_effect),
         clocks=tuple(from_json(Clock, each) for each in clocks),
     )
-    key = timing_key(party.group, turn.engine.key, party.session if turn.again else "")
-    timing = keep_timing(bench.store, key, timing)
-    if turn.again:
-        text = f"{told(turn.row, timing)} (again, in turn with further variants)"
-        turn.row = bench.board.update(turn.row, text, also=(*turn.row.also, timing))
+    key = timing_key(cohort.group, member.engine.key, cohort.session if member.again else "")
+    timing = keep_timing(opened.store, key, timing)
+    if member.again:
+        text = f"{timing_text(member.row, timing)} (again, in turn with further variants)"
+        member.row = opened.run_rows.update(member.row, text, also=(*member.row.also, timing))
     else:
-        bench.board.count(measured=1)
-        turn.row = bench.board.update(turn.row, told(turn.row, timing), status=Status.DONE, timing=timing)
+        opened.run_rows.count(measured=1)
+        member.row = opened.run_rows.update(
+            member.row, timing_text(member.row, timing), status=Status.DONE, timing=timing
+        )
     return key
 
 
-def _beside(bench: Bench, turn: Turn, ask: Callable[[], Any]) -> Any:
+def _beside(opened: OpenEngines, member: Member, ask: Callable[[], Any]) -> Any:
     """What is asked beside the timing, as JSON; where the library refuses it, the row keeps its timing and the log says why."""
     try:
         return ask()
     except RunError as error:
-        bench.board.say(f"{turn.row.row}: {error.message}")
+        opened.run_rows.say(f"{member.row.row}: {error.message}")
         return []
 
 
-def _clocks(bench: Bench, turn: Turn, worker: Worker, samples: str) -> Any:
+def _clocks(opened: OpenEngines, member: Member, worker: Worker, samples: str) -> Any:
     """The clocks of one engine in turn with each other, as JSON; none over several streams, where calls overlap."""
-    spec, plan = turn.row.spec, bench.experiment.plan
+    spec, plan = member.row.spec, opened.experiment.plan
     if spec.streams > 1:
         return []
-    bench.board.whisper(f"{turn.row.row}: its clocks in turn")
-    able = backends.get(spec.backend).measures(spec, Region.COMPUTE)
+    opened.run_rows.report_progress(f"{member.row.row}: its clocks in turn")
+    able = backends.of(spec).measures(spec, Region.COMPUTE)
     return worker.call(
         "clocks",
         samples=samples,
-        batch=turn.row.batch,
+        batch=member.row.batch,
         compute=able.ok,
         rounds=plan.rounds,
         block_s=min(plan.block_s, CLOCK_S),
-        seed=plan.seed + turn.row.batch,
+        seed=plan.seed + member.row.batch,
     )
 
 
-def told(row: Result, timing: Timing) -> str:
+def timing_text(row: Result, timing: Timing) -> str:
     text = f"{row.row}: median {timing.median_s * 1e3:.3f} ms, {timing.samples_per_s:,.0f} samples/s"
     if timing.ended == Ended.FIXED:
         return text
     launches = len(timing.launches)
-    return f"{text}; {launches} launch{'es' * (launches != 1)}, {timing.ended}"
+    return f"{text}; {launches} launch{'es' * (launches != 1)}, {timing.ended.text}"

@@ -3,211 +3,254 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from workbench.accuracy.agreement import EVERY, Comparable, not_finite, not_finite_told
 from workbench.accuracy.by_sample import load_outputs
-from workbench.accuracy.label_settings import AUTO
-from workbench.accuracy.metrics import Metric, metric_of
-from workbench.accuracy.score import score, told
+from workbench.accuracy.finite import not_finite, not_finite_remarks
+from workbench.accuracy.score import score, score_text, usable_labels
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import Cancelled, InputError, WorkbenchError, writing
-from workbench.experiment import Experiment
+from workbench.plan.scoring import accuracy_key, batch_in_key, outputs_key, scoring_batch
 from workbench.records import Accuracy, EngineRecord, Status, to_json
-from workbench.runs.bench import Bench
-from workbench.runs.board import Board
-from workbench.runs.sources import Sources
-from workbench.store import Draft, Store, key_of
+from workbench.runs.context import RunContext
+from workbench.runs.open_engines import OpenEngines
+from workbench.runs.run_rows import RunRows
+from workbench.store import Draft, Made, Store
+from workbench.workers.pool import once_more
 
 FILE = "outputs.npz"
-OUTPUTS = 2
-"""Of what the file of an engine's outputs holds: raise it when earlier ones would differ."""
+NO_ACCURACY = "No accuracy"
+"""How the warning begins that a run with labels has no score."""
 
 
-def scored_on(
-    test: Samples,
-    key: str,
-    outputs: Mapping[str, Any],
-    expected: Mapping[str, Any],
-    way: Way,
-    comparable: Comparable = EVERY,
-) -> Accuracy:
-    """The score of an engine on these samples, with what their labels are."""
+class Outputs(NamedTuple):
+    """What an engine gave for every test sample."""
+
+    arrays: dict[str, Any]  # by name, first axis = sample
+    calls: dict[str, int]  # outputs whose first axis is the call instead, with the samples in a call
+
+
+def scored_on(context: RunContext, test: Samples, key: str, outputs: Outputs, expected: Outputs) -> Accuracy:
+    """The score of an engine on these samples, with what their labels are.
+
+    Labels of samples say nothing of outputs whose entries are calls: these are compared with the source model's only.
+    """
+    scoring, comparable = context.scoring, context.comparable
     labels = test.labels if test.truth is None else test.truth
+    described = "" if test.truth is None else str(test.truth)
+    metric = scoring.metric
+    suits = usable_labels(expected.arrays, test.count, metric, scoring.output, comparable.varying)
+    if not suits and (labels is not None or metric is not None):
+        name, batch = next(iter(outputs.calls.items()))
+        labels, metric = None, None
+        described = (
+            f"not used: which rows of the output '{name}' belong to which sample is not known, and the model runs in batches of "
+            f"{batch} only"
+        )
     found = score(
         key,
-        outputs,
-        expected,
+        outputs.arrays,
+        expected.arrays,
         labels,
-        way.metric,
-        way.output,
-        groups=test.groups,
-        column=way.column,
+        metric,
+        scoring.output,
+        groups=None if test.groups is None else (scoring.column, test.groups),
         comparable=comparable,
     )
-    return replace(found, labels="" if test.truth is None else str(test.truth))
+    return replace(found, labels=described, together=outputs.calls.get(found.agreement_output, 1))
 
 
-def runnable_engines(board: Board) -> dict[str, EngineRecord]:
+def runnable_engines(run_rows: RunRows) -> dict[str, EngineRecord]:
     """Engines that can run here, by key."""
     return {
         row.engine.key: row.engine
-        for row in board.rows
+        for row in run_rows.rows
         if row.engine and row.engine.runnable and row.status in (Status.BUILT, Status.DONE)
     }
 
 
-def _output_key(engine: EngineRecord, data: Dataset) -> str:
-    return key_of(engine=engine.key, samples=data.test.digest, rules=OUTPUTS)
-
-
-def outputs_of(store: Store, engine: EngineRecord, data: Dataset) -> Path | None:
-    folder = store.find("outputs", _output_key(engine, data))
+def outputs_of(store: Store, engine: EngineRecord, data: Dataset, batch: int = 0) -> Path | None:
+    """The file with an engine's outputs on the test samples, if the store has it; ``batch`` is :func:`batch_in_key`."""
+    folder = store.find("outputs", outputs_key(engine.key, data.test.digest, batch))
     return folder / FILE if folder else None
 
 
-@dataclass(frozen=True)
-class Way:
-    """How engines are scored: by which metric, on which output; both found where nothing is said."""
-
-    metric: Metric | None = None
-    output: str = ""
-    column: str = ""  # names the groups of samples
-    key: str = AUTO  # of scores in the store; a function's is new each time, because it cannot be told what it reads
-
-    @classmethod
-    def of(cls, experiment: Experiment, given: Any = None) -> Way:
-        """That of an experiment, or by the metric that is given: a name, a function or a :class:`Metric`.
-
-        Raises:
-            InputError: no metric.
-        """
-        chosen = experiment.metric if given is None else given
-        key = chosen if isinstance(chosen, str) else uuid.uuid4().hex
-        return cls(metric_of(chosen), experiment.score_output, experiment.group_column, key)
+def has_outputs(context: RunContext, engine: EngineRecord) -> bool:
+    """Whether the store has the engine's outputs on the test samples of this run."""
+    batch = batch_in_key(context.model, engine.spec, context.experiment.batches)
+    return outputs_of(context.store, engine, context.data, batch) is not None
 
 
-PLAIN = Way()
-RULES = 7
-"""Of how scores are made: raise it when earlier ones would differ."""
+def _accuracy_key(context: RunContext, engine: EngineRecord, reference: EngineRecord) -> str:
+    test = context.data.test
+    batch = batch_in_key(context.model, engine.spec, context.experiment.batches)
+    return accuracy_key(engine.key, reference.key, test.digest, test.truth_digest, context.scoring, batch)
 
 
-def _accuracy_key(engine: EngineRecord, reference: EngineRecord, data: Dataset, way: Way) -> str:
-    return key_of(
-        engine=engine.key,
-        reference=reference.key,
-        samples=data.test.digest,
-        metric=way.key,
-        output=way.output,
-        truth=data.test.truth_digest,
-        column=way.column,
-        rules=RULES,
-    )
-
-
-def comparable_of(sources: Sources) -> Comparable:
-    """What opening the model, and its way to ONNX, have shown of its outputs."""
-    found = Comparable.of(sources.model.outputs, sources.model)
-    return replace(found, unreached=(dict(sources.check.unreached) if sources.check else {}) | dict(found.unreached))
-
-
-def unscored_engines(
-    board: Board, store: Store, data: Dataset, reference: EngineRecord | None, way: Way = PLAIN
-) -> list[EngineRecord]:
+def unscored_engines(context: RunContext, reference: EngineRecord | None) -> list[EngineRecord]:
     """Engines without a score; scores that the store has are put into their rows."""
     if reference is None:
         return []
-    missing = []
-    for engine in runnable_engines(board).values():
-        known = store.record("accuracy", _accuracy_key(engine, reference, data, way), Accuracy)
+    missing, run_rows = [], context.run_rows
+    for engine in runnable_engines(run_rows).values():
+        known = context.store.record("accuracy", _accuracy_key(context, engine, reference), Accuracy)
         if known is None:
             missing.append(engine)
         else:
-            _show(board, engine, known)
-            board.count(reused_scores=1)
+            _show(context, run_rows, engine, known)
+            run_rows.count(reused_scores=1)
     return missing
 
 
-def _show(board: Board, engine: EngineRecord, accuracy: Accuracy) -> None:
-    text = f"{engine.spec.label}: {told(accuracy)}"
-    for row in board.rows:
-        if row.engine and row.engine.key == engine.key:
+def _show(context: RunContext, run_rows: RunRows, engine: EngineRecord, accuracy: Accuracy) -> None:
+    """Give the score to the engine's rows that were not cancelled; where samples depend on their batch, to the row of the batch that
+    was scored only.
+    """
+    run_rows.drop_cancelled()
+    scored = batch_in_key(context.model, engine.spec, context.experiment.batches)
+    text = f"{engine.spec.label}: {score_text(accuracy)}"
+    for row in run_rows.rows:
+        if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
             status = Status.DONE if row.status == Status.SCORING else row.status
-            board.update(row, text, status=status, accuracy=accuracy)
+            holds = scored in (0, row.batch)
+            run_rows.update(row, text, status=status, accuracy=accuracy if holds else None)
 
 
 def score_all(
-    bench: Bench,
-    data: Dataset,
-    samples: str,
-    reference: EngineRecord | None,
-    unscored: list[EngineRecord],
-    way: Way = PLAIN,
+    context: RunContext, opened: OpenEngines, reference: EngineRecord | None, unscored: list[EngineRecord]
 ) -> None:
+    """Score the engines that are open, against the outputs of ``reference``."""
     if reference is None or not unscored:
         return
+    expected = _expected(context, opened, reference)
+    if expected is None:
+        return
+    run_rows = opened.run_rows
+    run_rows.phase("score", len(unscored), "engines")
+    for number, engine in enumerate(unscored):
+        run_rows.advance(number)
+        rows = [row for row in run_rows.rows if row.engine and row.engine.key == engine.key]
+        rows = [row for row in rows if row.status != Status.CANCELLED]
+        if opened.get(engine.key) is None or not rows:
+            continue
+        try:
+            with run_rows.working_on(tuple(rows)):
+                _score_one(context, opened, engine, (reference, expected))
+        except Cancelled:
+            if run_rows.stop.everything:
+                raise
+            run_rows.drop_cancelled()  # only these rows were to stop
+        except WorkbenchError as error:
+            if opened.get(engine.key):  # where it could not be started again, its rows say why already
+                opened.drop(engine.key, "score", error)
+
+
+def _expected(context: RunContext, opened: OpenEngines, reference: EngineRecord) -> Outputs | None:
+    """The source model's outputs; ``None``, with a warning that has the reason, if they do not exist or cannot be scored."""
     try:
-        expected = _evaluate(bench, reference, data, samples)
+        expected = _evaluate(context, opened, reference)
     except Cancelled:
         raise
     except WorkbenchError as error:
-        bench.board.say(f"no accuracy: the source model could not be run ({error.message})")
-        return
-    for text in not_finite_told(not_finite(expected)):
-        bench.board.warn(text)
+        opened.run_rows.warn(f"{NO_ACCURACY}: the source model could not be run ({error.message})")
+        return None
+    for text in not_finite_remarks(not_finite(expected.arrays)):
+        opened.run_rows.warn(text)
     try:
-        scored_on(data.test, reference.key, expected, expected, way, bench.comparable)
-    except InputError as error:  # what does not suit the source model's own outputs suits nobody's
-        bench.board.note(f"No accuracy: {error.message}")
-        return
-    for engine in unscored:
-        if bench.get(engine.key) is None:
-            continue
-        try:
-            _score_one(bench, engine, reference, expected, data, samples, way)
-        except Cancelled:
-            raise
-        except WorkbenchError as error:
-            bench.drop(engine.key, "score", error)
+        scored_on(context, context.data.test, reference.key, expected, expected)
+    except InputError as error:  # a metric that does not fit the source model's outputs fits no engine's
+        opened.run_rows.warn(f"{NO_ACCURACY}: {error.message}")
+        return None
+    return expected
 
 
 def _score_one(
-    bench: Bench,
-    engine: EngineRecord,
-    reference: EngineRecord,
-    expected: dict[str, Any],
-    data: Dataset,
-    samples: str,
-    way: Way,
+    context: RunContext, opened: OpenEngines, engine: EngineRecord, source: tuple[EngineRecord, Outputs]
 ) -> None:
-    for row in bench.board.rows:
+    """Score one engine; ``source`` is the engine that stands for the source model, and its outputs."""
+    for row in opened.run_rows.rows:
         if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
-            text = f"{row.spec.label}: scoring {data.test.count} samples"
-            bench.board.update(row, text, status=Status.SCORING)
-    outputs = _evaluate(bench, engine, data, samples)
-    accuracy = scored_on(data.test, engine.key, outputs, expected, way, bench.comparable)
-    bench.store.put("accuracy", _accuracy_key(engine, reference, data, way), to_json(accuracy))
-    bench.board.count(scored=1)
-    _show(bench.board, engine, accuracy)
+            text = f"{row.spec.label}: scoring {context.data.test.count} samples"
+            opened.run_rows.update(row, text, status=Status.SCORING)
+    outputs = _evaluate(context, opened, engine)
+    outputs, expected = _in_same_calls(context, opened, (engine, outputs), source)
+    accuracy = scored_on(context, context.data.test, engine.key, outputs, expected)
+    context.store.put("accuracy", _accuracy_key(context, engine, source[0]), to_json(accuracy))
+    opened.run_rows.count(scored=1)
+    _show(context, opened.run_rows, engine, accuracy)
 
 
-def _evaluate(bench: Bench, engine: EngineRecord, data: Dataset, samples: str) -> dict[str, Any]:
-    """Outputs of an engine on every test sample, by name; from the store if they are there."""
+def _in_same_calls(
+    context: RunContext,
+    opened: OpenEngines,
+    ours: tuple[EngineRecord, Outputs],
+    theirs: tuple[EngineRecord, Outputs],
+) -> tuple[Outputs, Outputs]:
+    """The outputs of an engine and of the source model, by call only where both are, and with as many samples in a call.
+
+    An engine that runs at one batch size only may give by call what the source model gives by sample, or the other way round.
+    """
+    (engine, found), (reference, expected) = ours, theirs
+    if found.calls == expected.calls:
+        return found, expected
+    if found.calls:
+        return found, _evaluate(context, opened, reference, max(found.calls.values()))
+    return _evaluate(context, opened, engine, max(expected.calls.values())), expected
+
+
+def _evaluate(context: RunContext, opened: OpenEngines, engine: EngineRecord, together: int = 0) -> Outputs:
+    """Outputs of an engine on every test sample; from the store if they are there.
+
+    ``together`` is the batch to run at even where each sample could be run alone; 0 for none.
+    """
+    mixed = batch_in_key(context.model, engine.spec, context.experiment.batches)
+    key = outputs_key(engine.key, context.data.test.digest, together or mixed)
+    requested = together or engine.spec.batch or max(context.experiment.batches)
+    batch = together or _batch(context, engine)
+
+    def evaluate() -> tuple[Path, Any]:
+        held = opened.get(engine.key)
+        if held is None:
+            raise WorkbenchError("its worker has ended")
+        asked = {
+            "samples": context.samples,
+            "batch": batch,
+            "outputs": to_json(context.model.outputs),
+            "together": bool(together) or not context.model.runs_alone,
+        }
+        answer = opened.outbox / f"{uuid.uuid4().hex}.npz"
+        return answer, held[0].call("evaluate", into=str(answer), **asked)
+
+    def again(error: WorkbenchError) -> None:
+        nonlocal batch
+        batch = requested
+        opened.run_rows.say(f"{engine.spec.label} is scored once more: {error.message}")
+        opened.relaunch([engine])
 
     def fill(draft: Draft) -> None:
-        opened = bench.get(engine.key)
-        if opened is None:
-            raise WorkbenchError("its worker has ended")
-        batch = engine.spec.batch or max(bench.experiment.batches)
-        outputs = to_json(bench.outputs)
-        answer = bench.outbox / f"{uuid.uuid4().hex}.npz"
-        opened[0].call("evaluate", samples=samples, batch=batch, outputs=outputs, into=str(answer))
+        try:
+            answer, draft.facts = once_more(evaluate, again)
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            if batch == requested or opened.get(engine.key) is None:
+                raise
+            again(error)  # which may have been for more samples than were requested in a call
+            answer, draft.facts = evaluate()
         with writing(draft.folder):
             answer.rename(draft.folder / FILE)
 
-    folder = bench.store.make("outputs", _output_key(engine, data), fill).folder
-    return load_outputs(folder / FILE)
+    return outputs_in(context.store.make("outputs", key, fill))
+
+
+def _batch(context: RunContext, engine: EngineRecord) -> int:
+    sample_bytes = sum(array.nbytes for array in context.data.test.feeds(0, 1).values())
+    return scoring_batch(context.model, engine.spec, context.experiment.batches, sample_bytes)
+
+
+def outputs_in(stored: Made) -> Outputs:
+    """What the task ``evaluate`` left in the store."""
+    return Outputs(load_outputs(stored.folder / FILE), dict(stored.facts["calls"]))

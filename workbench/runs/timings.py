@@ -1,4 +1,4 @@
-"""Timings in the store: the record as JSON, and every duration in one file beside it that is read when it is asked for."""
+"""Timings in the store: the record as JSON, and all durations in one file beside it that is read on first access."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.errors import writing
 from workbench.records import Timing, from_json, to_json
-from workbench.statistics.durations import Durations
+from workbench.stats.durations import Durations
 from workbench.store import Store
 
 KIND = "timing"
@@ -25,18 +25,28 @@ def keep_timing(store: Store, key: str, timing: Timing) -> Timing:
     Raises:
         StoreError: it cannot be written.
     """
+    facts, parts = emptied(timing)
+    with store.create(KIND, key) as draft:
+        with writing(draft.folder):
+            (draft.folder / SAMPLES).write_bytes(as_npy(parts))
+        draft.facts = facts
+    return _read(store.path(KIND, key), draft.facts)
+
+
+def emptied(timing: Timing) -> tuple[dict[str, Any], list[Sequence[int]]]:
+    """A timing as JSON without its durations but with their numbers, and the durations, in the order of :data:`SAMPLES`."""
+    parts = [timing.warm_up_ns, *(b.samples_ns for b in timing.blocks), *(one.warm_up_ns for one in timing.launches)]
+    facts = {"timing": to_json(filled(timing, [()] * len(parts))), "lengths": [len(part) for part in parts]}
+    return facts, parts
+
+
+def as_npy(parts: Sequence[Sequence[int]]) -> bytes:
+    """The content of an ``.npy`` file with these durations one after another: shape (n,), int64, nanoseconds."""
     import numpy as np
 
-    parts = [timing.warm_up_ns, *(b.samples_ns for b in timing.blocks), *(one.warm_up_ns for one in timing.launches)]
-    lengths = [len(part) for part in parts]
-    bare = _filled(timing, [()] * len(parts))
-    with store.create(KIND, key) as draft:
-        content = io.BytesIO()  # written by Python, whose errors say why: NumPy's own do not know that a disk is full
-        np.save(content, np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]))
-        with writing(draft.folder):
-            (draft.folder / SAMPLES).write_bytes(content.getbuffer())
-        draft.facts = {"timing": to_json(bare), "lengths": lengths}
-    return _read(store.path(KIND, key), draft.facts)
+    content = io.BytesIO()  # written by Python, whose errors say why: NumPy's own do not know that a disk is full
+    np.save(content, np.concatenate([np.empty(0, np.int64), *(np.asarray(part, dtype=np.int64) for part in parts)]))
+    return content.getvalue()
 
 
 def recall_timing(store: Store, key: str) -> Timing | None:
@@ -47,10 +57,10 @@ def recall_timing(store: Store, key: str) -> Timing | None:
 
 
 def _read(folder: Path, facts: dict[str, Any]) -> Timing:
-    return _filled(from_json(Timing, facts["timing"]), Durations.on_disk(folder / SAMPLES, facts["lengths"]))
+    return filled(from_json(Timing, facts["timing"]), Durations.on_disk(folder / SAMPLES, facts["lengths"]))
 
 
-def _filled(timing: Timing, parts: Sequence[Sequence[int]]) -> Timing:
+def filled(timing: Timing, parts: Sequence[Sequence[int]]) -> Timing:
     """The timing with these durations: the warm-up's first, then each block's, then each launch's warm-up's."""
     of_blocks, of_launches = parts[1 : len(timing.blocks) + 1], parts[len(timing.blocks) + 1 :]
     blocks = tuple(replace(one, samples_ns=part) for one, part in zip(timing.blocks, of_blocks, strict=True))

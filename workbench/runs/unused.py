@@ -1,17 +1,18 @@
-"""Settings that somebody changed, and engines of this run that do not have them."""
+"""Settings that were changed, and engines of this run that do not have them."""
 
 from __future__ import annotations
 
 from workbench import backends
 from workbench.accuracy.metrics import metric_of
 from workbench.data.dataset import Dataset
-from workbench.experiment import Experiment
 from workbench.protocols import ON_CPU
-from workbench.settings_table.table import BACKEND_SETTINGS
+from workbench.records import split_address
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import BACKEND_SETTINGS
 
 
 def unused(experiment: Experiment) -> list[str]:
-    """A sentence for each such setting: which of the chosen backends take no notice of it, and why."""
+    """A sentence for each such setting: which of the chosen backends ignore it, and why."""
     changed = experiment.changes()
     found = []
     for setting, name in BACKEND_SETTINGS.items():
@@ -20,14 +21,14 @@ def unused(experiment: Experiment) -> list[str]:
             if why := _without(setting, address):
                 reasons.setdefault(why, []).append(address)
         if reasons:
-            told = "; ".join(f"{', '.join(addresses)} ({why})" for why, addresses in reasons.items())
-            found.append(f"'{name}' is {str(changed[name]).lower()} and has no effect on {told}.")
+            named = "; ".join(f"{', '.join(addresses)} ({why})" for why, addresses in reasons.items())
+            found.append(f"'{name}' is {str(changed[name]).lower()} and has no effect on {named}.")
     return found
 
 
 def _without(setting: str, address: str) -> str:
     """Why a setting has no effect on engines of this address; empty where it has one."""
-    name, _, mode = address.partition(":")
+    name, mode, _ = split_address(address)
     backend = backends.get(name)
     if setting in ON_CPU and mode not in backend.devices:
         return ON_CPU[setting]
@@ -46,15 +47,15 @@ def unlabelled(experiment: Experiment, data: Dataset) -> list[str]:
     found = []
     if metric is not None and metric.against_source:
         found.append(
-            f"The data hold no labels: '{metric}' is measured against the source model's own outputs, and says nothing of how right these are."
+            f"The data hold no labels: '{metric}' is measured against the source model's own outputs, not against the truth."
         )
     grouped = metric is not None and metric.against_source  # then the loss by group is known without labels
     names = [name for name in LABEL_SETTINGS if name in changed and not (grouped and name == "group_column")]
     names += ["metric"] if metric is not None and not metric.against_source else []
     if names:
-        told = ", ".join(f"'{name}'" for name in names)
+        named = ", ".join(f"'{name}'" for name in names)
         found.append(
-            f"The data hold no labels, so that {told} {'has' if len(names) == 1 else 'have'} no effect. Save labels as the array 'y' or 'labels', "
+            f"The data hold no labels, so that {named} {'has' if len(names) == 1 else 'have'} no effect. Save labels as the array 'y' or 'labels', "
             "one per sample."
         )
     return found

@@ -1,1 +1,1 @@
-"""Trying mixed precision out: which layers cannot bear INT8, and which variant is best within a budget."""
+"""Searches: for the layers that mixed precision leaves in FP32, and for the fastest variant under limits."""

@@ -1,1 +1,1 @@
-"""The machine: what it is, who may measure now, and what holds a process to its limits."""
+"""The machine: its description, the measuring lock, and the limits of a process."""

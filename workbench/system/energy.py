@@ -1,7 +1,7 @@
-"""Counters of energy: Intel's and AMD's RAPL through the kernel's powercap files, and those that a GPU's session hands over.
+"""Energy counters: Intel's and AMD's RAPL through the kernel's powercap files, and counters of GPU sessions.
 
-RAPL (Running Average Power Limit) counts what a whole processor package, and where it tells also the memory, took: every
-program on the machine and its idle power included. The files are readable by root only since CVE-2020-8694.
+RAPL (Running Average Power Limit) counts the energy of a whole processor package and, where available, of the memory, including
+every program on the machine and idle power. Only root can read the files since CVE-2020-8694.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from pathlib import Path
 from typing import Protocol
 
 from workbench.records import Energy
+from workbench.system.kernel_files import text_of
 
 POWERCAP = Path("/sys/class/powercap")
 RAPL_PERIOD_S = 0.001
-"""RAPL's counters move about once a millisecond. Source: Intel 64 and IA-32 Architectures Software Developer's Manual,
+"""RAPL's counters are updated about once a millisecond. Source: Intel 64 and IA-32 Architectures Software Developer's Manual,
 volume 3B, "RAPL Interfaces" (the energy status registers are updated every ~1 ms)."""
 LEAST_PERIODS = 20
-"""A window counts only where it is so many updates of its counter long. Each of its two ends is off by less than one update,
-so that at steady power the energy is off by at most 5 %."""
+"""Smallest number of counter updates in a usable window. Each end of the window is off by less than one update, so at steady
+power the energy is off by at most 5 %."""
 
 
-class Counter(Protocol):
+class EnergyCounter(Protocol):
     """A cumulative counter of energy."""
 
     @property
     def source(self) -> str:
-        """Whose energy, in words."""
+        """A description of what the counter covers."""
         ...
 
     @property
@@ -37,7 +38,7 @@ class Counter(Protocol):
         ...
 
     def read(self) -> int | None:
-        """Its raw value, or ``None`` where it does not tell any more."""
+        """The raw value; ``None``: it cannot be read."""
         ...
 
     def joules(self, before: int, after: int) -> float:
@@ -47,7 +48,7 @@ class Counter(Protocol):
 
 @dataclass(frozen=True)
 class Rapl:
-    """One zone of RAPL: a package, or the memory beside it."""
+    """One zone of RAPL: a package or its memory."""
 
     path: Path  # the zone's folder
     source: str
@@ -55,32 +56,32 @@ class Rapl:
     period_s: float = RAPL_PERIOD_S
 
     def read(self) -> int | None:
-        """Microjoules since the counter last started at 0."""
+        """Microjoules since the counter last wrapped around."""
         return _whole(self.path / "energy_uj")
 
     def joules(self, before: int, after: int) -> float:
-        """Joules between two readings. One start at 0 in between is seen; at 500 W the smallest ranges (65 kJ) last two minutes."""
+        """Joules between two readings. One wrap-around is corrected; at 500 W the smallest ranges (65 kJ) last two minutes."""
         grown = after - before
         return (grown if grown >= 0 else grown + self.range_uj) * 1e-6
 
 
 def rapl(root: Path = POWERCAP) -> tuple[list[Rapl], str]:
-    """The zones of RAPL that can be read, and why there are none or fewer: ``(zones, reason)``.
+    """The zones of RAPL that can be read, and the reason if some cannot: ``(zones, reason)``.
 
-    Packages, and the memory (``dram``), which lies beside a package and not in it. Left out: ``core`` and ``uncore``, which are
-    parts of a package; ``psys``, which holds everything once more; and ``intel-rapl-mmio``, the same counters a second time.
-    AMD's processors stand under ``intel-rapl`` too.
+    Includes packages and memory (``dram``), which is not part of a package. Excludes ``core`` and ``uncore``, which are parts of
+    a package, ``psys``, which includes the packages, and ``intel-rapl-mmio``, which has the same counters. AMD's processors are
+    under ``intel-rapl`` too.
     """
     folders = sorted(root.glob("intel-rapl:*"))
     if not folders:
-        return [], "this machine offers no RAPL counters (a virtual machine usually has none)"
+        return [], "this machine has no RAPL counters (a virtual machine usually has none)"
     zones, locked = [], []
     for folder in folders:
-        name = _text(folder / "name")
+        name = text_of(folder / "name")
         range_uj = _whole(folder / "max_energy_range_uj")
         if not (name.startswith("package") or name == "dram") or not range_uj:
             continue
-        owner = _text(root / folder.name.rpartition(":")[0] / "name") if name == "dram" else ""
+        owner = text_of(root / folder.name.rpartition(":")[0] / "name") if name == "dram" else ""
         zone = Rapl(folder, f"RAPL {f'{name} of {owner}' if owner else name}", range_uj)
         if zone.read() is None:
             locked.append(str(folder / "energy_uj"))
@@ -88,13 +89,13 @@ def rapl(root: Path = POWERCAP) -> tuple[list[Rapl], str]:
             zones.append(zone)
     if locked:
         return zones, f"the energy counters may be read by root only: sudo chmod a+r {' '.join(locked)}"
-    return zones, "" if zones else "RAPL tells of no package here"
+    return zones, "" if zones else "RAPL has no package on this machine"
 
 
 class Meter:
-    """Reads several counters at both ends of a window."""
+    """Reads several counters at the start and end of a window."""
 
-    def __init__(self, counters: Sequence[Counter]) -> None:
+    def __init__(self, counters: Sequence[EnergyCounter]) -> None:
         self._counters = counters
         self._before: list[int | None] = []
         self._began = 0.0
@@ -104,7 +105,7 @@ class Meter:
         self._began = time.perf_counter()
 
     def stop(self) -> tuple[Energy, ...]:
-        """What every counter rose by since :meth:`start`; one that could not be read at either end is left out."""
+        """The energy by each counter since :meth:`start`; counters that could not be read at both ends are left out."""
         if not self._counters:
             return ()
         window_s = time.perf_counter() - self._began
@@ -116,13 +117,6 @@ class Meter:
         return tuple(found)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
-
-
 def _whole(path: Path) -> int | None:
-    text = _text(path)
+    text = text_of(path)
     return int(text) if text.isdigit() else None

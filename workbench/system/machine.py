@@ -1,23 +1,21 @@
-"""What this machine is, found without loading any engine library."""
+"""A description of this machine, made without loading an engine library."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from workbench.errors import InputError
-from workbench.records import Machine
+from workbench.records import Machine, Precision
 from workbench.system.in_effect import ranges
 
-# The CPU flags that decide which kernels an engine library picks; names as in /proc/cpuinfo.
+# The CPU flags that affect which kernels an engine library uses; names as in /proc/cpuinfo.
 TELLING_INSTRUCTIONS = (
     "avx2",
     "avx512f",
@@ -34,41 +32,55 @@ TELLING_INSTRUCTIONS = (
     "i8mm",
     "sve",
 )
-
+MULTIPLY: dict[Precision, tuple[str, ...]] = {
+    Precision.INT8: ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"),
+    Precision.BF16: ("avx512_bf16", "amx_bf16", "bf16"),
+    Precision.FP16: ("avx512_fp16", "amx_fp16", "asimd"),
+}
+"""Instructions that multiply in this format; one of them is enough. Names as in /proc/cpuinfo."""
 
 NVIDIA = Path("/proc/driver/nvidia")
 
 
 @cache
 def this_machine() -> Machine:
-    """Facts that two results must share before they may be compared."""
+    """The description that two results must share to be comparable."""
+    import psutil
+
     cpuinfo = _cpuinfo()
     flags = set(cpuinfo.get("flags", cpuinfo.get("Features", "")).split())
     return Machine(
         cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
         instructions=tuple(name for name in TELLING_INSTRUCTIONS if name in flags),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=int(psutil.virtual_memory().total),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         gpu=_gpu(),
     )
 
 
+def int8_saturates() -> bool:
+    """Whether 8-bit vector products of this CPU are added in 16 bits, which saturates: x86-64 without VNNI or AMX."""
+    return platform.machine() in ("x86_64", "AMD64") and not set(MULTIPLY[Precision.INT8]) & set(
+        this_machine().instructions
+    )
+
+
 def usable_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
+    """Cores that this process may use, which may be fewer than the machine has, as in a container."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def check_threads(asked: int) -> None:
-    """Has this machine as many cores as an engine may use threads?
+    """Check that an engine with ``asked`` threads has a core for each.
 
     Raises:
-        InputError: no; the threads would take turns on a core, and times would say little.
+        InputError: there are fewer cores; threads would share a core, which makes times unreliable.
     """
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = usable_cores()
     if asked > here:
         raise InputError(
             f"'threads' is {asked}, and this process may use {here} core{'s' * (here > 1)}. Choose at most {here}."
@@ -76,10 +88,10 @@ def check_threads(asked: int) -> None:
 
 
 def check_cores(asked: tuple[int, ...]) -> None:
-    """Can a process be held to these cores here?
+    """Check that a process can be restricted to these cores; no cores mean no restriction.
 
     Raises:
-        InputError: no, and why; for none there is nothing to ask.
+        InputError: it cannot; the text gives the reason.
     """
     if not asked:
         return
@@ -88,44 +100,37 @@ def check_cores(asked: tuple[int, ...]) -> None:
     here = os.sched_getaffinity(0)
     if missing := sorted(set(asked) - here):
         raise InputError(
-            f"'cores' names {ranges(missing)}, and this process may use {ranges(sorted(here))}. Choose among those."
+            f"'cores' names {ranges(missing)}, and this process may use {ranges(sorted(here))}. Choose from those."
         )
 
 
-_looked_up: ContextVar[dict[tuple[str, ...], str] | None] = ContextVar("versions that were looked up", default=None)
-
-
-@contextmanager
-def same_versions() -> Iterator[None]:
-    """Within it each version is looked up once, which takes half a millisecond: for naming many artefacts in a row."""
-    token = _looked_up.set({})
-    try:
-        yield
-    finally:
-        _looked_up.reset(token)
-
-
 def version_of(*distributions: str) -> str:
-    """Version of the first of these distributions that is installed, or ``""``; imports nothing."""
-    known = _looked_up.get()
-    if known is None:
-        return _version_of(distributions)
-    if distributions not in known:
-        known[distributions] = _version_of(distributions)
-    return known[distributions]
+    """The version of the first installed distribution of these; ``""``: none is installed. Imports nothing."""
+    return next((found for name in distributions if (found := _version(name))), "")
 
 
-def _version_of(distributions: tuple[str, ...]) -> str:
-    for name in distributions:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
+def is_package(module: str) -> bool:
+    """Whether a package of this name is installed; imports nothing. A folder that has the name by chance, in the current folder for
+    example, is none: Python would import it as a namespace without content.
+    """
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None
+
+
+def versions_of(*distributions: str) -> list[str]:
+    """The version of each distribution; ``""``: it is not installed."""
+    return [_version(name) for name in distributions]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is none (macOS, Windows)."""
+    """The first processor's entries of /proc/cpuinfo; empty if the file does not exist (macOS, Windows)."""
     entries: dict[str, str] = {}
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -138,14 +143,8 @@ def _cpuinfo() -> dict[str, str]:
     return entries
 
 
-def _memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
-
-
 def _gpu() -> str:
-    """The NVIDIA driver's own list of GPUs, and its version; no CUDA context is made."""
+    """The GPUs as the NVIDIA driver lists them, and its version; creates no CUDA context."""
     try:
         models = [
             line.partition(":")[2].strip()
@@ -164,12 +163,12 @@ class Cache(NamedTuple):
 
     level: int
     size_bytes: int
-    instances: int  # how many of them the usable cores share among them
-    cores: int  # that share one
+    instances: int  # the number of such caches of the usable cores
+    cores: int  # that share one cache
 
 
 def caches(root: Path = Path("/sys/devices/system/cpu")) -> list[Cache]:
-    """The levels of cache that hold data, the smallest first; empty where the kernel does not tell.
+    """The levels of cache that hold data, the smallest first; empty if the kernel does not list them.
 
     Cores that this process may not use are left out.
     """

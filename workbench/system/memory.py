@@ -1,4 +1,4 @@
-"""Memory of this process: what it holds, what it held at most, and a limit on what it may take."""
+"""Memory of this process: current and peak use, and a limit on allocations."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from workbench.errors import InputError
+
+LEAST_BYTES = 2 * 2**30
+"""Virtual memory that a run needs at least: its process reserves about 1.1 GiB for its libraries and threads."""
+
 
 class Shared:
-    """What this process has from the one that it was forked from."""
+    """Memory that this process shares with the one that it was forked from."""
 
-    file_bytes = 0  # pages of files, such as a library's code, that were in that one's memory at the fork
+    file_bytes = 0  # pages of files, such as library code, in the parent's memory at the fork
 
 
 def memory() -> tuple[int, int]:
-    """Resident memory of this process in bytes: (now, high-water mark).
+    """Resident memory of this process in bytes: (current, peak).
 
     Read from /proc, because ``ru_maxrss`` keeps the parent's peak across the exec of a child on Linux. A forked process counts
-    a library's code only as far as it has run it since; so that its memory can be compared with that of one that was not
-    forked, the code that its parent had in memory counts instead, where that is more.
+    only the library code that it has run since the fork. To make it comparable with a process that was not forked, the code that
+    its parent had in memory counts instead, if that is more.
     """
     try:
         found = status()
@@ -41,7 +46,7 @@ def status() -> dict[str, int]:
 
 
 def file_bytes() -> int:
-    """Resident pages of files, in bytes; 0 where the system does not tell."""
+    """Resident pages of files, in bytes; 0 if the system does not report them."""
     try:
         return status().get("RssFile", 0)
     except OSError:
@@ -50,7 +55,7 @@ def file_bytes() -> int:
 
 @contextlib.contextmanager
 def at_most(memory_bytes: int | None) -> Iterator[None]:
-    """Let allocations fail beyond this, where the system can: the parent looks only twenty times a second."""
+    """Make allocations above this limit fail, on Linux, because the parent checks only twenty times a second."""
     if memory_bytes is None or not sys.platform.startswith("linux"):
         yield
         return
@@ -58,7 +63,7 @@ def at_most(memory_bytes: int | None) -> Iterator[None]:
 
     data = status()["VmData"]
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    # what is mapped already is more than what is resident, by thread stacks and arenas that are not touched
+    # mapped memory exceeds resident memory by unused thread stacks and arenas
     resource.setrlimit(resource.RLIMIT_DATA, (data + max(0, memory_bytes - memory()[0]), before[1]))
     try:
         yield
@@ -66,15 +71,34 @@ def at_most(memory_bytes: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
+def check_limits() -> None:
+    """Refuse limits of virtual memory with which libraries do not end: OpenBLAS asks for memory until it gets some.
+
+    Raises:
+        InputError: the limit of virtual memory or of data is below :data:`LEAST_BYTES`.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    for number, option in ((resource.RLIMIT_AS, "-v"), (resource.RLIMIT_DATA, "-d")):
+        limit = resource.getrlimit(number)[0]
+        if 0 <= limit < LEAST_BYTES:
+            raise InputError(
+                f"The limit 'ulimit {option}' allows a process {in_gib(limit)} of memory, and a run needs at least {in_gib(LEAST_BYTES)}. "
+                f"Raise it, for example with: ulimit {option} {LEAST_BYTES // 1024}"
+            )
+
+
 def free_bytes() -> int:
-    """Memory in bytes that this process can still take: what the machine has free, or less under a control group's limit."""
+    """Memory in bytes that this process can still allocate: the machine's free memory, or less by a control group's limit."""
     import psutil
 
     return min([int(psutil.virtual_memory().available), *_left_in_group()])
 
 
 def _left_in_group() -> list[int]:
-    """What the limit of this process's control group (version 2) leaves; empty where there is none."""
+    """Bytes left by the limit of this process's control group (version 2); empty: no limit."""
     try:
         group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
         folder = Path("/sys/fs/cgroup") / group.lstrip("/")
@@ -87,7 +111,7 @@ def _left_in_group() -> list[int]:
 
 
 def in_gib(size_bytes: int) -> str:
-    """A size in GiB, or in MiB where it is less than one GiB.
+    """Format a size in GiB, or in MiB if it is less than one GiB.
 
     >>> in_gib(30 * 2**20)
     '30.0 MiB'

@@ -1,7 +1,6 @@
-"""What NVIDIA's driver tells of a GPU through NVML: clocks, power, heat, and who holds how much memory.
+"""GPU state by NVIDIA's NVML: clocks, power, temperature, and the memory of each process.
 
-Through the package ``nvidia-ml-py``, and only where it is installed: nothing that is measured depends on it. NVML makes no
-CUDA context.
+Uses the package ``nvidia-ml-py`` if it is installed; measurements do not depend on it. NVML creates no CUDA context.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 from workbench.records import GpuState
 
-# Bits of NVML's clocks event reasons that mean the clocks are held down. An idle GPU, clocks that an administrator set and
+# Bits of NVML's clocks event reasons that mean that the clocks are reduced. An idle GPU, clocks that an administrator set and
 # clocks that follow another GPU's (0x1, 0x2, 0x10, 0x100) are not among them. Source: nvml.h, nvmlClocksEventReasons.
 REASONS = {
     0x04: "power cap",
@@ -23,13 +22,13 @@ REASONS = {
 
 
 class Gpu:
-    """One GPU as NVML sees it."""
+    """One GPU, read through NVML."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
 
     def state(self) -> GpuState | None:
-        """How it is at this moment; ``None`` where the driver does not say."""
+        """Its state now; ``None``: the driver does not report it."""
         nvml, handle = self._nvml, self._handle
         try:
             return GpuState(
@@ -43,39 +42,34 @@ class Gpu:
             return None
 
     def memory_of(self, process: int) -> int | None:
-        """Bytes of device memory that a process holds, its CUDA context included; ``None`` where that is not told."""
-        nvml = self._nvml
-        try:
-            running = nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        except nvml.NVMLError:
-            return None
+        """Bytes of device memory that a process uses, with its CUDA context; ``None``: not available."""
+        running = self._read("nvmlDeviceGetComputeRunningProcesses") or ()
         held = [each.usedGpuMemory for each in running if each.pid == process]
         return int(held[0]) if held and held[0] else None
 
     def energy(self) -> BoardEnergy | None:
-        """The board's counter of energy; ``None`` where it has none (it came with the Volta generation)."""
+        """The board's energy counter; ``None``: it has none (added in the Volta generation)."""
         counter = BoardEnergy(self._nvml, self._handle)
         return counter if counter.read() is not None else None
 
     def name(self) -> str:
-        """The board's name; empty where it is not told."""
-        try:
-            return str(self._nvml.nvmlDeviceGetName(self._handle))
-        except self._nvml.NVMLError:
-            return ""
+        """The board's name; empty: not available."""
+        return str(self._read("nvmlDeviceGetName") or "")
 
     def processes(self) -> list[int] | None:
-        """The other processes that have a CUDA context on it; ``None`` where that is not told."""
-        try:
-            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        except self._nvml.NVMLError:
-            return None
-        return [int(each.pid) for each in running if each.pid != os.getpid()]
+        """The other processes that have a CUDA context on it; ``None``: not available."""
+        running = self._read("nvmlDeviceGetComputeRunningProcesses")
+        return None if running is None else [int(each.pid) for each in running if each.pid != os.getpid()]
 
     def persistent(self) -> bool | None:
-        """Whether the driver keeps it ready between processes; ``None`` where that is not told."""
+        """Whether persistence mode is on; ``None``: not available."""
+        found = self._read("nvmlDeviceGetPersistenceMode")
+        return None if found is None else bool(found)
+
+    def _read(self, function: str) -> Any:
+        """What a function of NVML returns for this GPU; ``None``: not available."""
         try:
-            return bool(self._nvml.nvmlDeviceGetPersistenceMode(self._handle))
+            return getattr(self._nvml, function)(self._handle)
         except self._nvml.NVMLError:
             return None
 
@@ -86,9 +80,9 @@ class Gpu:
 
 
 class BoardEnergy:
-    """Energy of a whole GPU board since its driver was loaded: a :class:`workbench.system.energy.Counter` in millijoules.
+    """Energy of a whole GPU board since its driver was loaded: a :class:`workbench.system.energy.EnergyCounter` in millijoules.
 
-    NVML's reading is brought up to date every 20 to 100 ms, by the model of the board; the longest is assumed. Source: Yang,
+    NVML updates its reading every 20 to 100 ms, depending on the board; the longest is assumed. Source: Yang,
     Adamek and Armour, "Part-time Power Measurements: nvidia-smi's Lack of Attention" (2024).
     """
 
@@ -105,33 +99,33 @@ class BoardEnergy:
             return None
 
     def joules(self, before: int, after: int) -> float:
-        """Joules between two readings; 64 bits of millijoules do not start again."""
+        """Joules between two readings; 64 bits of millijoules do not wrap around."""
         return (after - before) * 1e-3
 
 
 def gpu(bus_id: str) -> Gpu | None:
-    """The GPU at a PCI address such as ``0000:3b:00.0``; ``None`` without the package or the driver."""
+    """The GPU at a PCI address such as ``0000:3b:00.0``; ``None``: the package or the driver is missing."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         return Gpu(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId(bus_id))
-    except Exception:  # the package is not there, or it does not find the driver
+    except Exception:  # the package is not installed, or it does not find the driver
         return None
 
 
 def all_gpus() -> list[Gpu]:
-    """Every GPU that the driver knows; empty without the package or the driver."""
+    """Every GPU that the driver knows; empty if the package or the driver is missing."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
         return [Gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
-    except Exception:  # the package is not there, or it does not find the driver
+    except Exception:  # the package is not installed, or it does not find the driver
         return []
 
 
 def reasons(bits: int) -> tuple[str, ...]:
-    """The set bits that mean throttling, in words."""
+    """The names of the set bits that mean throttling."""
     return tuple(text for bit, text in REASONS.items() if bits & bit)

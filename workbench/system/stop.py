@@ -1,4 +1,4 @@
-"""What has been asked to stop: a whole run, or single rows of it."""
+"""Cancel a whole run, or single rows of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class Stop(threading.Event):
-    """An event for whoever waits, with two ways of being set: :meth:`set` stops everything, :meth:`stop_row` one row.
+    """An event that can be set in two ways: :meth:`set` stops everything, :meth:`stop_row` one row.
 
-    While work is done for certain rows (:meth:`working_on`), the event counts as set once all of these are to stop: a
-    worker that waits on it then ends, and the run goes on with the next rows. ``outer`` is an event of the caller's that
+    While work is done for certain rows (:meth:`working_on`), the event counts as set once all of these rows are stopped. A
+    worker that waits on it then ends, and the run continues with the next rows. ``outer`` is an event of the caller that
     stops everything too.
     """
 
@@ -23,7 +23,7 @@ class Stop(threading.Event):
 
     @classmethod
     def of(cls, event: threading.Event | None) -> Stop:
-        """The event itself where it is one of these already."""
+        """Return the event itself if it is a :class:`Stop`, otherwise a new one around it."""
         return event if isinstance(event, cls) else cls(event)
 
     @property
@@ -31,19 +31,19 @@ class Stop(threading.Event):
         return super().is_set() or (self._outer is not None and self._outer.is_set())
 
     def is_set(self) -> bool:
-        """Whether what is being done now is to stop."""
+        """Whether the current work should stop."""
         return self.everything or (bool(self._current) and self._current <= self._rows)
 
     def stop_row(self, row: str) -> None:
         self._rows.add(row)
 
     def has(self, row: str) -> bool:
-        """Whether this one row is to stop."""
+        """Whether this row should stop."""
         return row in self._rows
 
     @contextmanager
     def working_on(self, rows: Iterable[str]) -> Iterator[None]:
-        """What is done inside is done for these rows alone."""
+        """Mark the work inside the block as done only for these rows."""
         before, self._current = self._current, frozenset(rows)
         try:
             yield

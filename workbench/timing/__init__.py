@@ -1,1 +1,1 @@
-"""What a worker does to an engine: the only clock, for one caller and for several."""
+"""Timing inside a worker: the only clock, for one caller and for several."""

@@ -1,7 +1,6 @@
 """The only clock: warm-up and blocks of timed calls.
 
-Both run in the process that holds the engine. The order in which variants take turns is that of
-:mod:`workbench.measure.interleave`.
+Both run in the process that has the engine open. :mod:`workbench.measure.interleave` determines the order of variants.
 """
 
 from __future__ import annotations
@@ -25,11 +24,10 @@ FASTER_SHARE = 0.05
 WARM_UP_LIMIT_S = 5.0
 SLOW_S = 1.0
 REHEAT_S = 0.01
-MIN_CALLS = 1
 
 
 class BlockTimes(NamedTuple):
-    """What one block gave."""
+    """The times of one block."""
 
     samples_ns: list[int]
     cpu_s: float
@@ -40,11 +38,11 @@ class BlockTimes(NamedTuple):
 
 
 def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
-    """Call until ``at_least_s`` seconds have passed and calls no longer get faster; all durations in ns.
+    """Call until ``at_least_s`` seconds have passed and calls no longer get faster; return all durations in nanoseconds.
 
-    The calls are looked at in windows of at least 50 ms and five calls. They no longer get faster once the median of a window
-    is above 95 % of that of the window before: only that, because on a busy machine they may never be steady. It ends
-    after 5 s at the latest. At least two calls are made, however slow.
+    Calls are grouped into windows of at least 50 ms and five calls. They no longer get faster once the median of a window is above
+    95 % of that of the window before. (A stricter test may never succeed on a busy machine.) Warm-up ends after 5 s at the
+    latest, and makes at least two calls.
     """
     durations: list[int] = []
     clock = time.perf_counter_ns
@@ -59,7 +57,7 @@ def warm_up(call: Callable[[], object], at_least_s: float) -> list[int]:
             durations.append(end - start)
             spent = (end - began) * 1e-9
             if spent > SLOW_S and _few_and_alike(durations):
-                return durations  # a slow model need not make ten calls once two in a row agree
+                return durations  # for a slow model, two equal calls in a row are enough
             if len(durations) >= first + WINDOW_CALLS and end - opened >= WINDOW_S * 1e9:
                 break
             if spent > WARM_UP_LIMIT_S and len(durations) > 1:
@@ -74,17 +72,17 @@ def timed_block(
     call: Callable[[], Any],
     seconds: float,
     *,
-    min_calls: int = MIN_CALLS,
+    min_calls: int = 1,
     device: bool = False,
     after: Callable[[], Any] = lambda: None,
 ) -> BlockTimes:
-    """Time call after call for ``seconds``, at least ``min_calls``; then wait until the library's own threads sleep.
+    """Time calls for ``seconds``, at least ``min_calls``; then wait until the library's threads are idle.
 
-    With ``device`` a call returns the nanoseconds that a GPU counted, and those are kept instead of this clock's.
-    ``after`` is called as soon as the last call was timed.
+    With ``device`` a call returns the nanoseconds that a GPU counted, which are kept instead of this clock's.
+    ``after`` is called right after the last timed call.
 
-    A few untimed calls come first, because another variant has just used the caches. The garbage collector is off
-    while the clock runs. CPU time is the whole process's, so it shows how many threads were really at work.
+    A few untimed calls come first, because another variant has just used the caches. The garbage collector is off during
+    timing. CPU time is that of the whole process, so it shows how many threads were active.
     """
     reheat_until = time.perf_counter() + min(REHEAT_S, seconds)
     while True:
@@ -103,9 +101,9 @@ def timed_block(
         until = began + int(seconds * 1e9)
         while end < until or len(samples) < min_calls:
             start = clock()
-            told = call()
+            value = call()
             end = clock()
-            keep(told if device else end - start)
+            keep(value if device else end - start)
         wall_s = (end - began) * 1e-9
         cpu_s = time.process_time() - cpu
         around = guards.between(before, guards.counters())
@@ -117,14 +115,14 @@ def timed_block(
 
 
 def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:
-    """Wait until this process uses no CPU, so that no spinning thread pool robs the next variant; False if it never rests."""
+    """Wait until this process uses no CPU, so that its threads do not disturb the next variant; False: it did not become idle."""
     deadline = time.perf_counter() + limit_s
     used = time.process_time()
     rests = 0
     while time.perf_counter() < deadline:
         time.sleep(SETTLE_STEP_S)
         now = time.process_time()
-        # one quiet step may only mean that a spinning thread had no core to spin on
+        # a single quiet step is not enough: a spinning thread may have had no core to run on
         rests = rests + 1 if now - used < 0.1 * SETTLE_STEP_S else 0
         if rests == SETTLE_STEPS:
             return True
@@ -133,7 +131,7 @@ def settle(limit_s: float = SETTLE_LIMIT_S) -> bool:
 
 
 def _few_and_alike(durations: list[int]) -> bool:
-    """Whether there are two calls or a few more, and the last two took the same time within 5 %."""
+    """Whether there are at least two calls but few, and the last two took the same time within 5 %."""
     if not 2 <= len(durations) < 2 * WINDOW_CALLS:
         return False
     one, other = durations[-2:]

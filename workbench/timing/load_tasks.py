@@ -1,4 +1,4 @@
-"""What a worker does under load: stages inputs for several callers, times them, and lets LoadGen drive the engine."""
+"""Worker tasks under load: stage inputs for several callers, time them, and run LoadGen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.samples import load_samples
 from workbench.errors import RunError, during
 from workbench.protocols import Caller, Callers, LoadSession, Progress, Session
-from workbench.records import Region, to_json
+from workbench.records import LoadPlan, Region, from_json, to_json
 from workbench.timing import load
 
 if TYPE_CHECKING:
@@ -18,27 +19,27 @@ if TYPE_CHECKING:
 
 
 COUNTED_PER_SKIPPED = 9
-"""A tenth of a stretch's arrivals come first, meet an empty queue, and are not counted."""
+"""The first tenth of a stretch's arrivals meet an empty queue and are not counted."""
 
 
 class Staged:
-    """The callers that this process has ready, and the call of each."""
+    """The prepared callers of this process, and the call of each."""
 
     callers: tuple[Caller, ...] = ()
     calls: tuple[Callable[[], object], ...] = ()
-    call_s = 0.0  # one call, while all call
+    call_s = 0.0  # of one call while all callers call
 
 
 def callers_of(session: Session, count: int, *, fewer: bool = False) -> Callers:
-    """So many callers of the session; with ``fewer`` one, where the library serves no more.
+    """Return ``count`` callers of the session; with ``fewer``, one if the library serves only one.
 
     Raises:
-        RunError: the library serves one caller only, and ``fewer`` is not set.
+        RunError: the library serves only one caller, and ``fewer`` is False.
     """
     if isinstance(session, LoadSession):
         return session.callers(count)
     if count > 1 and not fewer:
-        raise RunError(f"This engine is for one caller at a time; {count} at once were asked for.")
+        raise RunError(f"This engine serves one caller at a time; {count} callers were requested.")
     return Callers((Caller(session.run, session.stage),), "one caller only")
 
 
@@ -52,9 +53,7 @@ def prepare_load(
     warm_up_s: float,
     fewer: bool = False,
 ) -> Any:
-    """Stage inputs of this batch size for so many callers, and let them call together for a while."""
-    from workbench.data.samples import load_samples
-
+    """Stage inputs of this batch size for ``concurrency`` callers, and warm up all of them together."""
     feeds = load_samples(Path(samples)).feeds(0, batch)
     progress(f"warm up {concurrency} callers at batch {batch}")
     with during("run", f"{concurrency} callers at batch {batch}", RunError):
@@ -62,12 +61,10 @@ def prepare_load(
         Staged.callers = found.each
         Staged.calls = tuple(_call(caller, feeds, Region(region)) for caller in found.each)
         for call in Staged.calls:
-            call()  # once one after another: libraries take memory at the first call of a shape
+            call()  # once sequentially: libraries allocate memory in the first call of a shape
         began = time.perf_counter()
         warm = load.closed_block(Staged.callers, Staged.calls, warm_up_s)
-        spent_s = (
-            time.perf_counter() - began
-        )  # calls that are longer than the warm-up began before it, and end after it
+        spent_s = time.perf_counter() - began  # calls longer than the warm-up begin before it and end after it
         Staged.call_s = statistics.median(warm.latencies_ns) * 1e-9 if warm.latencies_ns else spent_s
         return {"note": found.note, "callers": len(found.each)}
 
@@ -91,7 +88,7 @@ def open_stretch(
     latency_limit_s: float,
     may_be_over: float,
 ) -> Any:
-    """Poisson arrivals at ``rate`` per second, of which ``count`` are to be counted."""
+    """Run Poisson arrivals at ``rate`` per second and count ``count`` of them."""
     skipped = -(-count // COUNTED_PER_SKIPPED)
     due = load.arrivals(rate, count + skipped, seed)
     with during("run", f"{rate:g} queries per second", RunError):
@@ -99,16 +96,19 @@ def open_stretch(
         return load.open_stretch(Staged.callers, Staged.calls, due, limit_ns, may_be_over, skipped)._asdict()
 
 
-def loadgen(session: Session, progress: Progress, settings: dict[str, Any]) -> Any:
-    """One run of LoadGen; ``settings`` are the arguments of :func:`workbench.timing.loadgen.run`."""
+def loadgen(
+    session: Session, progress: Progress, samples: str, batch: int, plan: dict[str, Any], rate: float = 0.0
+) -> Any:
+    """Run LoadGen once by a :class:`workbench.records.LoadPlan` as JSON; ``rate`` is that of samples per second."""
     from workbench.timing.loadgen import run
 
     progress("LoadGen")
     with during("run", "LoadGen", RunError):
-        return to_json(run(lambda count: callers_of(session, count, fewer=True), **settings))
+        load_plan = from_json(LoadPlan, plan)
+        return to_json(run(lambda count: callers_of(session, count, fewer=True), Path(samples), batch, load_plan, rate))
 
 
 TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task for task in (prepare_load, load_block, open_stretch, loadgen)
 }
-"""Run with the open session and a function to tell of progress."""
+"""Called with the open session and a function that reports progress."""

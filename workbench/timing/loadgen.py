@@ -1,7 +1,7 @@
-"""MLPerf LoadGen drives an open engine: it decides when queries come, takes the times and judges the run; nothing is added.
+"""Run MLPerf LoadGen on an open engine: LoadGen schedules the queries, takes the times and judges the run.
 
-Results are unofficial: no one has submitted them, lengths are shortened, and accuracy runs and audits are left out. LoadGen
-comes from the package ``mlcommons-loadgen`` of MLCommons; its rules are those of the ``mlperf.conf`` inside it.
+Results are unofficial: they are not submitted, runs are shortened, and accuracy runs and audits are left out. LoadGen is the package
+``mlcommons-loadgen`` of MLCommons; its rules are those of the ``mlperf.conf`` inside it.
 """
 
 from __future__ import annotations
@@ -12,108 +12,99 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from workbench.data.samples import Samples, load_samples
 from workbench.errors import RunError, brief, optional
-from workbench.protocols import YES, Availability, Caller, Callers, no
-from workbench.records import LoadGenRun
-from workbench.system.machine import version_of
+from workbench.protocols import AVAILABLE, Availability, Caller, Callers, unavailable
+from workbench.records import LoadGenRun, LoadPlan
+from workbench.system.machine import is_package, version_of
 from workbench.timing import load
-
-if TYPE_CHECKING:
-    from workbench.data.samples import Samples
 
 MODULE, PACKAGE = "mlperf_loadgen", "mlcommons-loadgen"
 FIX = 'pip install "inference-workbench[loadgen]"'
 RULES_S = 600
 """``*.min_duration`` of mlperf.conf, in seconds."""
 RULES_QUERIES = {"SingleStream": 100, "Offline": 24_576, "Server": 100}
-"""Fewest queries (Offline: samples): LoadGen's own default, and for Offline what mlperf.conf asks of most models."""
+"""Fewest queries (Offline: samples): LoadGen's own default, and for Offline the value of mlperf.conf for most models."""
 MOST_SAMPLES, MOST_BYTES = 1024, 2**28
-SPARE = 1.3
-"""LoadGen makes its queries beforehand from an expected speed; below the real one it would run out of them too soon."""
+MARGIN = 1.3
+"""LoadGen creates its queries beforehand from an expected speed; with too low a speed it would run out of queries."""
 QUEUE_LIMITS = 10
-"""A Server run ends early where more queries wait than arrive in so many latency limits (server_max_async_queries)."""
+"""A Server run ends early if more queries wait than arrive in this many latency limits (server_max_async_queries)."""
 
 
 def here() -> Availability:
-    from importlib.util import find_spec
-
-    return YES if find_spec(MODULE) else no(f"the package '{PACKAGE}' is not installed", FIX)
+    return AVAILABLE if is_package(MODULE) else unavailable(f"the package '{PACKAGE}' is not installed", FIX)
 
 
 def refusal(scenario: str, batch: int) -> str:
-    """Why a scenario is not run at a batch size; "" where it is."""
+    """The reason why a scenario is not run at a batch size; "": it is run."""
     if scenario == "SingleStream" and batch > 1:
         return "SingleStream sends one sample at a time, so only the batch 1 is run."
     return ""
 
 
 def run(
-    callers_of: Callable[[int], Callers],
-    samples: str,
-    batch: int,
-    scenario: str,
-    callers: int,
-    seconds: float,
-    queries: int,
-    seed: int = 0,
-    rate: float = 0.0,
-    limit_s: float = 0.1,
-    percent: float = 99.0,
+    callers_of: Callable[[int], Callers], samples: Path, batch: int, plan: LoadPlan, rate: float = 0.0
 ) -> LoadGenRun:
-    """One run of a scenario, host to host, on samples that lie in memory.
+    """Run the plan's scenario once, host to host, on samples in memory.
 
-    SingleStream: each sample is answered in LoadGen's own thread. Offline: all samples come at once and are answered in
-    batches. Server: samples arrive at ``rate`` per second; a free caller takes up to a batch of those that wait. A batch is
-    always full: what is missing repeats the others.
+    SingleStream: LoadGen's own thread runs each sample. Offline: all samples arrive at once and are run in batches. Server: samples
+    arrive at ``rate`` per second; a free caller takes up to a batch of the waiting samples. Batches are always full: missing
+    samples are repeats of the others.
 
     Raises:
         MissingPackageError: LoadGen is not installed.
         RunError: the engine failed.
     """
-    from workbench.data.samples import load_samples
-
     lg: Any = optional(MODULE, FIX)
-    crew = callers_of(1 if scenario == "SingleStream" else callers)
-    system = System(lg, load_samples(Path(samples)), batch, crew.each)
-    speed = system.tried()
-    settings = lg.TestSettings()
-    settings.scenario = getattr(lg.TestScenario, scenario)
-    settings.mode = lg.TestMode.PerformanceOnly
-    settings.min_duration_ms = round(seconds * 1e3)
-    settings.min_query_count = queries
-    settings.qsl_rng_seed = settings.sample_index_rng_seed = settings.schedule_rng_seed = seed
-    settings.single_stream_expected_latency_ns = max(1, int(1e9 / (speed * SPARE)))
-    settings.offline_expected_qps = speed * batch * SPARE
-    settings.server_target_qps = rate
-    settings.server_target_latency_ns = int(limit_s * 1e9)
-    settings.server_target_latency_percentile = percent / 100
-    settings.server_max_async_queries = max(100, round(rate * limit_s * QUEUE_LIMITS))
+    stream_threads = callers_of(1 if plan.scenario == "SingleStream" else plan.callers)
+    system = System(lg, load_samples(samples), batch, stream_threads.each)
+    settings = _test_settings(lg, plan, batch, rate, system.tried())
     with tempfile.TemporaryDirectory() as folder:
         system.answer(settings, folder)
         summary = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8", errors="replace")
         detail = (Path(folder) / "mlperf_log_detail.txt").read_text(encoding="utf-8", errors="replace")
     figures, valid, reasons = read_summary(summary)
-    asked = f", {rate:g} queries/s within {limit_s * 1e3:g} ms at p{percent:g}" if scenario == "Server" else ""
+    seconds, queries = plan.loadgen_s, plan.loadgen_queries
+    server = f", {rate:g} queries/s within {plan.limit_s * 1e3:g} ms at p{plan.percent:g}"
+    more = server if plan.scenario == "Server" else ""
     return LoadGenRun(
-        scenario=scenario,
+        scenario=plan.scenario,
         version=version_of(PACKAGE),
         valid=valid,
         figures=figures,
         reasons=(*reasons, *_errors(detail)),
-        settings=f"at least {seconds:g} s and {queries} queries{asked}; {shortened(scenario, seconds, queries)}",
+        settings=f"at least {seconds:g} s and {queries} queries{more}; {shortened(plan.scenario, seconds, queries)}",
         summary=summary,
-        how=f"{len(crew.each)} at once, {crew.note}; batch {batch}",
+        how=f"{len(stream_threads.each)} at once, {stream_threads.note}; batch {batch}",
     )
 
 
+def _test_settings(lg: Any, plan: LoadPlan, batch: int, rate: float, speed: float) -> Any:
+    """LoadGen's settings for a plan; ``speed`` are the calls per second of all callers together."""
+    settings = lg.TestSettings()
+    settings.scenario = getattr(lg.TestScenario, plan.scenario)
+    settings.mode = lg.TestMode.PerformanceOnly
+    settings.min_duration_ms = round(plan.loadgen_s * 1e3)
+    settings.min_query_count = plan.loadgen_queries
+    settings.qsl_rng_seed = settings.sample_index_rng_seed = settings.schedule_rng_seed = plan.seed
+    settings.single_stream_expected_latency_ns = max(1, int(1e9 / (speed * MARGIN)))
+    settings.offline_expected_qps = speed * batch * MARGIN
+    settings.server_target_qps = rate
+    settings.server_target_latency_ns = int(plan.limit_s * 1e9)
+    settings.server_target_latency_percentile = plan.percent / 100
+    settings.server_max_async_queries = max(100, round(rate * plan.limit_s * QUEUE_LIMITS))
+    return settings
+
+
 def shortened(scenario: str, seconds: float, queries: int) -> str:
-    """Whether a run is as long as MLPerf's rules ask for, in words."""
+    """A sentence that compares the length of a run with MLPerf's rules."""
     least = RULES_QUERIES[scenario]
     if seconds >= RULES_S and queries >= least:
-        return "as long as MLPerf's rules ask for"
-    return f"shortened: MLPerf's rules ask for {RULES_S} s" + (f" and {least:,} queries" if queries < least else "")
+        return "as long as MLPerf's rules require"
+    return f"shortened: MLPerf's rules require {RULES_S} s" + (f" and {least:,} queries" if queries < least else "")
 
 
 class System:
@@ -135,10 +126,10 @@ class System:
         return max(found.calls / found.wall_s, 0.01)
 
     def answer(self, settings: Any, folder: str) -> None:
-        """Let LoadGen run, its logs in ``folder``.
+        """Run LoadGen with its logs in ``folder``.
 
         Raises:
-            RunError: a call of the engine failed; the queries after it were given empty answers, so that LoadGen ended.
+            RunError: a call of the engine failed; later queries got empty results, so that LoadGen ended.
         """
         lg = self._lg
         logs = lg.LogSettings()
@@ -183,7 +174,7 @@ class System:
             self._waiting.put(waiting[start : start + self._batch])
 
     def _serve(self, caller: Caller) -> None:
-        """In a thread: answer what waits, up to a batch at a time."""
+        """In a thread: run waiting samples, up to a batch at a time."""
         try:
             caller.enter()
         except BaseException as cause:
@@ -205,7 +196,7 @@ class System:
         if self._error is None:
             try:
                 caller.run(self._feeds[taken[0][1]] if self._batch == 1 else self._gathered(taken))
-            except BaseException as cause:  # LoadGen, which is C++, would end the process
+            except BaseException as cause:  # an exception inside LoadGen, which is C++, would end the process
                 self._error = cause
         response = self._lg.QuerySampleResponse
         self._lg.QuerySamplesComplete([response(name, 0, 0) for name, _ in taken])
@@ -216,7 +207,7 @@ class System:
 
 
 def read_summary(text: str) -> tuple[dict[str, str], bool, tuple[str, ...]]:
-    """LoadGen's summary file: its figures by name, whether it calls the run valid, and what it holds against it."""
+    """Parse LoadGen's summary file: figures by name, whether the run is valid, and the reasons if it is not."""
     figures: dict[str, str] = {}
     reasons: list[str] = []
     advice = False
@@ -239,7 +230,7 @@ def read_summary(text: str) -> tuple[dict[str, str], bool, tuple[str, ...]]:
 
 
 def _errors(detail: str) -> list[str]:
-    """What the detailed log marks as an error, in its own words."""
+    """The entries of the detailed log that are marked as errors."""
     found = []
     for line in detail.splitlines():
         if line.startswith(":::MLLOG") and '"is_error": true' in line:

@@ -1,4 +1,4 @@
-"""What a worker tells of its engine beside the timed calls: energy, settings as they are, and the clocks of one engine in turn."""
+"""Observations of an engine other than timed calls: energy, settings in effect, and its clocks, interleaved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workbench.measure.interleave import Rounds, interleave
-from workbench.protocols import GpuSession, HasLibraryCall, MetersEnergy, Session, TellsSettings
+from workbench.protocols import GpuSession, HasLibraryCall, MetersEnergy, ReportsSettings, Session
 from workbench.records import Clock, InEffect, Region, Wait
 from workbench.system import energy, in_effect
 from workbench.timing import benchmark
@@ -14,33 +14,33 @@ from workbench.timing import benchmark
 if TYPE_CHECKING:
     import numpy as np
 
-HOST = "NumPy arrays in, NumPy arrays out: every conversion and copy included"
+HOST = "NumPy arrays in, NumPy arrays out: including every conversion and copy"
 IN_PLACE = "inputs and outputs in place: the engine alone, and the call into the library"
 DEVICE = "the GPU's own time between two CUDA events around the launches"
 
 
 def meter(session: Session | None) -> energy.Meter:
-    """Reads every counter that there is: of the processor's packages, and of the GPU that the session runs on."""
-    counters: list[energy.Counter] = list(energy.rapl()[0])
+    """A meter of all available counters: of the processor's packages, and of the session's GPU."""
+    counters: list[energy.EnergyCounter] = list(energy.rapl()[0])
     if isinstance(session, MetersEnergy):
         counters += session.energy_counters()
     return energy.Meter(counters)
 
 
 def settings(session: Session) -> tuple[InEffect, ...]:
-    """Settings in effect; to be asked after the engine has run, because threads are made at the first run."""
-    told = session.in_effect() if isinstance(session, TellsSettings) else ()
+    """Settings in effect; call it after the engine has run, because threads are started in the first run."""
+    reported = session.in_effect() if isinstance(session, ReportsSettings) else ()
     zones, why = energy.rapl()
     read = ", ".join(zone.source for zone in zones)
     counters = InEffect("energy", "; ".join(filter(None, (read, why))), str(energy.POWERCAP))
-    return (*told, *in_effect.of_process(), counters)
+    return (*reported, *in_effect.of_process(), counters)
 
 
 def clocks(
     session: Session, feeds: Mapping[str, np.ndarray], *, compute: bool, rounds: int, block_s: float, seed: int
 ) -> tuple[Clock, ...]:
-    """The same engine timed over every region that it has, in rounds of one block of ``block_s`` seconds each, in random order.
-    ``compute`` says whether its inputs can be put in place at all (``Backend.measures``).
+    """Time the same engine over all its regions, in ``rounds`` of one block of ``block_s`` seconds each, in random order.
+    ``compute``: whether its inputs can be put in place (``Backend.measures``).
     """
     calls = _calls(session, feeds, compute=compute)
     for _, _, call in calls:
@@ -62,10 +62,10 @@ def clocks(
 def _calls(
     session: Session, feeds: Mapping[str, np.ndarray], *, compute: bool
 ) -> list[tuple[str, str, Callable[[], Any]]]:
-    """(name, what it encloses, call), from the most to the least that is enclosed."""
+    """(name, description, call), from the widest to the narrowest region."""
     host, inside, device = (str(region) for region in (Region.HOST_TO_HOST, Region.COMPUTE, Region.DEVICE))
     if isinstance(session, GpuSession):
-        # all of them work on the same buffers, which stay as they are
+        # all regions use the same buffers, which do not change
         regions = [(host, HOST), (inside, IN_PLACE), (device, DEVICE)]
         return [
             (name, text, session.timed(feeds, Region(name), wait=Wait.SPIN, together=False)) for name, text in regions

@@ -1,8 +1,8 @@
-"""Short loops that find what the CPU can do at most: matrix products by number format, and copies out of each cache and memory.
+"""Short loops that measure the peaks of the CPU: matrix products by number format, and copies from each cache and from memory.
 
-They run in a worker, whose environment holds every library to the number of threads. The fastest repetition counts, as in
-STREAM (McCalpin, 1995): whatever else runs on the machine can only slow one down. What a loop reaches is a peak that was seen,
-not the one in the data sheet: an engine that does more shows that these loops are not the best there are.
+They run in a worker, whose environment limits every library to the number of threads. The fastest repetition counts, as in
+STREAM (McCalpin, 1995), because other activity on the machine can only slow a repetition down. The result is a measured peak, not
+the one in the data sheet; an engine that exceeds it shows that these loops are not optimal.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from itertools import cycle, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from workbench.protocols import Progress
 from workbench.records import Peak, Peaks, Precision
-from workbench.system.machine import caches, this_machine, version_of
-
-if TYPE_CHECKING:
-    import numpy as np
+from workbench.system.machine import MULTIPLY, caches, this_machine, version_of
 
 LOOP_S = 0.25
 LEAST_REPETITIONS = 5
@@ -29,25 +29,26 @@ BEYOND_CACHE = 4
 """STREAM's rule: each array at least four times as large as the last cache."""
 SHARE_OF_MEMORY = 0.2
 PASS_BYTES = 2**25
-"""Bytes of all arrays in one repetition: about a millisecond, in which another program seldom gets a turn."""
+"""Bytes of all arrays in one repetition: about a millisecond, during which other programs seldom run."""
 LEAST_STEP_BYTES = 2**21
-HALF = 0.5  # of a cache is filled, so that the rest of the process does not push the arrays out
+HALF = 0.5  # share of a cache that is filled, so that the process's other data do not evict the arrays
 
 
 def measured(threads: int, progress: Progress) -> Peaks:
-    """All peaks for ``threads`` threads: one to two seconds for each format and each place."""
+    """Measure all peaks for ``threads`` threads; takes one to two seconds for each format and each memory level."""
     compute, absent = [], {}
     progress("FP32 matrix products in NumPy")
     compute.append(_numpy_product(threads))
     for precision, run in (
-        (Precision.FP32, _onnxruntime_fp32),
-        (Precision.FP32, _openvino_fp32),
-        (Precision.INT8, _onnxruntime_int8),
-        (Precision.BF16, _openvino_bf16),
-        (Precision.FP16, _openvino_fp16),
+        (Precision.FP32, partial(_onnxruntime, "MatMul", "float32", "float32")),
+        (Precision.FP32, partial(_openvino, "f32")),
+        # the kernel for 8-bit integers takes unsigned activations and signed weights, and accumulates in 32 bits
+        (Precision.INT8, partial(_onnxruntime, "MatMulInteger", "uint8", "int8")),
+        (Precision.BF16, partial(_openvino, "bf16")),
+        (Precision.FP16, partial(_openvino, "f16")),
     ):
         progress(f"{precision.upper()} matrix products")
-        found = run(threads)
+        found = run(precision, threads)
         if isinstance(found, Peak):
             compute.append(found)
         elif precision != Precision.FP32:
@@ -65,7 +66,7 @@ def measured(threads: int, progress: Progress) -> Peaks:
 
 
 def peak(what: str, work: float, call: Callable[[], object], basis: str, reach_bytes: int = 0) -> Peak:
-    """Repeat ``call`` for a quarter of a second and at least five times; the first, which fills caches, is left out."""
+    """Repeat ``call`` for 0.25 s and at least five times, after one call that fills the caches."""
     call()
     samples: list[float] = []
     used, began = time.process_time(), time.perf_counter()
@@ -78,43 +79,30 @@ def peak(what: str, work: float, call: Callable[[], object], basis: str, reach_b
 
 
 def side(threads: int) -> int:
-    """Rows and columns of the matrices: large enough that every thread has work, and small enough for a few milliseconds, in which
-    another program seldom gets a turn. From 256 on the speed of one thread no longer grows with it.
+    """Rows and columns of the matrices: large enough for all threads, and small enough for a few milliseconds, during which other
+    programs seldom run. Above 256 the speed of one thread does not increase.
     """
     return 512 if threads <= 4 else 1024 if threads <= 16 else 2048
 
 
 def _numpy_product(threads: int) -> Peak:
-    import numpy as np
-
     n = side(threads)
     left, right = (np.random.default_rng(0).standard_normal((n, n), np.float32) for _ in range(2))
     out = np.empty_like(left)
-    library = _blas(np)
-    basis = f"SGEMM {_square(n)}, NumPy {np.__version__} ({library})"
+    basis = f"SGEMM {_square(n)}, NumPy {np.__version__} ({_blas()})"
     return peak("fp32", 2 * n**3, lambda: np.matmul(left, right, out=out), basis)
 
 
-def _blas(np: Any) -> str:
+def _blas() -> str:
     try:
         return str(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"])
     except (KeyError, TypeError):
         return "its BLAS"
 
 
-def _onnxruntime_fp32(threads: int) -> Peak | str:
-    return _onnxruntime(threads, "MatMul", "float32", "float32", "fp32")
-
-
-def _onnxruntime_int8(threads: int) -> Peak | str:
-    """Its kernel for 8-bit integers takes unsigned activations and signed weights, and adds up in 32 bits."""
-    return _onnxruntime(threads, "MatMulInteger", "uint8", "int8", "int8")
-
-
-def _onnxruntime(threads: int, op: str, data: str, weights: str, what: str) -> Peak | str:
+def _onnxruntime(op: str, data: str, weights: str, precision: Precision, threads: int) -> Peak | str:
     if find_spec("onnxruntime") is None:
         return "ONNX Runtime is not installed"
-    import numpy as np
     import onnxruntime as ort
 
     n = side(threads)
@@ -125,27 +113,15 @@ def _onnxruntime(threads: int, op: str, data: str, weights: str, what: str) -> P
     binding.bind_cpu_input("x", np.ones((n, n), data))
     binding.bind_output("y", "cpu")
     basis = f"{op} {_square(n)}, {data} × {weights}, ONNX Runtime {ort.__version__}"
-    return peak(what, 2 * n**3, lambda: session.run_with_iobinding(binding), basis)
+    return peak(str(precision), 2 * n**3, lambda: session.run_with_iobinding(binding), basis)
 
 
-def _openvino_fp32(threads: int) -> Peak | str:
-    return _openvino(threads, "f32", "fp32", ())
-
-
-def _openvino_bf16(threads: int) -> Peak | str:
-    return _openvino(threads, "bf16", "bf16", ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _openvino_fp16(threads: int) -> Peak | str:
-    return _openvino(threads, "f16", "fp16", ("avx512_fp16", "amx_fp16", "asimd"))
-
-
-def _openvino(threads: int, hint: str, what: str, needs: tuple[str, ...]) -> Peak | str:
+def _openvino(hint: str, precision: Precision, threads: int) -> Peak | str:
+    needs = MULTIPLY.get(precision, ())
     if needs and not set(needs) & set(this_machine().instructions):
         return f"the CPU has none of {', '.join(needs)}"
     if find_spec("openvino") is None:
-        return "OpenVINO, which computes in it, is not installed"
-    import numpy as np
+        return "OpenVINO, which is needed for this format, is not installed"
     import openvino
 
     n = side(threads)
@@ -166,26 +142,19 @@ def _openvino(threads: int, hint: str, what: str, needs: tuple[str, ...]) -> Pea
         request.start_async()
         request.wait()
 
-    return peak(what, 2 * n**3, call, f"MatMul {_square(n)} in {hint}, OpenVINO {version_of('openvino')}")
+    return peak(str(precision), 2 * n**3, call, f"MatMul {_square(n)} in {hint}, OpenVINO {version_of('openvino')}")
 
 
 def _product(n: int, op: str, data: str, weights: str) -> bytes:
-    """An ONNX model of one matrix product with constant weights, which libraries may arrange as they like."""
-    import numpy as np
+    """An ONNX model of one matrix product with constant weights, whose layout libraries may change."""
     import onnx
-    from onnx import helper, numpy_helper
 
-    kind = {"float32": onnx.TensorProto.FLOAT, "uint8": onnx.TensorProto.UINT8}[data]
-    result = onnx.TensorProto.FLOAT if data == "float32" else onnx.TensorProto.INT32
-    values = np.random.default_rng(0).integers(-8, 8, (n, n)).astype(weights)
-    graph = helper.make_graph(
-        [helper.make_node(op, ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", kind, (n, n))],
-        [helper.make_tensor_value_info("y", result, (n, n))],
-        [numpy_helper.from_array(values, "w")],
+    kind, result = ("float", "float") if data == "float32" else (data, "int32")
+    model = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["": 17]> product ({kind}[{n},{n}] x) => ({result}[{n},{n}] y) {{ y = {op}(x, w) }}'
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    values = np.random.default_rng(0).integers(-8, 8, (n, n)).astype(weights)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(values, "w"))
     content: bytes = model.SerializeToString()
     return content
 
@@ -195,14 +164,14 @@ def _square(n: int) -> str:
 
 
 def _transfers(threads: int) -> Iterable[Peak]:
-    """Bytes per second out of each cache from the second on, and out of memory, by three loops each."""
+    """Bytes per second from each cache from the second level on, and from memory, by three loops each."""
     import psutil
     from threadpoolctl import threadpool_limits
 
     known = [cache for cache in caches() if cache.level >= 2]
     last = known[-1].size_bytes * known[-1].instances if known else 32 * 2**20
     places = [(f"L{cache.level}", int(HALF * _reach(cache, threads)), _reach(cache, threads)) for cache in known]
-    # with several threads, Python's own work between two small steps would be what is measured
+    # with several threads, small steps would measure Python's overhead
     places = [place for place in places if threads == 1 or place[1] // threads >= LEAST_STEP_BYTES]
     room = int(psutil.virtual_memory().available * SHARE_OF_MEMORY)
     places.append(("memory", min(3 * BEYOND_CACHE * last, room), 0))
@@ -212,16 +181,14 @@ def _transfers(threads: int) -> Iterable[Peak]:
 
 
 def _reach(cache: Any, threads: int) -> int:
-    """Bytes that this level holds for so many threads, each of which is on a core of its own."""
+    """Bytes that this cache level holds for ``threads`` threads on different cores."""
     return int(cache.size_bytes * min(cache.instances, -(-threads // cache.cores)))
 
 
 def _loops(place: str, total: int, reach: int, pool: ThreadPoolExecutor, threads: int) -> Iterable[Peak]:
-    """Three loops over arrays of ``total`` bytes together. One repetition goes over ``PASS_BYTES``: several times over what a cache
-    holds, or over the next part of what only memory holds, whose other parts have pushed it out of the caches meanwhile.
+    """Three loops over arrays of ``total`` bytes together. One repetition covers ``PASS_BYTES``: several passes over arrays that fit a
+    cache, or the next part of arrays in memory, which accesses to the other parts have evicted from the caches.
     """
-    import numpy as np
-
     elements = total // 3 // 8
     a, b, c = (np.full(elements, value, np.float64) for value in (0.0, 1.0, 2.0))
     length = min(elements, PASS_BYTES // 3 // 8)

@@ -1,1 +1,1 @@
-"""The two ends of a child process: JSON lines over pipes, arrays as files."""
+"""Child processes: both ends of their protocol, with JSON lines over pipes and arrays as files."""

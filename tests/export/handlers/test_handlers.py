@@ -289,3 +289,40 @@ def test_sizes_read_from_a_shape_become_constants_where_they_are_fixed():
         if nodes[nodes[name].input[0]].op == "Const"
     }
     assert found == {"fixed": [4, 6], "last": 3}
+
+
+TRANSFORMS = np.float32(
+    [
+        [1, 0.1, -0.5, -0.2, 1, 0.7, 0, 0],
+        [0.5, 0, 0.25, 0, 0.5, 0.25, 0, 0],
+        [2, 0, -6.5, 0, 2, 3.5, 0, 0],  # halves between pixels
+        [3, -1, 20, 1, 2, -17, 0, 0],  # far outside
+        [1, 0.2, 1, -0.3, 1, 2, 0.05, -0.25],  # divides by 0 at (0, 4)
+    ]
+)
+
+
+@pytest.mark.parametrize("fill", ["CONSTANT", "NEAREST", "REFLECT", "WRAP"])
+@pytest.mark.parametrize("interpolation", ["NEAREST", "BILINEAR"])
+def test_projective_transforms(tmp_path, interpolation, fill):
+    """A transform for each image, sizes known only when it runs, and another size of the result."""
+
+    def moved(images, transforms):
+        return RAW.ImageProjectiveTransformV3(
+            images=images, transforms=transforms, output_shape=tf.add(tf.shape(images)[1:3], [1, -1]), fill_value=0.7,
+            interpolation=interpolation, fill_mode=fill,
+        )  # fmt: skip
+
+    check(tmp_path, moved, noise(5, 7, 9, 2), TRANSFORMS, atol=1e-4, free=(0, 1, 2))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32"])
+def test_one_projective_transform_of_whole_numbers(tmp_path, kind):
+    def moved(images):
+        return RAW.ImageProjectiveTransformV3(
+            images=images, transforms=TRANSFORMS[:1], output_shape=[6, 1], fill_value=3.0, interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+        )  # fmt: skip
+
+    draw = np.random.default_rng(0).integers(0, 200, (3, 6, 1, 2))
+    check(tmp_path, moved, draw.astype(kind), atol=1)  # cut off after rounding

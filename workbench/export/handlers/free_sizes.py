@@ -11,27 +11,24 @@ CUBICS = {"keyscubic": (0.0, 0.5), "mitchellcubic": (1 / 3, 1 / 3)}
 
 
 class Weights:
-    """The weights [new, size] along one axis of the images [n, h, w, c] that a node takes."""
+    """The weights [new, size] along one axis of a node's images [n, h, w, c]."""
 
     def __init__(self, write: Writer, axis: int, new: int) -> None:
-        self.write, self.new = write, new
+        self.write, self.new, self.number = write, new, write.floats
         shape = write.op("Shape", write.node.input[0], dtype=INT64)
-        size = write.op("Gather", shape, write.constant(axis, "int64"), dtype=INT64, axis=0)
-        steps = write.op("Range", write.constant(0, "int64"), size, write.constant(1, "int64"), dtype=INT64)
+        size = write.op("Gather", shape, write.integer(axis), dtype=INT64, axis=0)
+        steps = write.op("Range", write.integer(0), size, write.integer(1), dtype=INT64)
         self.size, self.columns = write.cast(size, FLOAT), write.cast(steps, FLOAT)
-
-    def number(self, value: float) -> str:
-        return self.write.constant(value, "float32")
 
     def math(self, kind: str, *inputs: str) -> str:
         return self.write.op(kind, *inputs, dtype=FLOAT)
 
     def rows(self, offset: float) -> str:
         """The rows' numbers plus ``offset``, as a column."""
-        return self.write.constant([[row + offset] for row in range(self.new)], "float32")
+        return self.write.floats([[row + offset] for row in range(self.new)])
 
     def scale(self) -> str:
-        """Old size by new size."""
+        """Old size divided by new size."""
         return self.math("Div", self.size, self.number(self.new))
 
     def of_area(self) -> str:
@@ -43,7 +40,7 @@ class Weights:
         return self.math("Div", self.math("Relu", covered), scale)
 
     def of_cubics(self, table: int) -> str:
-        """Keys' kernel for half-pixel centres, at places rounded to the steps of TensorFlow's table."""
+        """Keys' kernel for half-pixel centres, at positions rounded to the steps of TensorFlow's table."""
         place = self.math("Sub", self.math("Mul", self.rows(0.5), self.scale()), self.number(0.5))
         start, steps = self.math("Floor", place), self.number(table)
         rounded = self.math("Round", self.math("Mul", self.math("Sub", place, start), steps))
@@ -51,10 +48,10 @@ class Weights:
         return self._normalized(self._cubic(self.math("Sub", self.columns, place), "keyscubic"))
 
     def of_kernel(self, kind: str, scale: str, shift: str, *, antialias: bool) -> str:
-        """TensorFlow's ``ScaleAndTranslate``; ``scale`` (new by old) and ``shift`` are scalars of the graph.
+        """TensorFlow's ``ScaleAndTranslate``; ``scale`` (new / old) and ``shift`` are scalars of the graph.
 
         Raises:
-            ValueError: a kernel that Keras does not use.
+            ValueError: the kernel is not one that Keras uses.
         """
         one, half = self.number(1), self.number(0.5)
         inverse = self.math("Div", one, scale)
@@ -108,7 +105,7 @@ class Weights:
         return total
 
     def _normalized(self, weights: str) -> str:
-        """Rows scaled to a sum of 1; rows of zeros stay as they are."""
+        """Rows scaled to a sum of 1; rows of zeros are unchanged."""
         total = self.write.op("ReduceSum", weights, self.write.integers(-1), dtype=FLOAT, keepdims=1)
         empty = self.write.op("Equal", total, self.number(0), dtype=BOOL)
         return self.math("Div", weights, self.math("Where", empty, self.number(1), total))

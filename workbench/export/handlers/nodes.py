@@ -1,46 +1,53 @@
-"""What the handlers share: short ways to write nodes into tf2onnx's graph."""
+"""Helpers of the handlers: write nodes into tf2onnx's graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-
+import numpy as np
+from tf2onnx import utils
+from tf2onnx.handler import tf_op
 
 FLOAT, INT64, BOOL = 1, 7, 9
-"""ONNX's numbers of types."""
+"""ONNX type numbers."""
+
+
+Handler = Callable[["Writer"], None]
 
 
 class Writer:
-    """Writes ONNX nodes in the place of one TensorFlow node.
+    """Writes the ONNX nodes that replace one TensorFlow node.
 
     Methods take and return names of tensors. ``finish`` removes the TensorFlow node and gives its name to the result.
+    ``more`` are tf2onnx's further arguments of a handler.
     """
 
-    def __init__(self, ctx: Any, node: Any) -> None:
-        self.ctx, self.node = ctx, node
+    def __init__(self, ctx: Any, node: Any, more: Mapping[str, Any]) -> None:
+        self.ctx, self.node, self.more = ctx, node, more
 
     def op(self, kind: str, *inputs: str, dtype: int | None = None, **attr: Any) -> str:
-        """One node with one output; ``dtype`` is an ONNX type number where tf2onnx cannot infer the output's."""
+        """Add a node with one output; ``dtype`` is its ONNX type number, needed if tf2onnx cannot infer it."""
         made = self.ctx.make_node(kind, list(inputs), attr=attr, dtypes=[dtype] if dtype is not None else None)
         return str(made.output[0])
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """A constant tensor; ``dtype`` is a NumPy type, or the ONNX type number of another tensor."""
-        import numpy as np
-        from tf2onnx import utils
-
+        """Add a constant tensor; ``dtype`` is a NumPy type, or the ONNX type number of another tensor."""
         if isinstance(dtype, int):
             dtype = utils.map_onnx_to_numpy_type(dtype)
         return str(self.ctx.make_const(utils.make_name("constant"), np.asarray(value, dtype)).output[0])
 
-    def integers(self, *values: int) -> str:
-        """A vector of ``int64``."""
-        import numpy as np
+    def floats(self, value: Any) -> str:
+        """Add a constant of ``float32``, a number or an array."""
+        return self.constant(value, "float32")
 
-        return self.constant(values, np.int64)
+    def integer(self, value: int) -> str:
+        """Add a constant number of ``int64``."""
+        return self.constant(value, "int64")
+
+    def integers(self, *values: int) -> str:
+        """Add a constant vector of ``int64``."""
+        return self.constant(values, "int64")
 
     def cast(self, tensor: str, dtype: int) -> str:
         return self.op("Cast", tensor, dtype=dtype, to=dtype)
@@ -55,14 +62,14 @@ class Writer:
         return self.op("Slice", tensor, self.integers(start), self.integers(end), self.integers(axis))
 
     def dtype(self, number: int) -> int:
-        """ONNX type number of the node's input ``number``."""
+        """The ONNX type number of the node's input ``number``."""
         return int(self.ctx.get_dtype(self.node.input[number]))
 
     def rank(self, number: int) -> int:
-        """Number of axes of the node's input.
+        """The number of axes of the node's input ``number``.
 
         Raises:
-            ValueError: it is not known.
+            ValueError: the number is not known.
         """
         shape = self.ctx.get_shape(self.node.input[number])
         if shape is None:
@@ -70,7 +77,7 @@ class Writer:
         return len(shape)
 
     def sizes(self, number: int, axes: Sequence[int]) -> list[int]:
-        """Sizes of some axes of the node's input.
+        """The sizes of some axes of the node's input ``number``.
 
         Raises:
             ValueError: one of them is not fixed.
@@ -82,18 +89,16 @@ class Writer:
         return [int(size) for size in found]
 
     def value(self, number: int) -> np.ndarray:
-        """The node's constant input as an array.
+        """The node's constant input ``number`` as an array.
 
         Raises:
-            ValueError: it is computed, not constant.
+            ValueError: the input is not constant.
         """
-        import numpy as np
-
         given = self.node.inputs[number]
         while given is not None and given.type == "Identity":
             given = given.inputs[0]
         if given is None or not given.is_const():
-            raise ValueError(f"{self.node.type} can be converted only where its input {number} is constant")
+            raise ValueError(f"{self.node.type} can be converted only if its input {number} is constant")
         return np.asarray(given.get_tensor_value(as_list=False))
 
     def finish(self, kind: str, *inputs: str, dtype: int | None = None, **attr: Any) -> None:
@@ -103,7 +108,7 @@ class Writer:
     def finish_all(
         self, made: Sequence[tuple[str, Sequence[str], dict[str, Any]]], dtypes: Sequence[int] | None = None
     ) -> None:
-        """As :meth:`finish`, for a node with several outputs: one ONNX node for each."""
+        """As :meth:`finish`, for a node with several outputs, with one ONNX node for each."""
         node, ctx = self.node, self.ctx
         outputs, shapes, kinds = list(node.output), node.output_shapes, dtypes or node.output_dtypes
         name = node.name
@@ -118,3 +123,16 @@ class Writer:
                 shapes=[shapes[number]],
                 dtypes=[kinds[number]],
             )
+
+
+def replaces(*operations: str) -> Callable[[Handler], Handler]:
+    """Decorate a function that replaces nodes of these TensorFlow operations by nodes of opset 17."""
+
+    def register(handler: Handler) -> Handler:
+        def version_17(ctx: Any, node: Any, **more: Any) -> None:
+            handler(Writer(ctx, node, more))
+
+        tf_op(list(operations)).register_compat_handler(version_17, 17)
+        return handler
+
+    return register

@@ -1,22 +1,18 @@
 """Resizing of images by kernels: ``ScaleAndTranslate`` (Lanczos, antialiasing and others), ``ResizeArea``, ``ResizeBicubic``.
 
-These are linear along height and along width, and the sizes are fixed: each is one product with a constant matrix of weights.
+These are linear along height and along width: for fixed sizes, each is a product with a constant matrix of weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from tf2onnx.handler import tf_op
+import numpy as np
 from tf2onnx.onnx_opset.nn import Resize
 
 from workbench.export.handlers.free_sizes import Weights
-from workbench.export.handlers.nodes import FLOAT, INT64, Writer
-
-if TYPE_CHECKING:
-    import numpy as np
+from workbench.export.handlers.nodes import FLOAT, INT64, Writer, replaces
 
 
 def _lanczos(radius: float) -> Callable[[float], float]:
@@ -57,12 +53,10 @@ KERNELS: dict[str, tuple[Callable[[float], float], float]] = {
 def kernel_weights(kind: str, old: int, new: int, scale: float, shift: float, *, antialias: bool) -> np.ndarray:
     """Weights [new, old] of TensorFlow's ``ScaleAndTranslate`` along one axis.
 
-    An output at ``i`` samples the input at ``(i + 0.5 - shift) / scale``. With ``antialias`` the kernel is widened where the
-    image shrinks. Rows whose place lies outside the input are zero, and others sum to 1 (``ComputeSpansCore`` in
+    An output at ``i`` samples the input at ``(i + 0.5 - shift) / scale``. With ``antialias`` the kernel is widened if the
+    image shrinks. Rows with a position outside the input are zero, and others sum to 1 (``ComputeSpansCore`` in
     ``tensorflow/core/kernels/image/scale_and_translate_op.cc``).
     """
-    import numpy as np
-
     kernel, radius = KERNELS[kind]
     inverse = 1 / scale
     width = max(inverse, 1.0) if antialias else 1.0
@@ -83,8 +77,6 @@ def kernel_weights(kind: str, old: int, new: int, scale: float, shift: float, *,
 
 def area_weights(old: int, new: int, *, align_corners: bool = False) -> np.ndarray:
     """Weights [new, old] of TensorFlow's ``ResizeArea`` along one axis: the share of each input pixel under an output pixel."""
-    import numpy as np
-
     scale = (old - 1) / (new - 1) if align_corners and new > 1 else old / new
     weights = np.zeros((new, old))
     for row in range(new):
@@ -96,17 +88,15 @@ def area_weights(old: int, new: int, *, align_corners: bool = False) -> np.ndarr
 
 
 TABLE = 1024
-"""TensorFlow's bicubic reads its kernel from a table of so many steps."""
+"""TensorFlow's bicubic resizing reads its kernel from a table with this many steps."""
 
 
 def bicubic_weights(old: int, new: int, *, align_corners: bool, half_pixel: bool) -> np.ndarray:
     """Weights [new, old] of TensorFlow's ``ResizeBicubic`` along one axis (``resize_bicubic_op.cc``).
 
-    The kernel is Keys' with a = -0.5 for half-pixel centres, -0.75 otherwise. Pixels outside count as nothing in the first
-    case, with the weights scaled to a sum of 1, and as the edge's in the second.
+    The kernel is Keys' with a = -0.5 for half-pixel centres, -0.75 otherwise. Pixels outside are ignored in the first
+    case, with the weights scaled to a sum of 1, and equal the edge pixel in the second.
     """
-    import numpy as np
-
     a = -0.5 if half_pixel else -0.75
     scale = (old - 1) / (new - 1) if align_corners and new > 1 else old / new
     weights = np.zeros((new, old))
@@ -147,117 +137,99 @@ def _apply(write: Writer, rows: str, columns: str, new_height: int) -> None:
 
 
 def _fixed(write: Writer) -> list[int] | None:
-    """Height and width of the images, or ``None`` where they are free."""
+    """Height and width of the images; ``None``: they are free."""
     try:
         return write.sizes(0, (1, 2))
     except ValueError:
         return None
 
 
-@tf_op("ScaleAndTranslate")
-class ScaleAndTranslate:
-    @classmethod
-    def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
-        write = Writer(ctx, node)
-        kind, antialias = node.attr["kernel_type"].s.decode(), bool(node.attr["antialias"].i)
-        old, new = _fixed(write), [int(size) for size in write.value(1)]
-        if old is None or not all(node.inputs[number].is_const() for number in (2, 3)):
-            weights = []
-            for place in (0, 1):
-                scale, shift = (
-                    write.op("Gather", node.input[number], write.constant(place, "int64"), dtype=FLOAT, axis=0)
-                    for number in (2, 3)
-                )
-                weights.append(Weights(write, place + 1, new[place]).of_kernel(kind, scale, shift, antialias=antialias))
-        else:
-            scales, shifts = write.value(2), write.value(3)
-            weights = [
-                write.constant(
-                    kernel_weights(kind, old[i], new[i], float(scales[i]), float(shifts[i]), antialias=antialias),
-                    "float32",
-                )
-                for i in (0, 1)
-            ]
-        _apply(write, weights[0], weights[1], new[0])
-
-
-@tf_op("ResizeArea")
-class ResizeArea:
-    @classmethod
-    def version_17(cls, ctx: Any, node: Any, **_: Any) -> None:
-        write, corners = Writer(ctx, node), bool(node.attr["align_corners"].i)
-        old, new = _fixed(write), [int(size) for size in write.value(1)]
-        if old is None and corners:
-            raise ValueError("resizing by area with aligned corners can be converted only for images of a fixed size")
-        rows, columns = (
-            Weights(write, i + 1, new[i]).of_area()
-            if old is None
-            else write.constant(area_weights(old[i], new[i], align_corners=corners), "float32")
+@replaces("ScaleAndTranslate")
+def scale_and_translate(write: Writer) -> None:
+    kind, antialias = write.node.attr["kernel_type"].s.decode(), bool(write.node.attr["antialias"].i)
+    old, new = _fixed(write), [int(size) for size in write.value(1)]
+    if old is None or not all(write.node.inputs[number].is_const() for number in (2, 3)):
+        weights = []
+        for place in (0, 1):
+            scale, shift = (
+                write.op("Gather", write.node.input[number], write.integer(place), dtype=FLOAT, axis=0)
+                for number in (2, 3)
+            )
+            weights.append(Weights(write, place + 1, new[place]).of_kernel(kind, scale, shift, antialias=antialias))
+    else:
+        scales, shifts = write.value(2), write.value(3)
+        weights = [
+            write.floats(kernel_weights(kind, old[i], new[i], float(scales[i]), float(shifts[i]), antialias=antialias))
             for i in (0, 1)
-        )
-        _apply(write, rows, columns, new[0])
+        ]
+    _apply(write, weights[0], weights[1], new[0])
 
 
-@tf_op("ResizeBicubic")
-class ResizeBicubic:
-    """tf2onnx's own ``Resize`` takes free sizes without half-pixel centres, and sizes that are computed."""
-
-    @classmethod
-    def version_17(cls, ctx: Any, node: Any, **more: Any) -> None:
-        write, old = Writer(ctx, node), _fixed(Writer(ctx, node))
-        corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
-        if not node.inputs[1].is_const() or (old is None and not half):
-            Resize.version_11(ctx, node, **more)
-            return
-        new = [int(size) for size in write.value(1)]
-        rows, columns = (
-            Weights(write, i + 1, new[i]).of_cubics(TABLE)
-            if old is None
-            else write.constant(bicubic_weights(old[i], new[i], align_corners=corners, half_pixel=half), "float32")
-            for i in (0, 1)
-        )
-        _apply(write, rows, columns, new[0])
+@replaces("ResizeArea")
+def resize_area(write: Writer) -> None:
+    corners = bool(write.node.attr["align_corners"].i)
+    old, new = _fixed(write), [int(size) for size in write.value(1)]
+    if old is None and corners:
+        raise ValueError("resizing by area with aligned corners can be converted only for images of a fixed size")
+    rows, columns = (
+        Weights(write, i + 1, new[i]).of_area()
+        if old is None
+        else write.floats(area_weights(old[i], new[i], align_corners=corners))
+        for i in (0, 1)
+    )
+    _apply(write, rows, columns, new[0])
 
 
-@tf_op("ResizeNearestNeighbor")
-class ResizeNearest:
-    """The rows and columns that are nearest, picked one axis after the other.
+@replaces("ResizeBicubic")
+def resize_bicubic(write: Writer) -> None:
+    """tf2onnx's own ``Resize`` handles free sizes without half-pixel centres, and computed sizes."""
+    old = _fixed(write)
+    corners, half = (bool(write.node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
+    if not write.node.inputs[1].is_const() or (old is None and not half):
+        Resize.version_11(write.ctx, write.node, **write.more)
+        return
+    new = [int(size) for size in write.value(1)]
+    rows, columns = (
+        Weights(write, i + 1, new[i]).of_cubics(TABLE)
+        if old is None
+        else write.floats(bicubic_weights(old[i], new[i], align_corners=corners, half_pixel=half))
+        for i in (0, 1)
+    )
+    _apply(write, rows, columns, new[0])
 
-    tf2onnx's own ``Resize`` picks others where an image shrinks. It takes enlarging by whole factors, which it gets right and
-    engines know best, and sizes that are computed.
+
+@replaces("ResizeNearestNeighbor")
+def resize_nearest(write: Writer) -> None:
+    """The nearest rows and columns, gathered along one axis after the other.
+
+    tf2onnx's own ``Resize`` selects others when an image shrinks. It is used for enlarging by integer factors, which it converts
+    correctly and engines support best, and for computed sizes.
     """
-
-    @classmethod
-    def version_17(cls, ctx: Any, node: Any, **more: Any) -> None:
-        write = Writer(ctx, node)
-        corners, half = (bool(node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
-        old = [ctx.get_shape(node.input[0])[axis] for axis in (1, 2)]
-        if not node.inputs[1].is_const() or (
-            not corners
-            and all(size > 0 and int(new) % size == 0 for size, new in zip(old, write.value(1), strict=True))
-        ):
-            Resize.version_11(ctx, node, **more)
-            return
-        rows, columns = (
-            _nearest(write, axis, int(new), align_corners=corners, half_pixel=half)
-            for axis, new in zip((1, 2), write.value(1), strict=True)
-        )
-        write.finish("Gather", write.op("Gather", node.input[0], rows, axis=1), columns, axis=2)
+    corners, half = (bool(write.node.attr[name].i) for name in ("align_corners", "half_pixel_centers"))
+    old = [write.ctx.get_shape(write.node.input[0])[axis] for axis in (1, 2)]
+    if not write.node.inputs[1].is_const() or (
+        not corners and all(size > 0 and int(new) % size == 0 for size, new in zip(old, write.value(1), strict=True))
+    ):
+        Resize.version_11(write.ctx, write.node, **write.more)
+        return
+    rows, columns = (
+        _nearest(write, axis, int(new), align_corners=corners, half_pixel=half)
+        for axis, new in zip((1, 2), write.value(1), strict=True)
+    )
+    write.finish("Gather", write.op("Gather", write.node.input[0], rows, axis=1), columns, axis=2)
 
 
 def _nearest(write: Writer, axis: int, new: int, *, align_corners: bool, half_pixel: bool) -> str:
     """Indices of the nearest entries, which TensorFlow computes in 32-bit floats (``resize_nearest_neighbor_op.cc``)."""
-    import numpy as np
-
     shape = write.op("Shape", write.node.input[0], dtype=INT64)
-    size = write.op("Gather", shape, write.constant(axis, "int64"), dtype=INT64, axis=0)
-    last = write.op("Sub", size, write.constant(1, "int64"), dtype=INT64)
+    size = write.op("Gather", shape, write.integer(axis), dtype=INT64, axis=0)
+    last = write.op("Sub", size, write.integer(1), dtype=INT64)
     if align_corners and new > 1:
-        scale = write.op("Div", write.cast(last, FLOAT), write.constant(new - 1, "float32"), dtype=FLOAT)
+        scale = write.op("Div", write.cast(last, FLOAT), write.floats(new - 1), dtype=FLOAT)
     else:
-        scale = write.op("Div", write.cast(size, FLOAT), write.constant(new, "float32"), dtype=FLOAT)
-    steps = write.constant(np.arange(new) + (0.5 if half_pixel else 0.0), "float32")
+        scale = write.op("Div", write.cast(size, FLOAT), write.floats(new), dtype=FLOAT)
+    steps = write.floats(np.arange(new) + (0.5 if half_pixel else 0.0))
     places = write.op("Mul", steps, scale, dtype=FLOAT)
     if align_corners:
-        places = write.op("Add", places, write.constant(0.5, "float32"), dtype=FLOAT)
+        places = write.op("Add", places, write.floats(0.5), dtype=FLOAT)
     return write.op("Min", write.cast(write.op("Floor", places, dtype=FLOAT), INT64), last, dtype=INT64)

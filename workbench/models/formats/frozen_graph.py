@@ -1,7 +1,7 @@
 """TensorFlow frozen graphs (``.pb``): a GraphDef with its weights as constants, and tensors named by the user.
 
-``signature`` names the tensors: ``x:0, mask:0 -> y:0``. Left empty, the placeholders are the inputs and what nothing
-else reads are the outputs.
+``signature`` names the tensors: ``x:0, mask:0 -> y:0``. If it is empty, the placeholders are the inputs and the tensors that no
+node reads are the outputs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from workbench.records import Model, TensorSpec
 PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault", "PlaceholderV2")
 NOT_OUTPUTS = {"Const", "NoOp", "Assert", "PrintV2", "Print", *PLACEHOLDERS}
 WEIGHT_SIZE = 32
-"""Constants of fewer elements are taken for settings, not weights."""
+"""Constants of fewer elements count as settings, not as weights."""
 
 LIFTED_BYTES = 1 << 16
-"""Constants from this size on are fed to a graph rather than kept in it; smaller ones may decide shapes."""
+"""Constants from this size on are fed to a graph rather than kept in it; smaller ones may determine shapes."""
 
 
 def read(path: Path, signature: str) -> dict[str, Any]:
@@ -42,15 +42,15 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
 def load(path: Path, signature: str) -> tuple[Any, dict[str, str], dict[str, str]]:
     """The part of the ``GraphDef`` in ``path`` that leads to the outputs, and its input and output tensors by name.
 
-    Only that part is checked: what a training script left beside it (readers, summaries, savers) is dropped, not run.
+    Only that part is checked: other nodes of a training script (readers, summaries, savers) are removed and do not run.
 
     Raises:
-        InputError: not a frozen graph, one whose weights are not frozen, or one that does more than compute.
+        InputError: the file is not a frozen graph, its weights are not frozen, or it has operations that do more than compute.
     """
     graph_def = _parsed(path)
     inputs, outputs = tensors_of(graph_def, signature, path.name)
     found: InputError | None = None
-    # what computes an input is kept where it is harmless: TensorFlow reads the input's shape from it
+    # nodes that compute an input are kept where they are harmless: TensorFlow reads the input's shape from them
     for cut in (False, True):
         try:
             part = pruned(graph_def, inputs, outputs, cut=cut)
@@ -62,16 +62,20 @@ def load(path: Path, signature: str) -> tuple[Any, dict[str, str], dict[str, str
         else:
             return part, inputs, outputs
     assert found is not None
-    raise found
+    if signature:
+        raise found
+    raise InputError(
+        f"{found.message} If the model for inference does not contain it, name its tensors with 'signature', such as 'x:0 -> y:0'."
+    ) from found
 
 
 def pruned(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], *, cut: bool) -> Any:
-    """A ``GraphDef`` with the nodes and functions that the tensors ``outputs`` need.
+    """A ``GraphDef`` with the nodes and functions that the tensors ``outputs`` depend on.
 
-    With ``cut`` the tensors ``inputs`` become placeholders, and what computes them is left out.
+    With ``cut`` the tensors ``inputs`` become placeholders, and the nodes that compute them are left out.
 
     Raises:
-        InputError: an input is to be cut off whose type the graph does not tell.
+        InputError: the graph does not declare the type of an input that is to be cut off.
     """
     import tensorflow as tf
 
@@ -101,7 +105,7 @@ def pruned(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], *, c
 
 
 def _placeholder(node: Any) -> Any:
-    """A placeholder in the place of a node, with the type and shape that the node's attributes tell."""
+    """A placeholder that replaces a node, with the type and shape from the node's attributes."""
     import tensorflow as tf
 
     made = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
@@ -121,7 +125,7 @@ def _check_frozen(graph_def: Any, path: Path) -> None:
     unfrozen = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "VariableV2", "Variable")]
     if unfrozen:
         raise InputError(
-            f"'{path.name}' is not frozen: the variable '{unfrozen[0]}' has its values elsewhere. Freeze it, or open "
+            f"'{path.name}' is not frozen: the values of the variable '{unfrozen[0]}' are not in the file. Freeze it, or open "
             "the SavedModel folder."
         )
 
@@ -137,18 +141,20 @@ def _parsed(path: Path) -> Any:
             f"'{path}' is not a frozen TensorFlow graph ({brief(cause, 120)}). If it is a SavedModel, give its folder."
         ) from cause
     if not graph_def.node:
-        raise InputError(f"'{path}' holds no graph. Freeze the model again, or open its SavedModel folder.")
+        raise InputError(f"'{path}' does not contain a graph. Freeze the model again, or open its SavedModel folder.")
     return graph_def
 
 
 def tensors_of(graph_def: Any, signature: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Input and output tensors by the name they get here: the tensor's without ``:0``, with ``_`` for ``/``."""
+    """Input and output tensors by the name of the input or output: the tensor's name without ``:0``, with ``_`` for ``/``."""
     nodes = {node.name: node for node in graph_def.node}
     if signature:
         left, arrow, right = signature.partition("->")
         inputs, outputs = ([part.strip() for part in side.split(",") if part.strip()] for side in (left, right))
         if not arrow or not inputs or not outputs:
-            raise InputError(f"'signature' is '{signature}'; for a frozen graph it names tensors: x:0 -> y:0.")
+            raise InputError(
+                f"'signature' is '{signature}', and a frozen graph needs names of tensors. Write them as x:0 -> y:0."
+            )
     else:
         read_by = {source.lstrip("^").partition(":")[0] for node in graph_def.node for source in node.input}
         inputs = [node.name for node in graph_def.node if node.op in PLACEHOLDERS]
@@ -162,15 +168,15 @@ def tensors_of(graph_def: Any, signature: str, name: str) -> tuple[dict[str, str
             )
     if not inputs or not outputs:
         missing = "placeholder" if not inputs else "output"
-        raise InputError(f"'{name}' has no {missing} to be found. Set 'signature' to its tensors: x:0 -> y:0.")
+        raise InputError(f"No {missing} of '{name}' could be found. Set 'signature' to its tensors: x:0 -> y:0.")
     return _named(inputs), _named(outputs)
 
 
-def specs_of(found: dict[str, Any], role: str) -> tuple[TensorSpec, ...]:
+def specs_of(tensors: dict[str, Any], role: str) -> tuple[TensorSpec, ...]:
     """TensorFlow's descriptions of tensors as records, sorted by name."""
     specs = []
-    for name in sorted(found, key=natural):
-        tensor = found[name]
+    for name in sorted(tensors, key=natural):
+        tensor = tensors[name]
         if tensor.shape.rank is None:
             raise InputError(
                 f"The {role} '{name}' has no known number of axes. Export the model with a fixed input shape."
@@ -205,11 +211,11 @@ def prune(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
 def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> tuple[Any, dict[str, Any]]:
     """The graph without its large constants, with the named tensors in it; and those constants, by the tensor to feed.
 
-    TensorFlow copies a constant into every form that a graph takes on its way to a session, and what is fed into none:
-    15 times the file's size in memory become 4. ``graph_def`` loses the constants.
+    TensorFlow copies constants into every form that a graph has on its way to a session, but not values that are fed: memory
+    falls from 15 to 4 times the file's size. The constants are removed from ``graph_def``.
 
     Raises:
-        InputError: TensorFlow does not take the graph, or a tensor is not in it.
+        InputError: TensorFlow does not accept the graph, or a tensor is not in it.
     """
     import tensorflow as tf
 
@@ -229,7 +235,7 @@ def _imported(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -
 
 
 def _lift(graph_def: Any, named: set[str]) -> dict[str, Any]:
-    """Turn large constants into placeholders; their values by tensor."""
+    """Replace large constants with placeholders, and return their values by tensor."""
     import tensorflow as tf
 
     lifted = {}
@@ -248,7 +254,7 @@ def _lift(graph_def: Any, named: set[str]) -> dict[str, Any]:
 
 
 def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> Runner:
-    """The graph in a session of TensorFlow 1: as a function of TensorFlow 2 it takes several times the memory."""
+    """The graph in a TensorFlow 1 session: as a TensorFlow 2 function it needs several times the memory."""
     import tensorflow as tf
 
     graph, lifted = _imported(graph_def, inputs, outputs)
@@ -265,7 +271,7 @@ def runner(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> R
 
 
 def write_saved_model(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], into: Path) -> None:
-    """The graph as a SavedModel with one signature, ``serving_default``, so that TensorFlow's own tools take it."""
+    """Write the graph as a SavedModel with one signature, ``serving_default``, which TensorFlow's tools accept."""
     import tensorflow as tf
 
     function = prune(graph_def, list(inputs.values()), list(outputs.values()))
@@ -285,7 +291,7 @@ def write_saved_model(graph_def: Any, inputs: dict[str, str], outputs: dict[str,
 
 
 def weights_in(graph_def: Any) -> int:
-    """Elements of the floating-point constants large enough to be weights."""
+    """Number of elements of the floating-point constants that are large enough to be weights."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,10 +1,10 @@
 """Keras files: ``.keras`` of Keras 3, and full models in HDF5 (``.h5``, ``.hdf5``) of Keras 2 and earlier.
 
-No code from the file runs: Keras loads in safe mode, and what would need code is refused before Keras sees it.
+No code from the file runs: Keras loads in safe mode, and files that need code are refused before Keras opens them.
 
-**Names.** A Keras file has no signature of its own: the names are those that its export as a SavedModel gives (``output_0`` for
-a plain output, the dictionary's keys for named ones). They are told from the model's structure where that is flat, which saves
-the export; else the model is exported once and read from there.
+**Names.** A Keras file does not have a signature: the names are those of its export as a SavedModel (``output_0`` for a plain
+output, the dictionary's keys for named ones). They are derived from the model's structure where that is flat, which avoids the
+export; else the model is exported once and the names are read from the export.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from typing import Any
 
 from workbench.errors import InputError, brief, during
 from workbench.models import safety
-from workbench.models.formats import Runner, check_dtype, natural, quiet, saved_model, tensorflow_said
+from workbench.models.formats import Runner, check_dtype, natural, quiet, running, saved_model, tensorflow_said
 from workbench.records import Model, TensorSpec
 
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 HDF5 = b"\x89HDF\r\n\x1a\n"
 HDF5_ENDINGS = (".h5", ".hdf5")
 
@@ -37,32 +36,26 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         replace(spec, low=0.0, high=float(largest[spec.name])) if spec.name in largest else spec
         for spec in facts["inputs"]
     )
-    notes = {"notes": _training_calls(model)}
-    return {
-        **facts,
-        **notes,
-        "parameters": int(model.count_params()),
-        "signature": saved_model.DEFAULT,
-        "signatures": (),
-    }
+    facts |= {"notes": _training_calls(model), "parameters": int(model.count_params())}
+    return facts | {"signature": saved_model.DEFAULT, "signatures": ()}
 
 
 def _training_calls(model: Any) -> tuple[str, ...]:
-    """A note where layers were called with ``training=True``, as Monte Carlo dropout is: they are run for inference here."""
+    """A note about layers that are called with ``training=True``, such as Monte Carlo dropout: here they run for inference."""
     calls = [(layer, node) for layer in getattr(model, "layers", ()) for node in getattr(layer, "_inbound_nodes", ())]
     named = dict.fromkeys(layer.name for layer, node in calls if node.arguments.kwargs.get("training") is True)
     if not named:
         return ()
-    told = ", ".join(f"'{name}'" for name in list(named)[:5])
+    layers = ", ".join(f"'{name}'" for name in list(named)[:5])
     note = (
-        f"Layers that the model calls in training mode ({told}{' …' if len(named) > 5 else ''}) are run and exported for inference, "
+        f"Layers that the model calls in training mode ({layers}{' …' if len(named) > 5 else ''}) are run and exported for inference, "
         "as model.predict does. model(x) would draw random numbers."
     )
     return (note,)
 
 
 def _tables(model: Any) -> dict[str, int]:
-    """Inputs that an Embedding looks up, and how many rows it has: what lies beyond would be no index."""
+    """Inputs of Embedding layers, with the number of rows of the layer, above which values are not valid indices."""
     import keras
 
     found: dict[str, int] = {}
@@ -74,9 +67,9 @@ def _tables(model: Any) -> dict[str, int]:
 
 
 def _pixels(model: Any) -> tuple[str, ...]:
-    """Inputs that the model itself scales down from 0..255, by a Rescaling layer of 1/255, 1/128 or 1/127.5.
+    """Inputs that the model scales down from 0..255, by a Rescaling layer of 1/255, 1/128 or 1/127.5.
 
-    Made-up values of about 1 would be next to nothing there: the result would be a matter of rounding.
+    Generated values of about 1 would become so small that the result is dominated by rounding.
     """
     import keras
 
@@ -91,7 +84,7 @@ def _pixels(model: Any) -> tuple[str, ...]:
 
 
 def exported(model: Any) -> dict[str, Any]:
-    """Inputs and outputs as the model's export names them."""
+    """Inputs and outputs with the names in the model's export."""
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
         write_saved_model(model, Path(scratch) / "model")
         facts = saved_model.read(Path(scratch) / "model", saved_model.DEFAULT)
@@ -99,7 +92,7 @@ def exported(model: Any) -> dict[str, Any]:
 
 
 def described(model: Any) -> dict[str, Any] | None:
-    """Inputs and outputs under the names that an export would give, or ``None`` where only an export can tell."""
+    """Inputs and outputs with the names of an export; ``None`` where an export is needed to determine them."""
     import keras
 
     if isinstance(model, keras.Sequential):
@@ -125,7 +118,7 @@ def _specs(tensors: Mapping[str, Any], role: str) -> tuple[TensorSpec, ...]:
 
 
 def inputs_of(model: Any) -> list[Any]:
-    """The ``tf.TensorSpec`` of each input, in the order of ``model.inputs``, under the names of the signature."""
+    """The ``tf.TensorSpec`` of each input, in the order of ``model.inputs``, with the names of the signature."""
     import tensorflow as tf
 
     return [tf.TensorSpec(t.shape, t.dtype, name=_identifier(t.name)) for t in model.inputs]
@@ -134,18 +127,18 @@ def inputs_of(model: Any) -> list[Any]:
 def inference(model: Any) -> Any:
     """A ``tf.function`` that calls a loaded model with ``training=False``, traced from its inputs' shapes.
 
-    It takes the inputs one by one, in the order of ``model.inputs``, under the names of the signature. ``training=False`` is
-    said here because Keras' augmentation layers are in training mode unless told otherwise.
+    It takes the inputs as separate arguments, in the order of ``model.inputs``, with the names of the signature. ``training=False``
+    is explicit because Keras' augmentation layers are in training mode by default.
     """
     import keras
     import tensorflow as tf
 
     structure, specs = structure_of(model), inputs_of(model)
 
-    # as a graph: run step by step, Keras keeps several times the memory and is slower
+    # as a graph: in eager mode Keras needs several times the memory and is slower
     @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
     def call(*given: Any) -> Any:
-        # Keras lists the inputs of a dictionary by sorted key, whatever order they were given in
+        # Keras lists the inputs of a dictionary by sorted key, not in the order of the dictionary
         return model(keras.tree.pack_sequence_as(structure, given), training=False)
 
     return call
@@ -160,14 +153,9 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
     call = inference(loaded)
 
     def run(feeds: Any) -> dict[str, Any]:
-        try:
-            with quiet():  # Keras warns where a single input is not in a list
-                found = call(*(tf.constant(feeds[name]) for name in names))
-        except Exception as cause:
-            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
-            raise InputError(
-                f"Keras could not run '{model.name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
-            ) from cause
+        # Keras warns where a single input is not in a list
+        with running("Keras", model.name, feeds, tensorflow_said), quiet():
+            found = call(*(tf.constant(feeds[name]) for name in names))
         if isinstance(found, dict):
             return {name: tensor.numpy() for name, tensor in found.items()}
         values = found if isinstance(found, list | tuple) else [found]
@@ -180,7 +168,7 @@ def load(path: Path) -> Any:
     """The Keras model in ``path``, loaded without running code from it and without compiling.
 
     Raises:
-        InputError: damaged, not a whole model, or in need of code that is not in the file.
+        InputError: the file is damaged, is not a whole model, or needs code that is not in the file.
     """
     state = path.stat()
     key = (str(path), state.st_mtime_ns, state.st_size)
@@ -191,7 +179,7 @@ def load(path: Path) -> Any:
 
 
 _LATEST: dict[tuple[str, int, int], Any] = {}
-"""The model loaded last: opening, running and exporting it follow each other in one process."""
+"""The model that was loaded last: one process opens, runs and exports it."""
 
 
 def _load(path: Path) -> Any:
@@ -209,14 +197,14 @@ def _load(path: Path) -> Any:
         if custom:
             raise InputError(
                 f"'{path}' uses '{custom[1]}', which is not part of Keras and cannot be rebuilt from the file. "
-                "In the program that knows it, run model.export('folder') and open that folder."
+                "In the program that defines it, run model.export('folder') and open that folder."
             ) from cause
         raise InputError(
             f"Keras could not load '{path}': {brief(cause, 300)} Save the model again, or open its export: "
             "model.export('folder')."
         ) from cause
     if not model.inputs:
-        raise InputError(f"The model in '{path}' was never built: it has no inputs. Call it once and save it again.")
+        raise InputError(f"The model in '{path}' is not built: it has no inputs. Call it once and save it again.")
     return model
 
 
@@ -227,7 +215,7 @@ def _is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def _named_by_content(path: Path) -> Iterator[Path]:
-    """A path to the file with the ending that its content asks for: Keras goes by the ending alone."""
+    """A path to the file with the ending for its content, because Keras determines the format by the ending only."""
     if _is_hdf5(path) == (path.suffix in HDF5_ENDINGS) and (path.suffix in HDF5_ENDINGS or path.suffix == ".keras"):
         yield path
         return
@@ -238,9 +226,9 @@ def _named_by_content(path: Path) -> Iterator[Path]:
 
 
 def check(path: Path) -> None:
-    """Refuse a file that does not hold a whole model, or would run code, before Keras sees it.
+    """Refuse a file that does not hold a whole model, or would run code, before Keras opens it.
 
-    What the file is follows from its content: a ``.keras`` file may be named ``.h5``, and an HDF5 file ``.keras``.
+    The format is determined by the content: a ``.keras`` file may be named ``.h5``, and an HDF5 file ``.keras``.
     """
     if _is_hdf5(path):
         _check_hdf5(path)
@@ -249,17 +237,17 @@ def check(path: Path) -> None:
         raise InputError(f"'{path}' is neither an HDF5 file nor a .keras archive. Save or copy the model again.")
     safety.check_archive(path)
     try:
+        config = config_of(path)
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            config = json.loads(archive.read("config.json")) if "config.json" in names else None
-    except Exception as cause:  # zipfile, zlib and json all have kinds of their own
+            weights = "model.weights.h5" in archive.namelist()
+    except Exception as cause:  # zipfile, zlib and json have different error classes
         raise InputError(
-            f"'{path}' is not a whole .keras file ({brief(cause, 120)}). It may be cut short; save or copy it again."
+            f"'{path}' is not a complete .keras file ({brief(cause, 120)}). It may be truncated; save or copy it again."
         ) from cause
-    if config is None or "model.weights.h5" not in names:
+    if config is None or not weights:
         missing = "config.json" if config is None else "model.weights.h5"
         raise InputError(
-            f"'{path}' has no {missing} inside, so it holds no whole model. Save it with model.save('model.keras')."
+            f"'{path}' does not contain {missing}, so it is not a whole model. Save it with model.save('model.keras')."
         )
     safety.check_keras_config(config, f"'{path}'")
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch, zipfile.ZipFile(path) as archive:
@@ -268,12 +256,8 @@ def check(path: Path) -> None:
 
 def _check_hdf5(path: Path) -> None:
     safety.check_hdf5(path, f"'{path}'")
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
-            config = json.loads(text) if text is not None else None
+        config = config_of(path)
     except Exception as cause:
         raise InputError(f"'{path}' is damaged ({brief(cause, 120)}). Copy or save it again.") from cause
     if config is None:
@@ -283,17 +267,30 @@ def _check_hdf5(path: Path) -> None:
     safety.check_keras_config(config, f"'{path}'")
 
 
+def config_of(path: Path) -> Any:
+    """The configuration in a Keras file; ``None``: there is none. Raises the errors of libraries for a damaged file."""
+    if _is_hdf5(path):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("config.json") if "config.json" in archive.namelist() else None
+    return None if text is None else json.loads(text)
+
+
 def structure_of(model: Any) -> Any:
-    """The tensors that the model takes, in the structure that its call takes them in."""
+    """The input tensors of the model, in the structure of its call."""
     import keras
 
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
 def write_saved_model(model: Any, into: Path) -> None:
-    """Export a loaded Keras model into the folder ``into``, as it computes at inference (``training=False``).
+    """Export a loaded Keras model into the folder ``into``, for inference (``training=False``).
 
-    ``model.export`` would leave augmentation layers in training mode, make a fixed batch dynamic, and hand on names such as
+    ``model.export`` would leave augmentation layers in training mode, make a fixed batch dynamic, and use names such as
     "my image", which TensorFlow refuses. Here a fixed batch stays fixed, and such names get underscores.
     """
     import keras

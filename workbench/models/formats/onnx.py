@@ -1,10 +1,10 @@
-"""ONNX files: any opset, weights inside or in files beside them, functions of their own or none."""
+"""ONNX files: any opset, weights inside or in separate files, with or without local functions."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,23 @@ from workbench.data import bfloat16
 from workbench.errors import ExportError, InputError, brief
 from workbench.models.bfloat16_models import holds_bfloat16
 from workbench.models.bfloat16_models import runner as bfloat16_runner
-from workbench.models.formats import Runner, check_dtype
-from workbench.models.onnx_file import cast_weights, graphs, load_onnx, quantized_ops, stored_onnx, weight_tensors
+from workbench.models.exact_int8 import exact_session
+from workbench.models.formats import Runner, check_dtype, running
+from workbench.models.onnx_file import (
+    attribute,
+    cast_weights,
+    graphs,
+    inputs_of,
+    load_onnx,
+    quantized_ops,
+    stored_onnx,
+    weight_tensors,
+)
+from workbench.models.onnx_old_operators import old_operators
 from workbench.models.onnx_reach import drawn, unreached
 from workbench.models.onnx_reach import scales as onnx_scales
 from workbench.models.onnx_repair import inline_functions, overridden, override_shapes
+from workbench.models.onnx_types import untyped
 from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of, upgraded
 from workbench.models.ort_values import runner
 from workbench.records import Model, TensorSpec
@@ -34,15 +46,17 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         inline_functions(model)
     except ExportError as error:
         raise InputError(f"'{path.name}' could not be read. {error.message}") from error
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [v for v in model.graph.input if v.name not in weights]
+    inputs = inputs_of(model.graph)
     _infer_outputs(model)
     quantized, how = already_quantized(model)
     tables = _tables(model.graph)
+    random = [
+        f"The output '{n}' depends on random numbers: {node} draws them." for n, node in drawn(model.graph).items()
+    ]
     untouched, scales = unreached(model.graph), onnx_scales(model.graph)
     outputs = [
         replace(
-            _value_spec(value, "output"),
+            _with_free_rows(_value_spec(value, "output"), model.graph),
             unreached=untouched.get(value.name, ""),
             scale=scales.get(value.name, (0.0, 0))[0],
             zero_point=scales.get(value.name, (0.0, 0))[1],
@@ -58,12 +72,26 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         "exportable": _custom_op(model),
         "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
-        "notes": (*_age(path, opset), *_brains(path, stored), *_drawn(model.graph)),
+        "notes": (*_age(path, opset), *_brains(path, stored), *random),
     }
 
 
+def _with_free_rows(spec: TensorSpec, graph: Any) -> TensorSpec:
+    """``spec`` with the axis whose size follows the data, where an operation with such an output produces it.
+
+    The first column of NonMaxSuppression is the batch index (ONNX Operator Schemas, NonMaxSuppression-11). NonZero gives indices
+    along all axes of its input, of which the first need not be the batch.
+    """
+    kind = next(
+        (node.op_type for node in graph.node if spec.name in node.output and node.domain in ("", "ai.onnx")), ""
+    )
+    if kind == "NonMaxSuppression":
+        return replace(spec, batch_axis=None, ragged_axis=0, index_output=spec.name)
+    return replace(spec, batch_axis=None, ragged_axis=1) if kind == "NonZero" else spec
+
+
 def _brains(path: Path, stored: Any) -> tuple[str, ...]:
-    """What is told of a model in bfloat16 that ONNX Runtime does not open."""
+    """A note about a model in bfloat16 that ONNX Runtime does not open."""
     import onnxruntime
 
     if not holds_bfloat16(stored):
@@ -79,20 +107,28 @@ def _brains(path: Path, stored: Any) -> tuple[str, ...]:
 
 
 def _age(path: Path, opset: int) -> tuple[str, ...]:
-    """What is told of a file of an opset below 7."""
+    """A note about a file of an opset below 7."""
     if opset >= OLDEST_OPSET:
         return ()
     by = _original(path)[1]
     compared = (
         f"exporting compares it with the file as it is, run by {by}"
         if by
-        else "nothing here runs the file as it is, so the two could not be compared"
+        else "no installed library runs the file as it is, so the two could not be compared"
     )
-    return (f"The file is of ONNX opset {opset}; ONNX's converter brings it to {OLDEST_OPSET}, and {compared}",)
+    return (f"The file has ONNX opset {opset}; ONNX's converter upgrades it to {OLDEST_OPSET}, and {compared}",)
+
+
+def old_form(path: Path) -> str:
+    """What :func:`open` runs of a file of an opset below 7, the source of the comparison; "" for a file of a later opset."""
+    opset = opset_of(stored_onnx(path))
+    if opset >= OLDEST_OPSET:
+        return ""
+    return f"ONNX opset {opset}" if _original(path)[0] else f"ONNX upgraded to opset {OLDEST_OPSET}"
 
 
 def _original(path: Path) -> tuple[Runner | None, str]:
-    """What runs a file of an opset below 7 as it is, and its name; ``None`` and an empty name where nothing here does."""
+    """A runner of a file of an opset below 7 as it is, and the name of its library; ``None`` and "" where no library runs it."""
     from onnx.reference import ReferenceEvaluator
 
     try:
@@ -101,8 +137,8 @@ def _original(path: Path) -> tuple[Runner | None, str]:
         pass
     proto = stored_onnx(path)
     try:
-        reference = ReferenceEvaluator(proto)
-    except Exception:  # it has no such operator
+        reference = ReferenceEvaluator(proto, new_ops=old_operators())
+    except Exception:  # the evaluator does not have one of the operators
         return None, ""
     names = [value.name for value in proto.graph.output]
 
@@ -115,17 +151,12 @@ def _original(path: Path) -> tuple[Runner | None, str]:
     return run, "ONNX's reference evaluator"
 
 
-def _drawn(graph: Any) -> Iterator[str]:
-    for name, node in drawn(graph).items():
-        yield f"The output '{name}' depends on random numbers: {node} draws them."
-
-
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
-    """The file as it stands; with the sizes of ``model`` in place of its own where these differ, which ONNX Runtime holds
-    its inputs to. A file of an opset below 7 is run as it is by what runs it, else as it was upgraded.
+    """The file as it is, with the sizes of ``model`` instead of its own where these differ, because ONNX Runtime checks them.
+    A file of an opset below 7 is run as it is where a library does so, else after the upgrade.
 
     Raises:
-        InputError: ONNX Runtime does not take it, or not with these sizes.
+        InputError: ONNX Runtime does not accept the file, or not with these sizes.
     """
     import onnx
 
@@ -135,20 +166,22 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
         return _original(path)[0] or session_runner(load_onnx(path).SerializeToString(), model.name)
     if not sizes:
         try:
-            return session_runner(path, model.name)
+            # ONNX Runtime does not open a file with a tensor of no element type
+            typed = load_onnx(path).SerializeToString() if untyped(declared.graph) else path
+            return session_runner(typed, model.name)
         except InputError as error:
             proto = load_onnx(path)
-            inline_functions(proto)  # ONNX Runtime does not name what it lacks inside of one
+            inline_functions(proto)  # ONNX Runtime does not name missing operators inside of functions
             if custom := _custom_op(proto):
                 raise InputError(
-                    f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that."
+                    f"ONNX Runtime could not open '{model.name}': {custom}. Export it again without that operation."
                 ) from error
             raise
     proto = load_onnx(path)
     override_shapes(proto, sizes)
     try:
         content = proto.SerializeToString()
-    except Exception as cause:  # one protobuf message ends at 2 GiB
+    except Exception as cause:  # the limit of one protobuf message is 2 GiB
         raise InputError(
             f"'{model.name}' is too large to get other sizes ({brief(cause, 100)}). Leave 'input_shapes' empty, or export it "
             "with those sizes."
@@ -157,14 +190,14 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
 
 
 def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it again.") -> Runner:
-    """A file, or its content, in ONNX Runtime with one thread, its graph as it stands."""
+    """A file, or its content, in ONNX Runtime with one thread and without changes of its graph."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = exact_session(source, options)
     except Exception as cause:
         other = _in_bfloat16(source)
         if other is None:
@@ -174,64 +207,54 @@ def session_runner(source: Path | bytes, name: str, otherwise: str = "Export it 
         by_name, library = runner(session), "ONNX Runtime"
 
     def run(feeds: Any) -> dict[str, Any]:
-        try:
+        with running(library, name, feeds, _said):
             return by_name(feeds)
-        except Exception as cause:
-            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
-            raise InputError(
-                f"{library} could not run '{name}' on inputs of these shapes ({shapes}): {_said(cause)}"
-            ) from cause
 
     return run
 
 
 def _in_bfloat16(source: Path | bytes) -> tuple[Runner, str] | None:
-    """What runs a model in bfloat16 that ONNX Runtime does not open, and its name; ``None`` for all others."""
+    """A runner of a model in bfloat16 that ONNX Runtime does not open, and the name of its library; ``None`` for other models."""
     import onnx
 
     if isinstance(source, bytes) or not holds_bfloat16(onnx.load(source, load_external_data=False)):
         return None
     try:
         return bfloat16_runner(source)
-    except Exception:  # it is ONNX Runtime's reason that is told
+    except Exception:  # the message gives ONNX Runtime's reason
         return None
 
 
 def already_quantized(model: Any) -> tuple[str, str]:
-    """The lower precision that the graph holds already, and where that is seen; empty texts where there is none.
+    """The lower precision that the graph already has, and the evidence for it; empty texts where there is none.
 
-    "int8" stands for integers of 8 bits and of fewer; "int8-weights" and the like for weights that are stored in the format
-    and become floats before a layer computes with them.
+    "int8" means integers of 8 bits or fewer; "int8-weights" and similar names mean weights that are stored in the format and are
+    converted to floats before a layer computes with them.
     """
     import onnx
 
     found = quantized_ops(model.graph)
-    halves = sum(
-        tensor.data_type == onnx.TensorProto.FLOAT16 for part in graphs(model.graph) for tensor in part.initializer
-    )
     if found:
         return "int8", "it holds " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     stored = cast_weights(model.graph)
     if stored:
         counts = " and ".join(f"{count} of its weights are {kind}" for kind, count in sorted(stored.items()))
-        return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, turned into floats by Cast and a scale"
-    if halves:
+        return f"{stored.most_common(1)[0][0]}-weights", f"{counts}, converted to floats by Cast and a scale"
+    kinds = Counter(tensor.data_type for part in graphs(model.graph) for tensor in part.initializer)
+    if halves := kinds[onnx.TensorProto.FLOAT16]:
         return "fp16", f"{halves} of its weights are 16-bit floats"
-    brains = sum(
-        tensor.data_type == onnx.TensorProto.BFLOAT16 for part in graphs(model.graph) for tensor in part.initializer
-    )
-    if brains:
+    if brains := kinds[onnx.TensorProto.BFLOAT16]:
         return "bf16", f"{brains} of its weights are bfloat16"
     return "", ""
 
 
 def _tables(graph: Any) -> dict[str, int]:
-    """Inputs that look rows up in a stored table, and how many rows it has: what lies beyond would be no index."""
+    """Inputs that are row indices of a stored table, with its number of rows, above which values are not valid indices."""
     rows = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     origin = {value.name: value.name for value in graph.input}
     found: dict[str, int] = {}
     for node in graph.node:
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        axis = attribute(node, "axis", 0)
         if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in origin:
             origin[node.output[0]] = origin[node.input[0]]
         elif node.op_type == "Gather" and node.input[1] in origin and rows.get(node.input[0]):
@@ -250,13 +273,13 @@ def _custom_op(model: Any) -> str:
             if node.domain not in STANDARD_DOMAINS:
                 return (
                     f"the node '{node.name or number}' is the custom operation {node.domain}.{node.op_type}, which no "
-                    "engine here knows"
+                    "installed library supports"
                 )
     return ""
 
 
 def _infer_outputs(model: Any) -> None:
-    """Give outputs that declare no shape the one that ONNX shape inference finds, where it finds one."""
+    """Give outputs without a declared shape the result of ONNX shape inference, where there is one."""
     import onnx
 
     bare = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
@@ -283,7 +306,7 @@ def _value_spec(value: Any, role: str) -> TensorSpec:
         )
     tensor = value.type.tensor_type
     held = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    brain = held == bfloat16.NAME  # sessions take and give it as float32
+    brain = held == bfloat16.NAME  # sessions take and return it as float32
     dtype = check_dtype(value.name, "float32" if brain else held, role)
     if not tensor.HasField("shape") and role == "input":
         raise InputError(
@@ -295,7 +318,7 @@ def _value_spec(value: Any, role: str) -> TensorSpec:
 
 
 def _said(cause: Exception) -> str:
-    """ONNX Runtime's own sentence, without the place in its source code that comes before it."""
+    """The sentence of an ONNX Runtime error, without the location in its source code."""
     text = str(cause)
     node = re.search(r"while running (\w+) node\. Name:'([^']*)'", text)
     text = text.partition("Status Message: ")[2] or text

@@ -1,7 +1,7 @@
-"""TensorFlow SavedModels, of TensorFlow 2 and of TensorFlow 1, any signature.
+"""TensorFlow SavedModels of TensorFlow 2 and of TensorFlow 1, with any signature.
 
-Some folders that TensorFlow 2 can no longer restore (an optimizer's state that its classes do not know any more) still open
-with TensorFlow 1's loader. They are used through the frozen graph of the signature.
+Some folders that TensorFlow 2 cannot restore (for example with the state of an optimizer whose class has changed) still open with
+TensorFlow 1's loader. They are used through the frozen graph of the signature.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ DEFAULT = "serving_default"
 
 
 def read(path: Path, signature: str) -> dict[str, Any]:
-    check_graphs(path)  # before the loaders: the second would take up what the first refuses
+    # before both loaders, because the second would open a folder that the check in the first refuses
+    check_graphs(path)
     try:
         loaded = load(path)
     except InputError as cause:
@@ -54,10 +55,10 @@ def run_function(loaded: Any, signature: str, name: str) -> Runner:
 
 
 def load(path: Path) -> Any:
-    """The SavedModel as TensorFlow 2 restores it.
+    """The SavedModel, restored by TensorFlow 2.
 
     Raises:
-        InputError: it cannot be restored, or its graph reaches files, the network or Python.
+        InputError: it cannot be restored, or its graph accesses files, the network or Python.
     """
     import tensorflow as tf
 
@@ -73,7 +74,7 @@ def load(path: Path) -> Any:
 
 
 def check_graphs(path: Path) -> None:
-    """Read the graphs without restoring anything, and refuse those that do more than compute."""
+    """Read the graphs without restoring variables, and refuse those that do more than compute."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     found = saved_model_pb2.SavedModel()
@@ -88,7 +89,7 @@ def check_graphs(path: Path) -> None:
 
 
 def choose(path: Path, names: tuple[str, ...], signature: str) -> str:
-    """The signature asked for, or ``serving_default``, or the only one there is."""
+    """The signature with the given name, or ``serving_default``, or the only one."""
     chosen = signature or (DEFAULT if DEFAULT in names else names[0] if len(names) == 1 else "")
     if chosen in names:
         return chosen
@@ -98,7 +99,7 @@ def choose(path: Path, names: tuple[str, ...], signature: str) -> str:
 
 
 def count_parameters(function: Any) -> int:
-    """Elements of the floating-point variables that a function uses, and of its own large constants."""
+    """Number of elements of the floating-point variables that a function uses, and of its large constants."""
     import numpy as np
 
     weights = [v for v in {id(v): v for v in function.variables}.values() if v.dtype.is_floating]
@@ -118,7 +119,7 @@ def _read_unsigned(loaded: Any, path: Path, signature: str) -> dict[str, Any]:
 
 
 def write_saved_model(path: Path, model: Model, into: Path) -> None:
-    """A SavedModel with the signature ``serving_default`` in place of one that lacks it, or that only TensorFlow 1 opens."""
+    """Write a SavedModel with the signature ``serving_default`` for one that lacks it, or that only TensorFlow 1 opens."""
     if model.legacy:
         frozen_graph.write_saved_model(*legacy_graph(path, model.signature), into)
         return
@@ -133,7 +134,7 @@ def _read_legacy(path: Path, signature: str, cause: InputError) -> dict[str, Any
         with quiet(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
             signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
     except Exception as error:
-        raise cause from error  # neither loader can: the newer one's words say more
+        raise cause from error  # neither loader can open it: the message of the newer one is more specific
     names = tuple(sorted(name for name in signatures if not name.startswith("__")))
     chosen = choose(path, names, signature)
     graph_def, _, _ = legacy_graph(path, chosen)
@@ -151,7 +152,7 @@ def _read_legacy(path: Path, signature: str, cause: InputError) -> dict[str, Any
 
 
 def _described(tensors: Any) -> dict[str, Any]:
-    """Shape and type of a signature's tensors, as it declares them."""
+    """Declared shape and type of a signature's tensors."""
     import tensorflow as tf
 
     return {name: tf.TensorSpec(info.tensor_shape, tf.as_dtype(info.dtype)) for name, info in tensors.items()}
@@ -165,8 +166,9 @@ def legacy_graph(path: Path, signature: str) -> tuple[Any, dict[str, str], dict[
     with quiet(), tf.Graph().as_default(), v1.Session() as session:
         meta = v1.saved_model.load(session, ["serve"], str(path))
         found = meta.signature_def[signature]
-        inputs = {name: info.name for name, info in sorted(found.inputs.items(), key=lambda item: natural(item[0]))}
-        outputs = {name: info.name for name, info in sorted(found.outputs.items(), key=lambda item: natural(item[0]))}
+        inputs, outputs = (
+            {name: each[name].name for name in sorted(each, key=natural)} for each in (found.inputs, found.outputs)
+        )
         nodes = [tensor.rpartition(":")[0] for tensor in outputs.values()]
         frozen = v1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
     return frozen, inputs, outputs

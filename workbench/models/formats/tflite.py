@@ -1,6 +1,6 @@
 """TensorFlow Lite files: float, float16 weights, dynamic-range, full int8, and int8 with 16-bit activations.
 
-The interpreter runs them; what a file holds is read from its flatbuffer by the schema that the interpreter comes with.
+The interpreter runs them. The content of a file is read from its flatbuffer by the schema in the interpreter's package.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, brief
+from workbench.errors import InputError, brief, optional
 from workbench.models.formats import Runner, check_dtype
 from workbench.records import Model, TensorSpec
 
 IDENTIFIER = b"TFL3"
-# where a layer with weights has its data and its weights, among its inputs (TensorFlow Lite's schema, builtin operators)
+# indices of data and weights among the inputs of a layer with weights (TensorFlow Lite's schema, builtin operators)
 WEIGHTED = {
     "CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "CONV_3D": (0, 1), "FULLY_CONNECTED": (0, 1), "BATCH_MATMUL": (0, 1),
     "TRANSPOSE_CONV": (2, 1), "CONV_3D_TRANSPOSE": (2, 1), "LSTM": (0, 2), "UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 2),
     "BIDIRECTIONAL_SEQUENCE_LSTM": (0, 2), "RNN": (0, 1), "UNIDIRECTIONAL_SEQUENCE_RNN": (0, 1),
     "BIDIRECTIONAL_SEQUENCE_RNN": (0, 1), "SVDF": (0, 1),
 }  # fmt: skip
-FLOATS = {"FLOAT32", "FLOAT16"}  # 16-bit weights too: the kernels turn them into 32 bits before they compute
+FLOATS = {"FLOAT32", "FLOAT16"}  # also 16-bit weights: the kernels convert them to 32 bits before they compute
 BYTES = {"INT8", "UINT8"}
 INT16X8 = "int16x8"
 NO_WEIGHTS = {"INT32", "INT64", "BOOL"}  # biases of integer layers, shapes and indices
@@ -62,10 +63,9 @@ def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every for
 
 
 def runner(path: Path, signature: str, name: str) -> Runner:
-    """The file in the interpreter; tensors are allocated again for every new shape.
+    """A runner of the file in the interpreter, which allocates tensors again for every new shape.
 
-    A signature runs the graph of its own that it stands for; the only one of a file is meant whatever name is asked for,
-    and where there is none the main graph runs.
+    A signature runs its own graph. A single signature is used whatever name is given, and without signatures the main graph runs.
     """
     interpreter = interpreter_of(path)
     names = list(interpreter.get_signature_list())
@@ -78,12 +78,7 @@ def runner(path: Path, signature: str, name: str) -> Runner:
             if called is not None:
                 found = called(**{known: feeds[known] for known in inputs})
                 return {known: found[known] for known in outputs}
-            for known, tensor in inputs.items():
-                interpreter.resize_tensor_input(tensor["index"], list(feeds[known].shape))
-            interpreter.allocate_tensors()
-            for known, tensor in inputs.items():
-                interpreter.set_tensor(tensor["index"], feeds[known])
-            interpreter.invoke()
+            invoke(interpreter, inputs, feeds)
             return {known: interpreter.get_tensor(tensor["index"]) for known, tensor in outputs.items()}
         except Exception as cause:
             raise InputError(f"TensorFlow Lite could not run '{name}': {brief(cause, 250)}") from cause
@@ -91,17 +86,27 @@ def runner(path: Path, signature: str, name: str) -> Runner:
     return run
 
 
+def invoke(interpreter: Any, inputs: Mapping[str, Any], feeds: Mapping[str, Any]) -> None:
+    """Run the interpreter once; ``inputs`` are the details of its input tensors by name."""
+    for name, tensor in inputs.items():
+        interpreter.resize_tensor_input(tensor["index"], list(feeds[name].shape))
+    interpreter.allocate_tensors()
+    for name, tensor in inputs.items():
+        interpreter.set_tensor(tensor["index"], feeds[name])
+    interpreter.invoke()
+
+
 def interpreter_of(path: Path, *, keep: bool = False) -> Any:
-    """An interpreter on the file, tensors not yet allocated; with ``keep`` it keeps inner values after a run.
+    """An interpreter of the file, with tensors not yet allocated; with ``keep`` it keeps inner values after a run.
 
     Raises:
-        InputError: not a TensorFlow Lite file, damaged, or with operations that the interpreter does not have.
+        InputError: the file is not a TensorFlow Lite file, is damaged, or has operations that the interpreter does not have.
         MissingPackageError: neither LiteRT nor TensorFlow is installed.
     """
     with path.open("rb") as file:
         if file.read(8)[4:] != IDENTIFIER:
             raise InputError(
-                f"'{path}' is not a TensorFlow Lite file, whatever its ending says. Convert the model again."
+                f"'{path}' is not a TensorFlow Lite file, although its ending is .tflite. Convert the model again."
             )
     kind = _interpreter_class()
     try:
@@ -113,36 +118,31 @@ def interpreter_of(path: Path, *, keep: bool = False) -> Any:
 
 
 def _interpreter_class() -> Any:
-    from importlib.util import find_spec
-
-    from workbench.errors import optional
-
-    if find_spec("ai_edge_litert") is not None:
-        return optional("ai_edge_litert.interpreter", "pip install ai-edge-litert").Interpreter
-    return optional("tensorflow", "pip install ai-edge-litert").lite.Interpreter
+    if find_spec("ai_edge_litert") is None and find_spec("tensorflow") is not None:
+        return optional("tensorflow", "pip install ai-edge-litert").lite.Interpreter
+    return optional("ai_edge_litert.interpreter", "pip install ai-edge-litert").Interpreter
 
 
 def tensors_of(interpreter: Any, signature: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Details of input and output tensors by name: the signature's names, or the tensors' own where there is none.
 
-    Their numbers count within the signature's graph, which :func:`subgraph_of` tells.
+    Their indices refer to the signature's graph, whose number :func:`subgraph_of` returns.
     """
-    inputs = {detail["index"]: detail for detail in interpreter.get_input_details()}
-    outputs = {detail["index"]: detail for detail in interpreter.get_output_details()}
     if not signature:
-        return {d["name"]: d for d in inputs.values()}, {d["name"]: d for d in outputs.values()}
-    # the runner knows which tensor each name of the signature stands for
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        return {detail["name"]: detail for detail in inputs}, {detail["name"]: detail for detail in outputs}
+    # the runner has the tensor for each name of the signature
     runner = interpreter.get_signature_runner(signature)
     return dict(sorted(runner.get_input_details().items())), dict(sorted(runner.get_output_details().items()))
 
 
 def ops_of(interpreter: Any) -> Counter[str]:
-    """How many operations of each kind the main graph has."""
+    """Number of operations of each kind in the main graph."""
     return Counter(op["op_name"] for op in interpreter._get_ops_details())  # noqa: SLF001 - the only list of operations
 
 
 def scales_of(part: Any, numbers: Mapping[str, int]) -> dict[str, tuple[float, int]]:
-    """Scale and zero point of each integer tensor that has one of its own for the whole tensor, by name.
+    """Scale and zero point of each integer tensor that has one of each for the whole tensor, by name.
 
     Args:
         part: a graph of the file.
@@ -169,7 +169,7 @@ def _spec(name: str, detail: Any, role: str) -> TensorSpec:
     if role == "input" and dtype in ("int8", "uint8"):
         info = np.iinfo(dtype)
         low, high = float(info.min), float(info.max)
-    # the interpreter gives (0.0, 0) where there is no scale, or one for each channel
+    # the interpreter gives (0.0, 0) for tensors without a scale, or with one for each channel
     scale, zero = (detail.get("quantization") or (0.0, 0)) if "int" in dtype else (0.0, 0)
     return TensorSpec(
         name,
@@ -183,9 +183,7 @@ def _spec(name: str, detail: Any, role: str) -> TensorSpec:
 
 
 def _schema() -> Any:
-    """Readers of the format, as the interpreter's package has them."""
-    from importlib.util import find_spec
-
+    """The schema's readers in the interpreter's package."""
     if find_spec("ai_edge_litert") is not None:
         from ai_edge_litert import schema_py_generated
     else:
@@ -194,7 +192,7 @@ def _schema() -> Any:
 
 
 def graph_of(path: Path) -> Any:
-    """The file as its schema's ``Model``, unchecked: let :func:`interpreter_of` open it first."""
+    """The file as its schema's ``Model``, without checks: call :func:`interpreter_of` first."""
     return _schema().Model.GetRootAs(path.read_bytes(), 0)
 
 
@@ -205,7 +203,7 @@ def signatures_of(graph: Any) -> dict[str, Any]:
 
 
 def subgraph_of(graph: Any, signature: str) -> int:
-    """The number of the graph that a signature stands for; 0, the main graph, where there is no such signature."""
+    """The number of a signature's graph; 0, the main graph, where the file does not have the signature."""
     found = signatures_of(graph).get(signature)
     return int(found.SubgraphIndex()) if found is not None else 0
 
@@ -216,7 +214,7 @@ def main_signature(graph: Any) -> str:
 
 
 def layers(graph: Any) -> Iterator[tuple[str, str, str]]:
-    """Of each layer with weights, bodies of loops included: the types of its data, of its weights, and of the weights as
+    """For each layer with weights, also in bodies of loops: the types of its data, of its weights, and of the weights as
     they are stored; names of the schema's ``TensorType``.
     """
     schema = _schema()
@@ -226,11 +224,11 @@ def layers(graph: Any) -> Iterator[tuple[str, str, str]]:
         dequantized: dict[int, int] = {}
         for operator in _operators(part):
             code = graph.OperatorCodes(operator.OpcodeIndex())
-            # numbers below 127 are in the older field, for readers that know no other
+            # numbers below 127 are in the older field, for older readers
             name = operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
             if name == "DEQUANTIZE":
                 dequantized[int(operator.Outputs(0))] = int(operator.Inputs(0))
-            # an input that is left out has the number -1
+            # an omitted input has the number -1
             if name in WEIGHTED and all(
                 place < operator.InputsLength() and operator.Inputs(place) >= 0 for place in WEIGHTED[name]
             ):
@@ -255,12 +253,12 @@ def _operators(part: Any) -> Iterator[Any]:
 
 
 def _parameters(part: Any) -> int:
-    """Elements of the constant tensors that an operation of this graph reads, without those that hold no weights."""
+    """Number of elements of the constant tensors that operations of this graph read, without those that are not weights."""
     types = _types()
     made = {operator.Outputs(i) for operator in _operators(part) for i in range(operator.OutputsLength())}
     fed = {part.Inputs(number) for number in range(part.InputsLength())}
     read = {operator.Inputs(i) for operator in _operators(part) for i in range(operator.InputsLength())}
-    tensors = [part.Tensors(number) for number in read - made - fed if number >= 0]  # -1: an input left out
+    tensors = [part.Tensors(number) for number in read - made - fed if number >= 0]  # -1: an omitted input
     return sum(
         math.prod(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
         for tensor in tensors
@@ -281,7 +279,7 @@ def _quantized(graph: Any) -> tuple[str, str]:
         return "int8", f"{wide} of its layers have 8-bit weights and 16-bit activations ({INT16X8})"
     if hybrid:
         return "int8", f"{hybrid} of its layers have 8-bit weights and float activations (dynamic range)"
-    # float16 weights are turned back into 32 bits before they are used: it computes in FP32
+    # float16 weights are converted to 32 bits before they are used: it computes in FP32
     return "", f"{halves} of its weights are stored as 16-bit floats and computed with in FP32" if halves else ""
 
 

@@ -1,7 +1,7 @@
-"""SavedModels without a signature: what ``tf.saved_model.save(module)`` writes of a module with functions.
+"""SavedModels without a signature, as ``tf.saved_model.save(module)`` writes them for a module with functions.
 
-One of the module's functions takes the place of the signature: the one that the user names, ``__call__``, or the only one there
-is. Its inputs are named as in the function, its outputs by their keys, or ``output_0``, ``output_1`` …
+One of the module's functions is used instead of a signature: the one that the user names, ``__call__``, or the only one. Its inputs
+are named as in the function, its outputs by their keys, or ``output_0``, ``output_1`` …
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.models.formats import Runner, quiet, tensorflow_said
+from workbench.models.formats import Runner, quiet, running, tensorflow_said
 
 CALL = "__call__"
 
@@ -39,15 +39,15 @@ class Function:
 
 
 def function_of(loaded: Any, name: str, asked: str) -> Function:
-    """The function of a loaded SavedModel that stands for its signature.
+    """The function of a loaded SavedModel that is used as its signature.
 
     Args:
-        loaded: what ``tf.saved_model.load`` returned.
-        name: of the model, for messages.
-        asked: name of the function, or "" to choose.
+        loaded: the result of ``tf.saved_model.load``.
+        name: the model's name, for messages.
+        asked: the name of the function, or "" to choose one.
 
     Raises:
-        InputError: there is none with tensors for inputs and outputs, none of that name, or several to choose from.
+        InputError: no function has tensors for inputs and outputs, none has the name, or there are several.
     """
     found = {}
     for each in (CALL, *sorted(key for key in vars(loaded) if not key.startswith("_"))):
@@ -69,9 +69,9 @@ def function_of(loaded: Any, name: str, asked: str) -> Function:
 
 
 def _described(name: str, concrete: Any) -> Function | None:
-    """``None`` where an input or output is not a tensor, or there is no input."""
+    """The function as a :class:`Function`; ``None`` where an input or output is not a tensor, or it has no inputs."""
     import tensorflow as tf
-    from tensorflow.python.util import nest  # tf.nest does not tell the paths
+    from tensorflow.python.util import nest  # tf.nest does not give the paths
 
     try:
         flat = nest.flatten_with_joined_string_paths(concrete.structured_input_signature)
@@ -91,7 +91,7 @@ def _described(name: str, concrete: Any) -> Function | None:
 
 
 def _freedom(function: Function) -> tuple[bool, int]:
-    """What is preferred among several traces of a function: one for inference, and one with more free axes."""
+    """Sort key of several traces of a function: those for inference first, then those with more free axes."""
     import tensorflow as tf
 
     training = any(part is True for part in tf.nest.flatten(function.concrete.structured_input_signature))
@@ -102,18 +102,13 @@ def _freedom(function: Function) -> tuple[bool, int]:
 def runner(loaded: Any, call: Callable[[dict[str, Any]], Mapping[str, Any]], name: str) -> Runner:
     """A function of a loaded SavedModel, from tensors by input name to tensors by output name, as a runner.
 
-    ``loaded`` is kept alive with it, or its variables would be freed.
+    The runner keeps a reference to ``loaded``, so that its variables are not freed.
     """
     import tensorflow as tf
 
     def run(feeds: Any) -> dict[str, Any]:
-        try:
+        with running("TensorFlow", name, feeds, tensorflow_said):
             found = call({key: tf.constant(array) for key, array in feeds.items()})
-        except Exception as cause:
-            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feeds.items())
-            raise InputError(
-                f"TensorFlow could not run '{name}' on inputs of these shapes ({shapes}): {tensorflow_said(cause)}"
-            ) from cause
         return {key: tensor.numpy() for key, tensor in found.items()}
 
     run.loaded = loaded  # type: ignore[attr-defined]
@@ -121,7 +116,7 @@ def runner(loaded: Any, call: Callable[[dict[str, Any]], Mapping[str, Any]], nam
 
 
 def write_saved_model(loaded: Any, function: Function, into: Path) -> None:
-    """The module as a SavedModel with one signature, ``serving_default``, that calls the function."""
+    """Write the module as a SavedModel with one signature, ``serving_default``, that calls the function."""
     import tensorflow as tf
 
     module = tf.Module()

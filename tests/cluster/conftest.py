@@ -1,0 +1,8 @@
+"""Clusters are started by the helper that the trials use."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "trials"))

@@ -1,0 +1,134 @@
+"""Values that cannot be used, each reported at its field when it is typed; presets and the way back; samples when they are chosen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import small_onnx
+
+from workbench.conformance.examination import Examination
+from workbench.graph.facts import GraphFacts
+from workbench.panel.checks import doubtful, labelled
+from workbench.panel.panel import Panel
+from workbench.panel.preview import Preview
+from workbench.records import Model
+from workbench.runs.sources import open_model
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import SETTINGS
+from workbench.store import Store
+
+
+@pytest.fixture
+def panel(tmp_path: Path, store: Store) -> Panel:
+    model = small_onnx(tmp_path / "small.onnx")
+    return Panel(Experiment(model=model, data="random", backends="onnxruntime", precisions="fp32"), store=store)
+
+
+@pytest.fixture
+def model(tmp_path: Path, store: Store) -> Model:
+    return open_model(small_onnx(tmp_path / "model.onnx"), store=store)
+
+
+def at(panel: Panel, name: str) -> str:
+    return unescape(panel._controls._hints[name].value)
+
+
+def test_a_budget_without_its_unit_is_reported_at_its_field(panel: Panel) -> None:
+    panel._controls.control["budget"].value = "1"
+    assert "is a loss of 100 points. Give '1 point'" in at(panel, "budget")
+    assert panel._out.run.disabled
+    panel._controls.control["budget"].value = "1 point"
+    assert not panel._out.run.disabled
+
+
+def test_the_budget_of_a_function_is_in_its_own_unit(panel: Panel, store: Store) -> None:
+    scored = Panel(panel.experiment, store=store, metric=lambda outputs, labels: labels)
+    scored._controls.control["budget"].value = "1"
+    assert not scored._out.run.disabled
+
+
+def test_every_wrong_value_is_reported_at_its_field_at_once(panel: Panel) -> None:
+    control = panel._controls.control
+    control["rounds"].value = 0
+    control["threads"].value = 5000
+    control["batches"].other.value = "0, 99999999"
+    for name in ("rounds", "threads", "batches"):
+        assert f"'{SETTINGS[name].label}' must be" in at(panel, name)
+        assert "wb-wrong" in control[name]._dom_classes
+        assert panel._out.run.disabled
+    assert "3 settings cannot be used: Batch sizes, Threads, Rounds." in unescape(panel._out.problem.value)
+    assert {0, 99999999}.isdisjoint(control["batches"].chips)
+    for name, good in (("rounds", 12), ("threads", 1)):
+        control[name].value = good
+        assert "wb-wrong" not in control[name]._dom_classes
+        assert "must be" not in at(panel, name)
+    control["batches"].other.value = "4"
+    assert 4 in control["batches"].chips
+    assert panel._out.problem.value == ""
+
+
+def test_the_bounds_of_this_machine_are_known_before_a_run(panel: Panel) -> None:
+    cores = len(os.sched_getaffinity(0))
+    panel._controls.control["threads"].value = cores + 1
+    assert f"Choose at most {cores}." in at(panel, "threads")
+    panel._controls.control["threads"].value = 1
+    panel._controls.control["cores"].value = "0-999"
+    assert "'Cores' names" in at(panel, "cores")
+
+
+def test_names_that_the_model_lacks_are_doubts(model: Model) -> None:
+    looked = Examination(GraphFacts(opset=17, nodes=2, ops={"Gemm": 2}, names=("first", "second")))
+    asked = Experiment(keep="Gemm,second,nonsense", score_output="nope", rounds=3)
+    found = doubtful(asked, model, looked)
+    assert "nonsense" in found["keep"]
+    assert "second" not in found["keep"].partition(".")[0]
+    assert "no output of this name" in found["score_output"]
+    assert "no interval" in found["rounds"]
+    assert doubtful(replace(asked, rounds=12, score_output="", keep="first"), model, looked) == {}
+    assert labelled("'measure_s' and 'x'") == f"'{SETTINGS['measure_s'].label}' and 'x'"
+
+
+def test_presets_change_what_they_say_and_can_be_taken_back(panel: Panel) -> None:
+    presets, before = panel._controls.presets, panel.experiment
+    presets.buttons["Quick look"].click()
+    assert (panel.experiment.batches, panel.experiment.rounds) == ((1,), 8)
+    assert panel.experiment.backends == before.backends
+    assert "1 row, 0.3 s of timed calls" in presets.costs["Quick look"].value
+    panel._controls.control["threads"].value = 2
+    presets.undo.click()
+    presets.undo.click()
+    assert panel.experiment == before
+    assert presets.undo.disabled
+    presets.reset.click()
+    assert panel.experiment.model == before.model
+    assert panel.experiment.measure_s == Experiment().measure_s
+
+
+def test_samples_are_shown_with_counts_classes_and_warnings(tmp_path: Path, model: Model) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(60, *model.inputs[0].shape[1:])).astype(np.float32)
+    np.savez(tmp_path / "labelled.npz", x=inputs, y=np.array([0] * 57 + [1] * 3))
+    np.savez(tmp_path / "plain.npz", x=inputs)
+    asked = Experiment(model=model.path, data=str(tmp_path / "labelled.npz"), backends="onnxruntime", precisions="fp32")
+    preview = Preview()
+
+    def shown(experiment: Experiment) -> str:
+        preview.look(experiment, model)
+        preview.work.wait(30)
+        return unescape(preview.said.value)
+
+    page = shown(asked)
+    assert "60 samples" in page
+    assert "2 (0: 57, 1: 3)" in page
+    assert "Few samples of class 1" in page
+    assert page.count("<figure") == 8
+    assert f": {inputs[0].flat[0]:.4g}, " in page
+    assert "There are no labels" in shown(replace(asked, data=str(tmp_path / "plain.npz")))
+    assert "was not found" in shown(replace(asked, data=str(tmp_path / "absent.npz")))
+    preview.look(asked, None)
+    assert "Load the model" in preview.said.value

@@ -1,0 +1,169 @@
+"""The search: its model of speed, what it measures next, and the whole command on a small model."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from small_model import small_onnx
+
+import workbench
+from workbench.cli import main
+from workbench.errors import InputError
+from workbench.records import EngineSpec, Precision
+from workbench.search.under_limits.guide import Guide
+from workbench.search.under_limits.loop import PointSearch, budget_of
+from workbench.search.under_limits.wanted import LATENCY, MeasuredPoint, Point, Wanted
+from workbench.settings.experiment import Experiment
+from workbench.system.stop import Stop
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+SMALL = {
+    "backends": "onnxruntime",
+    "batches": "1,2",
+    "optimization_level": "-1,0",
+    "data": "random",
+    "measure_s": 0.12,
+    "max_measure_s": 0.12,
+}
+
+
+def grid():
+    """A space of 288 points, and by point the logarithm of a call's time: effects of coordinates and of their pairs."""
+    precisions = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
+    points = [
+        Point(EngineSpec(backend, precision, threads=threads, optimization_level=level), batch)
+        for backend, precision, threads, level, batch in itertools.product("ab", precisions, (1, 2, 4), (0, 1), BATCHES)
+    ]
+    draw = np.random.default_rng(0)
+    effects = {}
+    logs = []
+    for point in points:
+        terms = [*enumerate(point.features)]
+        total = 0.9 * math.log(point.batch)
+        for term in (*terms, *itertools.combinations(terms, 2)):
+            effects.setdefault(term, draw.normal(0, 0.25 if isinstance(term[0], int) else 0.08))
+            total += effects[term]
+        logs.append(total)
+    return points, np.array(logs)
+
+
+def searched(points, logs, wanted, budget, seed=0, **more):
+    noise = np.random.default_rng(seed)
+    measure = lambda place, _: MeasuredPoint(float(np.exp(logs[place] + noise.normal(0, 0.01))))  # noqa: E731
+    search = PointSearch(points, wanted, measure, seed=seed, **more)
+    list(search.run(budget))
+    return search
+
+
+def test_a_tenth_of_the_points_is_enough_where_effects_multiply():
+    points, logs = grid()
+    wanted = Wanted(latency_s=float(np.exp(np.quantile(logs, 0.6))))
+    values = np.array([wanted.value(math.exp(log), point.batch) for log, point in zip(logs, points, strict=True)])
+    best = values[np.exp(logs) <= wanted.latency_s].max()
+    reached = []
+    for seed in range(5):
+        search = searched(points, logs, wanted, budget_of(len(points), 0.1), seed)
+        assert len({step.place for step in search.steps}) == len(search.steps) == 29  # none twice
+        reached.append(max(values[step.place] for step in search.ranked()[:5]) / best)
+    assert np.median(reached) > 0.97
+    drawn = [values[np.random.default_rng(seed).choice(len(points), 29)].max() / best for seed in range(5)]
+    assert np.median(drawn) < np.median(reached) or np.median(reached) == 1
+
+
+def test_all_points_leave_nothing_to_miss_and_few_leave_much():
+    points, logs = grid()
+    assert searched(points[:40], logs[:40], Wanted(), 40).missed() == 0.0
+    assert 0 <= searched(points, logs, Wanted(), 20).missed() <= 1
+    assert searched(points, logs, Wanted(), 3).missed() is None
+
+
+def test_limits_and_refused_pairs_are_kept():
+    points, logs = grid()
+    refused = {("a", "int8"): "over budget"}
+    search = searched(
+        points, logs, Wanted(LATENCY, latency_s=float(np.exp(np.quantile(logs, 0.3)))), 40, refused=refused.keys
+    )
+    first = {}
+    for step in search.steps:
+        first.setdefault(points[step.place].pair, step)
+    assert all(step is first[points[step.place].pair] for step in search.steps if points[step.place].pair in refused)
+    assert all(
+        points[step.place].pair not in refused and step.measured.call_s <= search.wanted.latency_s
+        for step in search.ranked()
+    )
+    assert search.ranked()[0].measured.call_s == min(step.measured.call_s for step in search.ranked())
+    front = search.front()
+    times = [step.measured.call_s for step in front]
+    rates = [points[step.place].batch / step.measured.call_s for step in front]
+    assert times == sorted(times)
+    assert rates == sorted(rates)
+
+
+def test_predictions_follow_what_was_measured():
+    points, logs = grid()
+    guide = Guide([point.features for point in points], 0)
+    mixed = np.random.default_rng(0).permutation(len(points))
+    known, others = mixed[::2], mixed[1::2]
+    predicted = guide.predict({int(place): logs[place] for place in known}).mean(axis=0)
+    assert np.corrcoef(predicted[others], logs[others])[0, 1] > 0.95
+
+
+@pytest.mark.long
+def test_a_search_answers_and_goes_on_from_the_store(tmp_path, store, capsys):
+    words = [
+        word
+        for name, value in SMALL.items()
+        if name != "max_measure_s"
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
+    command = [
+        "search",
+        "--model",
+        small_onnx(tmp_path / "small.onnx"),
+        "--precisions",
+        "fp32",
+        *map(str, words),
+        "--share",
+        "1",
+    ]
+    assert main([*command, "--store", str(store.root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["points"] == len(found["steps"]) == 4
+    assert found["best"] in {step["point"] for step in found["steps"]}
+    assert len(found["finalists"]) == 4
+    assert found["parameters"]["backends"] == "onnxruntime"
+    assert not any(step["reused"] for step in found["steps"])
+    again = workbench.find_best(
+        Experiment(model=str(tmp_path / "small.onnx"), precisions="fp32", **SMALL),
+        share=1,
+        store=store,
+        latency_limit_s=1e-9,
+    )
+    assert all(step.measured.reused for step in again.steps)
+    assert (again.best, again.note) == (None, "there are not two points that hold the limits")
+
+
+def test_a_cancelled_search_keeps_what_it_has(tmp_path, store):
+    stop = Stop()
+    seen = []
+
+    def after_two(event):
+        seen.extend([event] * (event.progress is not None and event.progress.phase == "search"))
+        if len(seen) == 2:
+            stop.set()
+
+    asked = Experiment(model=small_onnx(tmp_path / "small.onnx"), precisions="fp32", **SMALL)
+    found = workbench.find_best(asked, share=1, store=store, on_event=after_two, cancel=stop)
+    assert (len(found.steps), found.cancelled) == (2, True)
+    assert found.best is not None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"objective": "beauty"}, {"objective": "energy"}, {"share": 0.0}, {"latency_limit_s": -1.0}, {"threads": (0,)}],
+)
+def test_values_that_are_not_valid_are_refused(given, store):
+    with pytest.raises(InputError):
+        workbench.find_best(Experiment(), store=store, **given)

@@ -1,1 +1,0 @@
-"""What a person chooses by name: methods, metrics, budgets, image values, shapes of inputs."""

@@ -1,0 +1,115 @@
+"""The command ``search``: the best setting of an engine under limits, without measuring all of them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from workbench.cli.answer import Answer, Exit
+from workbench.cli.loadtest import numbers
+from workbench.cli.surroundings import EndedBySignal
+from workbench.display import searched
+from workbench.display.table import Row
+from workbench.errors.printable import one_line
+from workbench.report.progress import ProgressBar
+from workbench.search.under_limits.wanted import FIELDS, MEASURE_S, OBJECTIVES
+from workbench.settings.experiment import Experiment
+from workbench.settings.options import add_run_settings, add_settings, command_line, given
+
+MIB = 2**20
+HELP = "find the best backend, precision, batch and threads under limits, without measuring all of them"
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--objective",
+        choices=OBJECTIVES,
+        default="throughput",
+        help="what to maximise, or the least latency (default: throughput)",
+    )
+    add(
+        "--latency-limit-ms",
+        type=float,
+        default=math.inf,
+        metavar="MS",
+        help="largest median time of a call (default: none)",
+    )
+    add(
+        "--memory-limit-mib",
+        type=float,
+        default=math.inf,
+        metavar="MIB",
+        help="largest memory of the engine's process (default: none)",
+    )
+    add("--threads", type=numbers(int), default=(1,), metavar="N,N", help="numbers of CPU threads to try (default: 1)")
+    add(
+        "--streams",
+        type=numbers(int),
+        default=(1,),
+        metavar="N,N",
+        help="numbers of calls in flight to try, on NVIDIA GPUs (default: 1)",
+    )
+    add("--share", type=float, default=0.1, help="share of the points that is measured, at least 12 (default: 0.1)")
+    add_run_settings(parser, "store")
+    add_settings(parser, FIELDS)
+
+
+def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
+    """What was tried and why, the Pareto front, and the answer; status 1 where no measured point holds the limits. Each point is timed for
+    0.3 s unless ``--measure-s`` is given.
+    """
+    from workbench.search.under_limits.document import document
+    from workbench.search.under_limits.find import find_best
+
+    time_s = {"measure_s": MEASURE_S, **given(options, FIELDS)}
+    experiment = Experiment(**time_s, max_measure_s=time_s["measure_s"])
+    found = find_best(
+        experiment,
+        objective=options.objective,
+        latency_limit_s=options.latency_limit_ms * 1e-3,
+        memory_limit_bytes=options.memory_limit_mib * MIB,
+        threads=options.threads,
+        streams=options.streams,
+        share=options.share,
+        store=options.store or None,
+        on_event=bar,
+    )
+    status = Exit.OK if found.best else Exit.FAILED
+    error = "" if found.best else "No measured point holds the limits."
+    if found.cancelled:
+        status = Exit.INTERRUPTED if EndedBySignal.seen is None else Exit(128 + EndedBySignal.seen)
+        error = "The search was ended; this is the best so far. The same command continues from there."
+    plain = document(found)
+    return Answer(_text(plain), plain, status, error)
+
+
+def _text(found: dict[str, Any]) -> str:
+    """The document for people."""
+    lines = [f"{searched.counts(found)}:"]
+    lines += [f"  {step['point']}: {_measured(step)}; {step['why']}" for step in found["steps"]]
+    table = searched.scores(found)
+    lines += ["", "accuracy by backend and precision:"] if table.rows else []
+    for row in table.rows:
+        why = row["Not taken"]
+        text = row["Accuracy"] or f"not taken: {why}"
+        lines.append(f"  {row['Backend']} {row['Precision']}: {text}")
+    lines += ["", "the Pareto front of latency and throughput:"]
+    lines += [f"  {step['point']}: {_measured(step)}" for step in searched.front(found).rows]
+    lines += ["", "the best, in turn:"]
+    for each in found["finalists"]:
+        text = searched.outcome(each) or searched.call_time(searched.step_of(found, each["point"]))
+        lines.append(f"  {each['point']}: {text}")
+    lines += [f"no last race: {found['note']}"] if found["note"] else []
+    lines += [text] if (text := searched.chance(found)) else []
+    if found["parameters"] is not None:
+        lines.append(f"To measure it: {command_line('run', found['parameters'])}")
+    return "\n".join(map(one_line, lines))
+
+
+def _measured(step: Row) -> str:
+    if step["call_s"] is None:
+        return f"not measured: {step['problem']}"
+    kept = ", from the store" if step["reused"] else ""
+    return f"{searched.call_time(step)}, {step['samples_per_s']:,.0f} samples/s{kept}"

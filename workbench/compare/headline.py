@@ -1,0 +1,127 @@
+"""The result of a run in one sentence for each batch size, and why no other row is recommended."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from workbench.accuracy.guard import Guard, hidden_losses, judgement
+from workbench.compare.advice import Best, fastest, is_baseline, judged_by, recommended, times_as_fast, within
+from workbench.compare.formats import interval, score_text, seconds, speedup_parts
+from workbench.compare.pairs import comparison
+from workbench.records import Result, Results, Row, Verdict
+
+
+class Headline(NamedTuple):
+    """The result of one batch size.
+
+    Attributes:
+        batch: samples in one call.
+        row: the row that is recommended, or the baseline; ``None`` where neither is known.
+        won: whether ``row`` is shown to be faster than the baseline and, where accuracy is judged, within the budget.
+        text: one or two sentences.
+        why: why ``row`` is not shown to be faster, classes or groups of it that lose more than the budget, and rows that are faster and
+            not recommended, a sentence each.
+
+    """
+
+    batch: int
+    row: Result | None
+    won: bool
+    text: str
+    why: tuple[str, ...] = ()
+
+
+def headlines(results: Results) -> tuple[Headline, ...]:
+    """A headline for each batch size that was measured, in ascending order."""
+    if not results.measured:
+        return ()
+    best = recommended(results) if judged_by(results) else fastest(results, results.measured)
+    judged = _by_row(results)
+    batches = sorted({row.batch for row in results.measured})
+    return tuple(_headline(batch, best.get(batch), results, judged) for batch in batches)
+
+
+def _headline(batch: int, best: Best | None, results: Results, judged: dict[str, Row]) -> Headline:
+    why = passed_over(results, batch, best.row if best else None)
+    if best is None:
+        return Headline(batch, None, won=False, text=f"No row is shown to be within {judged_by(results)}.", why=why)
+    why = (*(f"{best.row.spec.label}: {text}." for text in hidden_losses(best.row, results.budget)), *why)
+    row = judged.get(best.row.row)
+    if is_baseline(best.row, results):
+        return Headline(batch, best.row, won=False, text=_kept(best, results), why=why)
+    text = f"{best.row.spec.label} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
+    faster = row is not None and row.verdict == Verdict.FASTER
+    if row and row.verdict == Verdict.CANNOT_TELL and row.why:
+        why = (f"Not shown to be faster: {row.why}.", *why)
+    return Headline(batch, best.row, won=faster, text=text + _others(best), why=why)
+
+
+def _kept(best: Best, results: Results) -> str:
+    """The sentence where the baseline is as good as any other row that may be taken."""
+    budget = judged_by(results)
+    inside = f" within {budget}" if budget else ""
+    text = f"No other row{inside} is shown to be faster than the baseline {best.row.spec.label}, {_median(best.row)}."
+    return text + _others(best)
+
+
+def _times(row: Row | None, results: Results) -> str:
+    """How it compares with the baseline: ``is 4.18 times as fast as tensorflow fp32 [3.95, 4.42]``."""
+    base = results.baseline
+    if row is None or row.speedup is None or row.low is None or row.high is None:
+        return f"has the shortest time and was not compared with {base}" if base else "has the shortest time"
+    value, ends = speedup_parts(row.verdict, row.speedup, row.low, row.high)
+    if row.verdict == Verdict.CANNOT_TELL:
+        return f"has the shortest time, but is not shown to be faster than {base}: {value} times as fast {ends}"
+    return f"is {value} times as fast as {base} {ends}"
+
+
+def _median(row: Result) -> str:
+    return f"{seconds(row.timing.median_s)} per call" if row.timing else ""
+
+
+def _score(row: Result, results: Results) -> str:
+    """Its accuracy with interval, and what the guard says of it: ``; top-1 97.6 % [96.7, 98.3], within 0.5 points``."""
+    score = row.accuracy
+    if score is None:
+        return "; its accuracy is not known"
+    scale = 100 if score.share else 1
+    if score.value is None:
+        agreed = interval(100 * score.agreement, 100 * score.agreement_low, 100 * score.agreement_high, " %")
+        said = f"agrees with the source model on {agreed} of {score.samples:,} samples"
+    elif score.low is None or score.high is None:
+        said = f"{score.metric} {scale * score.value:.4g}"
+    elif score.share:
+        said = f"{score.metric} {interval(100 * score.value, 100 * score.low, 100 * score.high, ' %')}"
+    else:
+        said = score_text(score.metric, score.value, score.low, score.high)
+    return f"; {said}" + (f", within {judged_by(results)}" if within(row, results) else "")
+
+
+def _others(best: Best) -> str:
+    parts = []
+    for said, rows in (
+        ("Not distinguishable from it", best.ties),
+        ("Not measured in turn with it", best.not_interleaved),
+    ):
+        parts += [f" {said}: {', '.join(row.spec.label for row in rows)}."] if rows else []
+    return "".join(parts)
+
+
+def _by_row(results: Results) -> dict[str, Row]:
+    return {row.result.row: row for row in comparison(results).rows}
+
+
+def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str, ...]:
+    """The rows of this batch size that are faster than the one that is taken, and why each is not taken."""
+    taken = best.timing.median_s if best and best.timing else float("inf")
+    judged, found = _by_row(results), []
+    for row in results.measured:
+        said = judgement(row, results.budget)
+        faster = row.batch == batch and row.timing is not None and row.timing.median_s < taken
+        if not faster or said is None or said.verdict == Guard.WITHIN:
+            continue
+        over = f"it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
+        reason = said.why if said.verdict == Guard.UNSURE and said.why else over
+        faster_by = times_as_fast(judged.get(row.row))
+        found.append(f"{row.spec.label}, {faster_by}is not recommended: {reason}.")
+    return tuple(found)

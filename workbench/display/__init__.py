@@ -1,0 +1,1 @@
+"""What readers see: tables and figures made of results."""

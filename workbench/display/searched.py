@@ -1,0 +1,130 @@
+"""What a search has found as tables and sentences, from its document (``workbench.search.under_limits.document``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.compare.formats import ABSENT
+from workbench.display.table import NUMBER, WHOLE, Column, Row, Table
+
+Document = Mapping[str, Any]
+ESTIMATE = "The model of speed and the scatter of its fit give this estimate; it is not a proof."
+
+
+def call_time(step: Row) -> str:
+    """The median time of a call with its interval, in milliseconds."""
+    if step["call_s"] is None:
+        return ABSENT
+    known = step["low_s"] is not None and step["high_s"] is not None
+    ends = f" [{step['low_s'] * 1e3:.3f}, {step['high_s'] * 1e3:.3f}]" if known else ""
+    return f"{step['call_s'] * 1e3:.3f} ms{ends}"
+
+
+def outcome(finalist: Row) -> str:
+    """The verdict of a finalist with its ratio; "" where there is none."""
+    if finalist["verdict"] is None:
+        return ""
+    if finalist["speedup"] is None:
+        return f"{finalist['verdict']}: {finalist['why']}"
+    ends = f"[{finalist['low']:.3f}, {finalist['high']:.3f}]"
+    return f"×{finalist['speedup']:.3f} {ends} {finalist['verdict']} against the best single measurement"
+
+
+def chance(found: Document) -> str:
+    """How likely it is that a better point was missed, as a sentence; "" where it is not known."""
+    if found["missed"] is None:
+        return ""
+    share = f"{found['missed']:.0%}".replace("%", " %")
+    return f"The chance that a point that was not measured is better by more than 2 %: about {share}"
+
+
+def counts(found: Document) -> str:
+    """How many points were measured."""
+    return f"{len(found['steps'])} of {found['points']} points were measured"
+
+
+def step_of(found: Document, point: str) -> Row:
+    """The measurement of a point."""
+    step: Row = next(step for step in found["steps"] if step["point"] == point)
+    return step
+
+
+def tried(found: Document) -> Table:
+    """Every point that was measured, in order, with why it was chosen."""
+    columns = (
+        Column("Order", WHOLE),
+        *MEASURED,
+        Column("Limits", format=_limits),
+        Column("From the store", format=lambda row: "yes" if row["reused"] else "", silent=("",)),
+        Column("why", format=lambda row: row["why"] + (f". {row['problem']}" if row["problem"] else ""), note=True),
+    )
+    about = f"{counts(found)}; below each point is why it was chosen."
+    rows = tuple({"Order": place, **step} for place, step in enumerate(found["steps"], 1))
+    return Table(columns, rows, title="What was tried", about=about, empty="No point was measured yet.")
+
+
+def front(found: Document) -> Table:
+    """The Pareto front of latency and throughput, with intervals."""
+    rows = tuple(step_of(found, point) for point in found["front"])
+    about = "Of the measured points within the limits, those that no other one beats in both."
+    title = "The Pareto front of latency and throughput"
+    return Table(MEASURED, rows, title=title, about=about, empty="No measured point is within the limits.")
+
+
+def race(found: Document) -> Table:
+    """The best points: with verdicts after the last race, or in the order of single measurements."""
+    columns = (
+        Column("Point", format=lambda row: row["point"]),
+        Column("Single measurement", format=lambda row: call_time(step_of(found, row["point"]))),
+        Column("Verdict in turn", format=outcome),
+    )
+    notes = (f"No last race: {found['note']}.",) if found["note"] else ()
+    empty = "No measured point is within the limits."
+    about = "Measured in turn, in processes that were started again several times."
+    raced = any(each["verdict"] for each in found["finalists"])
+    return Table(
+        columns, tuple(found["finalists"]), title="The best", about=about if raced else "", notes=notes, empty=empty
+    )
+
+
+def scores(found: Document, budget: str = "") -> Table:
+    """The accuracy of each backend and precision, and why it must not be taken; ``budget`` is what one may lose."""
+    judged = {(each["backend"], each["precision"]): each["score"] for each in found["accuracy"]}
+    refused = {(each["backend"], each["precision"]): each["why"] for each in found["refused"]}
+    rows = tuple(
+        {
+            "Backend": pair[0],
+            "Precision": pair[1],
+            "Accuracy": judged.get(pair, ""),
+            "Not taken": refused.get(pair, ""),
+        }
+        for pair in dict.fromkeys((*judged, *refused))
+    )
+    columns = tuple(map(Column, ("Backend", "Precision", "Accuracy", "Not taken")))
+    about = f"The budget is {budget}." if budget else ""
+    title = "Accuracy of each backend and precision"
+    return Table(columns, rows, title=title, about=about, empty="Nothing was scored yet.")
+
+
+def _limits(step: Row) -> str:
+    if step["call_s"] is None:
+        return "not measured"
+    return "within" if step["holds"] else "over"
+
+
+def _memory(step: Row) -> str:
+    return ABSENT if step["memory_bytes"] is None else f"{step['memory_bytes'] / 2**20:,.0f}"
+
+
+def _rate(step: Row) -> str:
+    return ABSENT if step["samples_per_s"] is None else f"{step['samples_per_s']:,.0f}"
+
+
+MEASURED = (
+    Column("Point", format=lambda row: row["point"]),
+    Column("Time of a call", format=call_time, help="Median with its 95 % interval"),
+    Column("Samples", NUMBER, "per s", format=_rate),
+    Column("Memory", WHOLE, "MiB", format=_memory, help="Highest resident memory of the engine's process"),
+)
+"""Columns of a measured point."""

@@ -1,0 +1,1 @@
+"""Other Python environments that engines are built and run in."""

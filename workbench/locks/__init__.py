@@ -1,0 +1,1 @@
+"""Locked files that name the process that holds them and show that it still runs."""

@@ -1,0 +1,106 @@
+"""Presets for how long and how exactly is measured, with what each costs; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from workbench.panel import view, widgets
+from workbench.panel.fields import button
+from workbench.settings.experiment import Experiment
+
+KEPT = ("model", "data", "signature", "input_shapes", "input_values")
+"""Settings that resetting to the defaults does not change."""
+MOST_UNDONE = 50
+
+
+class Preset(NamedTuple):
+    """Settings of measuring by a name."""
+
+    title: str
+    help: str
+    changes: dict[str, Any]
+
+
+PRESETS = (
+    Preset(
+        "Quick look",
+        "batch 1, one launch of 8 rounds: a first ranking with wide intervals, and the accuracy on all test samples",
+        {"batches": (1,), "measure_s": 0.3, "max_measure_s": 0.3, "rounds": 8},
+    ),
+    Preset(
+        "Thorough",
+        "the defaults: three batch sizes, launches until it is known which row is faster",
+        {"batches": (1, 8, 32), "measure_s": 1.0, "max_measure_s": 4.0, "rounds": 12, "within": 0.02, "until": "known"},
+    ),
+    Preset(
+        "For a paper",
+        "three batch sizes, launches until every ratio is known within 1 %",
+        {
+            "batches": (1, 8, 32),
+            "measure_s": 2.0,
+            "max_measure_s": 60.0,
+            "rounds": 24,
+            "within": 0.01,
+            "until": "narrow",
+        },
+    ),
+)
+
+
+class Presets(widgets.VBox):  # type: ignore[misc]
+    """Buttons; ``chosen`` is called with the experiment that one leads to."""
+
+    def __init__(self, chosen: Callable[[Experiment], None]) -> None:
+        self._chosen = chosen
+        self._now: Experiment | None = None
+        self._before: list[Experiment] = []
+        self.buttons = {
+            each.title: widgets.Button(description=each.title, tooltip=each.help, css="wb-preset") for each in PRESETS
+        }
+        self.costs = {each.title: widgets.HTML() for each in PRESETS}
+        self.undo = button("Undo", "undo", "Take back the last change", disabled=True)
+        self.reset = widgets.Button(
+            description="Reset to defaults", tooltip="All settings but those of the model and the data"
+        )
+        cards = [widgets.VBox([self.buttons[each.title], self.costs[each.title]], css="wb-offer") for each in PRESETS]
+        back = widgets.Box([self.undo, self.reset], css="wb-line")
+        super().__init__([widgets.Box(cards, css="wb-grid wb-presets"), back])
+        for each in PRESETS:
+            self.buttons[each.title].on_click(partial(self._apply, each.changes))
+        self.undo.on_click(lambda _: self.undo_now())
+        self.reset.on_click(lambda _: self._reset())
+
+    def follow(self, experiment: Experiment, cost: Callable[[Experiment], str]) -> None:
+        """The controls hold this experiment now; ``cost`` says how long the timed calls of one take."""
+        if self._now is not None and self._now != experiment:
+            self._before = [*self._before[1 - MOST_UNDONE :], self._now]
+        self._now = experiment
+        self.undo.disabled = not self._before
+        for each in PRESETS:
+            asked = replace(experiment, **each.changes)
+            self.buttons[each.title].button_style = "info" if asked == experiment else ""
+            self.costs[each.title].value = view.hint(f"{cost(asked)}; {each.help}")
+
+    def lock(self, locked: bool) -> None:
+        """Keep the buttons still while a run uses the settings."""
+        for each in (*self.buttons.values(), self.reset):
+            each.disabled = locked
+        self.undo.disabled = locked or not self._before
+
+    def undo_now(self) -> None:
+        """Take back the last change."""
+        if self._before:
+            *self._before, last = self._before
+            self._now = last  # the change that follows from it cannot be taken back
+            self._chosen(last)
+
+    def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
+        if self._now is not None:
+            self._chosen(replace(self._now, **changes))
+
+    def _reset(self) -> None:
+        if self._now is not None:
+            self._chosen(replace(Experiment(), **{name: getattr(self._now, name) for name in KEPT}))

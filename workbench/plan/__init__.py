@@ -1,0 +1,1 @@
+"""From an experiment to keyed steps. Nothing here makes anything: the package lies below the one that starts processes."""

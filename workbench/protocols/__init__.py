@@ -1,0 +1,66 @@
+"""The contract that every backend fulfils, whether it is part of this package or of another.
+
+:mod:`workbench.backends.base` has defaults for nearly all members. ``tests/contract.py`` checks that a backend fulfils the contract.
+"""
+
+from workbench.protocols.backends import (
+    AVAILABLE,
+    DEFAULT_RANK,
+    ON_CPU,
+    ONNX_WORKER,
+    TF_WORKER,
+    Availability,
+    Backend,
+    Built,
+    HasBuildOptions,
+    HasPortableEngines,
+    InspectsLayers,
+    Profiler,
+    Progress,
+    Refusal,
+    Source,
+    unavailable,
+)
+from workbench.protocols.sessions import (
+    Caller,
+    Callers,
+    Closing,
+    GpuSession,
+    HasLibraryCall,
+    LayerTimings,
+    LoadSession,
+    MetersEnergy,
+    ProfiledSession,
+    ReportsSettings,
+    Session,
+)
+
+__all__ = [
+    "AVAILABLE",
+    "DEFAULT_RANK",
+    "ONNX_WORKER",
+    "ON_CPU",
+    "TF_WORKER",
+    "Availability",
+    "Backend",
+    "Built",
+    "Caller",
+    "Callers",
+    "Closing",
+    "GpuSession",
+    "HasBuildOptions",
+    "HasLibraryCall",
+    "HasPortableEngines",
+    "InspectsLayers",
+    "LayerTimings",
+    "LoadSession",
+    "MetersEnergy",
+    "ProfiledSession",
+    "Profiler",
+    "Progress",
+    "Refusal",
+    "ReportsSettings",
+    "Session",
+    "Source",
+    "unavailable",
+]

@@ -1,0 +1,93 @@
+"""How long measuring took before: seconds for each row, from earlier runs with the same plan on the same machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from workbench.errors import WorkbenchError
+from workbench.records import Results, TimingPlan, to_json
+from workbench.runs.run_rows import RunRows
+from workbench.store import Store
+from workbench.system.machine import this_machine
+
+KIND = "results"
+READ = 10
+"""Number of runs that are read, the newest ones: each has a file with all its rows."""
+
+
+def noted(results: Results) -> dict[str, Any]:
+    """What a run keeps about its pace: how many rows it measured, and in how many seconds, waiting included.
+
+    Nothing where rows were measured under load too, which is part of the same seconds.
+    """
+    if any(row.load for row in results.rows):
+        return {}
+    return {"measured": results.tally.measured, "measure_s": results.tally.measure_s}
+
+
+def seconds_per_row(store: Store, plan: TimingPlan) -> float | None:
+    """Median seconds that measuring one row took, over the last runs; ``None`` where none had this plan on this machine."""
+    folder = store.root / KIND
+    names = sorted((path.name for path in folder.glob("[0-9]*")), reverse=True)[:READ] if folder.is_dir() else []
+    alike = {"plan": to_json(plan), "machine": to_json(this_machine())}
+    found = []
+    for name in names:
+        try:
+            about = (store.facts(KIND, name) or {}).get("about", {})
+        except WorkbenchError:  # an entry that cannot be read says nothing
+            continue
+        if (
+            about.get("measured")
+            and not about.get("imported")
+            and all(about.get(what) == value for what, value in alike.items())
+        ):
+            found.append(about["measure_s"] / about["measured"])
+    return statistics.median(found) if found else None
+
+
+class MeasuringProgress:
+    """Reports how far measuring is: the rounds of this launch, and the time that is left by what earlier runs took for a row.
+
+    ``rows`` is the number of rows to measure. No time is reported where no run has one, nor after that time has passed.
+    """
+
+    def __init__(self, run_rows: RunRows, plan: TimingPlan, store: Store, rows: int) -> None:
+        self._run_rows, self._plan = run_rows, plan
+        per_row_s = seconds_per_row(store, plan)
+        self._expected_s = None if per_row_s is None else per_row_s * rows
+        self._began = time.monotonic()
+        self._before = 0  # rounds of this launch, at batch sizes that are done
+        self._launch_began, self._open_rounds = self._began, 0
+
+    def launch(self, number: int, batches: int) -> None:
+        """A launch begins, numbered from 0, with so many batch sizes to measure."""
+        plan = self._plan
+        rounds = plan.relaunch_rounds if number else plan.rounds
+        several = f", launch {number + 1} of at most {plan.launches}" if plan.launches > 1 else ""
+        self._before = 0
+        later = max(0, plan.launches - 1 - number)
+        self._launch_began, self._open_rounds = time.monotonic(), (rounds + later * plan.relaunch_rounds) * batches
+        self._run_rows.phase(f"measure{several}", rounds * batches, "rounds", self.remaining_s)
+
+    def rounds(self, done: int, *, ended: bool = False) -> None:
+        """So many rounds at one batch size have ended; ``ended``: all of them."""
+        told_s = self.remaining_s
+        longest_s = self._longest_s(self._before + done) if told_s is None else None
+        self._run_rows.advance(
+            self._before + done, longest_s if told_s is None else told_s, at_most=longest_s is not None
+        )
+        self._before += done if ended else 0
+
+    def _longest_s(self, done: int) -> float | None:
+        """Seconds that this launch and all that may follow take, by the rounds of this launch that have ended."""
+        if not done:
+            return None
+        return (time.monotonic() - self._launch_began) / done * (self._open_rounds - done)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds that are left of measuring, over all launches."""
+        elapsed_s = time.monotonic() - self._began
+        return None if self._expected_s is None or elapsed_s > self._expected_s else self._expected_s - elapsed_s

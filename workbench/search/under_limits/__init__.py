@@ -1,0 +1,1 @@
+"""The command ``search``: the best setting of an engine under limits, without measuring all of them."""

@@ -1,0 +1,177 @@
+"""The search itself: what is measured next, and why. It measures with a function that is passed to it, so that recorded grids can replace a machine.
+
+It begins with a point of each backend and precision, whose accuracy decides which of them go on. Then it measures the point whose
+predicted value may be highest among those that may hold the latency limit, until its share of the points is spent.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.search.under_limits.guide import LAST_BOOTSTRAPS, Guide
+from workbench.search.under_limits.wanted import FEWEST, MeasuredPoint, Point, Wanted
+
+AT_ONCE = 20
+BETTER = 1.02
+"""A point that was missed counts if it is better than the best by more than this."""
+
+
+class SearchStep(NamedTuple):
+    """A point that was measured, in order, with the reason for its choice."""
+
+    place: int
+    why: str
+    measured: MeasuredPoint
+
+
+@dataclass
+class PointSearch:
+    """One search over points.
+
+    Attributes:
+        points: the whole space.
+        wanted: objective and limits.
+        measure: measures one point, with its accuracy if asked for.
+        refused: says which pairs of backend and precision must not be taken, after their first point; by their names the reason.
+        seed: of the start and of the resamples.
+    """
+
+    points: Sequence[Point]
+    wanted: Wanted
+    measure: Callable[[int, bool], MeasuredPoint]
+    refused: Callable[[], Collection[tuple[str, str]]] = tuple
+    seed: int = 0
+    steps: list[SearchStep] = field(default_factory=list)
+
+    def run(self, budget: int, stop: Callable[[], bool] = lambda: False) -> Iterator[SearchStep]:
+        """Measure up to ``budget`` points, and yield each."""
+        guide = Guide([point.features for point in self.points], self.seed)
+        for place, why in self._start(budget):
+            if stop():
+                return
+            yield self._measured(place, why, scored=True)
+        while len(self.steps) < min(budget, len(self.points)) and not stop():
+            chosen = self._next(guide)
+            if not chosen:
+                return
+            for place, why in chosen[: budget - len(self.steps)]:
+                if stop():
+                    return
+                yield self._measured(place, why, scored=False)
+
+    def _start(self, budget: int) -> list[tuple[int, str]]:
+        """A random point of each backend and precision, threads and batches spread evenly over them."""
+        draw = random.Random(self.seed)  # noqa: S311 - an order, not a secret
+        pairs: dict[tuple[str, str], list[int]] = {}
+        for place in draw.sample(range(len(self.points)), len(self.points)):
+            pairs.setdefault(self.points[place].pair, []).append(place)
+        used: dict[str, int] = {}
+        chosen = []
+        for pair, places in pairs.items():
+            place = min(places, key=lambda each: sum(used.get(text, 0) for text in self._spread(each)))
+            for text in self._spread(place):
+                used[text] = used.get(text, 0) + 1
+            chosen.append((place, f"the first of {' '.join(pair)}"))
+        return chosen[:budget]
+
+    def _spread(self, place: int) -> list[str]:
+        return [f"{number}:{text}" for number, text in enumerate(self.points[place].features[2:])]
+
+    def _measured(self, place: int, why: str, *, scored: bool) -> SearchStep:
+        step = SearchStep(place, why, self.measure(place, scored))
+        self.steps.append(step)
+        return step
+
+    def _times(self) -> dict[int, float]:
+        return {step.place: math.log(step.measured.call_s) for step in self.steps if step.measured.call_s}
+
+    def _open(self) -> list[int]:
+        """The points that may still be measured."""
+        done, refused = {step.place for step in self.steps}, set(self.refused())
+        return [place for place, point in enumerate(self.points) if place not in done and point.pair not in refused]
+
+    def _next(self, guide: Guide) -> list[tuple[int, str]]:
+        """The next points with the reasons: one for each :data:`AT_ONCE` that were measured, the most promising first."""
+        places, times = self._open(), self._times()
+        if len(times) < 2:
+            return [(place, "too few points were measured to predict any") for place in places[:1]]
+        if not places:
+            return []
+        predicted = guide.predict(times)[:, places]
+        mean, spread = predicted.mean(axis=0), predicted.std(axis=0)
+        may_hold = np.exp(mean - spread) <= self.wanted.latency_s
+        if not may_hold.any():
+            why = "no point is predicted to hold the latency limit; this one is nearest to it"
+            return [(places[int(mean.argmin())], why)]
+        values = np.where(may_hold, self._values(mean - spread, places), -math.inf)
+        best = [int(each) for each in np.argsort(-values, kind="stable") if may_hold[each]]
+        return [(places[each], _reason(mean[each], spread[each])) for each in best[: 1 + len(times) // AT_ONCE]]
+
+    def _values(self, logs: np.ndarray, places: Sequence[int]) -> np.ndarray:
+        batches = np.array([self.points[place].batch for place in places])
+        found: np.ndarray = self.wanted.value(np.exp(logs), batches)
+        return found
+
+    def ranked(self) -> list[SearchStep]:
+        """The measured points that hold all limits, the best first."""
+        refused = set(self.refused())
+        able = [
+            step
+            for step in self.steps
+            if step.measured.holds(self.wanted) and self.points[step.place].pair not in refused
+        ]
+        return sorted(able, key=lambda step: -self._value(step))
+
+    def _value(self, step: SearchStep) -> float:
+        assert step.measured.call_s is not None
+        return float(self.wanted.value(step.measured.call_s, self.points[step.place].batch))
+
+    def front(self) -> list[SearchStep]:
+        """The Pareto front of latency and throughput: the measured points for which no other is better in both."""
+        found: list[SearchStep] = []
+        batch = {step.place: self.points[step.place].batch for step in self.steps}
+        for step in sorted(self.ranked(), key=lambda one: one.measured.call_s or 0.0):
+            rate = batch[step.place] / (step.measured.call_s or 1.0)
+            if not found or rate > batch[found[-1].place] / (found[-1].measured.call_s or 1.0):
+                found.append(step)
+        return found
+
+    def missed(self) -> float | None:
+        """The estimated chance that a point that was not measured is better than the best by more than 2 %; ``None``: nothing to judge by.
+
+        The share of bootstrap models, each with the residuals of its fit added to the predictions, in which one is.
+        """
+        ranked, places, times = self.ranked(), self._open(), self._times()
+        if ranked and not places:
+            return 0.0
+        if not ranked or len(times) < FEWEST:
+            return None
+        guide = Guide([point.features for point in self.points], self.seed)
+        predicted = guide.predict(times, LAST_BOOTSTRAPS)
+        known = np.fromiter(times, int)
+        residual = float((predicted[:, known] - np.fromiter(times.values(), float)).std())
+        noisy = predicted[:, places] + np.random.default_rng(self.seed).normal(
+            0, residual, (LAST_BOOTSTRAPS, len(places))
+        )
+        best = self._value(ranked[0]) * BETTER
+        hits = [
+            bool(((self._values(logs, places) > best) & (np.exp(logs) <= self.wanted.latency_s)).any())
+            for logs in noisy
+        ]
+        return sum(hits) / len(hits)
+
+
+def _reason(mean: float, spread: float) -> str:
+    low, high = (math.exp(mean + sign * spread) * 1e3 for sign in (-1, 1))
+    return f"predicted {low:.3g} to {high:.3g} ms a call: its value may be the highest"
+
+
+def budget_of(points: int, share: float) -> int:
+    """How many points a search measures: this share of them, at least :data:`FEWEST`."""
+    return min(points, max(FEWEST, math.ceil(share * points)))

@@ -1,0 +1,121 @@
+"""The points of a space, and measuring one of them by an ordinary run, whose steps the store keeps.
+
+A search that is started again takes finished points from the store. Accuracy is judged once for each backend and precision.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from workbench.accuracy.guard import barred
+from workbench.errors import Cancelled, InputError
+from workbench.plan.calibrates import calibrates
+from workbench.plan.rows import rows_of
+from workbench.records import Model, Result, Results, Status
+from workbench.runs import pipeline
+from workbench.runs.run_rows import OnEvent
+from workbench.runs.sources import data_of, open_model
+from workbench.search.under_limits.wanted import MeasuredPoint, Point
+from workbench.settings.experiment import Experiment
+from workbench.store import Store
+from workbench.system.machine import usable_cores
+
+
+def space(experiment: Experiment, model: Model, threads: tuple[int, ...], streams: tuple[int, ...]) -> list[Point]:
+    """Every possible point, each once: settings that a backend does not have make no further points.
+
+    Raises:
+        InputError: there is none; the text has the reasons.
+    """
+    calibration = calibrates(experiment, model) and data_of(experiment, model).calibration is not None
+    rows = [
+        row
+        for count in threads
+        for calls in streams
+        for row in rows_of(replace(experiment, threads=count, streams=calls), model, has_calibration=calibration)
+    ]
+    found = dict.fromkeys(Point(row.spec, row.batch) for row in rows if row.status == Status.PLANNED)
+    if not found:
+        reasons = dict.fromkeys(row.failure.message for row in rows if row.failure)
+        raise InputError(f"No point can be measured: {'; '.join(reasons) or 'no backend is named'}.")
+    return list(found)
+
+
+def check_threads(threads: tuple[int, ...]) -> None:
+    if not threads or min(threads) < 1 or max(threads) > usable_cores():
+        raise InputError(f"Threads must be from 1 to {usable_cores()}, the cores of this machine; found {threads}.")
+
+
+@dataclass
+class Measurer:
+    """Measures points of one experiment."""
+
+    experiment: Experiment
+    points: list[Point]
+    store: Store
+    on_event: OnEvent
+    stop: threading.Event
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that must not be taken, with the reason
+    accuracy: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that were judged, in words
+    rows: dict[int, Result] = field(default_factory=dict)
+
+    def measure(self, place: int, scored: bool) -> MeasuredPoint:
+        """Build and time one point, and score it if asked for.
+
+        Raises:
+            Cancelled: it was cancelled.
+        """
+        point = self.points[place]
+        asked = alone(self.experiment, point)
+        only = "all" if scored else "time"
+        results = pipeline.run(asked, store=self.store, on_event=self.on_event, cancel=self.stop, only=only)
+        (row,) = results.rows
+        if row.status == Status.CANCELLED:
+            raise Cancelled("The search was cancelled.")
+        self.rows[place] = row
+        if scored:
+            self._judge(point, row, results)
+        return _measured(row)
+
+    def _judge(self, point: Point, row: Result, results: Results) -> None:
+        why = barred(row, results.budget) or (row.failure.message if row.failure else "")
+        if why:
+            self.refused[point.pair] = why
+        if row.accuracy:
+            value = row.accuracy.value
+            score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {value:.4g}"
+            self.accuracy[point.pair] = score + (f", {why}" if why else "")
+
+
+def alone(experiment: Experiment, point: Point) -> Experiment:
+    """The experiment of one point."""
+    spec = point.spec
+    return replace(
+        experiment,
+        backends=(spec.address,),
+        precisions=(spec.asked,),
+        batches=(point.batch,),
+        threads=spec.threads,
+        streams=spec.streams,
+        optimization_level=(-1 if spec.optimization_level is None else spec.optimization_level,),
+        workspace_mib=((spec.workspace_bytes or 0) // 2**20,),
+        baseline="",
+    )
+
+
+def _measured(row: Result) -> MeasuredPoint:
+    if row.timing is None:
+        return MeasuredPoint(None, problem=row.failure.message if row.failure else f"its state is '{row.status}'")
+    timing = row.timing
+    typical = timing.typical_median_s or (timing.median_s, None, None)
+    return MeasuredPoint(
+        typical[0], typical[1], typical[2], timing.peak_rss_bytes, reused=row.reused, samples_per_s=timing.samples_per_s
+    )
+
+
+def model_of(experiment: Experiment, store: Store, say: Callable[[str], None]) -> Model:
+    """The experiment's model, opened."""
+    asked = (experiment.signature, experiment.input_shapes, experiment.input_values)
+    return open_model(experiment.model, *asked, store=store, say=say)

@@ -1,0 +1,94 @@
+"""What a search is to find, and what it has measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from workbench.records import EngineSpec
+from workbench.settings.experiment import Experiment
+from workbench.settings.table import SETTINGS
+
+THROUGHPUT, LATENCY = "throughput", "latency"
+OBJECTIVES = (THROUGHPUT, LATENCY)
+ENERGY = "energy"
+"""What is asked for and is not an objective."""
+SHARE, FEWEST, MEASURE_S = 0.1, 12, 0.3
+"""Share of the points that is measured, the fewest points, and seconds for each point, where nothing else is given."""
+GROUPS = ("Model", "Data", "Engines", "Precision", "Measuring", "Accuracy", "Limits")
+WITHOUT = (
+    "threads",
+    "streams",
+    "builds",
+    "baseline",
+    "until",
+    "within",
+    "max_measure_s",
+    "clocks",
+    "roofline",
+    "layers",
+    "protocol",
+)
+FIELDS = tuple(name for name, setting in SETTINGS.items() if setting.group in GROUPS and name not in WITHOUT)
+"""Settings of an experiment that have an effect on a search."""
+
+
+def searched(experiment: Experiment, measure_s: float = MEASURE_S) -> Experiment:
+    """The experiment with the settings that have an effect on a search, all others being the defaults; each point is timed for so long."""
+    kept = {name: getattr(experiment, name) for name in FIELDS}
+    return Experiment(**{**kept, "measure_s": measure_s, "max_measure_s": measure_s})
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting: a variant with its threads and streams, at one batch size."""
+
+    spec: EngineSpec
+    batch: int
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Backend and precision, on which accuracy depends."""
+        return self.spec.address, self.spec.asked
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Its coordinates, as texts: equal texts are one value."""
+        spec = self.spec
+        level = "default" if spec.optimization_level is None else str(spec.optimization_level)
+        return spec.address, spec.asked, level, str(spec.threads), str(spec.streams), str(self.batch)
+
+    @property
+    def name(self) -> str:
+        streams = f", {self.spec.streams} streams" if self.spec.streams > 1 else ""
+        return f"{self.spec.label} @{self.batch}, {self.spec.threads} thread{'s' * (self.spec.threads > 1)}{streams}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The objective and the limits."""
+
+    objective: str = THROUGHPUT
+    latency_s: float = math.inf  # of a call, its median
+    memory_bytes: float = math.inf  # of the process that runs the engine, at most
+
+    def value(self, call_s: Any, batch: Any) -> Any:
+        """What is maximised: samples per second, or calls per second where the least latency is wanted; of arrays each."""
+        return batch / call_s if self.objective == THROUGHPUT else 1 / call_s
+
+
+class MeasuredPoint(NamedTuple):
+    """A point that was measured; ``call_s`` is ``None`` where it could not be."""
+
+    call_s: float | None
+    low_s: float | None = None  # of its interval
+    high_s: float | None = None
+    memory_bytes: int = 0
+    problem: str = ""
+    reused: bool = False  # an earlier search had measured it
+    samples_per_s: float = 0.0
+
+    def holds(self, wanted: Wanted) -> bool:
+        """Whether it is within the limits."""
+        return self.call_s is not None and self.call_s <= wanted.latency_s and self.memory_bytes <= wanted.memory_bytes

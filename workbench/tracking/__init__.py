@@ -1,0 +1,1 @@
+"""Runs in the stores of experiment trackers."""
