@@ -94,8 +94,10 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         """Take back the last change."""
         if self._before:
             *self._before, last = self._before
-            self._now = last  # the change that follows from it cannot be taken back
+            kept, self._now = self._before, last
             self._chosen(last)
+            self._before = kept  # what followed from taking it back cannot be taken back
+            self.undo.disabled = not kept
 
     def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
         if self._now is not None:
