@@ -327,11 +327,8 @@ def main() -> None:
                     print(f"{part} of {name}: {time.monotonic() - began:.0f} s", flush=True)
     file = given.recorded or given.rows
     found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    libraries = ", ".join(dict.fromkeys(row["library"] for row in found if row.get("library")))
-    days = sorted({row["date"] for row in found})
-    measured = (" to ".join(dict.fromkeys((days[0], days[-1]))), found[0]["machine"], libraries)
     for section in sections(found):
-        tell(section._replace(measured=measured), record=given.record)
+        tell(section, record=given.record)
 
 
 if __name__ == "__main__":

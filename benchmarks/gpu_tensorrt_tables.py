@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,27 @@ SINGLE = ("device", "host", "launch", "memory", "cache")
 
 
 def sections(found: list[dict[str, Any]]) -> list[Section]:
-    """The tables, from rows that this script wrote."""
+    """The tables, from rows that this script wrote; each says when its own rows were measured."""
+    machine = found[0]["machine"]
+    libraries = ", ".join(dict.fromkeys(row["library"] for row in found if row.get("library")))
+    return [
+        section._replace(measured=(_days(row["date"] for row in found if row["part"] in parts), machine, libraries))
+        for section, parts in _tables(found)
+    ]
+
+
+def _days(dates: Iterable[str]) -> str:
+    days = sorted(set(dates))
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+def _tables(found: list[dict[str, Any]]) -> list[tuple[Section, Collection[str]]]:
+    """Each table with the parts of the script that its rows come from."""
     of = {part: [row for row in found if row["part"] == part] for part in {row["part"] for row in found}}
     made = []
     timed = [row for row in of.get("rows", []) if "ms" in row]
     if timed:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6 and ONNX Runtime CUDA",
             method="Median milliseconds of the region device with a CUDA graph; speed-up over ONNX "
             "Runtime CUDA in FP32 of the same interleaved run, with its 95 % interval. Built: the precision that was read back. "
@@ -30,9 +46,9 @@ def sections(found: list[dict[str, Any]]) -> list[Section]:
                 f"{row['samples_per_s']:,.0f}", _interval(row), row["verdict"], row["built"], _share(row["top1"]),
                 _share(row["agree"] if row["model"] in ("demo", "lite0") else None), f"{row['build_s']:.1f}", f"{row['engine_mb']:.1f}",
             ) for row in timed],
-        ))  # fmt: skip
+        ), ("rows",)))  # fmt: skip
     if "ways" in of:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6: regions, CUDA graph and streams",
             method="Median milliseconds of a call; with four streams the time per answer. Interleaved with ONNX Runtime CUDA.",
             columns=("model", "variant", "region", "CUDA graph", "streams", "batch", "ms", "samples/s", "speed-up"),
@@ -40,42 +56,42 @@ def sections(found: list[dict[str, Any]]) -> list[Section]:
                 row["model"], row["variant"], row["region"], "yes" if row["graph"] else "no", str(row["streams"]),
                 str(row["batch"]), f"{row['ms']:.4f}", f"{row['samples_per_s']:,.0f}", _interval(row),
             ) for row in of["ways"] if "ms" in row],
-        ))  # fmt: skip
+        ), ("ways",)))  # fmt: skip
     if "energy" in of:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6: energy",
             method="Joules of the GPU board for one call and for 1,000 samples, by NVML's counter over blocks of two seconds, idle power included.",
             columns=("model", "variant", "batch", "ms", "J per call", "J per 1,000 samples"),
             rows=[(
                 row["model"], row["variant"], str(row["batch"]), f"{row['ms']:.4f}", f"{spent:.4f}", f"{spent / row['batch'] * 1000:.2f}",
             ) for row in of["energy"] if "ms" in row for spent in (row["joules"] or {}).values()],
-        ))  # fmt: skip
+        ), ("energy",)))  # fmt: skip
     if "levels" in of:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6: optimization levels",
             method="Each level built without a timing cache.",
             columns=("model", "variant", "batch", "build s", "ms", "plan MB"),
             rows=[(row["model"], row["variant"], str(row["batch"]), f"{row['build_s']:.1f}", f"{row['ms']:.4f}", f"{row['engine_mb']:.1f}")
                   for row in of["levels"] if "ms" in row],
-        ))  # fmt: skip
+        ), ("levels",)))  # fmt: skip
     if "builds" in of:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6: several builds of one model",
             method="Independent builds in FP16 without a timing cache, measured in the same interleaved rounds over the region device with a CUDA "
             "graph: the median of each build.",
             columns=("model", "batch", "builds", "medians ms", "slowest / fastest", "build s"),
             rows=[_spread(model, batch, [row for row in of["builds"] if (row["model"], row["batch"]) == (model, batch) and "ms" in row])
                   for model, batch in dict.fromkeys((row["model"], row["batch"]) for row in of["builds"] if "ms" in row)],
-        ))  # fmt: skip
+        ), ("builds",)))  # fmt: skip
     checked = [line for part in SINGLE for row in of.get(part, []) for line in [_check(row)]]
     if checked:
-        made.append(SECTION(
+        made.append((SECTION(
             title="TensorRT 8.6: are the figures right?",
             method=f"Device: against one graph of {LAUNCHES} runs, replayed by a process without the workbench. Host: against Polygraphy's "
             "TrtRunner on the same plan. Launch: the workbench's block and a bare loop in turns within one process. Intervals of 95 %.",
             columns=("check", "model", "precision", "batch or graph", "workbench", "other", "difference", "target"),
             rows=checked,
-        ))  # fmt: skip
+        ), SINGLE))  # fmt: skip
     return made
 
 

@@ -27,12 +27,14 @@ def test_it_lists_its_parts_without_a_gpu():
 def test_tables_are_made_from_recorded_rows():
     rows = [json.loads(line) for line in (BENCHMARKS / "gpu_tensorrt.jsonl").read_text().splitlines()]
     several = [
-        {"part": "builds", "model": "resnet50", "batch": 64, "ms": ms, "build_s": 50.0} for ms in (1.8, 1.9, 2.7)
+        {"part": "builds", "model": "another", "batch": 64, "ms": ms, "build_s": 50.0, "date": "2026-12-02"}
+        for ms in (1.8, 1.9, 2.7)
     ]
     made = {section.title: section for section in sections([*rows, *several])}
     assert len(made["TensorRT 8.6 and ONNX Runtime CUDA"].rows) > 20
-    (spread,) = made["TensorRT 8.6: several builds of one model"].rows
-    assert spread == ("resnet50", "64", "3", "1.8000, 1.9000, 2.7000", "1.500", "50, 50, 50")
+    builds = made["TensorRT 8.6: several builds of one model"]
+    assert builds.measured[0] == "2026-12-01 to 2026-12-02"
+    assert builds.rows[-1] == ("another", "64", "3", "1.8000, 1.9000, 2.7000", "1.500", "50, 50, 50")
 
 
 def test_mobilenetv2_has_its_published_size(tmp_path):

@@ -51,7 +51,7 @@ def test_answers_are_those_of_the_cpu(kit, expected, tmp_path, name, precision, 
 
 @needs_full
 def test_a_deployed_plan_gives_the_answers_of_the_engine(kit, expected, tmp_path):
-    engine, backend = kit.engine("tensorrt"), backends.get("tensorrt")
+    engine, backend = kit.engine("tensorrt", tf32=False), backends.get("tensorrt")
     assert backend.deploys(engine.spec)
     place = kit.store.path("engine", engine.key)
     parts = backend.deployed(place, engine, kit.store.root / engine.origin, tmp_path)

@@ -79,16 +79,22 @@ def test_without_a_recorded_run_the_lesson_says_so_and_goes_on(tmp_path, monkeyp
 
 def test_the_run_that_comes_with_the_lesson_answers_what_it_holds(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORKBENCH_STORE", str(tmp_path / "here"))
-    said = printed(capsys, question_4="faster")
+    said = printed(capsys, question_1=50, question_2="slower", question_3=8, question_4="cannot tell")
     assert "imported: measured on Intel(R) Xeon(R) Processor, 16 cores, 126 GiB, NVIDIA H200, driver 580.159.04" in said
-    assert "questions 1 to 3 are left out" in said
-    assert "How many percent" not in said
-    assert "INT8 against FP16?" in said
-    assert "tensorrt int8 against tensorrt fp16, batch 1: ×0.9" in said
+    assert "1 TRTEngineOp with 34 of 34 nodes." in said
+    assert "tftrt@tf214 fp16 against tensorrt fp16, batch 1: ×0.126 [0.072, 0.181], slower." in said
+    assert "0.738 ms against 0.096 ms, host-to-host." in said
+    assert said.count("Your prediction held.") == 3
+    assert said.count("Your prediction failed.") == 1  # the share of nodes
+    assert "tensorrt int8 against tensorrt fp16, batch 1: ×0.999" in said
     assert "not clearly faster than tensorrt fp16" in said
+    assert "layers that are as fast in FP16" in said
 
 
-@pytest.mark.parametrize(("name", "rows"), [("lite0_h200", 12), ("resnet50_h200", 6)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("lite0_h200", 12), ("resnet50_h200", 6), ("mobilenetv2_h200", 12), ("mobilenetv2_energy_h200", 6)],
+)
 def test_runs_of_a_gpu_become_a_report_on_any_machine(name, rows, tmp_path):
     here = Store(tmp_path / "here").prepare()
     results = import_run(LESSON.parent / "data" / f"{name}.wbrun", here).results

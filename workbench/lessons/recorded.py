@@ -14,8 +14,8 @@ from workbench.system.resources import data_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RUNS = ("lessons/data/tftrt_h200.wbrun", "lessons/data/lite0_h200.wbrun")
-"""The runs of lesson 4, of which the first that exists is opened; ``notebooks/lessons/data/README.md`` says what they hold."""
+RUN = "lessons/data/tftrt_h200.wbrun"
+"""The run of lesson 4; ``notebooks/lessons/data/README.md`` says what it holds."""
 _SHARE = re.compile(r"(\d+) TensorRT engines? with (\d+) of (\d+) nodes")
 
 
@@ -34,15 +34,14 @@ class Converted(NamedTuple):
 def recorded_run(file: str = "") -> Results | None:
     """The results of a recorded run, imported into the default store; ``None`` if the file does not exist.
 
-    ``file`` is the path of a run's file; by default one that comes with the lessons.
+    ``file`` is the path of a run's file; by default the one that comes with the lessons.
 
     Raises:
         InputError: the file is damaged, or of a later version.
     """
-    paths = [Path(file)] if file else [path for name in RUNS if (path := data_file(name))]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        print(f"There is no recorded run ({file or RUNS[0]}): what needs one is left out below.")
+    path = Path(file) if file else data_file(RUN)
+    if path is None or not path.is_file():
+        print(f"There is no recorded run ({file or RUN}): what needs one is left out below.")
         return None
     found = import_run(path, Store())
     print(f"{found.run}: {found.results.imported or 'measured on this machine'}")

@@ -158,3 +158,13 @@ def test_two_levels_of_compatibility_are_refused():
     able = refusal(["refit", "hardware-compatible", "same-compute-capability"], FULL, gpu=True)
     assert able.reason == "'hardware-compatible' and 'same-compute-capability' are two levels of the same setting"
     assert able.fix == "leave out the option 'same-compute-capability'"
+
+
+def test_a_library_put_together_from_files_has_the_version_that_its_module_states(tmp_path, monkeypatch):
+    folder = tmp_path / "trt_from_files"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('import not_there\n\n__version__ = "8.6.1"\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flavour = Flavour("", "trt_from_files", "TensorRT", ("a-distribution-that-is-not-installed",), "")
+    assert flavour.version == (8, 6, 1)
+    assert "10" in refusal(["weight-streaming"], flavour, gpu=True).reason

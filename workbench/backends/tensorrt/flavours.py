@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from workbench.backends.tensorrt.causes import explain
@@ -40,8 +43,17 @@ class Flavour:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Version numbers of the installed distribution; empty where that is not known."""
-        return numbers_of(version_of(*self.distributions))
+        """Version numbers of the installed distribution, or else of the module; empty where neither is known."""
+        return numbers_of(version_of(*self.distributions) or _version_in(self.module))
+
+
+def _version_in(module: str) -> str:
+    """The version that a package states in its ``__init__.py``, or "": one that was put together from files has no distribution. Imports nothing."""
+    spec = find_spec(module)
+    if spec is None or not spec.origin:
+        return ""
+    found = re.search(r"""^__version__ = ["']([\d.]+)""", Path(spec.origin).read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
