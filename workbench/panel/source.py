@@ -106,7 +106,7 @@ class SourceControl:
         typed = self.path.value.strip() if self.kind.value == PATH else ""
         try:
             there = not typed or Path(typed).expanduser().exists()
-        except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of nobody
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of an unknown user
             there = False
         if there:
             return ""
