@@ -259,11 +259,9 @@ class Panel(View):
         resolved, busy = experiment.resolved(), self._work.busy
         model, graph = self._model.of(experiment)
         self._controls.refresh(experiment)
-        experiment = self.experiment  # without a baseline that the variants do not have any more
+        experiment = self.experiment  # whose baseline may be gone with its variant
         self._controls.mark(absent, checks.doubtful(resolved, model, graph))
-        self._controls.presets.follow(
-            experiment, lambda asked: view.cost(asked, len(asked.variants()) * len(asked.batches))
-        )
+        self._controls.presets.follow(experiment)
         if not busy:
             self._controls.preview.look(resolved, model)
             again = bool(self._out.again.value)
