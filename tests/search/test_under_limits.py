@@ -103,14 +103,32 @@ def test_limits_and_refused_pairs_are_kept():
 
 def test_predictions_follow_what_was_measured():
     points, logs = grid()
-    guide = Guide([point.features for point in points], 0)
+    guide = Guide([point.features for point in points], [point.batch for point in points], 0)
     mixed = np.random.default_rng(0).permutation(len(points))
     known, others = mixed[::2], mixed[1::2]
-    predicted = guide.predict({int(place): logs[place] for place in known}).mean(axis=0)
+    predicted, _ = guide.predict({int(place): logs[place] for place in known})
     assert np.corrcoef(predicted[others], logs[others])[0, 1] > 0.95
 
 
 @pytest.mark.long
+def test_a_batch_size_that_was_not_measured_is_predicted_in_proportion():
+    batches = (1, 2, 4, 64)
+    guide = Guide([("a", str(batch)) for batch in batches], batches, 0)
+    mean, spread = guide.predict({place: math.log(1e-3 * batch) for place, batch in enumerate(batches[:3])})
+    assert math.exp(mean[3]) == pytest.approx(64e-3, rel=0.01)
+    assert spread[3] > max(spread[:3])
+
+
+def test_samples_of_the_posterior_have_its_mean_and_spread():
+    points, logs = grid()
+    guide = Guide([point.features for point in points], [point.batch for point in points], 0)
+    measured = {int(place): logs[place] for place in np.random.default_rng(0).permutation(len(points))[:30]}
+    mean, spread = guide.predict(measured)
+    sampled = guide.sample(measured, 4000)
+    assert sampled.mean(axis=0) == pytest.approx(mean, abs=0.05)
+    assert sampled.std(axis=0) == pytest.approx(np.hypot(spread, guide._fitted(measured).noise), rel=0.12)
+
+
 def test_a_search_answers_and_goes_on_from_the_store(tmp_path, store, capsys):
     words = [
         word

@@ -73,8 +73,8 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         self.undo.on_click(lambda _: self.undo_now())
         self.reset.on_click(lambda _: self._reset())
 
-    def follow(self, experiment: Experiment, cost: Callable[[Experiment], str]) -> None:
-        """The controls hold this experiment now; ``cost`` says how long the timed calls of one take."""
+    def follow(self, experiment: Experiment) -> None:
+        """The controls hold this experiment now."""
         if self._now is not None and self._now != experiment:
             self._before = [*self._before[1 - MOST_UNDONE :], self._now]
         self._now = experiment
@@ -82,7 +82,8 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         for each in PRESETS:
             asked = replace(experiment, **each.changes)
             self.buttons[each.title].button_style = "info" if asked == experiment else ""
-            self.costs[each.title].value = view.hint(f"{cost(asked)}; {each.help}")
+            cost = view.cost(asked, len(asked.variants()) * len(asked.batches))
+            self.costs[each.title].value = view.hint(f"{cost}; {each.help}")
 
     def lock(self, locked: bool) -> None:
         """Keep the buttons still while a run uses the settings."""
@@ -94,8 +95,10 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         """Take back the last change."""
         if self._before:
             *self._before, last = self._before
-            self._now = last  # the change that follows from it cannot be taken back
+            kept, self._now = self._before, last
             self._chosen(last)
+            self._before = kept  # what followed from taking it back cannot be taken back
+            self.undo.disabled = not kept
 
     def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
         if self._now is not None:

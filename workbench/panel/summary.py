@@ -22,6 +22,8 @@ COLUMNS = ("variant", "batch", "p50 ms", "speed-up", "samples/s", "built", "top-
 """Of the table on the first screen; either accuracy or score says anything."""
 
 
+MOST_ROWS = 500
+"""In the table on the first screen."""
 ESSENTIAL = Column("note", format=lambda row: row["essential"], note=True)
 """What decides about a row; what disturbed its rounds is said of all rows together."""
 
@@ -80,7 +82,9 @@ def narrow(results: Results) -> Table:
     table = results.table()
     columns = (*(each for each in table.columns if each.name in COLUMNS), ESSENTIAL)
     rows = tuple(row for row in table.rows if row["status"] not in (Status.BUILT, Status.UNSUPPORTED))
-    return replace(table, columns=columns, rows=rows, notes=(), every=())
+    left = len(rows) - MOST_ROWS
+    notes = (f"{left} more rows are under All values.",) if left > 0 else ()
+    return replace(table, columns=columns, rows=rows[:MOST_ROWS], notes=notes, every=())
 
 
 def only_built(results: Results) -> Markup:

@@ -1,7 +1,8 @@
 """The search itself: what is measured next, and why. It measures with a function that is passed to it, so that recorded grids can replace a machine.
 
-It begins with a point of each backend and precision, whose accuracy decides which of them go on. Then it measures the point whose
-predicted value may be highest among those that may hold the latency limit, until its share of the points is spent.
+It begins with a point of each backend and precision, whose accuracy decides which of them go on. Then it measures the point with the highest
+expected gain: by how much it is better than the best one so far where it holds the latency limit, on average over the times that are likely
+for it (the expected improvement of J. Mockus, 1975), until its share of the points is spent.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
-from workbench.search.under_limits.guide import LAST_BOOTSTRAPS, Guide
+from workbench.search.under_limits.guide import Guide
 from workbench.search.under_limits.wanted import FEWEST, MeasuredPoint, Point, Wanted
 
-AT_ONCE = 20
+AT_ONCE, SAMPLES = 20, 40
+QUANTILES = np.array([NormalDist().inv_cdf((place + 0.5) / 32) for place in range(32)])
+"""Of a normal distribution, equally likely."""
 BETTER = 1.02
 """A point that was missed counts if it is better than the best by more than this."""
 
@@ -51,7 +55,7 @@ class PointSearch:
 
     def run(self, budget: int, stop: Callable[[], bool] = lambda: False) -> Iterator[SearchStep]:
         """Measure up to ``budget`` points, and yield each."""
-        guide = Guide([point.features for point in self.points], self.seed)
+        guide = self._guide()
         for place, why in self._start(budget):
             if stop():
                 return
@@ -64,6 +68,9 @@ class PointSearch:
                 if stop():
                     return
                 yield self._measured(place, why, scored=False)
+
+    def _guide(self) -> Guide:
+        return Guide([point.features for point in self.points], [point.batch for point in self.points], self.seed)
 
     def _start(self, budget: int) -> list[tuple[int, str]]:
         """A random point of each backend and precision, threads and batches spread evenly over them."""
@@ -103,15 +110,27 @@ class PointSearch:
             return [(place, "too few points were measured to predict any") for place in places[:1]]
         if not places:
             return []
-        predicted = guide.predict(times)[:, places]
-        mean, spread = predicted.mean(axis=0), predicted.std(axis=0)
-        may_hold = np.exp(mean - spread) <= self.wanted.latency_s
-        if not may_hold.any():
+        mean, spread = (each[places] for each in guide.predict(times))
+        gains = self._gains(mean + QUANTILES[:, np.newaxis] * spread, places)
+        best = [int(each) for each in np.argsort(-gains, kind="stable") if gains[each] > 0]
+        if not best and not self.ranked():
             why = "no point is predicted to hold the latency limit; this one is nearest to it"
             return [(places[int(mean.argmin())], why)]
-        values = np.where(may_hold, self._values(mean - spread, places), -math.inf)
-        best = [int(each) for each in np.argsort(-values, kind="stable") if may_hold[each]]
+        if not best:
+            values = self._values(mean, places) * (np.exp(mean) <= self.wanted.latency_s)
+            return [(places[int(values.argmax())], "no point is predicted to be better; this one is the nearest")]
         return [(places[each], _reason(mean[each], spread[each])) for each in best[: 1 + len(times) // AT_ONCE]]
+
+    def _gains(self, logs: np.ndarray, places: Sequence[int]) -> np.ndarray:
+        """By how much each point is expected to be better than the best one that was measured; times over the limit gain nothing.
+
+        ``logs`` are equally likely logarithms of times, shape (times, points).
+        """
+        ranked = self.ranked()
+        best = self._value(ranked[0]) if ranked else 0.0
+        gains = np.maximum(self._values(logs, places) - best, 0) * (np.exp(logs) <= self.wanted.latency_s)
+        found: np.ndarray = gains.mean(axis=0)
+        return found
 
     def _values(self, logs: np.ndarray, places: Sequence[int]) -> np.ndarray:
         batches = np.array([self.points[place].batch for place in places])
@@ -145,31 +164,26 @@ class PointSearch:
     def missed(self) -> float | None:
         """The estimated chance that a point that was not measured is better than the best by more than 2 %; ``None``: nothing to judge by.
 
-        The share of bootstrap models, each with the residuals of its fit added to the predictions, in which one is.
+        The share of samples of the model's posterior in which one is.
         """
         ranked, places, times = self.ranked(), self._open(), self._times()
         if ranked and not places:
             return 0.0
         if not ranked or len(times) < FEWEST:
             return None
-        guide = Guide([point.features for point in self.points], self.seed)
-        predicted = guide.predict(times, LAST_BOOTSTRAPS)
-        known = np.fromiter(times, int)
-        residual = float((predicted[:, known] - np.fromiter(times.values(), float)).std())
-        noisy = predicted[:, places] + np.random.default_rng(self.seed).normal(
-            0, residual, (LAST_BOOTSTRAPS, len(places))
-        )
+        guide = self._guide()
+        sampled = guide.sample(times, SAMPLES)[:, places]
         best = self._value(ranked[0]) * BETTER
         hits = [
             bool(((self._values(logs, places) > best) & (np.exp(logs) <= self.wanted.latency_s)).any())
-            for logs in noisy
+            for logs in sampled
         ]
         return sum(hits) / len(hits)
 
 
 def _reason(mean: float, spread: float) -> str:
     low, high = (math.exp(mean + sign * spread) * 1e3 for sign in (-1, 1))
-    return f"predicted {low:.3g} to {high:.3g} ms a call: its value may be the highest"
+    return f"predicted {low:.3g} to {high:.3g} ms a call: its expected gain is the highest"
 
 
 def budget_of(points: int, share: float) -> int:
