@@ -165,3 +165,13 @@ def test_one_change_is_one_step_back(panel: Panel) -> None:
     controls.presets.undo_now()
     assert panel.experiment.precisions == ("fp32", "int8-dynamic")
     assert panel.experiment.baseline == "onnxruntime int8-dynamic"
+
+
+def test_the_cost_of_a_preset_counts_what_is_possible_once_the_model_is_known(store: Store, tmp_path: Path) -> None:
+    asked = Experiment(model=small_onnx(tmp_path / "m.onnx"), data="random", backends="onnxruntime,tensorflow")
+    panel = Panel(replace(asked, precisions=("fp32",)), store=store)
+    costs = panel._controls.presets.costs["Quick look"]
+    assert "up to 2 rows" in costs.value
+    panel.load()
+    panel.wait(60)
+    assert "up to 1 row," in costs.value  # TensorFlow runs no ONNX model

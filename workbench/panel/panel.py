@@ -261,11 +261,11 @@ class Panel(View):
         self._controls.refresh(experiment)
         experiment = self.experiment  # whose baseline may be gone with its variant
         self._controls.mark(absent, checks.doubtful(resolved, model, graph))
-        self._controls.presets.follow(experiment)
         if not busy:
             self._controls.preview.look(resolved, model)
             again = bool(self._out.again.value)
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
+            self._controls.presets.follow(experiment, planned)
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
         self._run.export.refresh(resolved, self._metric_name)
         changed = self.results is not None and self.ran != resolved
