@@ -1,7 +1,8 @@
 """Hooks of MkDocs: pages of the site that are kept elsewhere in the repository, links between them and docs, and the lists of lessons and
 decisions.
 
-``mkdocs.yml`` names this file. The page of a lesson has its text and its code, and no results: a build executes nothing. A link to a file of the repository that is not a page becomes its path as text.
+``mkdocs.yml`` names this file. The page of a lesson has its text, its code and the outputs that ``scripts/record_lessons.py`` recorded: a build
+executes nothing. A link to a file of the repository that is not a page becomes its path as text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import lesson_outputs
 import nbformat
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
@@ -19,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks" / "lessons").glob("[0-9]*.ipynb"), key=lambda path: (path.suffixes, path.stem))
 """The lessons in English, and after these the Chinese ones (``.zh.ipynb``)."""
 NOTES = {
-    "": "The text and the code of a notebook, without results: these are measured where it runs. `{command}` writes a copy to run.",
-    ".zh": "本页是一个 notebook 的文字和代码，不含结果：结果由运行它的机器测量。`{command}` 会写出一份可以运行的副本。",
+    "": "This page is a notebook. `{command}` writes a copy to run.",
+    ".zh": "本页是一个 notebook。`{command}` 会写出一份可以运行的副本。",
 }
 """The note on the page of a lesson, by the notebook's language."""
 PAGES = {
@@ -63,13 +65,20 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def lesson(path: Path) -> str:
-    """The page of a lesson: a note on how to run it, below its title, and then its text and code as Markdown."""
+    """The page of a lesson: notes on how to run it and on its outputs, below its title, and then text, code and recorded outputs as Markdown."""
     notebook = nbformat.read(path, as_version=4)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and (output := lesson_outputs.shown(path, cell.id)):
+            cells.append(nbformat.v4.new_markdown_cell(output))
+    notebook.cells = cells
     markdown: str = MarkdownExporter().from_notebook_node(notebook)[0]
     title, _, rest = markdown.strip().partition("\n")
     command = f"workbench notebook {path.name} --page lessons/{path.name}"
     note = NOTES[path.suffixes[0].removesuffix(".ipynb")].format(command=command)
-    return f"{title}\n\n!!! note\n    {note}\n\n{rest.strip()}\n"
+    label, origin = lesson_outputs.note(path)
+    return f'{title}\n\n!!! note\n    {note}\n\n!!! info "{label}"\n    {origin}\n\n{rest.strip()}\n'
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

@@ -192,6 +192,16 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
     assert "uv" in pins
 
 
+def test_the_second_lock_file_has_the_oldest_tensorflow_and_the_lowest_bounds_allow_it():
+    lines = (ROOT / "requirements-oldest.lock").read_text(encoding="utf-8").splitlines()
+    pins = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    pins["tensorflow"] = pins["tensorflow-cpu"]
+    wanted = requirements([*PROJECT["project"]["dependencies"], *EXTRAS["tensorflow"], *EXTRAS["litert"]])
+    assert [name for name, one in wanted.items() if not one.specifier.contains(pins[name])] == []
+    (oldest,) = (each.version for each in wanted["tensorflow"].specifier if each.operator == ">=")
+    assert pins["tensorflow"].startswith(f"{oldest}.")
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 

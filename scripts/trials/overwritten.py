@@ -7,6 +7,8 @@ accuracy, which is computed with NumPy alone.
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import json
 import random
 import shutil
@@ -16,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import recording
 import stores
 import trial_model
@@ -130,7 +133,8 @@ def _one(number: int, draw: random.Random, place: Path) -> Outcome:
         expected.setdefault(inspection.digest_of(model), set()).add(accuracy)
     # files of both folders together may be a model with the weights of one of them; TensorFlow refuses weights of both by their checksums
     mixed = set[float]().union(*expected.values()) if kind is FOLDER else set[float]()
-    faults += _false(store, expected, mixed)
+    torn = _torn(contents, a) if kind is TABLE else set[float]()
+    faults += _false(store, expected, mixed, torn)
     faults += [f"corrupt: {reported}" for reported in stores.corrupt(store)]
     how = f"{kind.name} written over {'once' if times == 1 else f'{times} times'}"
     return Outcome(how, not faults, "; ".join(faults) or f"status {status}")
@@ -141,9 +145,18 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _false(store: Path, expected: dict[str, set[float]], mixed: set[float]) -> list[str]:
+def _torn(contents: dict[int, Path], model: int) -> set[float]:
+    """The accuracies of a table that was written over to its middle: for as long as the writer pauses there, this is what the file holds."""
+    wanted, found = trial_model.outputs(trial_model.samples(), model).argmax(1), set()
+    for first, second in itertools.permutations(path.read_bytes() for path in contents.values()):
+        text = first[: len(first) // 2] + second[len(first) // 2 :]
+        found.add(float((np.loadtxt(io.BytesIO(text), delimiter=",", skiprows=1)[:, -1] == wanted).mean()))
+    return found
+
+
+def _false(store: Path, expected: dict[str, set[float]], mixed: set[float], torn: set[float]) -> list[str]:
     """Results in the store with another accuracy than those of the model that they name, by its digest (``mixed``: those of any other
-    model), and accuracies without a result.
+    model; ``torn``: those of data in the middle of being written), and accuracies without a result.
     """
     found: list[str] = []
     missing = {(digest, accuracy) for digest, each in expected.items() for accuracy in each}
@@ -152,7 +165,7 @@ def _false(store: Path, expected: dict[str, set[float]], mixed: set[float]) -> l
         for row in facts["rows"]:
             accuracy, digest = row["columns"]["accuracy"], facts["about"]["digest"]
             missing.discard((digest, accuracy))
-            if accuracy is not None and accuracy not in expected.get(digest, mixed):
+            if accuracy is not None and accuracy not in expected.get(digest, mixed) | torn:
                 found.append(f"accuracy {accuracy} of {digest[:8]}, of {expected}")
     return found + [f"no result has the accuracy {accuracy} of {digest[:8]}" for digest, accuracy in sorted(missing)]
 

@@ -26,7 +26,7 @@ def test_a_search_outlives_its_kernel_and_its_answer_opens_as_a_run(lab: Lab, pa
     panel.get_by_role("button", name="Search for the best setting").click()
     put(panel, "Latency limit, ms", "500")
     put(panel, "Accuracy budget", "2 points")
-    expect(panel.get_by_label("Budget", exact=True)).to_have_value("2 points")
+    expect(panel.get_by_label("Budget", exact=True)).to_have_value("0.5 points")
     panel.locator(".wb-search").click()
     expect(panel.locator(".wb-tried tbody tr").first).to_be_visible(timeout=LONG_MS)
     shot(panel, "3-search-while-it-runs")
@@ -38,6 +38,7 @@ def test_a_search_outlives_its_kernel_and_its_answer_opens_as_a_run(lab: Lab, pa
     go(panel, "Configure")
     expect(panel.get_by_text(BEST)).to_be_visible(timeout=LONG_MS)
     expect(panel.get_by_label("Latency limit, ms", exact=True)).to_have_value("500")
+    expect(panel.get_by_label("Accuracy budget", exact=True)).to_have_value("2 points")
     section = panel.locator(".wb-page:visible")
     for text in (
         "What was tried",

@@ -298,6 +298,10 @@ def test_names_may_be_short_and_must_be_known(store) -> None:
         keep(store, name, of(row()))
     known = runs(store)
     assert find("bb11", known) == "20261126T110000Z-bb11"
+    assert find("latest", known) == known[0].name == "20261126T110000Z-bb11"
+    with pytest.raises(InputError, match="There is no run in the store yet, and so no 'latest'"):
+        find("latest", [])
+    assert compare_runs("latest", "aa11", store=store).runs == (known[0], known[1])
     with pytest.raises(InputError, match=r"Several runs end in '11'\. Choose from the history; the newest runs are: "):
         find("11", known)
     with pytest.raises(InputError, match="There is no run that ends in 'zz'"):

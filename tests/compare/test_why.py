@@ -39,6 +39,13 @@ def causes(mine, other=None):
     return {each.cause: each for each in card.evidence}
 
 
+def test_rows_for_which_no_cause_is_known_are_one_list():
+    shown = str(results(None, None, ms=1.6, profiles=False).why_not_faster().html())
+    assert shown.count("<details") == 1
+    assert "no known cause: 1" in shown
+    assert "onnxruntime int8, batch 1: " in shown
+
+
 def test_only_what_is_not_faster_gets_a_card():
     one, other = profile(INT8, conv(90, "int8")), profile(FP32, conv(100))
     assert results(one, other, ms=0.5).why_not_faster() == ()

@@ -132,3 +132,46 @@ def test_samples_are_shown_with_counts_classes_and_warnings(tmp_path: Path, mode
     assert "was not found" in shown(replace(asked, data=str(tmp_path / "absent.npz")))
     preview.look(asked, None)
     assert "Load the model" in preview.said.value
+
+
+@pytest.mark.parametrize("name", ["model", "data"])
+def test_a_path_at_which_there_is_nothing_is_reported_at_its_field_until_there_is(
+    panel: Panel, tmp_path: Path, name: str
+) -> None:
+    source = getattr(panel._controls, name)
+    at_field = panel._controls._wrong[name]
+    source.kind.value, source.path.value = "path", str(tmp_path / "gone.onnx")
+    assert "There is nothing at" in at_field.value
+    assert "gone.onnx" in panel._out.problem.value
+    control = panel._controls.control["rounds"]
+    control.value = 9  # the next edit
+    assert "There is nothing at" in at_field.value
+    assert panel._out.plan.value
+    source.path.value = small_onnx(tmp_path / "there.onnx")
+    assert at_field.value == panel._out.problem.value == ""
+
+
+def test_one_change_is_one_step_back(panel: Panel) -> None:
+    """A change that takes the baseline away with its variant is taken back at once with it."""
+    controls = panel._controls
+    controls.precisions["int8-dynamic"].value = True
+    controls.control["baseline"].value = "onnxruntime int8-dynamic"
+    controls.precisions["int8-dynamic"].value = False
+    assert controls.control["baseline"].value == ""
+    controls.control["rounds"].value = 9
+    controls.presets.undo_now()
+    assert panel.experiment.rounds == 12
+    assert panel.experiment.baseline == ""
+    controls.presets.undo_now()
+    assert panel.experiment.precisions == ("fp32", "int8-dynamic")
+    assert panel.experiment.baseline == "onnxruntime int8-dynamic"
+
+
+def test_the_cost_of_a_preset_counts_what_is_possible_once_the_model_is_known(store: Store, tmp_path: Path) -> None:
+    asked = Experiment(model=small_onnx(tmp_path / "m.onnx"), data="random", backends="onnxruntime,tensorflow")
+    panel = Panel(replace(asked, precisions=("fp32",)), store=store)
+    costs = panel._controls.presets.costs["Quick look"]
+    assert "up to 2 rows" in costs.value
+    panel.load()
+    panel.wait(60)
+    assert "up to 1 row," in costs.value  # TensorFlow runs no ONNX model

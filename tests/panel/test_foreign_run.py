@@ -41,7 +41,10 @@ def test_it_is_shown_although_none_of_its_backends_is_here(file: Path, store: St
     assert "tftrt@tf214 fp16" in panel._run.compare.table.value
     assert "tensorrt fp16 is 3.0" in panel._out.message.value
     said = "None of the requested backends is available here (tftrt@tf214, tensorrt). Choose others"
-    assert said in panel._out.problem.value
+    assert said in panel._controls._wrong["backends"].value
+    assert "2 settings cannot be used: Model, Backends." in panel._out.problem.value
     assert panel._out.run.disabled
     panel._controls.backends["onnxruntime"].value = True
+    assert "There is nothing at &#39;mobilenetv2.keras&#39;" in panel._out.problem.value
+    panel._controls.model.kind.value = "demo"
     assert panel._out.problem.value == ""

@@ -361,7 +361,7 @@ def test_show_without_a_person_prints_a_line_per_step(
 
 def test_the_plan_counts_what_is_measured_under_load() -> None:
     def reported(**asked: object) -> str:
-        planned = Planned((), (), (), (), measured=2, reused=0, surely=True, before=Estimate(0, 0, 0, 0))
+        planned = Planned((), (), (), (), measured=2, reused=0, surely=True, timed=(), before=Estimate(0, 0, 0, 0))
         return panel_view.plan(planned, Experiment(**asked))  # type: ignore[arg-type]
 
     assert "under load" not in reported()

@@ -101,7 +101,7 @@ def test_a_row_is_tried_again_alone_and_results_are_found_later(experiment: Expe
     assert " · fastest: no row shown to be faster @2 · " in newest
     assert " · small.onnx · cancelled · onnxruntime · " in cancelled
     panel._history.choice.value = (newest,)
-    assert "Batch 2: No other row" in panel._history.about.value
+    assert "Batch 2: Keep the baseline " in panel._history.about.value
     assert '<th scope="row">Samples</th>' in panel._history.about.value
     again = Panel(panel.ran, store=store)  # the same settings, another day
     again.wait(30)

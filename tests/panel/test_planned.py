@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recorded
 from small_model import small_onnx
 
 from workbench.panel.planned import Planned, Planner
-from workbench.records import EngineSpec, Results
+from workbench.panel.view import plan
+from workbench.records import EngineSpec, Result, Results, Status
 from workbench.runs import pipeline
+from workbench.runs.history import Estimate
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
@@ -84,3 +87,18 @@ def test_what_would_be_built_is_built(experiment: Experiment, store: Store, chan
     assert (found.tally.built, found.tally.reused_builds) == (len(planned.new), len(planned.there))
     assert planned.new
     assert planned.perhaps == ()
+
+
+def test_the_plan_says_how_rows_follow_from_variants() -> None:
+    def row(label: str, batch: int) -> Result:
+        return Result(recorded.spec(label), batch, Status.PLANNED)
+
+    timed = tuple(row(label, batch) for label in ("onnxruntime fp32", "openvino fp32") for batch in (1, 8))
+    built = tuple(row("tensorrt:rtx fp16", batch) for batch in (1, 8))
+    new = tuple({each.spec: None for each in timed + built})
+    few = Planned(timed + built, new, (), (), 4, 0, surely=True, timed=timed, before=Estimate(0, 0, 0, 0))
+    said = plan(few, Experiment())
+    assert "<b>3 variants</b> to build, 4 rows to measure" in said
+    assert "A row is a variant at one batch: 2 variants at batches 1, 8." in said
+    assert "1 variant can be built and not measured here." in said
+    assert "A row is" not in plan(few._replace(rows=timed[:1], timed=timed[:1]), Experiment())

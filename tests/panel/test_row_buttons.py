@@ -43,3 +43,14 @@ def test_a_row_is_asked_to_end_once() -> None:
     line.draw(running=True, measures=True)
     assert line.button.disabled
     assert asked == [RESULT.row]
+
+
+def test_a_row_with_times_is_done_when_it_is_scored() -> None:
+    line = RowLine(replace(RESULT, status=Status.DONE, accuracy=None), lambda _: None)
+    line.draw(running=True, measures=True)
+    assert ">timed<" in line._text.value.replace(" ", "").replace("…", "")
+    line.draw(running=False, measures=False)  # the run has ended, for instance without labels
+    assert "timed" not in line._text.value
+    line.result = RESULT
+    line.draw(running=True, measures=True)
+    assert "done" in line._text.value

@@ -89,11 +89,11 @@ def test_a_search_goes_on_without_its_panel(experiment: Experiment, store: Store
     assert panel.search.controls["objective"].value == "latency"
 
 
-def test_the_budget_is_one_setting_with_two_fields(panel: Panel) -> None:
-    panel.search.controls["budget"].value = "2 %"
-    assert panel.experiment.budget == "2 %"
+def test_the_budget_of_a_search_follows_that_of_the_page_and_can_be_another(panel: Panel) -> None:
     panel._controls.control["budget"].value = "1 %"
     assert panel.search.controls["budget"].value == "1 %"
+    panel.search.controls["budget"].value = "2 %"
+    assert panel.experiment.budget == "1 %"
 
 
 @pytest.mark.parametrize(

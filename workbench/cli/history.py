@@ -39,13 +39,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--compare",
         nargs="+",
         metavar="RUN",
-        help="these runs side by side, by their names or the last letters of them",
+        help="these runs side by side, each by its name, the last letters of it, or latest",
     )
     add(
         "--export",
         nargs=2,
         metavar=("RUN", "FILE"),
-        help="write a run, by its name or the last letters of it, as one file that ends in .wbrun",
+        help="write a run, by its name, the last letters of it, or latest, as one file that ends in .wbrun",
     )
     add("--with-model", action="store_true", help="with --export: put the model into the file as well")
     add("--import", dest="file", type=path, metavar="FILE", help="take a run from such a file into the store")

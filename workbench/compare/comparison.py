@@ -52,7 +52,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "agree in": "",
         "built": "",
         "note": "; ".join(filter(None, [remark(result, row, refused), *guards])),
-        "essential": "; ".join(filter(None, [essential(result, row, refused), *guards])),
+        "essential": "; ".join(filter(None, [essential(result, row, refused, counters=False), *guards])),
         **guarded(result, budget),
         "ended": "",
     }

@@ -60,7 +60,7 @@ def _kept(best: Best, results: Results) -> str:
     """The sentence where the baseline is as good as any other row that may be taken."""
     budget = judged_by(results)
     inside = f" within {budget}" if budget else ""
-    text = f"No other row{inside} is shown to be faster than the baseline {best.row.spec.label}, {_median(best.row)}."
+    text = f"Keep the baseline {best.row.spec.label}, {_median(best.row)}: no other row{inside} is shown to be faster."
     return text + _others(best)
 
 

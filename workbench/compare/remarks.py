@@ -24,8 +24,8 @@ def disturbances(result: Result, row: Row | None) -> str:
     return "; ".join(part.rstrip(". ") for part in parts if part)
 
 
-def essential(result: Result, row: Row | None, refused: str) -> str:
-    """:func:`remark` without what disturbed its rounds."""
+def essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> str:
+    """:func:`remark` without what disturbed its rounds, and without what was only counted beside them unless ``counters``."""
     parts = [
         disagreement(result),
         result.failure.message if result.failure else "",
@@ -39,7 +39,7 @@ def essential(result: Result, row: Row | None, refused: str) -> str:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
     parts.append(agreement_text(result.accuracy) if result.accuracy else "")
     if result.timing:
-        parts += _timing_notes(result.timing)
+        parts += _timing_notes(result.timing, counters=counters)
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
         parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
     return "; ".join(part.rstrip(". ") for part in parts if part)
@@ -76,7 +76,7 @@ def agreement_text(score: Accuracy) -> str:
     return "; ".join(parts)
 
 
-def _timing_notes(timing: Timing) -> list[str]:
+def _timing_notes(timing: Timing, *, counters: bool) -> list[str]:
     parts = []
     if timing.streams > 1:
         parts.append(f"{timing.streams} calls in flight: times are between two answers, not latencies")
@@ -85,6 +85,18 @@ def _timing_notes(timing: Timing) -> list[str]:
         if timing.region == Region.DEVICE and device.runs > 1:
             parts.append(f"each time is the mean over {device.runs} runs in one graph")
         parts += [f"no CUDA graph: {device.graph_note}"] if device.graph_note else []
+    parts += _gpu_counters(timing) if counters else []
+    blocks = len(timing.blocks)
+    parts += [
+        f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
+    ]
+    return parts
+
+
+def _gpu_counters(timing: Timing) -> list[str]:
+    """The parts of a call on a GPU, its memory and its clock."""
+    parts = []
+    if device := timing.device:
         copy_in, compute, copy_out = (f"{seconds * 1e3:.3f}" for seconds in device.split_s)
         parts.append(f"copies in {copy_in} ms, computes {compute} ms, copies out {copy_out} ms")
         if device.memory_basis.startswith("NVML"):
@@ -93,10 +105,6 @@ def _timing_notes(timing: Timing) -> list[str]:
             parts.append("GPU memory not known: NVML does not list this process")
     if clocks := timing.sm_mhz:
         parts.append(f"clock {' to '.join(f'{mhz:,}' for mhz in dict.fromkeys(clocks))} MHz")
-    blocks = len(timing.blocks)
-    parts += [
-        f"clocks held down by {why} in {count} of {blocks} blocks" for why, count in timing.throttled_blocks.items()
-    ]
     return parts
 
 

@@ -27,7 +27,6 @@ from workbench.store import Store, key_of
 if TYPE_CHECKING:
     import numpy as np
 
-LATEST = "latest"
 GONE = "was removed from the store. Run the experiment again, which makes only what is missing"
 
 
@@ -69,9 +68,7 @@ def chosen(run: str, variant: str, batch: int | None, store: Store, *, over_budg
 
     """
     known = runs(store)
-    if run == LATEST and not known:
-        raise InputError(f"There is no run in the store {store.root}. Run an experiment first, or set --store.")
-    name = known[0].name if run == LATEST else find(run, known)
+    name = find(run, known)
     kept, about = read(name, store), (store.facts(KIND, name) or {})["about"]
     row = _row([cell.result for cell in kept.cells], fastest_build(kept.cells, variant), batch, name)
     judged = judgement(row, (about["parameters"] or {}).get("budget", ""))

@@ -19,7 +19,7 @@ from typing import Any
 from workbench import backends
 from workbench.accuracy.score import score_text
 from workbench.backends.base import Deployable, Deployed
-from workbench.deploy.chosen import LATEST, Chosen, chosen
+from workbench.deploy.chosen import Chosen, chosen
 from workbench.deploy.metrics import metrics
 from workbench.deploy.preprocessing import preprocessing
 from workbench.deploy.readme import readme
@@ -29,6 +29,7 @@ from workbench.deploy.triton import config, queue_of
 from workbench.errors import BuildError, InputError, RunError, brief, writing
 from workbench.locks.scratch import Held, Scratch
 from workbench.records import Deployment, Measured, Timing, from_json, to_json
+from workbench.runs.archive import LATEST
 from workbench.store import Store, file_digest
 from workbench.store.arrays import write_npz
 from workbench.system.machine import version_of

@@ -8,13 +8,15 @@ from markupsafe import Markup
 
 from workbench.compare.why import Card, explain
 from workbench.compare.why_gpu import GpuEvidence
-from workbench.display.html import folded, join, tag
+from workbench.display.html import bullets, folded, join, tag
 from workbench.errors.printable import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workbench.records import Results
 
-NONE_KNOWN = "The measurements support no known cause."
+NONE_KNOWN = "Not faster, and the measurements support no known cause"
 
 
 class Explanations(tuple[Card, ...]):
@@ -23,8 +25,10 @@ class Explanations(tuple[Card, ...]):
     __slots__ = ()
 
     def html(self) -> Markup:
-        """Every card unfolded, without scripts; "" where there are none."""
-        return join(_card(card) for card in self)
+        """Every card with evidence unfolded, the others in one list, without scripts; "" where there are none."""
+        known = [card for card in self if card.evidence]
+        others = [card for card in self if not card.evidence]
+        return join([*map(_card, known), _without_evidence(others) if others else ""])
 
     def text(self) -> str:
         """Every card with its evidence in lines."""
@@ -52,11 +56,17 @@ def _cause(each: GpuEvidence) -> str:
     return each.cause if each.share is None else f"{each.cause} (at most {each.share:.0%} of its time)"
 
 
+def _without_evidence(cards: Sequence[Card]) -> Markup:
+    said = dict.fromkeys(card.missing for card in cards if card.missing)
+    lines = bullets(card.headline for card in cards)
+    return folded(f"{NONE_KNOWN}: {len(cards)}", lines, *(tag("p", each) for each in said), css="wb-why")
+
+
 def _card(card: Card) -> Markup:
     items = [
         tag("li", tag("b", _cause(each)), ": ", each.text, " ", tag("i", f"To confirm: {each.experiment}"))
         for each in card.evidence
     ]
-    body = tag("ol", *items) if items else tag("p", NONE_KNOWN)
+    body = tag("ol", *items)
     missing = tag("p", card.missing) if card.missing else ""
     return folded(f"Why isn't it faster? {card.headline}", body, missing, css="wb-why", unfolded=True)

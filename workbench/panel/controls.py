@@ -169,6 +169,11 @@ class Controls:
             found["backends"] = ABSENT.format(", ".join(absent))
         return found or wrong_together(values, self._metric)
 
+    def absent(self) -> dict[str, str]:
+        """A sentence for the model and for the data where there is nothing at their path."""
+        found = {"model": self.model.absent, "data": self.data.absent}
+        return {name: text for name, text in found.items() if text}
+
     def mark(self, errors: Mapping[str, str], doubts: Mapping[str, str]) -> None:
         """Show each sentence at its control, and mark the controls of errors."""
         for name, control in self.control.items():

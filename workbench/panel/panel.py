@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -245,28 +245,27 @@ class Panel(View):
 
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
-        errors = self._controls.wrong()
-        self._out.problem.value = view.problems(errors, self._controls.missing)
+        errors, absent = self._controls.wrong(), self._controls.absent()
+        self._out.problem.value = view.problems(absent | errors, self._controls.missing)
         if errors:
             self._out.plan.value = ""
-            self._controls.mark(errors, {})
+            self._controls.mark(absent | errors, {})
         else:
-            self._follow(self.experiment)
+            self._follow(self.experiment, absent)
         self._tick()
 
-    def _follow(self, experiment: Experiment) -> None:
-        """Show what follows from settings that can be used."""
+    def _follow(self, experiment: Experiment, absent: Mapping[str, str]) -> None:
+        """Show what follows from settings that can be used; ``absent`` is said of files that are not there, as of an imported run."""
         resolved, busy = experiment.resolved(), self._work.busy
         model, graph = self._model.of(experiment)
         self._controls.refresh(experiment)
-        self._controls.mark({}, checks.doubtful(resolved, model, graph))
-        self._controls.presets.follow(
-            experiment, lambda asked: view.cost(asked, len(asked.variants()) * len(asked.batches))
-        )
+        experiment = self.experiment  # whose baseline may be gone with its variant
+        self._controls.mark(absent, checks.doubtful(resolved, model, graph))
         if not busy:
             self._controls.preview.look(resolved, model)
             again = bool(self._out.again.value)
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
+            self._controls.presets.follow(experiment, planned)
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
         self._run.export.refresh(resolved, self._metric_name)
         changed = self.results is not None and self.ran != resolved

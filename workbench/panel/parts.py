@@ -14,7 +14,7 @@ from workbench.conformance.examination import Examination
 from workbench.display import tables
 from workbench.display.html import bullets, folded, join, tag
 from workbench.display.layer_tables import NOT_TIMED
-from workbench.display.plots.canvas import as_bytes
+from workbench.display.plots.canvas import as_small_png
 from workbench.display.table import Table, wrapped
 from workbench.errors.printable import one_line
 from workbench.panel import view
@@ -47,7 +47,7 @@ class Ran(Protocol):
 def picture(name: str, results: Results) -> bytes:
     """A figure as PNG; empty where there is none of that name."""
     figure = results.figures().get(name) if results.measured else None
-    return as_bytes(figure, PLOT_DPI) if figure else b""
+    return as_small_png(figure, PLOT_DPI) if figure else b""
 
 
 def work_text(results: Results) -> str:
@@ -174,7 +174,7 @@ def _load_figures(results: Results) -> list[Any]:
 
     figures = results.figures() if results.under_load else {}
     drawn = [name for name in LOAD_PLOTS if name in figures]
-    return [Image(as_bytes(figures[name], PLOT_DPI), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
+    return [Image(as_small_png(figures[name], PLOT_DPI), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
 
 
 def builds_html(results: Results) -> Markup:

@@ -38,6 +38,7 @@ class Planned(NamedTuple):
     measured: int  # rows to measure, at most
     reused: int  # rows whose timings are in the store and are used again
     surely: bool  # ``measured`` is not only the most: the store was asked, or measuring again was asked for
+    timed: tuple[Result, ...]  # rows that have a time after the run, whether measured or reused
     before: Estimate  # how long builds of what is to build took
 
     @property
@@ -90,7 +91,9 @@ class Planner:
         surely = again or kept is not None or all(row.batch in groups for row in timed)
         before = self._history.estimate([*new, *perhaps])
         measured = len(timed) - len(reused)
-        return Planned(rows, tuple(new), tuple(perhaps), tuple(there), measured, len(reused), surely, before)
+        return Planned(
+            rows, tuple(new), tuple(perhaps), tuple(there), measured, len(reused), surely, tuple(timed), before
+        )
 
     def _kept(self, experiment: Experiment, model: Model, scored: str) -> frozenset[str] | None:
         """The rows whose timings the store has; ``None`` where it is not known which samples are timed."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from workbench.panel import view, widgets
 from workbench.panel.fields import button
+from workbench.panel.planned import Planned
 from workbench.settings.experiment import Experiment
 
 KEPT = ("model", "data", "signature", "input_shapes", "input_values")
@@ -73,8 +74,8 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         self.undo.on_click(lambda _: self.undo_now())
         self.reset.on_click(lambda _: self._reset())
 
-    def follow(self, experiment: Experiment, cost: Callable[[Experiment], str]) -> None:
-        """The controls hold this experiment now; ``cost`` says how long the timed calls of one take."""
+    def follow(self, experiment: Experiment, planned: Planned | None = None) -> None:
+        """The controls hold this experiment now, for which this is planned."""
         if self._now is not None and self._now != experiment:
             self._before = [*self._before[1 - MOST_UNDONE :], self._now]
         self._now = experiment
@@ -82,7 +83,9 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         for each in PRESETS:
             asked = replace(experiment, **each.changes)
             self.buttons[each.title].button_style = "info" if asked == experiment else ""
-            self.costs[each.title].value = view.hint(f"{cost(asked)}; {each.help}")
+            variants = len({row.spec for row in planned.timed}) if planned else len(asked.variants())
+            cost = view.cost(asked, variants * len(asked.batches))
+            self.costs[each.title].value = view.hint(f"{cost}; {each.help}")
 
     def lock(self, locked: bool) -> None:
         """Keep the buttons still while a run uses the settings."""
@@ -94,8 +97,10 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         """Take back the last change."""
         if self._before:
             *self._before, last = self._before
-            self._now = last  # the change that follows from it cannot be taken back
+            kept, self._now = self._before, last
             self._chosen(last)
+            self._before = kept  # what followed from taking it back cannot be taken back
+            self.undo.disabled = not kept
 
     def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
         if self._now is not None:

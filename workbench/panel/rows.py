@@ -7,12 +7,16 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from workbench.display.table import Span
 from workbench.panel import tables, widgets
 from workbench.records import FINAL, Event, Result, Status
 
 LOG_TAIL = 6000  # characters
 AGAIN = frozenset({Status.FAILED, Status.CANCELLED})
 IDLE = FINAL | {Status.PLANNED}
+WAITS = Span("waiting", "status wb-idle", "for another process", "…")
+TIMED = Span("timed", "status wb-idle", "It is scored when all rows have their times", "…")
+"""In place of a row's status: while it waits, and between its times and its score."""
 
 
 class RowLine:
@@ -44,8 +48,9 @@ class RowLine:
         active = running and result.status not in IDLE
         phase = ("cancelling" if self.ending else self.phase) if active else ""
         elapsed = f"{max(0.0, time.time() - self.since):.0f} s" if active and self.since else ""
+        stands = WAITS if active and self.waits else TIMED if running and measures and _unscored(result) else None
         self._text.value = tables.run_row(
-            result, "" if self.waits else phase, elapsed, waits=active and self.waits, median_s=self.median_s
+            result, "" if self.waits else phase, elapsed, stands=stands, median_s=self.median_s
         )
         self.button.description = "Retry" if again else "Cancel"
         self.button.icon = "repeat" if again else "stop"
@@ -61,6 +66,10 @@ class RowLine:
         if self.show_log.value:
             failed = self.result.failure.log if self.result.failure else ""
             self._log.value = tables.log_text(tail(self.log) or failed)
+
+
+def _unscored(result: Result) -> bool:
+    return result.status == Status.DONE and result.timing is not None and result.accuracy is None
 
 
 def unfinished(result: Result, *, measures: bool) -> bool:

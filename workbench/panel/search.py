@@ -95,13 +95,14 @@ class SearchSection:
                     "without it, and choose a metric."
                 )
             limits = self._limits()
-            experiment = searched(self._read(), _seconds(self.controls["measure_s"].value))
+            asked = replace(self._read(), budget=self.controls["budget"].value)
+            experiment = searched(asked, _seconds(self.controls["measure_s"].value))
         except WorkbenchError as error:
             self.message.value = view.message(error.message)
             return
-        asked = Asked(experiment.parameters(), owner=self.owner, search=limits)
+        job = Asked(experiment.parameters(), owner=self.owner, search=limits)
         self._show(None)
-        self._follow(lambda: jobs.start(self._store, asked))
+        self._follow(lambda: jobs.start(self._store, job))
 
     def end(self) -> None:
         """Ask the search to stop; what it has found stays."""
@@ -218,6 +219,7 @@ class SearchSection:
         self.controls["latency_limit_s"].value = limits.get("latency_limit_s", 0.0) * 1e3
         self.controls["memory_limit_bytes"].value = limits.get("memory_limit_bytes", 0.0) / 2**20
         self.controls["measure_s"].value = asked.experiment.measure_s
+        self.controls["budget"].value = asked.experiment.budget
         for name in COUNTS:
             self.controls[name].value = ",".join(map(str, limits[name]))
 
@@ -254,9 +256,9 @@ COUNTS = {name: Integers(name=name, default=(1,), help="", low=1, high=1024) for
 
 
 def _controls(budget: Any) -> dict[str, Any]:
-    """The fields by name. The accuracy budget is the setting of the same page; its two fields always hold the same."""
+    """The fields by name. The accuracy budget follows the setting of the same page, and can be another for a search."""
     lost = control(replace(SETTINGS["budget"], label="Accuracy budget"), budget.value)
-    traitlets.link((budget, "value"), (lost, "value"))
+    traitlets.dlink((budget, "value"), (lost, "value"))
     tip = f"Share of all combinations; at least {FEWEST} are measured"
     return {
         "objective": field(widgets.Dropdown, "Maximise", "What is best", THROUGHPUT, options=OBJECTIVES),

@@ -33,7 +33,7 @@ def show(
 ) -> View:
     """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
 
-    With ``run``, the name of a run in the history or its last letters, that run is shown as it was, and nothing is measured.
+    With ``run``, the name of a run in the history, its last letters, or "latest", that run is shown as it was, and nothing is measured.
 
     ``model`` and ``data`` are a live ``keras.Model`` and live arrays or a generator, ``metric`` a function or a
     ``workbench.Metric``, as in :func:`workbench.run`.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from workbench.compare.formats import shortened
 from workbench.errors import InputError
 from workbench.panel import view, widgets
 from workbench.panel.browse import Browse
@@ -16,6 +17,7 @@ from workbench.panel.upload import Upload
 SAVED = "saved_model.pb"
 """A folder that holds this file is a model."""
 MOST_ENTRIES, MOST_OFFERED = 5000, 40
+MOST_SHOWN = 80  # characters of a path in a sentence
 DEMO, PATH, UPLOAD = "demo", "path", "upload"
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pb", ".tflite", ".onnx")
 DATA_FILES = (".npz", ".csv", ".tsv")
@@ -97,6 +99,18 @@ class SourceControl:
                 raise MissingError(f"{self._noun}: no path was given. Type one, or choose another source.")
             return str(self.path.value.strip())
         return str(self.kind.value)
+
+    @property
+    def absent(self) -> str:
+        """A sentence where a path was typed at which there is nothing; else ""."""
+        typed = self.path.value.strip() if self.kind.value == PATH else ""
+        try:
+            there = not typed or Path(typed).expanduser().exists()
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of an unknown user
+            there = False
+        if there:
+            return ""
+        return f"There is nothing at '{shortened(typed, MOST_SHOWN)}' on the machine where this notebook runs. Check the path, or choose Browse."
 
     def _show(self) -> None:
         widgets.show(self.path, self.kind.value == PATH)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from workbench.compare.advice import advice
+from workbench.compare.advice import advice, recommended_text
 from workbench.compare.headline import Headline, headlines
 from workbench.compare.noise import in_short
 from workbench.display.html import bullets, folded, join, tag
@@ -22,6 +22,8 @@ COLUMNS = ("variant", "batch", "p50 ms", "speed-up", "samples/s", "built", "top-
 """Of the table on the first screen; either accuracy or score says anything."""
 
 
+MOST_ROWS = 500
+"""In the table on the first screen."""
 ESSENTIAL = Column("note", format=lambda row: row["essential"], note=True)
 """What decides about a row; what disturbed its rounds is said of all rows together."""
 
@@ -80,7 +82,9 @@ def narrow(results: Results) -> Table:
     table = results.table()
     columns = (*(each for each in table.columns if each.name in COLUMNS), ESSENTIAL)
     rows = tuple(row for row in table.rows if row["status"] not in (Status.BUILT, Status.UNSUPPORTED))
-    return replace(table, columns=columns, rows=rows, notes=(), every=())
+    left = len(rows) - MOST_ROWS
+    notes = (f"{left} more rows are under All values.",) if left > 0 else ()
+    return replace(table, columns=columns, rows=rows[:MOST_ROWS], notes=notes, every=())
 
 
 def only_built(results: Results) -> Markup:
@@ -95,6 +99,8 @@ def summary_text(results: Results) -> str:
     """The same for a terminal: warnings, the sentences, the table with all its notes, load, and the work that was done."""
     found = [f"Batch {each.batch}: {text}" for each in headlines(results) for text in (each.text, *each.why)]
     above = [line for each in [*(f"Warning: {text}" for text in results.warnings), *found] for line in wrapped(each)]
-    below = [line for each in (*advice(results), *results.settings().notes) for line in wrapped(each)]
+    said = set(recommended_text(results))  # by the headlines
+    more = (*(each for each in advice(results) if each not in said), *results.settings().notes)
+    below = [line for each in more for line in wrapped(each)]
     load = [table.text() for table in results.load()] if results.under_load else []
     return "\n\n".join(["\n".join([*above, "", results.table().text(), *below]), *load, work_text(results)])

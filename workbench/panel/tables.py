@@ -214,10 +214,12 @@ IN_FILES = {
 """The columns of the table of results that stand in files for those of the page Compare."""
 
 
-def run_row(result: Result, phase: str, elapsed: str, *, waits: bool = False, median_s: float | None = None) -> str:
+def run_row(
+    result: Result, phase: str, elapsed: str, *, stands: Span | None = None, median_s: float | None = None
+) -> str:
     """A row of the page Run: its status, its elapsed time, and its first results.
 
-    ``waits`` for another process; ``median_s`` is the median so far.
+    ``stands`` is shown in place of its status; ``median_s`` is the median so far.
     """
     facts: list[str] = []
     if result.engine:
@@ -231,12 +233,11 @@ def run_row(result: Result, phase: str, elapsed: str, *, waits: bool = False, me
         else [tag("span", f"median so far {seconds(median_s)}", class_="wb-so-far")]
     )
     now = Markup(" · ").join([*filter(None, [elapsed, phase]), *so_far] or facts)
-    stands = Span("waiting", "status wb-idle", "for another process", "…") if waits else status(result)
     line = tag(
         "div",
         tag("b", result.spec.label),
         tag("span", f"batch {result.batch}"),
-        stands.html(),
+        (stands or status(result)).html(),
         tag("span", now, class_="wb-row-now"),
         class_="wb-run",
         data_row=result.row,

@@ -171,9 +171,24 @@ def plan(planned: Planned, experiment: Experiment) -> Markup:
     if planned.reused:
         text += f", {counted(planned.reused, 'row')} {REUSED}"
     first = f"{'up to ' if planned.perhaps else ''}{variants}"
-    said = f"{text}.{_expected(planned.before)}"
+    said = f"{text}.{_counted_rows(planned)}{_expected(planned.before)}"
     line = tag("div", tag("b", first), said, class_="wb-plan-text", title=first + said)  # which a narrow page cuts
     return tag("div", line, not_possible(planned.rows), class_="wb-plan")
+
+
+def _counted_rows(planned: Planned) -> str:
+    """How the number of rows follows from that of the variants; "" where both are the same."""
+    possible = {row.spec for row in planned.rows if row.status == Status.PLANNED}
+    timed = {row.spec for row in planned.timed}
+    batches = sorted({row.batch for row in planned.timed})
+    said = ""
+    if len(planned.timed) > len(timed):
+        every = len(planned.timed) == len(timed) * len(batches)
+        sizes = f"batches {', '.join(map(str, batches))}"
+        said = f" A row is a variant at one batch: {counted(len(timed), 'variant')} at {'' if every else 'some of '}{sizes}."
+    if left := len(possible - timed):
+        said += f" {counted(left, 'variant')} can be built and not measured here."
+    return said
 
 
 def _expected(before: Estimate) -> str:

@@ -17,6 +17,7 @@ from workbench.errors import KINDS, TOO_MANY_FILES, InputError, RunError, Workbe
 from workbench.errors.printable import lines
 from workbench.locks.scratch import Scratch, remove_left_behind
 from workbench.report import event_file
+from workbench.report.fit import fit
 from workbench.report.sanitize import plain
 from workbench.settings.output_files import check_output, replace_text
 from workbench.store import Store
@@ -266,7 +267,8 @@ def html_from_notebook(executed: Path, html: Path) -> None:
     """Write ``executed`` as one HTML file: no script, and nothing that a browser would fetch from anywhere.
 
     Code is folded. Whatever a cell displayed is cleaned to plain elements, so a file name or a model's name that
-    reached a cell's HTML cannot act. Addresses of links are printed as text.
+    reached a cell's HTML cannot act. Addresses of links are printed as text. A report of the workbench stays below
+    :data:`workbench.report.fit.MOST_BYTES`.
 
     Raises:
         InputError: ``executed`` is not a notebook, or ``html`` is a file that no report wrote.
@@ -286,9 +288,12 @@ def html_from_notebook(executed: Path, html: Path) -> None:
         exclude_anchor_links=True,
     )
     run = notebook.metadata.get("papermill", {})
+    tidy = any("log" in cell.metadata.get("tags", ()) for cell in notebook.cells)
+    if tidy:
+        fit(notebook, SHOWN, executed.name)
     report = {
         "title": next((found for cell in notebook.cells if (found := _title(cell) or _heading(cell))), executed.stem),
-        "tidy": any("log" in cell.metadata.get("tags", ()) for cell in notebook.cells),
+        "tidy": tidy,
         "made": f"Made on {_day(run.get('end_time'))} from {executed.name} by {product()}.",
         "parameters": [
             (name, "(empty)" if value == "" else str(value)) for name, value in run.get("parameters", {}).items()

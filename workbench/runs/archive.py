@@ -233,18 +233,30 @@ def not_own(store: Store) -> int:
     return int(ask(store, lambda index: index.execute(query).fetchone())[0])
 
 
+LATEST = "latest"
+"""Stands for the name of the newest run, wherever a run is named."""
+
+
 def find(name: str, known: Sequence[Run]) -> str:
-    """The name of the run that ends so.
+    """The name of the run that ends so, or of the newest for :data:`LATEST`; ``known`` are the newest first.
 
     Raises:
-        InputError: none does, or several do.
+        InputError: there is none, or several end so.
     """
+    if name == LATEST and known:
+        return known[0].name
+    if not known:
+        raise InputError(
+            f"There is no run in the store yet, and so no '{name}'. Run an experiment first, or set --store."
+        )
     found = [run.name for run in known if run.name == name] or [run.name for run in known if run.name.endswith(name)]
     if len(found) == 1 and name:
         return found[0]
     what = "Several runs end" if found and name else "There is no run that ends"
     newest = ", ".join(run.name for run in known[:5]) or "none"
-    raise InputError(f"{what} in '{name}'. Choose from the history; the newest runs are: {newest}.")
+    raise InputError(
+        f"{what} in '{name}'. Choose from the history; the newest runs are: {newest}; '{LATEST}' is the first of them."
+    )
 
 
 def scored_by(store: Store, run: str) -> str:

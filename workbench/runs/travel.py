@@ -51,7 +51,7 @@ def export_run(
     """Write a run of the history as one file, with every duration, its settings and its machine; without the samples of the data.
 
     Args:
-        name: as in the column "run" of :func:`workbench.history`, or its last letters.
+        name: as in the column "run" of :func:`workbench.history`, its last letters, or "latest".
         file: the file to write, which ends in ``.wbrun``.
         store: the store, or its path; the default store where none is given.
         with_model: put the model into the file as well, from the copy in the store.

@@ -51,7 +51,7 @@ class RunSettings(ClusterSettings):
         help="time again what the store already has timings for",
     ))  # fmt: skip
     run: str = declared(Text(
-        help="show this run of the history as it was, by its name or its last letters, and measure nothing",
+        help="show this run of the history as it was, by its name, the last letters of it, or latest, and measure nothing",
         example="5dc417",
         empty="measure",
     ))  # fmt: skip

@@ -50,8 +50,12 @@ def converted(source: Source, spec: EngineSpec, into: Path, progress: Progress) 
         converter.representative_dataset = _feeds(source, spec, size or 1)
     try:
         with warnings.catch_warnings():
-            # the converter uses the deprecated interpreter itself
-            warnings.filterwarnings("ignore", message=r"(?s).*tf.lite.Interpreter is deprecated", category=UserWarning)
+            # the converter uses the deprecated interpreter itself; the second message is that of TensorFlow 2.18
+            warnings.filterwarnings(
+                "ignore",
+                message=r"(?s).*(tf.lite.Interpreter is deprecated|Please use the LiteRT interpreter)",
+                category=UserWarning,
+            )
             content: bytes = converter.convert()
     except Exception as cause:
         raise BuildError(_reason(cause, size)) from cause

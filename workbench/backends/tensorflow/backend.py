@@ -55,10 +55,10 @@ class TensorFlow(BaseBackend):
 
     def supports(self, spec: EngineSpec, model: Model) -> Availability:
         if not model.is_tensorflow:
-            kind = "ONNX model" if model.format == "onnx" else "TensorFlow Lite file"
-            return unavailable(
-                f"TensorFlow cannot run an {kind}".replace("an T", "a T"), "open the model as Keras or SavedModel"
-            )
+            other = "open the model as Keras or SavedModel"
+            if model.format == "onnx":
+                return unavailable("TensorFlow cannot run an ONNX model", other)
+            return unavailable("TensorFlow cannot run a TensorFlow Lite file", f"choose the backend litert, or {other}")
         if spec.asked != Precision.FP32:
             return unavailable(
                 "TensorFlow runs the model as it was saved and cannot convert it to this precision", "use fp32"
