@@ -25,6 +25,7 @@ import overwritten
 import recording
 import sleep
 import surroundings
+import worker_deaths
 from recording import Trial
 
 PAGE = recording.REPOSITORY / "docs" / "trials.md"
@@ -32,7 +33,7 @@ TRIALS: tuple[Trial, ...] = tuple(
     each.TRIAL
     for each in (
         kill, damage, surroundings, concurrency, classroom, hub, mutants, attacks, overwritten, foreign_stores, sleep, clock,
-        hostile_names,
+        hostile_names, worker_deaths,
     )
 )  # fmt: skip
 HEAD = """# Trials
