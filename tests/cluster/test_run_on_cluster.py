@@ -94,6 +94,27 @@ def test_a_client_of_the_notebook_can_be_given(cluster: clusters.Cluster, place:
     assert set(statuses(found).values()) == {Status.BUILT}
 
 
+@pytest.mark.long
+def test_workers_do_once_what_is_the_same_for_all_parts(cluster: clusters.Cluster, place: Path, tmp_path: Path) -> None:
+    from distributed import Client
+
+    with Client(cluster.address, set_as_default=False) as client:
+        loaded = client.run(lambda: sorted({"scipy.stats", "workbench.cluster.remote"} & {*__import__("sys").modules}))
+    assert {*map(tuple, loaded.values())} == {("scipy.stats", "workbench.cluster.remote")}
+    store = Store(tmp_path / "store")
+    asked = ask(place, **SLEEPING | {"seed": 7})
+    run_on_cluster(asked, cluster.address, store=store, only="build")
+    kept = [each.name for each in (store.root / "examination").iterdir()]
+    assert len(kept) == 1  # by a worker that built, so that those that measure get it
+    found = run_on_cluster(asked, cluster.address, store=store, cohort=2)
+    assert [each.name for each in (store.root / "examination").iterdir()] == kept
+    assert found.examination
+    parts = [facts for each in (store.root / "part").iterdir() if (facts := store.facts("part", each.name))]
+    measured = [facts for facts in parts if any(row["result"].get("timing") for row in facts.get("rows", ()))]
+    assert len(measured) == 3
+    assert all(facts["about"]["best"] == [] for facts in measured)
+
+
 class Killer:
     """Kills a worker that has begun to measure; ``rows`` are those that it held."""
 

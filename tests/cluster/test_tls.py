@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +114,23 @@ def test_without_certificates_nothing_is_reached(
         pytest.raises(InputError, match="No Dask scheduler answers"),
     ):
         run_on_cluster(asked, plain, store=tmp_path / "store")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("same", ["nothing", "authority file"])
+def test_a_worker_with_certificates_of_another_authority_is_refused(
+    cluster: clusters.Cluster, certificates: Path, tmp_path: Path, same: str
+) -> None:
+    others = variables(authority(tmp_path / "others"))
+    if same == "authority file":  # it accepts the scheduler, and the scheduler does not accept it
+        others["DASK_DISTRIBUTED__COMM__TLS__CA_FILE"] = str(certificates / "ca.pem")
+    words = [sys.executable, "-m", "workbench", "worker", cluster.address, "--store", str(tmp_path / "worker")]
+    done = subprocess.run(words, env=os.environ | others, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "do not accept each other's certificates" in done.stderr
+    assert "certificates of one authority" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(cluster.workers()) == 1
 
 
 def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:

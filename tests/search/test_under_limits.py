@@ -110,7 +110,6 @@ def test_predictions_follow_what_was_measured():
     assert np.corrcoef(predicted[others], logs[others])[0, 1] > 0.95
 
 
-@pytest.mark.long
 def test_a_batch_size_that_was_not_measured_is_predicted_in_proportion():
     batches = (1, 2, 4, 64)
     guide = Guide([("a", str(batch)) for batch in batches], batches, 0)
@@ -129,6 +128,7 @@ def test_samples_of_the_posterior_have_its_mean_and_spread():
     assert sampled.std(axis=0) == pytest.approx(np.hypot(spread, guide._fitted(measured).noise), rel=0.12)
 
 
+@pytest.mark.long
 def test_a_search_answers_and_goes_on_from_the_store(tmp_path, store, capsys):
     words = [
         word

@@ -30,12 +30,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     """Nothing: the command ends when it is interrupted."""
-    from workbench.cluster.certificates import WORKER, check_certificates
+    from workbench.cluster.certificates import WORKER, check_authority, check_certificates
     from workbench.cluster.starting import command, serve
 
     bar.close()  # Dask writes to the same terminal
     words = command(options.scheduler, options.name, options.label)
     check_certificates(options.scheduler, WORKER)
+    check_authority(options.scheduler, WORKER)
     store = Store(options.store or None).prepare()
     LOG.info("worker of %s with the store %s", options.scheduler, store.root)
     serve(words, store.root, LOG.warning)

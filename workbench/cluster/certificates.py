@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from workbench.cluster.addresses import TLS
-from workbench.errors import InputError
+from workbench.errors import InputError, brief
 
 CLIENT, WORKER = "client", "worker"
+ANSWER_S = 10.0
 
 
 def check_certificates(address: str, role: str) -> None:
@@ -32,3 +36,32 @@ def check_certificates(address: str, role: str) -> None:
             raise InputError(
                 f"There is no file '{file}', which {setting} of Dask's configuration names. Correct it there."
             )
+
+
+def check_authority(address: str, role: str) -> None:
+    """Refuse a scheduler with TLS that does not accept the certificates of this role, or whose certificate is of another authority.
+
+    One that does not answer is not refused: it may be started later.
+
+    Raises:
+        InputError: one of the two does not accept the other.
+    """
+    if not address.startswith(f"{TLS}://"):
+        return
+    from distributed.security import Security
+
+    context = Security().get_connection_args(role)["ssl_context"]  # type: ignore[no-untyped-call]
+    where = urlsplit(address)
+    try:
+        with (
+            socket.create_connection((str(where.hostname), int(where.port or 0)), ANSWER_S) as plain,
+            context.wrap_socket(plain) as secure,
+        ):
+            secure.recv(1)  # with TLS 1.3 a certificate is refused after the handshake
+    except ssl.SSLError as cause:
+        raise InputError(
+            f"The scheduler at {address} and this {role} do not accept each other's certificates ({brief(cause, 200)}). Give all processes of "
+            "the cluster certificates of one authority (docs/cluster.md)."
+        ) from cause
+    except OSError:
+        return

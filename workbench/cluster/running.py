@@ -44,7 +44,8 @@ from workbench.store import Store
 from workbench.system.stop import Stop
 from workbench.workers.pool import Pool
 
-FROM_BUILDS = ("engine", "examination", "model", "onnx", "portable", "saved_model")
+EXAMINATION = "examination"
+FROM_BUILDS = ("engine", EXAMINATION, "model", "onnx", "portable", "saved_model")
 """Kinds that are sent to a worker that measures, so that it builds and converts nothing."""
 CHANGES = ("status", "engine", "timing", "accuracy", "failure", "reused", "also", "load", "worker")
 
@@ -267,14 +268,19 @@ class _ClusterRun:
             ledger = self._ledger(division.rows, "build", fresh=False)
             made |= dict.fromkeys(division.rows, ledger)
             jobs.append(self._job(division, ledger, "build", division.rows))
+        jobs = [job for job in jobs if job.rows]
+        if jobs:  # the graph is the same for all: one worker examines it while others build
+            jobs[0] = replace(jobs[0], part=replace(jobs[0].part, examined=True))
         self._carry_out("build engines", jobs)
         if asked.only == "build" or self._work.stop.everything:
             return
+        used = {name: [entry for entry in ledger.used() if entry[0] in FROM_BUILDS] for name, ledger in made.items()}
+        shared = [entry for entries in used.values() for entry in entries if entry[0] == EXAMINATION]
         jobs = []
         for division in cohorts(planned.rows, asked.experiment.baseline, asked.cohort):
             ledger = self._ledger(division.rows, asked.only, fresh=self._work.remeasure)
             able = [name for name in division.rows if self._built(name, made[name])]
-            needs = dict.fromkeys(entry for name in able for entry in made[name].used() if entry[0] in FROM_BUILDS)
+            needs = dict.fromkeys((*shared, *(entry for name in able for entry in used[name])))
             jobs.append(self._job(division, ledger, asked.only, able, tuple(needs)))
         self._carry_out("measure", jobs)
 

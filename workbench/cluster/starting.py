@@ -44,6 +44,7 @@ def command(scheduler: str, name: str = "", labels: Sequence[str] = ()) -> list[
             )
     found = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", scheduler]
     found += ["--nworkers", "1", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+    found += ["--preload", "workbench.cluster.preloaded"]
     host = str(urlsplit(scheduler).hostname)
     found += ["--host", "127.0.0.1" if host == "localhost" else host] if is_loopback(host) else []
     found += ["--name", name] if name else []

@@ -109,8 +109,11 @@ def remember(
         ask(store, lambda _: None)
 
 
-def facts_of_run(results: Results, run: str, **about: Any) -> dict[str, Any]:
-    """What the store keeps of a run, as JSON; ``about`` are facts besides those of the results: when it ended and what it was asked for."""
+def facts_of_run(results: Results, run: str, *, judged: bool = True, **about: Any) -> dict[str, Any]:
+    """What the store keeps of a run, as JSON; ``about`` are facts besides those of the results: when it ended and what it was asked for.
+
+    ``judged``: with the best of each batch size, which the history shows and which takes a second or two to find.
+    """
     found = {
         "model": results.model.name,
         "digest": results.model.digest,
@@ -120,7 +123,7 @@ def facts_of_run(results: Results, run: str, **about: Any) -> dict[str, Any]:
         "tested": results.tested_digest,
         "calibrated": results.calibrated_digest,
         "wall_s": results.tally.wall_s,
-        "best": _best(results),
+        "best": _best(results) if judged else [],
     }
     rows = [_record(row, results, run) for row in results.rows if row.status in KEPT]
     return {"rows": rows, "about": found | about, "whole": whole_of(results)}

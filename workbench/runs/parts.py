@@ -24,11 +24,13 @@ class Part:
         key: of its results in the store.
         rows: the names of its rows; empty: all.
         only: as in :func:`workbench.runs.pipeline.run`, or :data:`PLANNED`.
+        examined: examine the graph of the model as well, where nothing is timed.
     """
 
     key: str
     rows: tuple[str, ...] = ()
     only: str = "all"
+    examined: bool = False
 
 
 def keep_part(store: Store, part: Part, results: Results) -> None:
@@ -36,6 +38,7 @@ def keep_part(store: Store, part: Part, results: Results) -> None:
     facts = facts_of_run(
         results,
         results.run,
+        judged=False,  # the whole run is; a worker must not be kept from its next part
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         parameters=None,
         scored_by="",

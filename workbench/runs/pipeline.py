@@ -186,6 +186,8 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
         try:
             if asked.only != PLANNED:
                 build_all(context)
+            if asked.part and asked.part.examined:
+                examine(context)
             if asked.only not in ("build", PLANNED):
                 _measure(context, found, scored=asked.only == "all")
         except (Cancelled, KeyboardInterrupt):
