@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from clicks import measure
 from lab import SMALL, Lab, menu, open_panel, put_notebook
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -57,7 +57,32 @@ def test_wrong_values_are_marked_at_their_fields_and_presets_are_taken_back(page
     chips.locator("input").fill("")
     chips.locator("input").press("Enter")
     expect(panel.locator(".wb-at-field:visible")).to_have_count(0)
+    _report_a_path_that_is_not_there(panel)
     panel.get_by_role("button", name="For a paper").click()
     expect(panel.locator(".wb-chip.mod-active", has_text="32")).to_be_visible()
     panel.get_by_role("button", name="Undo").click()
     expect(panel.locator(".wb-chip.mod-active", has_text="32")).to_have_count(0)
+
+
+def _report_a_path_that_is_not_there(panel: Locator) -> None:
+    """At its field and at once, also after another edit; then the demo is chosen again."""
+    steps = panel.locator(".wb-steps button")
+    steps.filter(has_text="Model").click()
+    panel.locator(".wb-page:visible").get_by_role("button", name="Path", exact=True).click()
+    path = panel.get_by_label("Model path")
+    path.fill("gone.onnx")
+    path.press("Tab")
+    said = "There is nothing at 'gone.onnx' on the machine where this notebook runs."
+    expect(panel.locator(".wb-at-field:visible")).to_contain_text(said)
+    expect(panel.locator(".wb-benchmark")).to_be_disabled()
+    steps.filter(has_text="Configure").click()
+    budget = panel.get_by_label("Budget", exact=True)
+    before = budget.input_value()
+    for value in ("1 %", before):
+        budget.fill(value)
+        budget.press("Tab")
+    steps.filter(has_text="Model").click()
+    expect(panel.locator(".wb-at-field:visible")).to_contain_text(said)
+    panel.get_by_role("button", name="Built-in demo").click()
+    expect(panel.locator(".wb-at-field:visible")).to_have_count(0)
+    steps.filter(has_text="Configure").click()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import recorded
 
+from workbench.compare.advice import recommended_text
 from workbench.panel.compare import ComparePage
+from workbench.panel.summary import summary_text
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
@@ -23,3 +27,14 @@ def test_a_note_of_all_rows_is_said_once(store: Store) -> None:
     page.show(recorded.results(known, baseline=names[0]), Experiment(), {})
     assert NOTE not in page.said.value
     assert page.table.value.count(NOTE) == 1
+
+
+def test_a_terminal_reads_the_result_of_a_batch_once() -> None:
+    same = recorded.accuracy(960, agree=1000, fixed=0)
+    times = {"onnxruntime fp32": 1.0, "openvino fp32": 2.0}
+    rows = [recorded.measured(name, median_ms=ms, accuracy=same) for name, ms in times.items()]
+    found = replace(recorded.results(rows, baseline="onnxruntime fp32"), budget="0.5 points")
+    text = " ".join(summary_text(found).split())
+    assert "Batch 1: Keep the baseline onnxruntime fp32, " in text
+    (line,) = recommended_text(found)
+    assert line not in text

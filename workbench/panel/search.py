@@ -267,11 +267,16 @@ def _controls(budget: Any) -> dict[str, Any]:
         "memory_limit_bytes": field(
             widgets.FloatText, "Memory limit, MiB", f"Largest memory of the engine's process; {NONE}", 0.0
         ),
-        "threads": field(widgets.Text, "Threads to try", "Numbers of CPU threads, such as 1,2", "1"),
-        "streams": field(widgets.Text, "Streams to try", "Calls in flight, on NVIDIA GPUs, such as 1,2,4", "1"),
+        "threads": _numbers("Threads to try", "Numbers of CPU threads, such as 1,2"),
+        "streams": _numbers("Streams to try", "Calls in flight, on NVIDIA GPUs, such as 1,2,4"),
         "share": field(widgets.FloatText, "Share to measure", tip, SHARE),
         "measure_s": field(widgets.FloatText, "Seconds for each point", "Timed calls of one point", MEASURE_S),
     }
+
+
+def _numbers(label: str, tip: str) -> Any:
+    # sent whole: of text that is sent while it is typed, the end may arrive after a click on Search
+    return field(widgets.Text, label, tip, "1", continuous_update=False)
 
 
 def _seconds(value: Any) -> float:
