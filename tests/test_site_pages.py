@@ -15,7 +15,9 @@ LESSONS = sorted((ROOT / "notebooks" / "lessons").glob("*.ipynb"))
 def site_pages():
     spec = importlib.util.spec_from_file_location("site_pages", ROOT / "scripts" / "site_pages.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        spec.loader.exec_module(module)
     return module
 
 
