@@ -10,6 +10,7 @@ from pathlib import Path
 
 import clusters
 import dask
+import distributed  # noqa: F401 - first: imported within dask.config.set, its settings would be gone after it
 import pytest
 from small_runs import ask, statuses, write_dense
 
