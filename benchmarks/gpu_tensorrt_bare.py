@@ -52,7 +52,7 @@ class Bare(Stream):
 
 def polygraphy(engine: Any, feeds: dict[str, np.ndarray]) -> Callable[[], None]:
     if not hasattr(np, "unicode_"):
-        np.str_ = np.str_  # type: ignore[attr-defined]  # Polygraphy up to 0.48, which fits TensorRT 8.6, uses the name of NumPy 1
+        vars(np)["unicode_"] = np.str_  # Polygraphy up to 0.48, which fits TensorRT 8.6, uses the name of NumPy 1
     from polygraphy.backend.trt import TrtRunner
 
     runner = TrtRunner(engine)

@@ -276,6 +276,7 @@ def main() -> None:
     options.add_argument("--grid", metavar="MODEL", help="record the grid of an ONNX model")
     options.add_argument("--batches", default=BATCHES, help=f"batch sizes of the grid (default: {BATCHES})")
     options.add_argument("--precisions", default=PRECISIONS, help=f"precisions of the grid (default: {PRECISIONS})")
+    options.add_argument("--data", default="random", help="samples, for precisions that calibrate (default: random)")
     options.add_argument("--file", type=Path, help="the file of the grid, in the folder of the grids")
     options.add_argument(
         "--grids", type=Path, default=Path(__file__).with_name("grids"), help="the folder of the grids"
@@ -286,8 +287,8 @@ def main() -> None:
     given = options.parse_args()
     if given.grid:
         asked = Experiment(
-            model=given.grid, data="random", backends=BACKENDS, precisions=given.precisions, batches=given.batches,
-            optimization_level="-1,0,1,2", measure_s=0.2, max_measure_s=0.2,
+            model=given.grid, data=given.data, backends=BACKENDS, precisions=given.precisions, batches=given.batches,
+            optimization_level="-1,0,1,2", calibration_samples=32, measure_s=0.2, max_measure_s=0.2,
         )  # fmt: skip
         given.grids.mkdir(exist_ok=True)
         possible = measured_grid(asked, given.file or given.grids / f"{Path(given.grid).stem}.jsonl", given.folder)

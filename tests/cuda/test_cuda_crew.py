@@ -77,3 +77,20 @@ def test_threads_enter_and_leave():
     stream_threads.close()
     assert len(set(entered)) == 2
     assert sorted(entered) == sorted(left)
+
+
+def test_answers_that_come_in_bunches_have_the_time_of_their_share(stream_threads):
+    """Three calls that end together every 30 ms: an answer every 10 ms, and not one after 30 ms and two after none."""
+    together = threading.Barrier(3)
+
+    def call():
+        if together.wait() == 0:
+            time.sleep(0.03)
+        together.wait()
+
+    stream_threads.calls = [call] * 3
+    found = [stream_threads() for _ in range(9)]
+    together.abort()
+    stream_threads.rest()
+    assert sorted(found)[4] >= 9_000_000
+    assert sum(found) >= 9 * 9_000_000

@@ -85,7 +85,7 @@ def test_a_block_tells_what_was_around_it():
 
 def test_a_devices_own_time_is_kept_instead_of_this_clocks():
     reported = iter(range(1000, 10_000))
-    block = benchmark.timed_block(lambda: next(reported), 0.0001, device=True)
+    block = benchmark.timed_block(lambda: next(reported), 0.0001, own_clock=True)
     assert block.samples_ns == list(range(block.samples_ns[0], block.samples_ns[0] + len(block.samples_ns)))
     assert block.samples_ns[0] > 1000  # the untimed calls at the beginning were not kept
 

@@ -190,7 +190,7 @@ class CudaSession(Closing):
             memory_bytes=self._memory[0],
             memory_basis=self._memory[1],
             graph=all(each.graph for each in self._lanes),
-            runs=lane.runs,
+            runs=len(self._lanes) if self._crew else lane.runs,
             graph_note=next((each.graph_note for each in self._lanes if each.graph_note), ""),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
@@ -10,8 +11,9 @@ from queue import Empty, SimpleQueue
 class StreamThreads:
     """Threads that call repeatedly while results are requested, and sleep otherwise.
 
-    Calling the object waits for the next result of any thread. The time between two results is therefore one call's share of the
-    calls in flight, and its inverse is the throughput. ``enter`` and ``leave`` run in every thread at its start and end.
+    Calling the object waits for as many results as there are threads, and returns the mean nanoseconds between them: one call's
+    share of the calls in flight, whose inverse is the throughput. The time between two results alone would not be: calls that
+    share a GPU end in bunches, so that most of these times are nearly 0. ``enter`` and ``leave`` run in every thread at its start and end.
     """
 
     def __init__(self, size: int, enter: Callable[[], object], leave: Callable[[], object]) -> None:
@@ -20,24 +22,29 @@ class StreamThreads:
         self._change = threading.Condition()
         self._running = self._ended = False
         self._busy = 0
+        self._last_ns = 0  # when the last results were complete
         self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, args=(place,), daemon=True) for place in range(size)]
         for thread in self._threads:
             thread.start()
 
-    def __call__(self) -> None:
-        """Wait for one result.
+    def __call__(self) -> int:
+        """Wait for a result of each stream, in any order; the mean nanoseconds between two results.
 
         Raises:
             BaseException: the exception of a call; its thread rests from then on.
         """
         if not self._running:
+            self._last_ns = time.perf_counter_ns()
             with self._change:
                 self._running = True
                 self._change.notify_all()
-        answer = self._answers.get()
-        if answer is not None:
-            raise answer
+        for _ in self._threads:
+            answer = self._answers.get()
+            if answer is not None:
+                raise answer
+        since, self._last_ns = self._last_ns, time.perf_counter_ns()
+        return (self._last_ns - since) // len(self._threads)
 
     def rest(self) -> None:
         """Wait until every thread has finished its call, and discard unused results."""

@@ -93,7 +93,8 @@ class GpuSession(Session, Protocol):
 
         Returns:
             A callable that returns the nanoseconds that the GPU counted for the region ``DEVICE``, and ``None`` for the other regions,
-            which the caller times. With several streams it waits for the next result of any stream while the others continue.
+            which the caller times. With several streams it waits for as many results as there are streams, and returns the mean
+            nanoseconds between them.
         """
         ...
 

@@ -91,7 +91,7 @@ class DeviceFacts:
     memory_basis: str  # source of that value
     graph: bool = False  # the launches of a captured run were replayed
     graph_note: str = ""  # why not, where a graph was requested
-    runs: int = 1  # region DEVICE: a sample is the mean over this many captured runs, because one was too short
+    runs: int = 1  # a sample is the mean over this many runs: captured ones too short for DEVICE, or as many as there are streams
 
     @property
     def split_s(self) -> tuple[float, float, float]:

@@ -73,12 +73,13 @@ def timed_block(
     seconds: float,
     *,
     min_calls: int = 1,
-    device: bool = False,
+    own_clock: bool = False,
     after: Callable[[], Any] = lambda: None,
 ) -> BlockTimes:
     """Time calls for ``seconds``, at least ``min_calls``; then wait until the library's threads are idle.
 
-    With ``device`` a call returns the nanoseconds that a GPU counted, which are kept instead of this clock's.
+    With ``own_clock`` a call may return nanoseconds that were counted elsewhere, which are kept instead of this clock's: those of
+    a GPU, or the mean of several calls in flight.
     ``after`` is called right after the last timed call.
 
     A few untimed calls come first, because another variant has just used the caches. The garbage collector is off during
@@ -103,7 +104,7 @@ def timed_block(
             start = clock()
             value = call()
             end = clock()
-            keep(value if device else end - start)
+            keep(value if own_clock and value is not None else end - start)
         wall_s = (end - began) * 1e-9
         cpu_s = time.process_time() - cpu
         around = guards.between(before, guards.counters())

@@ -48,7 +48,7 @@ def clocks(
 
     def block(place: int) -> tuple[tuple[int, ...], bool]:
         name, _, call = calls[place]
-        times = benchmark.timed_block(call, block_s, device=name == str(Region.DEVICE))
+        times = benchmark.timed_block(call, block_s, own_clock=isinstance(session, GpuSession))
         if isinstance(session, GpuSession):
             session.drain()
         return tuple(times.samples_ns), times.quiet

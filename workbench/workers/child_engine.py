@@ -21,7 +21,7 @@ class OpenedEngine:
 
     session: Session | None = None
     call: Callable[[], object] | None = None
-    device_clock = False  # the call returns the GPU's time in nanoseconds
+    own_clock = False  # the call may return nanoseconds that it counted itself
     meter = energy.Meter(())
 
 
@@ -63,7 +63,7 @@ def prepare_timing(
     progress(f"warm up at batch {batch}")
     with during("run", f"batch {batch}", RunError):
         OpenedEngine.call = _timed(session, feeds, Region(region), wait=Wait(wait), copies=copies, together=together)
-        OpenedEngine.device_clock = region == Region.DEVICE
+        OpenedEngine.own_clock = isinstance(session, GpuSession)
         OpenedEngine.meter = observe.meter(session)
         warm_up_ns = benchmark.warm_up(OpenedEngine.call, warm_up_s)
         _gpu_state()
@@ -93,7 +93,7 @@ def block(progress: Progress, seconds: float, min_calls: int = 1) -> Any:  # noq
     with during("run", "a timed block", RunError):
         OpenedEngine.meter.start()
         times = benchmark.timed_block(
-            OpenedEngine.call, seconds, min_calls=min_calls, device=OpenedEngine.device_clock, after=_after
+            OpenedEngine.call, seconds, min_calls=min_calls, own_clock=OpenedEngine.own_clock, after=_after
         )
     answer = times._asdict()
     return {**answer.pop("after"), **answer, "around": to_json(times.around)}

@@ -71,6 +71,7 @@ def build_plan(
     config = _config(trt, builder, spec, log)
     if weak:
         weak_typing.allow(trt, config, network, source.path)
+        weak_typing.share_profile(trt, config)
     profile = _profile(builder, network, source.inputs, spec)
     number = config.add_optimization_profile(profile)
     checked(number, f"The batch range {spec.batches[0]} to {spec.batches[-1]} was refused", log)

@@ -81,6 +81,13 @@ def _makes(node: Any, kind: int) -> bool:
     )
 
 
+def share_profile(trt: Any, config: Any) -> None:
+    """Let several contexts of one engine use its profile, as 10.0 and later always do; 8.5 cannot."""
+    sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if sharing is not None:
+        config.set_preview_feature(sharing, True)
+
+
 def allow(trt: Any, config: Any, network: Any, onnx_file: Path) -> None:
     """Set the flags that the file's types need, and ask for each node with weights in a file with FP16 for its own type.
 
