@@ -74,7 +74,7 @@ class Block:
 
     round: int
     position: int  # position in the round's random order
-    samples_ns: Sequence[int]  # duration of every call; with several streams, the mean between as many answers as streams
+    samples_ns: Sequence[int]  # of every call; with several streams, means between as many answers
     cpu_s: float  # CPU time of the worker's process over the block, all threads
     wall_s: float
     quiet: bool  # the worker's own threads were asleep again before the next variant began

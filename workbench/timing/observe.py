@@ -47,7 +47,7 @@ def clocks(
         benchmark.warm_up(call, block_s)
 
     def block(place: int) -> tuple[tuple[int, ...], bool]:
-        name, _, call = calls[place]
+        _, _, call = calls[place]
         times = benchmark.timed_block(call, block_s, own_clock=isinstance(session, GpuSession))
         if isinstance(session, GpuSession):
             session.drain()

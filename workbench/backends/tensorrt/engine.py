@@ -59,7 +59,7 @@ class EnginePlan:
             self.load()
         what = f"{self._flavour.title} could not prepare the engine to run"
         context = made(self._context, what, self.log, RunError)
-        if context.active_optimization_profile < 0:  # before 10.0, for a plan that does not share; its shapes end the process
+        if context.active_optimization_profile < 0:  # before 10.0; asking it for shapes would end the process
             raise RunError(
                 f"{self._flavour.title}: this plan serves one stream, because its optimization profile is in use. "
                 "Choose one stream, or build it again with TensorRT 8.6 or later."
