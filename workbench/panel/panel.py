@@ -250,6 +250,7 @@ class Panel(View):
         if errors:
             self._out.plan.value = ""
             self._controls.mark(absent | errors, {})
+            self._controls.presets.stray()
         else:
             self._follow(self.experiment, absent)
         self._tick()
