@@ -31,6 +31,11 @@ class AfterPause:
         self._call, self._after_s = call, after_s
         self._due: asyncio.TimerHandle | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it was asked to and has not been called yet."""
+        return self._due is not None
+
     def ask(self) -> None:
         """Call it after a pause, which begins again."""
         self._forget()
