@@ -20,7 +20,6 @@ from workbench.panel.presets import Presets
 from workbench.panel.preview import Preview
 from workbench.panel.settings import SEPARATE, held, settings, tip
 from workbench.panel.source import DATA_FILES, DEMO, MODEL_FILES, PATH, UPLOAD, MissingError, SourceControl
-from workbench.panel.work import AfterPause
 from workbench.plan.variants import variants_of
 from workbench.protocols import Availability, Backend
 from workbench.records import Model, split_address
@@ -29,8 +28,6 @@ from workbench.settings.experiment import Experiment
 from workbench.settings.table import SETTINGS
 
 FROZEN = ".pb"
-TYPING_S = 0.5
-"""What is typed is followed after so long a pause."""
 WITH_MODEL = "Model"
 ABSENT = "None of the requested backends is available here ({}). Choose others to run them; earlier results stay as they are."
 TENSORS_TIP = "Input and output tensors, such as x:0 -> y:0; empty: the inputs of the graph, and the results that no operation uses"
@@ -111,8 +108,7 @@ class Controls:
         self._wrong = {name: widgets.HTML() for name in SEPARATE}
         self.missing: set[str] = set()  # of model and data, what was not chosen yet
         self.control: dict[str, Any] = settings(experiment)
-        self._typed = AfterPause(changed, TYPING_S)
-        self.presets, self.preview = Presets(self._rewrite, self._typed.now), Preview()
+        self.presets, self.preview = Presets(self._rewrite, changed), Preview()
         self.model = SourceControl("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO}, MODEL_TIPS, uploads)
         self.data = SourceControl(
             "Data",
@@ -134,17 +130,8 @@ class Controls:
             control.observe(lambda _: self._forget_signature(), "value")
         for control in self._every():
             if control.has_trait("value"):
-                control.observe(self._edited, "value")
-
-    def _edited(self, change: Any) -> None:
-        """A person changed a control: what is typed comes with every key, can be taken back at once, and is followed after a pause."""
-        if self.quiet:
-            return
-        if getattr(change["owner"], "continuous_update", False):
-            self.presets.stray()
-            self._typed.ask()
-        else:
-            self._changed()
+                follow = self.presets.typed if getattr(control, "continuous_update", False) else changed
+                control.observe(lambda _, follow=follow: None if self.quiet else follow(), "value")
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -337,8 +324,7 @@ class Controls:
                 self._hints[name].value = self._said[name]
 
     def _every(self) -> Iterable[Any]:
-        yield from self.model.controls
-        yield from self.data.controls
+        yield from (*self.model.controls, *self.data.controls)
         yield from self.control.values()
         yield from self.precisions.values()
         yield from self.backends.values()

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from workbench.panel import view, widgets
 from workbench.panel.fields import button
 from workbench.panel.planned import Planned
+from workbench.panel.work import AfterPause
 from workbench.settings.experiment import Experiment
 
 KEPT = ("model", "data", "signature", "input_shapes", "input_values")
 """Settings that resetting to the defaults does not change."""
 MOST_UNDONE = 50
+TYPING_S = 0.5
 
 
 class Preset(NamedTuple):
@@ -52,10 +54,10 @@ PRESETS = (
 
 
 class Presets(widgets.VBox):  # type: ignore[misc]
-    """Buttons; ``chosen`` is called with the experiment that one leads to, ``settle`` before that: what was typed last is followed."""
+    """Buttons; ``chosen`` is called with the experiment that one leads to, ``changed`` when what was typed is to be followed."""
 
-    def __init__(self, chosen: Callable[[Experiment], None], settle: Callable[[], None] = lambda: None) -> None:
-        self._chosen, self._settle = chosen, settle
+    def __init__(self, chosen: Callable[[Experiment], None], changed: Callable[[], None]) -> None:
+        self._chosen, self._typing = chosen, AfterPause(changed, TYPING_S)
         self._now: Experiment | None = None
         self._before: list[Experiment] = []
         self._locked = False
@@ -89,6 +91,11 @@ class Presets(widgets.VBox):  # type: ignore[misc]
             cost = view.cost(asked, variants * len(asked.batches))
             self.costs[each.title].value = view.hint(f"{cost}; {each.help}")
 
+    def typed(self) -> None:
+        """Something was typed: it can be taken back at once, and is followed after a pause."""
+        self.stray()
+        self._typing.ask()
+
     def stray(self) -> None:
         """The controls hold what is being typed, or what cannot be used: that can be taken back too."""
         if self._now is not None:
@@ -117,11 +124,11 @@ class Presets(widgets.VBox):  # type: ignore[misc]
             self._enable()
 
     def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
-        self._settle()
+        self._typing.now()
         if self._now is not None:
             self._chosen(replace(self._now, **changes))
 
     def _reset(self) -> None:
-        self._settle()
+        self._typing.now()
         if self._now is not None:
             self._chosen(replace(Experiment(), **{name: getattr(self._now, name) for name in KEPT}))
