@@ -69,3 +69,15 @@ def test_clicks_in_quick_succession_are_followed_by_one_drawing(plots: Plots, ma
     asyncio.run(click())
     assert plots._order == (SECOND, FIRST)
     assert list(plots.drawn) == ["latency"]
+
+
+def test_a_picture_that_a_browser_asks_for_twice_is_drawn_once(plots: Plots) -> None:
+    (canvas,) = (box.children[0] for box in plots.row.children)
+    drawn: list[object] = []
+    canvas.mpl_connect("draw_event", drawn.append)
+    canvas.draw()
+    canvas.draw()
+    assert len(drawn) == 1
+    canvas.figure.axes[0].set_xlim(0, 1)
+    canvas.draw()
+    assert len(drawn) == 2
