@@ -161,7 +161,10 @@ def record_of(store: Path, text: str) -> dict[str, Any]:
     measured = []
     for timing in timings:
         batch, blocks = timing["batch"], timing["blocks"]
-        at = {each["status"]: each["at"] for each in events if each.get("row", "").endswith(f"@{batch}")}
+        of_row = [each for each in events if each.get("row", "").endswith(f"@{batch}")]
+        at = {
+            each["status"]: each["at"] for each in reversed(of_row)
+        }  # the first of each: a row that is scored is done again
         timed_s = blocks[-1]["began_s"] + blocks[-1]["wall_s"] - blocks[0]["began_s"]
         measured.append({"batch": batch, "began_s": at["measuring"], "ended_s": at["done"], "timed_s": timed_s})
     return {"measured": measured, "waits": [line for line in text.splitlines() if _is_wait(line)]}

@@ -127,6 +127,7 @@ def _watch(found: list[Visit]) -> None:
             text = state.inner_text() if state.count() else ""
             if "before you" in text and text not in visit.waits:
                 if not visit.waits:
+                    visit.page.wait_for_timeout(500)  # until the rows are drawn, too
                     visit.picture("3-waits")
                 visit.waits.append(text)
             if not text and outcome.count():
