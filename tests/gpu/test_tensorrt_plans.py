@@ -73,7 +73,7 @@ def test_it_is_timed_over_every_region(kit, region):
 @needs_full
 @pytest.mark.parametrize("graph", [False, True])
 def test_several_streams_share_an_engine_with_a_range_of_batches(kit, graph):
-    """TensorRT 8.6 gives an optimization profile to one context only, unless it is told to share it."""
+    """TensorRT 8.6 gives an optimization profile to one context only unless sharing is on."""
     if FULL.version < (8, 6):
         pytest.skip("TensorRT 8.5 has no shared profiles")
     with kit.open(kit.engine("tensorrt", streams=4, cuda_graph=graph)) as worker:
