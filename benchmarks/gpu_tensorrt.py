@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from gpu import Bare, Case, block, memory_in_use, opened, ready, returned
-from gpu_tensorrt_tables import LAUNCHES, sections
+from gpu_tensorrt_tables import LAUNCHES, levels_figure, sections
 from models import KEPT, mobilenetv2, resnet50
 from record import parser, tell
 
@@ -309,6 +309,7 @@ def main() -> None:
     options.add_argument("--runs", type=Path, help="export every run into this folder")
     options.add_argument("--rows", type=Path, default=Path("gpu_tensorrt.jsonl"))
     options.add_argument("--from", dest="recorded", type=Path, help="make the tables of these rows and measure nothing")
+    options.add_argument("--figure", type=Path, help="a picture of the part levels")
     given = options.parse_args()
     CHOSEN.levels, CHOSEN.builds = given.levels, given.builds
     if given.recorded is None:
@@ -327,6 +328,8 @@ def main() -> None:
                     print(f"{part} of {name}: {time.monotonic() - began:.0f} s", flush=True)
     file = given.recorded or given.rows
     found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if given.figure:
+        levels_figure(found, given.figure)
     for section in sections(found):
         tell(section, record=given.record)
 

@@ -54,7 +54,10 @@ def polygraphy(engine: Any, feeds: dict[str, np.ndarray]) -> Callable[[], None]:
     if not hasattr(np, "unicode_"):
         vars(np)["unicode_"] = np.str_  # Polygraphy up to 0.48, which fits TensorRT 8.6, uses the name of NumPy 1
     from polygraphy.backend.trt import TrtRunner
+    from polygraphy.backend.trt import util as lookups
 
+    # asking the bindings of 8.6.1 for it ends the process where the library is 8.6.0
+    lookups.get_tensor_format = lambda *_: trt.TensorFormat.LINEAR
     runner = TrtRunner(engine)
     runner.activate()
     return lambda: runner.infer(feeds, check_inputs=False)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from record import Section, verdict
+
+from workbench.display.plots.builds import BuildData, BuildLine, BuildPoint, draw_build_time, draw_latency
+from workbench.display.plots.canvas import Look
 
 SECTION = partial(Section, script="gpu_tensorrt.py", libraries=())
 LAUNCHES = 200
@@ -50,7 +54,7 @@ def _tables(found: list[dict[str, Any]]) -> list[tuple[Section, Collection[str]]
     if "ways" in of:
         made.append((SECTION(
             title="TensorRT 8.6: regions, CUDA graph and streams",
-            method="Median milliseconds of a call; with four streams the time per answer. Interleaved with ONNX Runtime CUDA.",
+            method="Median milliseconds of a call; with four streams the mean time between two answers. Interleaved with ONNX Runtime CUDA.",
             columns=("model", "variant", "region", "CUDA graph", "streams", "batch", "ms", "samples/s", "speed-up"),
             rows=[(
                 row["model"], row["variant"], row["region"], "yes" if row["graph"] else "no", str(row["streams"]),
@@ -93,6 +97,27 @@ def _tables(found: list[dict[str, Any]]) -> list[tuple[Section, Collection[str]]
             rows=checked,
         ), SINGLE))  # fmt: skip
     return made
+
+
+def levels_figure(found: list[dict[str, Any]], file: Path) -> None:
+    """Latency and build time by optimization level, of the part ``levels``, as a picture."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in found if row["part"] == "levels" and "ms" in row]
+    points = tuple(BuildPoint(row["variant"].split()[-1], row["ms"], None, None, row["build_s"]) for row in rows)
+    look = Look("#0072b2", "o", "full", "-")
+    first = rows[0]
+    data = BuildData(
+        "Optimization level", first["batch"], tuple(point.value for point in points), (BuildLine("", look, points),)
+    )
+    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_latency(data, left)
+    draw_build_time(data, right)
+    figure.suptitle(
+        f"{first['model']} in FP32 at batch {first['batch']}, {first['library'].split(' (')[0]}", fontsize=11
+    )
+    figure.savefig(file, dpi=110)
 
 
 def _spread(model: str, batch: int, rows: list[dict[str, Any]]) -> tuple[str, ...]:

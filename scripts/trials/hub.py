@@ -1,7 +1,8 @@
 """Three real users log in to JupyterHub at once, open the panel's notebook, and measure: apart in their stores, one at a time in the queue.
 
-Needs root (it makes three Unix users and removes them), Debian's Python with venv, npm, and the registries of Python and npm. Apart
-from the environment of the checkout it makes one with the wheel, JupyterHub and ONNX Runtime, without TensorFlow.
+Number 0 uses the protocol of a browser, and number 1 a real browser. Needs root (it makes three Unix users and removes them), Debian's Python
+with venv, npm, Chromium, and the registries of Python and npm. Apart from the environment of the checkout it makes one with the wheel, JupyterHub
+and ONNX Runtime, without TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import classroom
+import hub_browser
 import recording
 import requests
 import trial_model
@@ -33,6 +35,7 @@ PYTHON = "/usr/bin/python3"
 PORT = 18450
 LIMIT_S = 420.0
 BATCHES = "1,4,8"
+CASES = ("three users", "three users in a browser")
 CONFIG = """
 import os
 c = get_config()
@@ -201,11 +204,9 @@ def _visit(hub: str, name: str, password: str, asked: dict[str, Any]) -> dict[st
             kinds |= visitor.execute("".join(cell["source"]))[1]
         if "parameters" in cell["metadata"].get("tags", []):
             visitor.execute("\n".join(f"{name} = {value!r}" for name, value in asked.items()))  # as papermill does
-    setup = f"import sys, os, json; sys.argv = ['', os.getcwd(), {json.dumps(json.dumps(asked))}]\n"
-    visitor.execute(setup + classroom.CODE)
+    said = "".join(visitor.execute(code)[0] for code in classroom.code_of(asked, "store"))
     checked, _ = visitor.execute(CHECK)
-    record = json.loads(visitor.execute("print(open('record.json').read())")[0])
-    return record | {"panel": "application/vnd.jupyter.widget-view+json" in kinds, "checked": checked}
+    return {"said": said, "panel": "application/vnd.jupyter.widget-view+json" in kinds, "checked": checked}
 
 
 @contextlib.contextmanager
@@ -214,7 +215,7 @@ def session() -> Iterator[One]:
 
     def one(number: int, _: random.Random, place: Path) -> Outcome:
         if os.getuid() or not shutil.which("npm"):
-            return Outcome("three users", held=False, found="root and npm are needed")
+            return Outcome(CASES[number % 2], held=False, found="root and npm are needed")
         for folder in (place, *place.parents[: len(place.parents) - 2]):
             folder.chmod(folder.stat().st_mode | 0o055)  # the users look through it
         env, proxy = _environment(place)
@@ -223,42 +224,71 @@ def session() -> Iterator[One]:
         longer = {"measure_s": 1.0, "max_measure_s": 1.0, "rounds": 6, "batches": BATCHES}
         asked = trial_model.SETTINGS | {"model": str(model), "data": str(data)} | longer
         with _users(USERS, place) as passwords, _hub(place, env, proxy, USERS) as hub:
-            with ThreadPoolExecutor(len(USERS)) as threads:
-                visits = [threads.submit(_visit, hub, name, passwords[name], asked) for name in USERS]
-                records = [visit.result() for visit in visits]
-            faults = _faults(place, records, env)
-        waits = sum(any("before you" in text for text in record["waits"]) for record in records)
+            visit = (_by_protocol, _by_browser)[number % 2]
+            records, faults = visit(place, env, hub, passwords, asked)
+            faults += classroom.faults_of(records, len(BATCHES.split(","))) + _open_to_others(place, records)
+            left = sorted(path.name for path in (place / "locks").glob("[0-9]*-*"))
+            faults += [f"left in the queue: {left}"] if left else []
         figures = {
             "users": len(USERS),
-            "saw_a_wait": waits,
+            "saw_a_wait": sum(bool(record["waits"]) for record in records),
             "timed_groups": sum(len(each["measured"]) for each in records),
         }
-        return Outcome("three users", not faults, "; ".join(faults), figures)
+        return Outcome(CASES[number % 2], not faults, "; ".join(faults), figures)
 
     yield one
 
 
-def _faults(place: Path, records: list[dict[str, Any]], env: Path) -> list[str]:
-    faults = classroom.faults_of(records, len(BATCHES.split(",")))
-    faults += [f"{name} saw no panel" for name, record in zip(USERS, records, strict=True) if not record["panel"]]
-    for name, record in zip(USERS, records, strict=True):
+Found = tuple[list[dict[str, Any]], list[str]]
+"""What :func:`classroom.record_of` gives of each user, with the path of the store, and faults."""
+
+
+def _by_protocol(place: Path, env: Path, hub: str, passwords: dict[str, str], asked: dict[str, Any]) -> Found:
+    with ThreadPoolExecutor(len(USERS)) as threads:
+        visits = [threads.submit(_visit, hub, name, passwords[name], asked) for name in USERS]
+        seen = [visit.result() for visit in visits]
+    records, faults = [], []
+    for name, each in zip(USERS, seen, strict=True):
         store = place / name / "store"
-        state = store.stat()
-        if state.st_uid != (place / name).stat().st_uid or state.st_mode & 0o077:
-            faults.append(f"the store of {name} is open to others ({state.st_mode & 0o777:o})")
-        if not record["checked"].startswith("on the board"):
-            faults.append(f"{name}: {record['checked']}")
+        records.append(classroom.record_of(store, each["said"]) | {"store": store})
+        faults += [] if each["panel"] else [f"{name} saw no panel"]
+        faults += [] if each["checked"].startswith("on the board") else [f"{name}: {each['checked']}"]
     shown = _call(env / "bin" / "workbench", "board", "--json", "--folder", place / "board")
     names = {check["participant"] for check in json.loads(shown.stdout)["checks"]}
-    faults += [] if names == set(USERS) else [f"the board shows {sorted(names)}"]
-    left = sorted(path.name for path in (place / "locks").glob("[0-9]*-*"))
-    return faults + ([f"left in the queue: {left}"] if left else [])
+    return records, faults + ([] if names == set(USERS) else [f"the board shows {sorted(names)}"])
+
+
+def _by_browser(place: Path, env: Path, hub: str, passwords: dict[str, str], asked: dict[str, Any]) -> Found:
+    _until(lambda: requests.get(f"{hub}/hub/login", timeout=5).ok)
+    for name in USERS:
+        hub_browser.hand_out(env, name, place / name, asked)
+    records, faults = [], []
+    for visit in hub_browser.visits(hub, passwords):
+        store = place / visit.name / ".workbench"
+        records.append(classroom.record_of(store, "\n".join(visit.waits)) | {"store": store})
+        rows = len(BATCHES.split(","))
+        faults += [] if f"{rows} done." in visit.said else [f"the panel of {visit.name} says at the end: {visit.said}"]
+        others = [name for name in USERS if name != visit.name]
+        if visit.waits and not any(name in text for text in visit.waits for name in others):
+            faults.append(f"no wait of {visit.name} names another user: {visit.waits}")
+        faults += [f"{visit.name}: {error}" for error in visit.errors]
+    return records, faults
+
+
+def _open_to_others(place: Path, records: list[dict[str, Any]]) -> list[str]:
+    """Stores that do not belong to their users, or that others can look into."""
+    faults = []
+    for name, record in zip(USERS, records, strict=True):
+        state = record["store"].stat()
+        if state.st_uid != (place / name).stat().st_uid or state.st_mode & 0o077:
+            faults.append(f"the store of {name} is open to others ({state.st_mode & 0o777:o})")
+    return faults
 
 
 TRIAL = Trial(
     "hub",
     session,
-    1,
+    2,
     "Three Unix users log in to JupyterHub at once, see the panel, and measure one at a time, each in a store of their own.",
 )
 

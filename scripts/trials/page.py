@@ -28,6 +28,7 @@ import surroundings
 import worker_deaths
 from recording import Trial
 
+NOT_SUMMED = ("first", "slowest_s", "took_s", "last_ended_s", "pause_s", "longest_block_s", "largest_mib")
 PAGE = recording.REPOSITORY / "docs" / "trials.md"
 TRIALS: tuple[Trial, ...] = tuple(
     each.TRIAL
@@ -67,7 +68,7 @@ def details(trial: Trial, found: list[dict[str, Any]]) -> str:
         tried[case] += 1
         held[case] += line["held"]
         for name, value in line["figures"].items():
-            if name not in ("first", "slowest_s", "took_s", "last_ended_s", "pause_s", "longest_block_s"):
+            if name not in NOT_SUMMED:
                 sums[name] += value
     text = [
         f"## {trial.name}",

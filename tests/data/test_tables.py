@@ -189,6 +189,7 @@ def test_row_numbers_as_pandas_writes_them_are_not_a_feature(tmp_path):
     ("a,b\n1,2,3\n1,2,3\n", [WIDE], "its first line has 2 cells, and line 2 has 3"),
     ("a,b,c\n", [WIDE], "has no lines below its names"),
     (b"a,b,c\n1,2,\xff\xfa\n", [WIDE], "it is not UTF-8"),
+    ("a,b,c,sort\n1,2,3,0\n", [WIDE], "which has 4 columns. If one of them holds the labels, rename it to y; the last one is 'sort'."),
     ("a,b,c,d,y\n1,2,3,4,0\n", [WIDE], "takes 3 values per line of 't.csv', and there are 4 columns for it"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named_by_line_and_column(tmp_path, text, inputs, says):

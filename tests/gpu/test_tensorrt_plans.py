@@ -71,6 +71,20 @@ def test_it_is_timed_over_every_region(kit, region):
 
 
 @needs_full
+@pytest.mark.parametrize("graph", [False, True])
+def test_several_streams_share_an_engine_with_a_range_of_batches(kit, graph):
+    """TensorRT 8.6 gives an optimization profile to one context only unless sharing is on."""
+    if FULL.version < (8, 6):
+        pytest.skip("TensorRT 8.5 has no shared profiles")
+    with kit.open(kit.engine("tensorrt", streams=4, cuda_graph=graph)) as worker:
+        for region in (Region.COMPUTE, Region.HOST_TO_HOST):
+            kit.ready(worker, region)
+            block = worker.call("block", seconds=0.2)
+            answers = 4 * len(block["samples_ns"])
+            assert answers * np.mean(block["samples_ns"]) * 1e-9 == pytest.approx(block["wall_s"], rel=0.2)
+
+
+@needs_full
 def test_a_batch_outside_the_range_is_refused(kit, tmp_path):
     with kit.open(kit.engine("tensorrt")) as worker, pytest.raises(WorkbenchError, match="outside the range"):
         kit.outputs(worker, 5, tmp_path)

@@ -106,6 +106,19 @@ def test_runs_of_a_gpu_become_a_report_on_any_machine(name, rows, tmp_path):
     assert {row["engine"]["library"] for row in page["rows"] if row["engine"]} == {"TensorRT", "ONNX Runtime"}
 
 
+def test_recorded_runs_say_why_int8_is_slow_and_how_much_builds_differ(tmp_path):
+    here = Store(tmp_path / "here").prepare()
+    layers, builds = (
+        import_run(LESSON.parent / "data" / f"{name}_h200.wbrun", here).results
+        for name in ("mobilenetv2_layers", "resnet50_builds")
+    )
+    why = str(layers.why_not_faster())
+    assert "tensorrt int8, batch 1: ×0.81" in why
+    assert "43 of 57 groups of layers take as long in FP16" in why
+    assert len(builds.rows) == 6
+    assert "Fastest build of tensorrt fp16 over all its batches: build 2" in builds.builds().text()
+
+
 def test_rows_are_found_whatever_their_environment(file, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_STORE", str(tmp_path / "here"))
     found = recorded_run(str(file))

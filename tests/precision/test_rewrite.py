@@ -294,6 +294,30 @@ def test_a_bias_with_an_axis_too_many_is_quantized_as_any_other(tmp_path):
     assert 0 < np.abs(found - wanted).max() < 0.15
 
 
+def test_a_bias_that_layers_share_is_quantized_whatever_other_tensors_are_called(tmp_path):
+    """tf2onnx merges equal biases. The quantizer's copy for the third layer would be called "b2", as the output of the second is."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b"], ["b1"], name="first"),
+        helper.make_node("Conv", ["b1", "w1", "b"], ["b2"], name="second"),
+        helper.make_node("Conv", ["b2", "w2", "b"], ["y"], name="third"),
+    ]
+    draw = np.random.default_rng(5)
+    weights = {f"w{number}": draw.standard_normal((3, 3, 1, 1)).astype(np.float32) for number in range(3)}
+    weights["b"] = np.array([1, -2, 3], np.float32)
+    image = ("n", 3, 4, 4)
+    proto = model_zoo.onnx_model(nodes, weights, inputs={"x": image}, outputs={"y": image})
+    source = model_zoo.save(proto, tmp_path / "shared.onnx")
+    samples = Samples("s", {"x": draw.standard_normal((64, 3, 4, 4)).astype(np.float32)})
+    wanted = model_zoo.run_onnx(source, dict(samples.inputs))["y"]
+    for form in ("int8-u8", "int8-s8"):
+        into = tmp_path / f"{form}.onnx"
+        assert rewritten(source, form, into, samples)["quantized_layers"] == 3
+        found = model_zoo.run_onnx(into, dict(samples.inputs))["y"]
+        assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize("case", ["no samples", "quantized", "nothing", "unknown", "half"])
 def test_what_cannot_be_rewritten_is_refused_and_leaves_nothing(tmp_path, demo_onnx, parts, case):
     from onnx import helper

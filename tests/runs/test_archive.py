@@ -57,6 +57,16 @@ def test_a_run_is_found_again_with_its_numbers(store):
     assert failed.isna()["p50_ms"]
 
 
+def test_a_store_that_the_history_makes_is_closed_to_others(tmp_path):
+    """The panel asks the history first, before any run."""
+    before = os.umask(0o022)
+    try:
+        assert history(tmp_path / "store").empty
+    finally:
+        os.umask(before)
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+
+
 def test_what_is_asked_for_is_what_comes_newest_first(store):
     for day in (3, 1, 2):
         remember(store, f"run {day}", results(day))

@@ -14,6 +14,7 @@ from processes import running
 from small_model import small_onnx
 
 import workbench
+from workbench.backends.tensorrt.flavours import RTX
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.plan.planning import plan, subject_of
@@ -26,6 +27,7 @@ from workbench.runs.outlook import Outlook, StepState
 from workbench.runs.sources import data_of, open_model
 from workbench.settings.experiment import Experiment
 from workbench.store import MANIFEST, Store
+from workbench.system.machine import this_machine
 from workbench.workers.pool import Pool
 
 
@@ -173,6 +175,25 @@ def test_the_command_prints_the_plan_and_writes_nothing(
     assert "to make" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
     assert main(["report", "--dry-run", "--model", "gone.onnx"]) == 2
+
+
+def test_what_cannot_be_had_is_listed_once_for_each_reason(kit: Kit) -> None:
+    asked = replace(
+        kit.experiment, backends="tensorflow,tensorflow:xla,onnxruntime,tensorrt:rtx", precisions="fp32,bf16"
+    )
+    lines = [line for line in str(pipeline.run(asked, store=kit.store, dry_run=True)).splitlines() if ": " in line]
+    (keras,) = (line for line in lines if "tensorflow" in line)
+    assert keras.startswith(
+        "not possible: tensorflow fp32, tensorflow bf16, tensorflow:xla fp32, tensorflow:xla bf16: "
+    )
+    assert any(
+        line.startswith("not possible: onnxruntime bf16: its CPU provider has no BF16 kernels") for line in lines
+    )
+    if RTX.installed and not this_machine().gpu:
+        assert (
+            "built, not measured: tensorrt:rtx fp32, tensorrt:rtx bf16: built for NVIDIA GPUs; this machine has none"
+            in lines
+        )
 
 
 def test_what_is_in_the_notebook_only_has_to_be_saved_first(kit: Kit) -> None:

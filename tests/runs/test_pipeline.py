@@ -125,6 +125,7 @@ def test_the_journal_holds_every_event(tmp_path: Path, kit: Kit) -> None:
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     texts = [event.text for event in events]
     assert [line["text"] for line in lines] == texts[-len(lines) :]
+    assert [line["at"] for line in lines] == [round(event.at, 3) for event in events[-len(lines) :]]
     assert len(texts) - len(lines) == 1  # reading the model comes before there are rows
     assert lines[-1]["text"].startswith("done: built 1 (reused 0), measured 2 (reused 0)")
     last = {line["row"]: line["status"] for line in lines if "row" in line}

@@ -147,8 +147,17 @@ def test_timings_that_overlap_and_participants_without_a_wait_are_faults():
 
 
 @pytest.mark.long
-def test_of_a_small_class_no_timings_overlap_and_all_see_their_wait(tmp_path):
-    assert faults(classroom.session(4, "1"), [0], tmp_path) == []
+@pytest.mark.parametrize(("number", "count"), [(0, 4), (1, 3)])  # processes and Jupyter kernels
+def test_of_a_small_class_no_timings_overlap_and_all_see_their_wait(tmp_path, number, count):
+    assert faults(classroom.session(count, "1"), [number], tmp_path) == []
+
+
+@pytest.mark.long
+def test_a_trial_notices_kernels_that_do_not_wait(tmp_path, monkeypatch):
+    """Where each kernel has a folder of the queue for itself, none sees a wait."""
+    together = classroom._environment
+    monkeypatch.setattr(classroom, "_environment", lambda own: together(own) | {"WORKBENCH_LOCKS": str(own / "locks")})
+    assert "participants [0, 1] saw no wait" in faults(classroom.session(2, "1"), [1], tmp_path)[0]
 
 
 @pytest.mark.long

@@ -101,6 +101,11 @@ def _chosen(spec: TensorSpec, form: CsvForm, rest: list[str], path: Path, *, sin
             f"The first line of '{path.name}' holds values, not names, and the input {spec} takes {count} of the {len(form.names)} "
             f"columns. Add a first line of names: {spec.name}_0, {spec.name}_1 and so on, and y for the labels."
         )
+    if single and len(rest) == count + 1 and not set(LABEL_COLUMNS) & set(form.names):
+        raise InputError(
+            f"The input {spec} takes {count} values per line of '{path.name}', which has {count + 1} columns. If one of them holds the "
+            f"labels, rename it to y; the last one is '{rest[-1]}'."
+        )
     raise InputError(
         f"The input {spec} takes {count} values per line of '{path.name}', and {found}. Name the columns {spec.name}_0, "
         f"{spec.name}_1 and so on, and the labels y."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,7 @@ def prepared_for_int8(
     _prepare(raised, prepared)
     ready = onnx.load(prepared)
     _flatten_biases(ready.graph)
+    _separate_biases(ready.graph)
     name_nodes(ready)  # preparing may leave nodes without a name, or with a duplicate one
     onnx.save(ready, prepared)
     selection.check(ready.graph.node)
@@ -150,6 +152,27 @@ def _flatten_biases(graph: Any) -> None:
         graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(held[node.input[2]])[0], name))
         node.input[2] = name
     drop_unread(graph)
+
+
+def _separate_biases(graph: Any) -> None:
+    """Give every layer its own copy of a constant bias that several share. The quantizer also copies it, because the scales differ, but
+    the name of its copy, the name with a number, may be that of another tensor: "conv1d_25" and the output "conv1d_252".
+    """
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    names = held.keys() | {name for node in graph.node for name in (*node.input, *node.output)}
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.op_type not in WEIGHTED or len(node.input) < 3 or node.input[2] not in held:
+            continue
+        shared = node.input[2]
+        if shared in taken:
+            own = graph.initializer.add()
+            own.CopyFrom(held[shared])
+            own.name = node.input[2] = next(
+                name for number in itertools.count() if (name := f"{shared}_own{number}") not in names
+            )
+            names.add(own.name)
+        taken.add(shared)
 
 
 def _prepare(source: Path, into: Path) -> None:

@@ -129,7 +129,7 @@ def _wait(store: Store, patience: Patience, ends: float) -> None:
 def _current(store: Store) -> sqlite3.Connection:
     """Open the index, make it where there is none, and add the runs that it lacks; in memory where the store cannot be written."""
     with writing(store.root):
-        store.root.mkdir(parents=True, exist_ok=True)
+        store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     writable = os.access(store.root, os.W_OK)
     if writable:
         _remove_links(store)

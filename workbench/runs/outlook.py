@@ -11,13 +11,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
+from workbench import backends
 from workbench.errors.printable import one_line
 from workbench.models.describe import counted
 from workbench.plan.forms import examined_key
 from workbench.plan.groups import Group, groups_of, resolved
 from workbench.plan.step import Kind, Plan, Step
 from workbench.plan.subject import Subject
-from workbench.records import EngineRecord, Status, from_json
+from workbench.records import EngineRecord, Region, Status, from_json
 from workbench.runs import cohorts, conformance
 from workbench.runs.history import History
 from workbench.settings.experiment import Experiment
@@ -36,6 +37,7 @@ class StepState(StrEnum):
 MEANS = (Kind.TRAIN, Kind.COPY, Kind.READ, Kind.SAMPLES, Kind.SAVED_MODEL, Kind.REWRITE, Kind.FIX, Kind.EVALUATE)
 """Kinds of steps that are made for others only: not where the store has all of those."""
 MEASURED = (Kind.MEASURE, Kind.LOAD)
+HOST = Region.HOST_TO_HOST
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,11 @@ def _summed(outlook: Outlook) -> str:
 
 
 def _impossible(outlook: Outlook) -> list[str]:
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """What will not be built, and what will be built and not measured, each reason once."""
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
     for row in outlook.plan.rows:
         if row.status == Status.UNSUPPORTED and row.failure:
-            reasons.setdefault((row.spec.label, row.failure.message), []).append(f"@{row.batch}")
-    return [one_line(f"{label} {', '.join(batches)}: not possible: {why}") for (label, why), batches in reasons.items()]
+            reasons.setdefault(("not possible", row.failure.message), {})[row.spec.label] = None
+        elif row.spec in outlook.plan.engines and (why := backends.of(row.spec).measures(row.spec, HOST).reason):
+            reasons.setdefault(("built, not measured", why), {})[row.spec.label] = None
+    return [one_line(f"{what}: {', '.join(labels)}: {why}") for (what, why), labels in reasons.items()]

@@ -176,7 +176,11 @@ class RunRows:
 
     def _tell(self, event: Event, level: int | None = None) -> None:
         result = event.result
-        line: dict[str, Any] = {"s": round(time.monotonic() - self._began, 3), "text": event.text}
+        line: dict[str, Any] = {
+            "s": round(time.monotonic() - self._began, 3),
+            "at": round(event.at, 3),
+            "text": event.text,
+        }
         if result is not None:
             # timings have separate files; the journal holds events, not every sample again
             line |= {"row": result.row, "status": result.status, "failure": to_json(result.failure)}

@@ -132,6 +132,8 @@ class Gpu:
     class TensorLocation:
         HOST, DEVICE = "host", "device"
 
+    active_optimization_profile = 0
+
     def __init__(self, location="device", rows=None, dtype="FLOAT"):
         self.location, self.rows, self.dtype = location, rows, dtype
         self.shape, self.addresses, self.launched, self.lines = None, {}, [], []
@@ -187,6 +189,14 @@ def opened(gpu):
     plan = EnginePlan(RTX, b"")
     plan.trt, plan.log, plan.engine = Gpu, gpu, gpu
     return plan
+
+
+def test_a_context_without_a_profile_is_refused_before_it_is_asked_for_shapes():
+    """A second context of a plan of TensorRT 8 that does not share its profile; its shapes end the process (SIGSEGV)."""
+    gpu = Gpu()
+    gpu.active_optimization_profile = -1
+    with pytest.raises(RunError, match="this plan serves one stream, because its optimization profile is in use"):
+        opened(gpu).context(0)
 
 
 def test_shapes_go_in_and_come_out():

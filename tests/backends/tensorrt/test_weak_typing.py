@@ -290,3 +290,17 @@ def test_the_inspector_of_8_6_leaves_control_characters_in_its_json():
         '{"Layers": [{"Name": "c", "LayerType": "CaskConvolution", "Metadata": "[ONNX Layer: a]\x1e[ONNX Layer: b]"}]}'
     )
     assert inspector.read(raw).layers[0].origin == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("library", "given"),
+    [
+        (SimpleNamespace(PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806="sharing")), [("sharing", True)]),
+        (SimpleNamespace(PreviewFeature=SimpleNamespace(FASTER_DYNAMIC_SHAPES_0805="faster")), []),
+        (SimpleNamespace(), []),
+    ],
+)
+def test_contexts_share_the_profile_where_the_library_can(library, given):
+    found = []
+    weak_typing.share_profile(library, Config(set_preview_feature=lambda *what: found.append(what)))
+    assert found == given

@@ -114,7 +114,7 @@ class OnnxRuntime(BaseBackend):
                 "its CPU kernels compute FP16 models in FP32 between casts, which is slower", "use INT8, or OpenVINO"
             )
         if spec.precision == Precision.BF16:
-            return unavailable("its CPU provider has no BF16 kernels for convolution", "use OpenVINO for BF16")
+            return unavailable("its CPU provider has no BF16 kernels for the usual layers", "use OpenVINO for BF16")
         return AVAILABLE
 
     def measures(self, spec: EngineSpec, region: Region) -> Availability:
