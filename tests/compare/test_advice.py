@@ -207,6 +207,16 @@ def test_the_page_says_what_the_star_stands_for(scores, limits, says):
     assert said(choose_row(results, limits), limits, results.baseline)[0].startswith(says)
 
 
+def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_stray_comma():
+    results = made(WITHIN, WITHIN, UNSURE, milliseconds=(8, 8, 7.99))
+    (found,) = headlines(results)
+    assert found.text.startswith(
+        "No clear winner: the baseline onnxruntime fp32, 8.02 ms per call; no other row within 0.5 points is"
+    )
+    assert "Not distinguishable from it: openvino fp32." in found.text
+    assert found.why[-1].startswith("onnxruntime int8 is not recommended: changed 10 of 2,000 answers")
+
+
 def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     """Faster rows are there, and the samples are too few to show that they are within the budget."""
     results = made(WITHIN, UNSURE, scored(600, broken=1))

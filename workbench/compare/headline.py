@@ -57,11 +57,13 @@ def _headline(batch: int, best: Best | None, results: Results, judged: dict[str,
 
 
 def _kept(best: Best, results: Results) -> str:
-    """The sentence where the baseline is as good as any other row that may be taken."""
+    """The sentence where the baseline is as good as any other row that may be taken, and whether that is a result or a lack of one."""
     budget = judged_by(results)
     inside = f" within {budget}" if budget else ""
-    text = f"Keep the baseline {best.row.spec.label}, {_median(best.row)}: no other row{inside} is shown to be faster."
-    return text + _others(best)
+    begin = "No clear winner: the baseline" if best.ties else "Keep the baseline"
+    return f"{begin} {best.row.spec.label}, {_median(best.row)}; no other row{inside} is shown to be faster." + _others(
+        best
+    )
 
 
 def _times(row: Row | None, results: Results) -> str:
@@ -123,5 +125,6 @@ def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str,
         over = f"it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
         reason = said.why if said.verdict == Guard.UNSURE and said.why else over
         faster_by = times_as_fast(judged.get(row.row))
-        found.append(f"{row.spec.label}, {faster_by}is not recommended: {reason}.")
+        name = f"{row.spec.label}, {faster_by}" if faster_by else f"{row.spec.label} "
+        found.append(f"{name}is not recommended: {reason}.")
     return tuple(found)
