@@ -217,6 +217,17 @@ def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_
     assert found.why[-1].startswith("onnxruntime int8 is not recommended: changed 10 of 2,000 answers")
 
 
+def test_nothing_wins_where_no_answer_is_better_than_a_guess():
+    """Pictures in another range than in training: every engine answers with one class, and all agree."""
+    labels = np.arange(400) % 4
+    guess = {"y": np.eye(4)[np.zeros(400, np.int64)]}
+    (found,) = headlines(made(*[score("k", guess, guess, labels)] * 2, milliseconds=(8, 1)))
+    assert not found.won
+    assert found.why[0].startswith(
+        "No variant is shown to be better than a guess: the best one is right for 25.0 % [21.0, 29.5]"
+    )
+
+
 def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     """Faster rows are there, and the samples are too few to show that they are within the budget."""
     results = made(WITHIN, UNSURE, scored(600, broken=1))
