@@ -238,7 +238,9 @@ def test_what_is_missing_is_said_in_words():
     hopeless = judge(scored(broken=10), budget_of("0.5 points"))
     assert hopeless.needed is None
     assert hopeless.why.endswith(
-        "cannot exclude a loss of 0.5 points, and more samples would not either, unless they show a smaller loss"
+        "cannot exclude a loss of 0.5 points; what was measured is not clearly smaller than that, so more samples are not likely to show "
+        "that it is within the budget. Instead choose another precision or calibration, keep sensitive layers in FP32 ('keep'), or allow "
+        "more ('budget')"
     )
 
 

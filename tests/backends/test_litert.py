@@ -12,8 +12,10 @@ from workbench.data.samples import Samples, save_samples
 from workbench.errors import BuildError
 from workbench.models.formats import open_model
 from workbench.models.inspection import inspect_model
+from workbench.plan.rows import rows_of
 from workbench.protocols import Source
-from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, TensorSpec
+from workbench.records import TEXT, EngineRecord, EngineSpec, Model, Precision, Status, TensorSpec
+from workbench.settings.experiment import Experiment
 
 pytest.importorskip("ai_edge_litert")
 
@@ -247,6 +249,16 @@ def test_what_is_refused_says_why_and_what_to_do(spec, found, reason):
     assert not able
     assert able.reason.startswith(reason)
     assert able.fix
+
+
+@pytest.mark.parametrize(
+    ("form", "possible"),
+    [("keras", {"fp32", "int8"}), ("saved_model", {"fp32", "int8"}), ("tflite", {"fp32"}), ("onnx", set())],
+)
+def test_a_run_with_the_default_backends_has_it_where_it_can_run_the_model(form, possible):
+    rows = [row for row in rows_of(Experiment(), model(form)) if row.spec.backend == "litert"]
+    assert {row.spec.asked for row in rows} == set(Experiment().precisions)
+    assert {row.spec.asked for row in rows if row.status == Status.PLANNED} == possible
 
 
 def test_what_each_is_built_from():

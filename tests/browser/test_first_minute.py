@@ -48,6 +48,7 @@ def test_wrong_values_are_marked_at_their_fields_and_presets_are_taken_back(page
     panel.locator(".wb-steps button", has_text="Configure").click()
     for label in ("Precision, batch and workspace", "Batch sizes", "Workspace (MiB)"):
         expect(panel.get_by_text(label, exact=True).first).to_be_visible()
+    _take_back_what_is_being_typed(panel)
     chips = panel.locator(".wb-chips").first
     chips.locator("input").fill("0")
     chips.locator("input").press("Enter")
@@ -62,6 +63,24 @@ def test_wrong_values_are_marked_at_their_fields_and_presets_are_taken_back(page
     expect(panel.locator(".wb-chip.mod-active", has_text="32")).to_be_visible()
     panel.get_by_role("button", name="Undo").click()
     expect(panel.locator(".wb-chip.mod-active", has_text="32")).to_have_count(0)
+
+
+def _take_back_what_is_being_typed(panel: Locator) -> None:
+    """The field has the focus still: nothing was confirmed by Enter or by leaving it."""
+    undo = panel.get_by_role("button", name="Undo")
+    expect(undo).to_be_disabled()
+    for label in ("Budget", "Threads"):
+        each = panel.get_by_label(label, exact=True)
+        if not each.is_visible():
+            panel.locator(".wb-page:visible").get_by_role("button", name="More settings").click()
+        before = each.input_value()
+        each.press("End")
+        each.press_sequentially("1")
+        expect(undo).to_be_enabled()
+        expect(each).to_be_focused()
+        undo.click()
+        expect(each).to_have_value(before)
+        expect(undo).to_be_disabled()
 
 
 def _report_a_path_that_is_not_there(panel: Locator) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 
 from workbench.cli import main, serving
@@ -94,6 +95,20 @@ def test_a_server_answers_until_it_is_ended(command, tmp_path):
         assert server.wait(timeout=60) == 143, log.read_text(errors="replace")
     with pytest.raises(OSError, match="refused"):  # the server has ended with the command
         urllib.request.urlopen(address, timeout=30)
+
+
+def test_a_server_ends_with_a_killed_command():
+    text = "from argparse import Namespace; from pathlib import Path; from workbench.cli import serving\n"
+    text += "from workbench.report.progress import ProgressBar\n"
+    text += "options = Namespace(name='lab', store='', passed_on=[])\n"
+    text += "serving.serve('http.server', options, ['--bind', '127.0.0.1'], Path('0'), ProgressBar())"
+    command = subprocess.Popen([sys.executable, "-u", "-c", text], stdout=subprocess.PIPE, text=True)
+    assert "Serving HTTP" in command.stdout.readline()
+    (server,) = psutil.Process(command.pid).children()
+    command.kill()
+    command.communicate(timeout=60)
+    _, alive = psutil.wait_procs([server], timeout=60)
+    assert all(each.status() == psutil.STATUS_ZOMBIE for each in alive)
 
 
 def without_token(address: str) -> str:

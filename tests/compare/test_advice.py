@@ -207,6 +207,27 @@ def test_the_page_says_what_the_star_stands_for(scores, limits, says):
     assert said(choose_row(results, limits), limits, results.baseline)[0].startswith(says)
 
 
+def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_stray_comma():
+    results = made(WITHIN, WITHIN, UNSURE, milliseconds=(8, 8, 7.99))
+    (found,) = headlines(results)
+    assert found.text.startswith(
+        "No clear winner: the baseline onnxruntime fp32, 8.02 ms per call; no other row within 0.5 points is"
+    )
+    assert "Not distinguishable from it: openvino fp32." in found.text
+    assert found.why[-1].startswith("onnxruntime int8 is not recommended: changed 10 of 2,000 answers")
+
+
+def test_nothing_wins_where_no_answer_is_better_than_a_guess():
+    """Pictures in another range than in training: every engine answers with one class, and all agree."""
+    labels = np.arange(400) % 4
+    guess = {"y": np.eye(4)[np.zeros(400, np.int64)]}
+    (found,) = headlines(made(*[score("k", guess, guess, labels)] * 2, milliseconds=(8, 1)))
+    assert not found.won
+    assert found.why[0].startswith(
+        "No variant is shown to be better than a guess: the best one is right for 25.0 % [21.0, 29.5]"
+    )
+
+
 def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     """Faster rows are there, and the samples are too few to show that they are within the budget."""
     results = made(WITHIN, UNSURE, scored(600, broken=1))

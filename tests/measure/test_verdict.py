@@ -162,6 +162,22 @@ def test_the_median_stands_where_few_calls_waited():
     assert replace(plain, around=replace(around, waited_s=0.001)).typical_ns() == np.median(skewed)
 
 
+def test_the_durations_of_a_block_are_read_once_for_all_comparisons():
+    """They may be in a file."""
+
+    class Read(list):
+        times = 0
+
+        def __array__(self, dtype=None, copy=None):
+            Read.times += 1
+            return np.array(list(self), dtype)
+
+    once = replace(block(0, [1.0]), samples_ns=Read((1_000_000,) * 5))
+    assert [once.typical_ns() for _ in range(3)] == [1_000_000] * 3
+    assert once.typical_ns(alone=False) == 1_000_000
+    assert Read.times == 1
+
+
 def test_what_a_call_worked_is_the_least_that_it_took():
     """One call of 100 ms on a machine with ten programs per core; more waiting was counted than it had, or nearly all of it."""
     for waited_s in (0.09, 0.098, 0.13):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from html import unescape
@@ -107,6 +108,38 @@ def test_presets_change_what_they_say_and_can_be_taken_back(panel: Panel) -> Non
     presets.reset.click()
     assert panel.experiment.model == before.model
     assert panel.experiment.measure_s == Experiment().measure_s
+
+
+def test_what_is_typed_can_be_taken_back_at_once_and_is_kept_by_a_preset(panel: Panel) -> None:
+    """In a kernel, whose event loop waits for a pause before it follows what is typed."""
+    presets, before, budget = panel._controls.presets, panel.experiment, panel._controls.control["budget"]
+
+    async def typing() -> None:
+        for text in ("1", "1 p"):
+            budget.value = text
+        assert not presets.undo.disabled
+        assert panel._out.problem.value == ""  # it is not complete yet
+        presets.undo.click()
+        assert panel.experiment == before
+        assert presets.undo.disabled
+        budget.value = "1 %"
+        presets.buttons["Quick look"].click()
+        assert (panel.experiment.budget, panel.experiment.batches) == ("1 %", (1,))
+        presets.undo.click()
+        assert panel.experiment == replace(before, budget="1 %")
+        presets.undo.click()
+        assert panel.experiment == before
+
+    asyncio.run(typing())
+
+
+def test_a_value_that_cannot_be_used_can_be_taken_back(panel: Panel) -> None:
+    presets, before = panel._controls.presets, panel.experiment
+    panel._controls.control["threads"].value = 0
+    assert panel._out.problem.value
+    presets.undo.click()
+    assert (panel.experiment, panel._out.problem.value) == (before, "")
+    assert presets.undo.disabled
 
 
 def test_samples_are_shown_with_counts_classes_and_warnings(tmp_path: Path, model: Model) -> None:

@@ -226,17 +226,3 @@ def test_sigterm_answers_what_is_in_flight_and_ends(triton, wide) -> None:
     assert json.loads(out)["drained"]
     with socket.socket() as other:
         assert other.connect_ex(("127.0.0.1", port)) != 0
-
-
-@pytest.mark.long
-def test_the_server_ends_with_a_killed_parent(triton, wide) -> None:
-    if not shutil.which("setpriv"):
-        pytest.skip("setpriv (util-linux) is not installed")
-    text = "import sys, time; from pathlib import Path; from workbench.serving.server import served\n"
-    text += "with served(Path(sys.argv[1])) as server:\n    print(server.pid, flush=True); time.sleep(600)"
-    parent = subprocess.Popen([sys.executable, "-c", text, str(wide)], stdout=subprocess.PIPE, text=True)
-    child = psutil.Process(int(parent.stdout.readline()))
-    parent.kill()
-    parent.communicate()
-    psutil.wait_procs([child], timeout=60)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom, ttest_1samp
+from scipy.stats import binom, quantile_test, ttest_1samp
 
 from workbench.stats import estimates
 
@@ -39,6 +39,15 @@ def test_ratio_interval_ends_are_order_statistics():
     middle, low, high = estimates.ratio_interval(ratios[::-1])
     assert middle == pytest.approx(1.055)
     assert (low, high) == (ratios[2], ratios[9])  # Conover's table for n = 12: the third from either end
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_ratio_interval_is_that_of_scipy(confidence):
+    draw = np.random.default_rng(2)
+    for count in (8, 9, 12, 25, 48, 400):
+        ratios = np.exp(draw.standard_t(2, count) * 0.1)
+        theirs = quantile_test(ratios, q=1.0, p=0.5).confidence_interval(confidence)
+        assert estimates.ratio_interval(ratios, confidence) == (np.median(ratios), theirs.low, theirs.high)
 
 
 def test_ratio_interval_covers_no_difference_in_19_of_20_cases():

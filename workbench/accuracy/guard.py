@@ -18,6 +18,11 @@ TOLERANCE = 1e-3
 FP32 model."""
 TF32_TOLERANCE = 2e-2
 """The same for FP32 on a GPU that may round the inputs of matrix products to TF32, whose 10 bits of mantissa are FP16's."""
+NOT_BY_SAMPLES = (
+    "what was measured is not clearly smaller than that, so more samples are not likely to show that it is within the budget. "
+    "Instead choose another precision or calibration, keep sensitive layers in FP32 ('keep'), or allow more ('budget')"
+)
+"""Where no number of samples is known to be enough: why, and what to do."""
 SAME = f"its outputs are the source model's within {TOLERANCE:.1%} on every sample"
 
 
@@ -176,7 +181,7 @@ def _explained(judgement: Judgement, score: Accuracy, budget: Budget) -> Judgeme
     )
     why = f"changed {changed or 'none'} of {score.samples:,} answers; {count:,} samples cannot exclude {lost}"
     if needed is None:
-        why += ", and more samples would not either, unless they show a smaller loss"
+        why += f"; {NOT_BY_SAMPLES}"
     else:
         why += f", about {rounded(needed):,} would"
     return replace(judgement, why=why, needed=needed)

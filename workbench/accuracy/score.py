@@ -231,19 +231,26 @@ def score_text(accuracy: Accuracy) -> str:
 
 
 def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
-    """Sentences about scores that are not better than chance."""
-    known = [
-        (score.value, score.chance, score) for score in scores if score.value is not None and score.chance is not None
-    ]
+    """A sentence about scores none of which is shown to be better than the most frequent label alone: the model is fed wrongly, or the
+    labels are not its classes, and a loss against it says nothing.
+    """
+    known = [score for score in scores if score.value is not None and score.chance is not None]
     # labels that are all the same do not allow a comparison with guessing
-    if not known or any(value > chance or chance == 1 for value, chance, _ in known):
+    if not known or any(score.chance == 1 or _least(score) > (score.chance or 0) for score in known):
         return ()
-    best, first = max(value for value, _, _ in known), known[0][2]
+    best = max(known, key=lambda score: score.value or 0)
+    ends = "" if best.low is None or best.high is None else f" [{100 * best.low:.1f}, {100 * best.high:.1f}]"
     text = (
-        f"The best variant is right for {best:.1%} of the samples, and the most frequent label alone would be right for "
-        f"{first.chance:.1%}: check that the labels belong to the output '{first.output}'."
+        f"No variant is shown to be better than a guess: the best one is right for {100 * (best.value or 0):.1f} %{ends} of the samples, the "
+        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %. Check the range of the values or pixels, the order of the "
+        f"classes, and that the labels belong to the output '{best.output}'. Until then the accuracy says nothing about an engine."
     )
     return (text,)
+
+
+def _least(score: Accuracy) -> float:
+    """The lower end of the interval; the value itself where there are too few samples for one."""
+    return (score.value or 0) if score.low is None else score.low
 
 
 def _likely_output(reference: Mapping[str, np.ndarray]) -> str:

@@ -17,6 +17,7 @@ from workbench.errors.printable import one_line
 from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings
 from workbench.store import Store
+from workbench.system.supervisor import end_with_parent
 from workbench.workers.fork_server import PYTHON
 
 
@@ -43,7 +44,8 @@ def serve(module: str, options: argparse.Namespace, own: Sequence[str], page: Pa
     store = Store(options.store or None).root.resolve()
     env = os.environ | {"WORKBENCH_STORE": str(store)}
     command = [*PYTHON, "-m", module, *own, str(page), *options.passed_on]
-    status = _ended(subprocess.Popen(command, env=env))
+    # this process has one thread; killed, it takes the server and its kernels with it, and runs go on
+    status = _ended(subprocess.Popen(command, env=env, preexec_fn=end_with_parent))  # noqa: PLW1509
     error = f"{module} ended with status {status}; its messages are above." if status else ""
     document = {"page": str(page), "server_status": status}
     text = f"The server has ended. Runs that it started go on, and their results are in the store {one_line(store)}."

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 from workbench.cluster.addresses import check_address, is_loopback
 from workbench.cluster.connection import INSTALL
 from workbench.errors import InputError, optional
+from workbench.system.supervisor import supervised
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*")
-AGAIN_S = 2.0
+AGAIN_S, STOP_S = 2.0, 10.0
 SETTINGS = {
     "DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # it would interrupt the process a hundred times a second
     "DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
@@ -59,15 +60,16 @@ def variables(store: Path) -> dict[str, str]:
 def serve(words: Sequence[str], store: Path, say: Callable[[str], None]) -> None:
     """Run a worker until this process is interrupted. Where its scheduler ends, it waits for the next one at the same address."""
     while True:
-        process = subprocess.Popen(list(words), env=variables(store), stdin=subprocess.DEVNULL)
+        attended = supervised(words, stop_s=STOP_S)
+        process = subprocess.Popen(attended, env=variables(store), stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             status = process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(10)
+                process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             raise
         say(f"the worker's process ended with status {status}; it starts again and waits for the scheduler")
         time.sleep(AGAIN_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, hidden_losses, judgement
+from workbench.accuracy.score import doubts
 from workbench.compare.advice import Best, fastest, is_baseline, judged_by, recommended, times_as_fast, within
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
@@ -19,7 +20,7 @@ class Headline(NamedTuple):
         row: the row that is recommended, or the baseline; ``None`` where neither is known.
         won: whether ``row`` is shown to be faster than the baseline and, where accuracy is judged, within the budget.
         text: one or two sentences.
-        why: why ``row`` is not shown to be faster, classes or groups of it that lose more than the budget, and rows that are faster and
+        why: first, that no variant is better than a guess, where that is so; why ``row`` is not shown to be faster, classes or groups of it that lose more than the budget, and rows that are faster and
             not recommended, a sentence each.
 
     """
@@ -38,7 +39,9 @@ def headlines(results: Results) -> tuple[Headline, ...]:
     best = recommended(results) if judged_by(results) else fastest(results, results.measured)
     judged = _by_row(results)
     batches = sorted({row.batch for row in results.measured})
-    return tuple(_headline(batch, best.get(batch), results, judged) for batch in batches)
+    doubt = doubts(row.accuracy for row in results.rows if row.accuracy)
+    found = (_headline(batch, best.get(batch), results, judged) for batch in batches)
+    return tuple(one._replace(won=one.won and not doubt, why=(*doubt, *one.why)) for one in found)
 
 
 def _headline(batch: int, best: Best | None, results: Results, judged: dict[str, Row]) -> Headline:
@@ -57,11 +60,13 @@ def _headline(batch: int, best: Best | None, results: Results, judged: dict[str,
 
 
 def _kept(best: Best, results: Results) -> str:
-    """The sentence where the baseline is as good as any other row that may be taken."""
+    """The sentence where the baseline is as good as any other row that may be taken, and whether that is a result or a lack of one."""
     budget = judged_by(results)
     inside = f" within {budget}" if budget else ""
-    text = f"Keep the baseline {best.row.spec.label}, {_median(best.row)}: no other row{inside} is shown to be faster."
-    return text + _others(best)
+    begin = "No clear winner: the baseline" if best.ties else "Keep the baseline"
+    return f"{begin} {best.row.spec.label}, {_median(best.row)}; no other row{inside} is shown to be faster." + _others(
+        best
+    )
 
 
 def _times(row: Row | None, results: Results) -> str:
@@ -123,5 +128,6 @@ def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str,
         over = f"it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
         reason = said.why if said.verdict == Guard.UNSURE and said.why else over
         faster_by = times_as_fast(judged.get(row.row))
-        found.append(f"{row.spec.label}, {faster_by}is not recommended: {reason}.")
+        name = f"{row.spec.label}, {faster_by}" if faster_by else f"{row.spec.label} "
+        found.append(f"{name}is not recommended: {reason}.")
     return tuple(found)

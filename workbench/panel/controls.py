@@ -108,7 +108,7 @@ class Controls:
         self._wrong = {name: widgets.HTML() for name in SEPARATE}
         self.missing: set[str] = set()  # of model and data, what was not chosen yet
         self.control: dict[str, Any] = settings(experiment)
-        self.presets, self.preview = Presets(self._rewrite), Preview()
+        self.presets, self.preview = Presets(self._rewrite, changed), Preview()
         self.model = SourceControl("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO}, MODEL_TIPS, uploads)
         self.data = SourceControl(
             "Data",
@@ -130,7 +130,8 @@ class Controls:
             control.observe(lambda _: self._forget_signature(), "value")
         for control in self._every():
             if control.has_trait("value"):
-                control.observe(lambda _: None if self.quiet else self._changed(), "value")
+                follow = self.presets.typed if getattr(control, "continuous_update", False) else changed
+                control.observe(lambda _, follow=follow: None if self.quiet else follow(), "value")
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -323,8 +324,7 @@ class Controls:
                 self._hints[name].value = self._said[name]
 
     def _every(self) -> Iterable[Any]:
-        yield from self.model.controls
-        yield from self.data.controls
+        yield from (*self.model.controls, *self.data.controls)
         yield from self.control.values()
         yield from self.precisions.values()
         yield from self.backends.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.compare.formats import digits
@@ -31,12 +32,12 @@ class Mark(NamedTuple):
 
 def canvas(figure: Figure, marks: Sequence[Sequence[Mark]], width_px: int = WIDTH_PX) -> Any:
     """A figure as a widget of this width; ``marks`` are those of :func:`marks_of`."""
-    from ipympl.backend_nbagg import Canvas, FigureManager
+    from ipympl.backend_nbagg import FigureManager
 
     for ax, here in zip(figure.axes, marks, strict=False):
         ax.format_coord = _reader(ax, here)  # type: ignore[method-assign, assignment]
     figure.set_dpi(width_px / figure.get_figwidth())
-    shown = Canvas(figure)
+    shown = _canvas_kind()(figure)
     FigureManager(shown, 0)
     shown.header_visible = False
     shown.resizable = False
@@ -44,6 +45,26 @@ def canvas(figure: Figure, marks: Sequence[Sequence[Mark]], width_px: int = WIDT
     shown.layout.max_width = "100%"
     _follow_pointer(figure, shown)
     return shown.add_class("wb-canvas")
+
+
+@cache
+def _canvas_kind() -> Any:
+    from ipympl.backend_nbagg import Canvas
+
+    class DrawnOnce(Canvas):  # type: ignore[misc]
+        """A browser asks a new canvas twice for its picture: what has not changed since is not drawn again, only sent."""
+
+        _made = False
+
+        def draw(self) -> None:
+            if self._made and not self.figure.stale:
+                self._png_is_old = True
+                self.manager.refresh_all()
+                return
+            self._made = True
+            super().draw()
+
+    return DrawnOnce
 
 
 def _follow_pointer(figure: Figure, shown: Any) -> None:

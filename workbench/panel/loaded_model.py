@@ -19,24 +19,25 @@ class LoadedModel:
 
     def __init__(self) -> None:
         self.facts = widgets.HTML()
-        self._opened: Opened | None = None
+        self._model: Model | None = None
+        self._graph: Examination | None = None
+        self._said = ""  # the facts, which take their time for a large graph
         self._settings: tuple[str, ...] = ()
 
     def put(self, settings: tuple[str, ...], opened: Opened) -> None:
         """Take a model that was opened with these settings (:func:`model_settings`)."""
         model = opened.model
         self._settings = (settings[0], model.signature if model.signatures else settings[1], *settings[2:])
-        self._opened = opened
+        self._model, self._graph = model, parts.looked_at(opened.examination)
+        self._said = view.model_facts(model, self._graph, opened.check, live=True)
 
     def of(self, experiment: Experiment) -> tuple[Model | None, Examination | None]:
         """The model of an experiment and what its graph holds, where it is the one that was loaded; shows the facts about it."""
-        opened = self._opened if self._settings == model_settings(experiment) else None
-        if opened is None:
+        if self._settings != model_settings(experiment):
             self.facts.value = ""
             return None, None
-        graph = parts.looked_at(opened.examination)
-        self.facts.value = view.model_facts(opened.model, graph, opened.check, live=True)
-        return opened.model, graph
+        self.facts.value = self._said
+        return self._model, self._graph
 
 
 def load(

@@ -250,6 +250,7 @@ class Panel(View):
         if errors:
             self._out.plan.value = ""
             self._controls.mark(absent | errors, {})
+            self._controls.presets.stray()
         else:
             self._follow(self.experiment, absent)
         self._tick()
@@ -265,8 +266,8 @@ class Panel(View):
             self._controls.preview.look(resolved, model)
             again = bool(self._out.again.value)
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
-            self._controls.presets.follow(experiment, planned)
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
+            self._controls.presets.follow(experiment, planned)
         self._run.export.refresh(resolved, self._metric_name)
         changed = self.results is not None and self.ran != resolved
         other = OTHER_SETTINGS if changed else history.scored_otherwise(self._run.scored, self._scores)

@@ -12,7 +12,7 @@ from workbench.compare.pairs import plain_name
 from workbench.display.plots import scatter
 from workbench.panel import figures, widgets
 from workbench.panel.fields import field
-from workbench.panel.work import BackgroundWork
+from workbench.panel.work import AfterPause, BackgroundWork
 from workbench.records import Results
 
 TITLES = {
@@ -21,6 +21,7 @@ TITLES = {
 CHOSEN, CHOSEN_TITLE = "chosen", "Other axes"
 """The figure of two numbers that a person chooses."""
 FIRST_AXES = ("p50 ms", "engine MB")
+PAUSE_S = 0.3
 NARROWER_PX = 8  # a difference in width that is not worth drawing for
 # the kernel does not know how wide the page is: the browser writes it into a field that is not shown
 MEASURE = (
@@ -40,8 +41,10 @@ class Plots(widgets.VBox):  # type: ignore[misc]
         self._shown: Results | None = None  # what the figures are of
         self._order: tuple[str, ...] = ()  # of the variants in the figures that are shown
         self._wanted: tuple[Results, tuple[str, ...]] | None = None
+        self._tried: set[str] = set()  # names of the figures that were asked for of it, with data or without
         self._limits = Limits()
         self.drawing = BackgroundWork(self._again)
+        self._pause = AfterPause(self._again, PAUSE_S)
         self.figure = widgets.ToggleButtons(options=[], css="wb-figure-choice")
         self.row = widgets.Box(css="wb-plots")
         self.axes = tuple(
@@ -59,7 +62,7 @@ class Plots(widgets.VBox):  # type: ignore[misc]
 
     def show(self, results: Results | None, drawn: Mapping[str, Any]) -> None:
         """Show figures of these results."""
-        self._shown, self._order, self._wanted = results, (), None
+        self._shown, self._order, self._wanted, self._tried = results, (), None, set()
         self._take(drawn)
         titles = [(TITLES.get(name, name.capitalize()), name) for name in drawn]
         chosen = [(CHOSEN_TITLE, CHOSEN)] if drawn and results else []
@@ -83,9 +86,11 @@ class Plots(widgets.VBox):  # type: ignore[misc]
         self._draw()
 
     def follow(self, results: Results, order: tuple[str, ...] = ()) -> None:
-        """Draw the figures of these results, whose rows, baseline or order are others, in a thread, because that takes a second."""
+        """Draw the figure that is looked at for these results, whose rows, baseline or order are others: in a thread, and when nothing
+        has changed for a moment, because drawing slows the answers to further clicks.
+        """
         self._wanted = results, order
-        self._again()
+        self._pause.ask()
 
     def shade(self, limits: Limits) -> None:
         """Shade what does not keep the limits."""
@@ -103,25 +108,33 @@ class Plots(widgets.VBox):  # type: ignore[misc]
             widgets.close(box)
 
     def _again(self) -> None:
-        if self._wanted is None or self._shown is None or self.drawing.busy:
+        name = self.figure.value
+        if self._wanted is None or self._shown is None or name is None or self.drawing.busy or self._pause.waits:
             return  # a thread that is busy looks again at its end
         results, order = self._wanted
-        if order == self._order and _same(results, self._shown):
+        fresh = order != self._order or not _same(results, self._shown)
+        if fresh:
+            self._shown, self._order, self._tried = results, order, set()
+        elif name in self.drawn or name in self._tried or name == CHOSEN:
             return
-        self._shown, self._order = self._wanted
-        self.drawing.start(partial(self._draw_again, results, order))
+        self._tried.add(name)
+        self.drawing.start(partial(self._draw_again, self._shown, order, name, fresh))
 
-    def _draw_again(self, results: Results, order: tuple[str, ...]) -> None:
+    def _draw_again(self, results: Results, order: tuple[str, ...], name: str, fresh: bool) -> None:
         """In the thread."""
         from workbench.display.plots.figures import figures as draw
 
-        drawn = draw(results, order) if results.measured else {}
-        self.drawing.post(partial(self._show_again, results, drawn))
+        drawn = draw(results, order, name) if results.measured else {}
+        self.drawing.post(partial(self._show_again, results, drawn, fresh))
 
-    def _show_again(self, results: Results, drawn: Mapping[str, Any]) -> None:
-        if results is self._shown:  # else other results have come
+    def _show_again(self, results: Results, drawn: Mapping[str, Any], fresh: bool) -> None:
+        if results is not self._shown:  # other results have come
+            return
+        if fresh:
             self._take(drawn)
-            self._draw()
+        else:
+            self.drawn = {**self.drawn, **drawn}
+        self._draw()
 
     def _resized(self, change: Any) -> None:
         if abs(change["new"] - change["old"]) > NARROWER_PX:
@@ -132,6 +145,9 @@ class Plots(widgets.VBox):  # type: ignore[misc]
         name, results = self.figure.value, self._shown
         widgets.show(self.axes_row, name == CHOSEN)
         if results is None or (name not in self.drawn and name != CHOSEN):
+            for box in self._boxes.values() if name in self._tried else ():  # there is no data for it
+                widgets.show(box, False)
+            self._again()
             return
         if name not in self._boxes:
             # a box around each: a canvas stays on the page when it alone is taken out of its parent

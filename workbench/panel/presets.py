@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from workbench.panel import view, widgets
 from workbench.panel.fields import button
 from workbench.panel.planned import Planned
+from workbench.panel.work import AfterPause
 from workbench.settings.experiment import Experiment
 
 KEPT = ("model", "data", "signature", "input_shapes", "input_values")
 """Settings that resetting to the defaults does not change."""
 MOST_UNDONE = 50
+TYPING_S = 0.5
 
 
 class Preset(NamedTuple):
@@ -52,12 +54,14 @@ PRESETS = (
 
 
 class Presets(widgets.VBox):  # type: ignore[misc]
-    """Buttons; ``chosen`` is called with the experiment that one leads to."""
+    """Buttons; ``chosen`` is called with the experiment that one leads to, ``changed`` when what was typed is to be followed."""
 
-    def __init__(self, chosen: Callable[[Experiment], None]) -> None:
-        self._chosen = chosen
+    def __init__(self, chosen: Callable[[Experiment], None], changed: Callable[[], None]) -> None:
+        self._chosen, self._typing = chosen, AfterPause(changed, TYPING_S)
         self._now: Experiment | None = None
         self._before: list[Experiment] = []
+        self._locked = False
+        self._astray = False  # the controls hold something else than the last experiment that was followed
         self.buttons = {
             each.title: widgets.Button(description=each.title, tooltip=each.help, css="wb-preset") for each in PRESETS
         }
@@ -78,8 +82,8 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         """The controls hold this experiment now, for which this is planned."""
         if self._now is not None and self._now != experiment:
             self._before = [*self._before[1 - MOST_UNDONE :], self._now]
-        self._now = experiment
-        self.undo.disabled = not self._before
+        self._now, self._astray = experiment, False
+        self._enable()
         for each in PRESETS:
             asked = replace(experiment, **each.changes)
             self.buttons[each.title].button_style = "info" if asked == experiment else ""
@@ -87,25 +91,44 @@ class Presets(widgets.VBox):  # type: ignore[misc]
             cost = view.cost(asked, variants * len(asked.batches))
             self.costs[each.title].value = view.hint(f"{cost}; {each.help}")
 
+    def typed(self) -> None:
+        """Something was typed: it can be taken back at once, and is followed after a pause."""
+        self.stray()
+        self._typing.ask()
+
+    def stray(self) -> None:
+        """The controls hold what is being typed, or what cannot be used: that can be taken back too."""
+        if self._now is not None:
+            self._astray = True
+            self._enable()
+
     def lock(self, locked: bool) -> None:
         """Keep the buttons still while a run uses the settings."""
+        self._locked = locked
         for each in (*self.buttons.values(), self.reset):
             each.disabled = locked
-        self.undo.disabled = locked or not self._before
+        self._enable()
+
+    def _enable(self) -> None:
+        self.undo.disabled = self._locked or not (self._before or self._astray)
 
     def undo_now(self) -> None:
         """Take back the last change."""
-        if self._before:
+        if self._astray and self._now is not None:
+            self._chosen(self._now)
+        elif self._before:
             *self._before, last = self._before
             kept, self._now = self._before, last
             self._chosen(last)
             self._before = kept  # what followed from taking it back cannot be taken back
-            self.undo.disabled = not kept
+            self._enable()
 
     def _apply(self, changes: dict[str, Any], _: Any = None) -> None:
+        self._typing.now()
         if self._now is not None:
             self._chosen(replace(self._now, **changes))
 
     def _reset(self) -> None:
+        self._typing.now()
         if self._now is not None:
             self._chosen(replace(Experiment(), **{name: getattr(self._now, name) for name in KEPT}))

@@ -53,17 +53,18 @@ def control(setting: Setting, value: Any) -> Any:
         chosen = [(value, value)] if value else []
         return field(widgets.Dropdown, *common, options=[("automatic", ""), *chosen])
     if isinstance(setting, Integer):
-        return field(widgets.IntText, *common)
+        return field(widgets.IntText, *common, continuous_update=True)
     if isinstance(setting, Number):
-        return field(widgets.FloatText, *common)
+        return field(widgets.FloatText, *common, continuous_update=True)
     return _text(setting, common)
 
 
 def _text(setting: Setting, common: tuple[str, str, Any]) -> Any:
     if setting.suggestions or setting.name in COMBOBOXES:
-        return field(widgets.Combobox, *common, options=setting.suggestions, continuous_update=False)
+        loads = setting.name in COMBOBOXES  # the model is read with it: not at every key
+        return field(widgets.Combobox, *common, options=setting.suggestions, continuous_update=not loads)
     placeholder = f"such as {setting.example}" if setting.example else setting.empty
-    return field(widgets.Text, *common, continuous_update=False, placeholder=placeholder)
+    return field(widgets.Text, *common, placeholder=placeholder)
 
 
 def _chips(setting: Setting) -> bool:

@@ -24,6 +24,38 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+class AfterPause:
+    """Calls a function when it has not been asked to for a while, with an event loop; at once where none runs."""
+
+    def __init__(self, call: Callable[[], None], after_s: float) -> None:
+        self._call, self._after_s = call, after_s
+        self._due: asyncio.TimerHandle | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was asked to and has not been called yet."""
+        return self._due is not None
+
+    def ask(self) -> None:
+        """Call it after a pause, which begins again."""
+        self._forget()
+        if loop := running_loop():
+            self._due = loop.call_later(self._after_s, self.now)
+        else:
+            self._call()
+
+    def now(self) -> None:
+        """Call it now where it is due."""
+        if self._forget():
+            self._call()
+
+    def _forget(self) -> bool:
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
+        return due is not None
+
+
 def keep_showing(seen: Callable[[], T], show: Callable[[T], None], every_s: float, stopped: threading.Event) -> None:
     """Show again and again what ``seen`` returns, until ``stopped`` is set.
 

@@ -17,13 +17,14 @@ from workbench.models.onnx_file import graphs
 from workbench.precision.selection import Selection
 from workbench.protocols import AVAILABLE, Availability, unavailable
 from workbench.store.arrays import write_npz
+from workbench.system.supervisor import supervised
 
 SETTING = "WORKBENCH_MODELOPT_PYTHON"
 FIX = (
     "python3 -m venv modelopt && modelopt/bin/pip install 'nvidia-modelopt[onnx]' && "
     f'export {SETTING}="$PWD/modelopt/bin/python" (several GB, with PyTorch)'
 )
-LIMIT_S = 3600.0
+LIMIT_S, STOP_S = 3600.0, 1.0
 LAST_LINES = 3
 
 
@@ -51,9 +52,10 @@ def rewrite(source: Path, form: str, into: Path, samples: Samples | None, select
     if samples is not None:
         write_npz(data, samples.feeds(0, samples.count))
     command = command_line(source, form, into, data if samples is not None else None, selection)
+    attended = supervised(command, stop_s=STOP_S)  # a worker may be killed while it runs
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=into.parent
+            attended, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=into.parent
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise ExportError(f"ModelOpt did not finish: {cause}") from cause

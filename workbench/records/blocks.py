@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from workbench.records.cost import Energy
 
@@ -85,7 +86,7 @@ class Block:
     around: Surroundings | None = None
     asked_s: float = 0.0  # planned seconds, without calls that were due to be finished; 0: not known
 
-    @property
+    @cached_property
     def _held_up(self) -> bool:
         """Whether one call, or the time between calls, took longer than a usual call and the planned time together.
 
@@ -138,13 +139,23 @@ class Block:
         Args:
             alone: whether calls do not overlap and are timed by the host's clock. Otherwise the median is used.
         """
+        return self._alone_ns if alone else self._median_ns
+
+    # every comparison asks for these; the durations may have to be read from a file
+    @cached_property
+    def _median_ns(self) -> float:
         import numpy as np
 
-        median = float(np.median(self.samples_ns))
+        return float(np.median(self.samples_ns))
+
+    @cached_property
+    def _alone_ns(self) -> float:
+        import numpy as np
+
         around = self.around
-        if not alone or around is None or not around.waited_s or around.worked_s is None:
-            return median
+        if around is None or not around.waited_s or around.worked_s is None:
+            return self._median_ns
         total = float(np.sum(self.samples_ns))
         # the read of the counters may have waited as well: the rest is then too small, and the CPU time is used
         working = max(total - around.waited_s * 1e9, min(total, around.worked_s * 1e9))
-        return min(median, working / len(self.samples_ns))
+        return min(self._median_ns, working / len(self.samples_ns))

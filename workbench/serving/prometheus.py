@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple
 
 from workbench.errors import MissingPackageError, RunError, brief, writing
 from workbench.serving.protocol import HOST
+from workbench.system.supervisor import supervised
 
 PROGRAM = "prometheus"
 FIX = "apt-get install --no-install-recommends prometheus"
@@ -123,8 +126,7 @@ def running(folder: Path, config: str, port: int) -> Iterator[Prometheus]:
         program, f"--config.file={folder / config}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={HOST}:{port}",
     ]  # fmt: skip
-    if shutil.which("setpriv"):  # ends with this process, even where that is killed
-        command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
+    command = supervised(command, stop_s=STOP_S)
     with writing(log), log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     try:
@@ -136,7 +138,7 @@ def running(folder: Path, config: str, port: int) -> Iterator[Prometheus]:
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

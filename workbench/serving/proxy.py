@@ -6,6 +6,7 @@ What it counts is every request that a client sent: it was answered by one of th
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import IO, NamedTuple
 
 from workbench.errors import MissingPackageError, RunError
 from workbench.serving.protocol import HOST
+from workbench.system.supervisor import supervised
 
 PROGRAM, FIX = "haproxy", "apt-get install haproxy"
 START_S, STOP_S, POLL_S = 20.0, 40.0, 0.05
@@ -138,7 +140,7 @@ class Proxy:
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._reader.join(5)
         assert self._process.stdout is not None
@@ -226,8 +228,7 @@ def proxied(folder: Path, port: int, servers: dict[str, tuple[int, int]]) -> Ite
     )
     (folder / "haproxy.cfg").write_text(text, encoding="utf-8")
     command = [program, "-db", "-f", str(folder / "haproxy.cfg")]
-    if shutil.which("setpriv"):
-        command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
+    command = supervised(command, stop_s=STOP_S)
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,

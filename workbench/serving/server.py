@@ -27,6 +27,7 @@ from workbench.serving.http_client import HttpClient
 from workbench.serving.installed import Installed, installed
 from workbench.serving.protocol import HOST, columns_of
 from workbench.serving.watch import Watch
+from workbench.system.supervisor import supervised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from workbench.records import Deployment
     from workbench.serving.protocol import Client
 
-START_S, DRAIN_S = 180.0, 30
+START_S, DRAIN_S, STOP_S = 180.0, 30, 40.0
 POLL_S = 0.1
 LOG_CHARACTERS = 50_000
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where the server has its tensors; it leaves them there if it is killed
 NO_GPU = "CudaDriverHelper"
 PURPOSES = ("http", "grpc", "metrics")
 EVERYWHERE = "0.0.0.0"  # noqa: S104
@@ -76,6 +78,7 @@ class Server:
 
     @property
     def pid(self) -> int:
+        """The process whose descendants are Triton and its models (:mod:`workbench.system.supervisor`)."""
         return self._process.pid
 
     def http(self) -> HttpClient:
@@ -110,7 +113,7 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(DRAIN_S + 10)
+            self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -343,6 +346,7 @@ def _started(
     model.mkdir(parents=True)
     (model / CONFIG).write_text(configured, encoding="utf-8")
     (model / "1").symlink_to(version_folder(folder, deployment.name))
+    shared = f"workbench_{os.getpid()}_{ports.http}_"
     command = [
         str(triton.binary),
         f"--model-repository={model.parent}",
@@ -351,11 +355,10 @@ def _started(
         f"--exit-timeout-secs={DRAIN_S}",
         "--model-control-mode=explicit",
         "--load-model=*",
-        f"--backend-config=python,shm-region-prefix-name=workbench_{os.getpid()}_{ports.http}_",
+        f"--backend-config=python,shm-region-prefix-name={shared}",
         "--metrics-config=summary_latencies=true",
     ]
-    if shutil.which("setpriv"):  # ends with this process, even where that is killed
-        command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
+    command = supervised(command, stop_s=STOP_S, files=f"{SHARED_MEMORY}/{shared}")
     with (scratch / "log").open("wb") as log:
         # a group of its own: Ctrl-C in a terminal reaches this process, which stops the server in order
         return subprocess.Popen(

@@ -32,7 +32,7 @@ class EngineSettings:
     GROUP: ClassVar[str] = "Engines"
 
     backends: tuple[str, ...] = declared(Texts(
-        default=("tensorflow", "tensorflow:xla", "tensorflow:predict", "onnxruntime", "openvino", "tensorrt:rtx"),
+        default=("tensorflow", "tensorflow:xla", "tensorflow:predict", "litert", "onnxruntime", "openvino", "tensorrt:rtx"),
         help="libraries that build and run the engines, each as backend, backend:mode or backend:mode@environment",
         condition=False,
     ))  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -110,13 +112,21 @@ def ratio_interval(ratios: Sequence[float], confidence: float = CONFIDENCE) -> t
         (2.0, 1.9, 2.2)
 
     """
+    if len(ratios) < samples_needed(50, confidence):
+        return None
+    ordered = sorted(map(float, ratios))
+    low, high = _ranks(len(ordered), confidence)
+    return statistics.median(ordered), ordered[low], ordered[high]
+
+
+@cache
+def _ranks(count: int, confidence: float) -> tuple[int, int]:
+    """The places of the interval of the median among ``count`` ordered values, from 0; SciPy takes half a millisecond for them."""
     import numpy as np
     from scipy.stats import quantile_test
 
-    if len(ratios) < samples_needed(50, confidence):
-        return None
-    interval = quantile_test(np.asarray(ratios), q=1.0, p=0.5).confidence_interval(confidence)
-    return float(np.median(ratios)), float(interval.low), float(interval.high)
+    interval = quantile_test(np.arange(count), q=0, p=0.5).confidence_interval(confidence)
+    return int(interval.low), int(interval.high)
 
 
 class Center(NamedTuple):

@@ -7,8 +7,13 @@ after the answer.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb  # comes with the server
 
+LOOK_S = 1.0
 CAPSULE = "PyCapsule_GetPointer called with incorrect name"
 
 
@@ -25,6 +31,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the model; ``args`` are Triton's."""
         folder = Path(args["model_repository"]) / args["model_version"]
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         sys.unraisablehook = _without_capsules(sys.unraisablehook)
         sys.path.insert(0, str(folder))
         import counting  # beside this file, as the next
@@ -96,6 +103,19 @@ def _array(request: Any, name: str) -> Any:
 
 def _tensor(name: str, array: Any) -> Any:
     return pb.Tensor.from_dlpack(name, np.ascontiguousarray(array))
+
+
+def _end_with(server: int) -> None:
+    """Wait until the server, which started this process, has ended, and end this process where it is still there: the server was killed.
+    It does not end by itself then (2.51), nor by SIGTERM.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # before Linux 5.3, or not allowed here
+        ended = select.poll()
+        ended.register(os.pidfd_open(server), select.POLLIN)
+        ended.poll()
+    while os.getppid() == server:
+        time.sleep(LOOK_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _without_capsules(before: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from workbench.compare.formats import digits, shortened
@@ -32,7 +33,7 @@ from workbench.display.plots.load import load_figures
 from workbench.display.plots.tradeoff import over_launches, tradeoff_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -239,10 +240,11 @@ def _name_ends(ax: Axes, data: ThroughputData) -> None:
         )
 
 
-def figures(results: Results, order: Sequence[str] = ()) -> dict[str, Figure]:
+def figures(results: Results, order: Sequence[str] = (), only: str = "") -> dict[str, Figure]:
     """The figures by name, in the order of the report, of those that have data. They are neither shown nor saved.
 
-    ``order`` are names of variants, in the order in which those figures list them that have a line for each variant.
+    ``order`` are names of variants, in the order in which those figures list them that have a line for each variant. ``only`` is the name
+    of a figure: no other need be drawn.
     """
     import matplotlib as mpl
 
@@ -250,18 +252,29 @@ def figures(results: Results, order: Sequence[str] = ()) -> dict[str, Figure]:
     with mpl.rc_context():
         mpl.rcdefaults()  # a reader's own style may be dark or huge; these figures are laid out for this one
         mpl.rcParams.update(STYLE)
-        if results.measured:
-            found["latency"] = _latency_figure(results, order)
-            found["throughput"] = _throughput_figure(results, order)
-            found["tradeoff"] = tradeoff_figure(results)
-        if (data := accuracy_data(results)).points:
-            found["accuracy"] = accuracy_figure(results, data)
-        if results.measured:
-            found["distribution"] = tail_figure(results)
-            found["calls"] = calls_figure(results)
-        found |= build_figures(results)
-        found |= load_figures(results)
-        found |= cost_figures(results)
+        single = _single(results, order)
+        for name, draw in single.items():
+            if only in ("", name):
+                found[name] = draw()
+        if only not in single:
+            found |= build_figures(results)
+            found |= load_figures(results)
+            found |= cost_figures(results)
+    return found
+
+
+def _single(results: Results, order: Sequence[str]) -> dict[str, Callable[[], Figure]]:
+    """How to draw each of the figures that stand alone, by name, where there is data for it."""
+    found: dict[str, Callable[[], Figure]] = {}
+    if results.measured:
+        found["latency"] = partial(_latency_figure, results, order)
+        found["throughput"] = partial(_throughput_figure, results, order)
+        found["tradeoff"] = partial(tradeoff_figure, results)
+    if (data := accuracy_data(results)).points:
+        found["accuracy"] = partial(accuracy_figure, results, data)
+    if results.measured:
+        found["distribution"] = partial(tail_figure, results)
+        found["calls"] = partial(calls_figure, results)
     return found
 
 
