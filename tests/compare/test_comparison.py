@@ -14,7 +14,7 @@ from workbench.compare.pairs import comparison
 from workbench.display.results_table import COLUMNS
 from workbench.display.table import WIDTH
 from workbench.errors import InputError
-from workbench.panel import parts
+from workbench.panel import parts, tables
 from workbench.records import Ended, Failure, Launch, Region, Result, Row, Status, Surroundings, Verdict
 
 
@@ -301,6 +301,19 @@ def test_a_status_that_is_not_a_result_shows_in_the_note():
     assert seen(results([row]).table())["note"].iloc[0] == "cancelled"
 
 
+def test_a_row_that_was_cancelled_while_it_was_scored_does_not_say_that_a_time_limit_ended_it():
+    timed = steady(2.0, launches=(Launch(1.0, 0.1, (1,)),) * 4, ended=Ended.BUDGET)
+    cancelled = replace(measured(PEER), timing=timed, status=Status.CANCELLED, accuracy=None)
+    found = results([replace(measured(BASE), timing=steady(2.0)), cancelled])
+    note = table(found)["note"][1]
+    assert note.startswith("cannot tell: ")
+    assert note.endswith("it had been timed when it was cancelled, and was not scored")
+    (pair,) = (row for row in comparison(found).rows if row.result is cancelled)
+    hints = str(tables.table([tables.Shown(cancelled, pair)]).grid())
+    assert "4 launches" in hints
+    assert "time limit" not in note + hints
+
+
 def test_a_busy_machine_is_reported_beside_a_verdict():
     def started(milliseconds, launches, **changes):
         found = steady(milliseconds, rounds=12)
@@ -319,7 +332,7 @@ def test_a_busy_machine_is_reported_beside_a_verdict():
     assert pair(ours=few, theirs=quiet).note == ""
     alone = pair(ours=started(2.0, 1, around=busy), theirs=started(5.0, 1))
     assert alone.verdict is Verdict.CANNOT_TELL
-    assert alone.why.endswith("so 4 launches are needed")
+    assert "1 launch of the process is then too few for a verdict, which needs at least 4: measure longer" in alone.why
 
 
 def test_what_ended_the_measuring_stands_beside_the_number_of_launches():

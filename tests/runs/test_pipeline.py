@@ -339,6 +339,8 @@ def test_stopped_while_measuring_whole_batches_are_kept(kit: Kit, store: Store) 
     stopped = run(asked, store=store, on_event=stop_in_the_second_batch, cancel=cancel)
     assert {row.batch: row.status for row in stopped.rows} == {1: Status.DONE, 2: Status.CANCELLED}
     assert [row.timing is not None for row in stopped.rows] == [row.batch == 1 for row in stopped.rows]
+    (warning,) = (text for text in stopped.warnings if text.startswith("No accuracy"))
+    assert warning.startswith("No accuracy: the run was cancelled before an engine was scored. Run it again")
     assert running("workbench.workers.child") == []
     again = run(asked, store=store)
     assert set(statuses(again).values()) == {Status.DONE}

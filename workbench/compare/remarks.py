@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from workbench.accuracy.guard import disagreement
-from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Timing
+from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Status, Timing
 
 UNEVEN = 1.5
 """A mean above so many medians is reported: samples/s is computed from the median, and a long run of calls would be slower."""
+
+NOT_SCORED = "it had been timed when it was cancelled, and was not scored"
 
 
 def remark(result: Result, row: Row | None, refused: str) -> str:
@@ -33,8 +35,10 @@ def essential(result: Result, row: Row | None, refused: str, *, counters: bool =
         f"not compared: {refused}" if refused else "",
     ]
     if row and row.why:
-        end = f" ({result.timing.ended.text})" if result.timing and result.timing.ended != Ended.FIXED else ""
-        parts.append(f"cannot tell: {row.why}{end}")
+        ended = what_ended(result)
+        parts.append(f"cannot tell: {row.why}" + (f" ({ended})" if ended and ended != Ended.FIXED.text else ""))
+    if result.timing and result.status == Status.CANCELLED:
+        parts.append(NOT_SCORED)
     if row and row.across:
         parts.append(f"the ratio is across devices: {result.device} here, {row.across} for the baseline")
     parts.append(agreement_text(result.accuracy) if result.accuracy else "")
@@ -43,6 +47,13 @@ def essential(result: Result, row: Row | None, refused: str, *, counters: bool =
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
         parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
     return "; ".join(part.rstrip(". ") for part in parts if part)
+
+
+def what_ended(result: Result) -> str:
+    """What ended the measuring of a row, in words; "" for a row without a timing, and for one that was cancelled, where it would be
+    read as the reason of that.
+    """
+    return result.timing.ended.text if result.timing and result.status != Status.CANCELLED else ""
 
 
 def agreement_text(score: Accuracy) -> str:

@@ -238,15 +238,24 @@ def _judged(evidence: Evidence, alpha: float) -> Judged:
             f"{ALLOWANCE:.0%}"
         )
         if evidence.kept:
-            return Judged(
-                Verdict.CANNOT_TELL, *interval, f"{_busy(evidence)}; so {estimates.LAUNCHES} launches are needed"
-            )
+            return Judged(Verdict.CANNOT_TELL, *interval, f"{_busy(evidence)}; {_one_is_too_few(evidence, interval)}")
     speedup, low, high = interval
     if low > 1 or high < 1:
         why = f"the difference may be as small as {RESOLUTION:.1%}, by which two copies of one engine may differ"
     if evidence.kept:
         why += f"; {_busy(evidence)}"
     return _by_ends(speedup, low, high, why)
+
+
+def _one_is_too_few(evidence: Evidence, interval: tuple[float, float, float]) -> str:
+    """Why there is no verdict on launches that were mostly spoiled, whatever their interval, and what to do."""
+    _, low, high = interval
+    although = "although the interval excludes 1, " if low > 1 or high < 1 else ""
+    count = max(1, len(evidence.launches))
+    return (
+        f"{although}{count} launch{'es' * (count > 1)} of the process {'are' if count > 1 else 'is'} then too few for a verdict, which needs at "
+        f"least {estimates.LAUNCHES}: measure longer (a larger max_measure_s; in the panel, the preset Thorough) or on a quieter machine"
+    )
 
 
 def _too_few(evidence: Evidence) -> str:

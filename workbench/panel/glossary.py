@@ -16,7 +16,7 @@ WORDS = {
     "Block": "the timed calls of one variant in one round",
     "Launch": "a start of the engine's process; the interval of a speed-up is over launches",
     "Speed-up": "time of the baseline divided by the time of the variant; above 1 is faster",
-    "Verdict": "faster, slower, or cannot tell where the 95 % interval of the speed-up includes 1",
+    "Verdict": "faster, slower, or cannot tell where the 95 % interval of the speed-up includes 1 or the launches are too few",
     "Calibration samples": "samples from which the ranges of INT8 numbers are determined; they are not used for accuracy",
     "Test samples": "samples that are timed and scored",
     "Agreement": "share of samples with the same answer as the source model",

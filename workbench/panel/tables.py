@@ -13,7 +13,7 @@ from markupsafe import Markup
 from workbench.accuracy.guard import Guard, disagreement, judgement
 from workbench.compare.flips import Flip, Flips, picture
 from workbench.compare.formats import digits, ms, rate, seconds, speedup_parts
-from workbench.compare.remarks import agreement_text
+from workbench.compare.remarks import agreement_text, what_ended
 from workbench.display.html import image, tag
 from workbench.display.table import NUMBER, WHOLE, Column, Content, Span, Table
 from workbench.display.table import Row as Values
@@ -118,7 +118,7 @@ def _speedup(shown: Shown) -> Content:
     value, ends = speedup_parts(judged.verdict, judged.speedup, judged.low, judged.high)
     timing = result.timing
     many = len(timing.launches) or 1 if timing else 0
-    ended = f"{many} launch{'es' if many > 1 else ''}, {timing.ended.text}" if timing else ""
+    ended = ", ".join(filter(None, [f"{many} launch{'es' if many > 1 else ''}", what_ended(result)])) if timing else ""
     hint = "; ".join(filter(None, [judged.why, ended]))
     across = f"\nacross devices: {result.device} here, {judged.across} for the baseline"
     return (

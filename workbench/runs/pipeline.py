@@ -68,6 +68,10 @@ def check(experiment: Experiment, scoring: Scoring | None = None) -> None:
         choose("baseline", [experiment.baseline], names)
 
 
+NOT_SCORED = "no engine could be scored; each row says why."
+CANCELLED = "the run was cancelled before an engine was scored. Run it again with the same settings: what was built and timed is taken from the store."
+
+
 @overload
 def run(
     experiment: Experiment | None = None,
@@ -182,7 +186,7 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
         except Cancelled:
             raise Cancelled("Stopped while the model was being read; nothing has been built yet.") from None
         pool.using, pool.waiting, store.waiting = context.run_rows.logs_to, context.wait, context.wait
-        found = _Extras()
+        found, cancelled = _Extras(), False
         try:
             if asked.only != PLANNED:
                 build_all(context)
@@ -192,7 +196,8 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
                 _measure(context, found, scored=asked.only == "all")
         except (Cancelled, KeyboardInterrupt):
             _cancel(context.run_rows, asked.only)
-        _warn_without_accuracy(context, asked.only)
+            cancelled = True
+        _warn_without_accuracy(context, asked.only, CANCELLED if cancelled else NOT_SCORED)
         context.run_rows.count(wall_s=time.monotonic() - began)
         context.run_rows.say(f"done: {context.run_rows.tally}")
         results = replace(results_of(context), run=context.run_rows.run, **vars(found))
@@ -318,14 +323,14 @@ def on_event_only(on_event: OnEvent, text: str) -> None:
     on_event(event)
 
 
-def _warn_without_accuracy(context: RunContext, only: str) -> None:
+def _warn_without_accuracy(context: RunContext, only: str, why: str) -> None:
     """Warn where a whole run on data with labels was timed and nothing was scored, unless there is such a warning already."""
     run_rows = context.run_rows
     ended = [row for row in run_rows.rows if row.timing]
     if only != "all" or context.data.test.labels is None or not ended or any(row.accuracy for row in ended):
         return
     if not any(text.startswith(NO_ACCURACY) for text in run_rows.warnings):
-        run_rows.warn(f"{NO_ACCURACY}: no engine could be scored; each row says why.")
+        run_rows.warn(f"{NO_ACCURACY}: {why}")
 
 
 def _cancel(run_rows: RunRows, only: str) -> None:
