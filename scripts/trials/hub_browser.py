@@ -123,16 +123,20 @@ def _watch(found: list[Visit]) -> None:
     going_on = list(found)
     while going_on and time.monotonic() < deadline:
         for visit in tuple(going_on):
-            state, outcome = visit.page.locator(".wb-state").first, visit.page.locator(".wb-outcome").first
-            text = state.inner_text() if state.count() else ""
+            text = _text(visit.page, ".wb-state")
             if "before you" in text and text not in visit.waits:
                 if not visit.waits:
                     visit.page.wait_for_timeout(500)  # until the rows are drawn, too
                     visit.picture("3-waits")
                 visit.waits.append(text)
-            if not text and outcome.count():
-                visit.said = outcome.inner_text()
+            if not text and (said := _text(visit.page, ".wb-outcome")):
+                visit.said = said
                 going_on.remove(visit)
         found[0].page.wait_for_timeout(LOOK_MS)
     for visit in found:
         visit.picture("4-end")
+
+
+def _text(page: Any, what: str) -> str:
+    """The text of an element as it is now; "" where there is none."""
+    return next(iter(page.locator(what).all_inner_texts()), "")

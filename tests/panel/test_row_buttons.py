@@ -1,4 +1,4 @@
-"""The button of a row, in every state of the row and of the run."""
+"""The button of a row, in every state of the row and of the run; and a row that waits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import recorded
 
-from workbench.panel.rows import RowLine
-from workbench.records import Status
+from workbench.panel.rows import Lines, RowLine
+from workbench.records import Event, Status
 
 RESULT = recorded.measured("onnxruntime fp32")
 OPEN = {Status.PLANNED, Status.PREPARING, Status.BUILDING, Status.MEASURING, Status.SCORING}
@@ -54,3 +54,20 @@ def test_a_row_with_times_is_done_when_it_is_scored() -> None:
     line.result = RESULT
     line.draw(running=True, measures=True)
     assert "done" in line._text.value
+
+
+def test_a_built_row_that_waits_to_be_measured_says_so() -> None:
+    lines = Lines(lambda _: None)
+    lines.measures = True
+
+    def shown(event: Event, *, running: bool = True) -> str:
+        lines.apply(event)
+        lines.draw(running=running)
+        return lines.widget.children[0].children[0].children[0].value
+
+    built = replace(RESULT, status=Status.BUILT, timing=None, accuracy=None)
+    assert "built</span>" in shown(Event("built", built))
+    wait = Event("waiting for anna: measuring", detail=True, wait=True, rows=(RESULT.row,))
+    assert "waiting</span>" in shown(wait)
+    assert "measuring</span>" in shown(Event("measuring", replace(built, status=Status.MEASURING)))
+    assert "waiting</span>" not in shown(wait, running=False)

@@ -48,7 +48,8 @@ class RowLine:
         active = running and result.status not in IDLE
         phase = ("cancelling" if self.ending else self.phase) if active else ""
         elapsed = f"{max(0.0, time.time() - self.since):.0f} s" if active and self.since else ""
-        stands = WAITS if active and self.waits else TIMED if running and measures and _unscored(result) else None
+        waits = running and self.waits and unfinished(result, measures=measures)  # a built one waits to be measured
+        stands = WAITS if waits else TIMED if running and measures and _unscored(result) else None
         self._text.value = tables.run_row(
             result, "" if self.waits else phase, elapsed, stands=stands, median_s=self.median_s
         )
