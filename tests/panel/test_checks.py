@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -179,6 +180,26 @@ def test_samples_are_shown_with_counts_classes_and_warnings(tmp_path: Path, mode
     assert "was not found" in shown(replace(asked, data=str(tmp_path / "absent.npz")))
     preview.look(asked, None)
     assert "Load the model" in preview.said.value
+
+
+def test_the_data_can_be_chosen_while_the_model_is_read(panel: Panel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "chosen.npz", x=np.zeros((5, 4), np.float32))
+    controls = panel._controls
+    panel.load()
+    assert controls.model.kind.disabled
+    assert panel._out.run.disabled
+    controls.data.kind.value, controls.data.path.value = "path", str(tmp_path / "chosen.npz")
+    assert not any(control.disabled for control in controls.data.controls)
+    panel.wait(60)
+    controls.preview.work.wait(60)
+    assert "5 samples of chosen.npz" in unescape(str(controls.preview.said.value))
+    assert not controls.model.kind.disabled
+    goes_on = threading.Event()
+    panel._start("running", lambda _: goes_on.wait(60))
+    panel.load()
+    assert all(control.disabled for control in controls.data.controls)
+    goes_on.set()
+    panel.wait(60)
 
 
 @pytest.mark.parametrize(("folders", "first"), [(("cat", "dog"), "cat"), (("0", "1"), "0")])

@@ -237,6 +237,11 @@ class Controls:
         for each in self._choices:
             self.backends[each.address].disabled = locked or not each.here
 
+    def unlock_data(self) -> None:
+        """Let the data be chosen although other controls are locked."""
+        for control in self.data.controls:
+            control.disabled = False
+
     def write(self, experiment: Experiment) -> None:
         """Set every control to what an experiment says."""
         with self._silently():

@@ -110,8 +110,10 @@ class Panel(View):
         return self._controls.read()
 
     def load(self) -> None:
-        """Read the model's inputs and outputs."""
-        self._start("reading the model", self._load)
+        """Read the model's inputs and outputs; the data can be chosen at the same time."""
+        if not self._work.busy:
+            self._start("reading the model", self._load)
+            self._controls.unlock_data()
 
     def build(self) -> None:
         """Build the engines, without measuring."""
