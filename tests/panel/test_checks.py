@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_model import small_onnx
 
 from workbench.conformance.examination import Examination
 from workbench.graph.facts import GraphFacts
-from workbench.panel.checks import doubtful, labelled
+from workbench.panel.checks import doubtful, labelled, wrong_alone
 from workbench.panel.panel import Panel
 from workbench.panel.preview import Preview
-from workbench.records import Model
+from workbench.records import Model, TensorSpec
 from workbench.runs.sources import open_model
 from workbench.settings.experiment import Experiment
 from workbench.settings.table import SETTINGS
@@ -92,6 +94,18 @@ def test_names_that_the_model_lacks_are_doubts(model: Model) -> None:
     assert "no interval" in found["rounds"]
     assert doubtful(replace(asked, rounds=12, score_output="", keep="first"), model, looked) == {}
     assert labelled("'measure_s' and 'x'") == f"'{SETTINGS['measure_s'].label}' and 'x'"
+    assert labelled("2.5 times measure_s of my_measure_s.npz") == "2.5 times 'Seconds per row' of my_measure_s.npz"
+
+
+def test_what_stands_at_any_field_has_the_labels_of_the_page(panel: Panel) -> None:
+    for name, control in panel._controls.control.items():
+        said = [at(panel, name), getattr(control, "tooltip", "") or control.explanation]
+        for value in ("no such", -1, 10**30, [], None):
+            said += wrong_alone({name: value}).values()
+        for other in SETTINGS:
+            assert f"'{other}'" not in " ".join(said), name
+            assert "_" not in other or not re.search(rf"\b{other}\b", " ".join(said)), name
+    assert "below 2.5 times 'Seconds per row'" in at(panel, "max_measure_s")
 
 
 def test_presets_change_what_they_say_and_can_be_taken_back(panel: Panel) -> None:
@@ -165,6 +179,24 @@ def test_samples_are_shown_with_counts_classes_and_warnings(tmp_path: Path, mode
     assert "was not found" in shown(replace(asked, data=str(tmp_path / "absent.npz")))
     preview.look(asked, None)
     assert "Load the model" in preview.said.value
+
+
+@pytest.mark.parametrize(("folders", "first"), [(("cat", "dog"), "cat"), (("0", "1"), "0")])
+def test_classes_have_the_names_of_their_folders(tmp_path: Path, folders: tuple[str, ...], first: str) -> None:
+    spec, output = TensorSpec("x", "float32", (None, 4, 4, 3)), TensorSpec("o", "float32", (None, 2))
+    for name in folders:
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (4, 4), (9 * number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    preview = Preview()
+    preview.look(
+        Experiment(model="m", data=str(tmp_path), backends="onnxruntime", precisions="fp32"),
+        Model("m", "m", "onnx", (spec,), (output,), 1, 1, "d"),
+    )
+    preview.work.wait(60)
+    page = unescape(str(preview.said.value))
+    assert f"2 ({folders[0]}: 2, {folders[1]}: 2)" in page
+    assert page.count(f", label {first}<") == 2
 
 
 @pytest.mark.parametrize("name", ["model", "data"])

@@ -72,8 +72,10 @@ def test_another_panel_finds_the_run_that_goes_on_and_either_can_end_it(
 def test_the_panel_says_who_is_before_it_and_how_long_the_wait_is(experiment: Experiment, store: Store) -> None:
     panel = Panel(experiment, store=store)
     with hold_lock("measuring net.onnx at batch 8", alone=True, expected_s=1000):
+        assert "No results yet. Press Run" in panel._run.compare.table.value
         panel.benchmark()
         until(panel, lambda: "before you, expected wait about 1" in panel._out.state.value)
+        assert "A run is going on. Its results appear here when it has ended" in panel._run.compare.table.value
         assert "measuring net.onnx at batch 8 since " in panel._out.state.value
     panel.cancel()
     panel.wait(60)

@@ -10,6 +10,7 @@ from panels import control
 from uploading import upload
 
 from workbench import backends
+from workbench.panel.checks import labelled
 from workbench.panel.fields import Fold
 from workbench.panel.panel import Panel
 from workbench.records import Model, TensorSpec
@@ -40,7 +41,8 @@ def test_every_setting_has_a_control_with_its_help(panel: Panel) -> None:
     assert set(panel._controls.control) | separate == set(SETTINGS)
     for name in panel._controls.control:
         assert (
-            SETTINGS[name].help[1:] in unescape(panel._controls._hints[name].value) or control(panel, name).disabled
+            labelled(SETTINGS[name].help[1:]) in unescape(panel._controls._hints[name].value)
+            or control(panel, name).disabled
         ), name
 
 

@@ -71,6 +71,17 @@ def classes(folder: Path, model: Model) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
+def class_names(folder: Path, model: Model) -> dict[int, str]:
+    """The names of the classes by number; empty where the data are no folder of classes, or its sub-folders are named by number.
+
+    Raises:
+        InputError: as :func:`classes`.
+    """
+    if not folder.is_dir():
+        return {}
+    return {number: name for name, number in classes(folder, model).items() if name != "." and not name.isdecimal()}
+
+
 def _folders(folder: Path) -> list[str]:
     return sorted(
         path.name

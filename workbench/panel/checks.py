@@ -17,6 +17,8 @@ from workbench.settings.table import SETTINGS
 
 FEWEST_ROUNDS = 6
 NAME = re.compile(rf"'({'|'.join(SETTINGS)})'")
+BARE = re.compile(rf"(?<![\w./'-])({'|'.join(name for name in SETTINGS if '_' in name)})(?![\w./'=-])")
+"""A name without quotes, where it cannot be a word of the sentence."""
 
 
 def labelled(message: str) -> str:
@@ -25,7 +27,9 @@ def labelled(message: str) -> str:
     >>> labelled("'threads' must be a whole number")
     "'Threads' must be a whole number"
     """
-    return NAME.sub(lambda match: f"'{SETTINGS[match[1]].label}'", message)
+    for each in (NAME, BARE):
+        message = each.sub(lambda match: f"'{SETTINGS[match[1]].label}'", message)
+    return message
 
 
 def wrong_alone(values: Mapping[str, Any]) -> dict[str, str]:

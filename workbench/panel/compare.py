@@ -127,6 +127,7 @@ class ComparePage:
         cost: str = "",
     ) -> None:
         """Show results with their figures by name and further tables as HTML, or a sentence if there are none."""
+        self.table.empty = tables.EMPTY
         self.load.value, self.cost.value = load, cost
         self._results, self._experiment = results, experiment
         self.gallery.value = ""
@@ -136,6 +137,12 @@ class ComparePage:
         if results is not None and measured:
             self._offer(results)
         self.plots.show(results if measured else None, drawn)
+        self._redraw()
+
+    def wait(self) -> None:
+        """Say that a run goes on, until its results are shown or it has ended without any."""
+        self.show(None, None, {})
+        self.table.empty = tables.GOES_ON
         self._redraw()
 
     def _offer(self, results: Results) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from workbench.accuracy.samples_needed import rounded
+from workbench.data.classes import class_names
 from workbench.data.observed import doubts
 from workbench.display.html import facts, join, tag
 from workbench.models.describe import counted
@@ -69,21 +72,24 @@ class Preview(widgets.VBox):  # type: ignore[misc]
 
     def _read(self, experiment: Experiment, model: Model) -> None:
         """In a thread: files may be large."""
-        self.work.post(partial(self._show, samples_page(data_of(experiment, model))))
+        data = data_of(experiment, model)
+        labelled = bool(_classes(data.test, {}))
+        names = class_names(Path(experiment.data).expanduser(), model) if labelled else {}
+        self.work.post(partial(self._show, samples_page(data, names)))
 
     def _show(self, page: Markup) -> None:
         self.said.value = page
 
 
-def samples_page(data: Dataset) -> Markup:
-    """The samples as a page: warnings first."""
+def samples_page(data: Dataset, names: Mapping[int, str]) -> Markup:
+    """The samples as a page: warnings first. ``names`` are those of class numbers, where they have any."""
     aside = counted(data.calibration.count, "sample") if data.calibration else "none"
     ranges = {each.name: f", {each.tested}" for each in data.values}
     shapes = [
         f"{name}: {array.dtype} [{' × '.join(map(str, array.shape[1:])) or 'a number'}]{ranges.get(name, '')}"
         for name, array in data.test.inputs.items()
     ]
-    classes = _classes(data.test)
+    classes = _classes(data.test, names)
     known = [
         ("Samples", [f"{data.description}."]),
         ("Timed and scored", [f"{data.test.count:,} samples"]),
@@ -92,16 +98,16 @@ def samples_page(data: Dataset) -> Markup:
         *([("Classes", [_counted(classes)])] if classes else []),
     ]
     warnings = [*doubts(data.values), *_warnings(data, classes)]
-    return join([*(view.message(text, "warn") for text in warnings), facts(known), _first(data.test)])
+    return join([*(view.message(text, "warn") for text in warnings), facts(known), _first(data.test, names)])
 
 
-def _classes(samples: Samples) -> dict[str, int]:
-    """The number of samples by class; empty where the labels are not class numbers."""
+def _classes(samples: Samples, named: Mapping[int, str]) -> dict[str, int]:
+    """The number of samples by class, by its name where it is ``named``; empty where the labels are not class numbers."""
     truth = samples.truth
     if truth is None or truth.values.ndim != 1 or truth.values.dtype.kind not in "iu":
         return {}
     names, counts = np.unique(truth.values[truth.values >= 0], return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return {named.get(int(name), str(name)): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _counted(classes: dict[str, int]) -> str:
@@ -123,12 +129,13 @@ def _warnings(data: Dataset, classes: dict[str, int]) -> list[str]:
     return found
 
 
-def _first(samples: Samples) -> Markup:
+def _first(samples: Samples, named: Mapping[int, str]) -> Markup:
     cards = []
     for place in range(min(FIRST, samples.count)):
         inputs = {name: array[place] for name, array in samples.inputs.items()}
-        label = (
-            "" if samples.truth is None or samples.truth.values.ndim != 1 else f", label {samples.truth.values[place]}"
-        )
+        label = ""
+        if samples.truth is not None and samples.truth.values.ndim == 1:
+            value = samples.truth.values[place]
+            label = f", label {named.get(value, value)}"
         cards.append(tag("figure", sample_shown(inputs), tag("figcaption", f"sample {place}{label}")))
     return tag("div", *cards, class_="wb-gallery wb-samples")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.panel import widgets
+from workbench.panel.checks import labelled
 from workbench.panel.fields import YES_NO, Chips, field
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import Choice, Integer, Integers, Number, Setting, YesNo
@@ -29,7 +30,7 @@ def tip(setting: Setting) -> str:
     """The help as the panel writes it below the control."""
     text = setting.help[:1].upper() + setting.help[1:]
     none = setting.word(setting.default[0]) if isinstance(setting, Integers) else setting.none
-    return f"{text}; {none}: {setting.empty}" if setting.empty else text
+    return labelled(f"{text}; {none}: {setting.empty}" if setting.empty else text)
 
 
 def held(setting: Setting, value: Any) -> Any:

@@ -114,7 +114,7 @@ class ShownRun:
         self.results, self.ran, self._cluster = None, asked.experiment, None
         self.lines.clear()
         self.lines.measures = asked.only != "build"
-        self.compare.show(None, None, {})
+        self.compare.wait()
         self.layers.show(None)
         self.export.show(None)
         self._began()
@@ -136,6 +136,7 @@ class ShownRun:
                 self.lines.put(replace(result, status=Status.CANCELLED, failure=Failure("run", ENDED)))
         self.lines.measures = False
         self.lines.touch()
+        self.compare.show(None, None, {})
         self._ended(end.message, "warn" if end.how == "cancelled" else "bad")
 
     def _finish(self, at: str, results: Results, drawn: Rendered, *, watched: bool = False) -> None:

@@ -19,7 +19,7 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
 
     def __init__(self, empty: str, reordered: Callable[[], None] = lambda: None) -> None:
         """``empty`` is said of a table without rows; ``reordered`` is called when a person has sorted it."""
-        self._empty, self._reordered = empty, reordered
+        self.empty, self._reordered = empty, reordered
         self._table = Table((), ())
         self._columns: tuple[Column, ...] = ()
         self.by, self.reverse = "", False
@@ -71,7 +71,7 @@ class SortedTable(widgets.GridBox):  # type: ignore[misc]
             head.tooltip = ". ".join(filter(None, [each.help[:1].upper() + each.help[1:], self._next(each)]))
             widgets.show(head, table.rows)
         if not table.rows:
-            self.body.value = tag("div", self._empty, class_="wb-empty") if self._empty else ""
+            self.body.value = tag("div", self.empty, class_="wb-empty") if self.empty else ""
             return
         self.body.value = self._ordered().grid(
             lines=True, order=(self.by, "descending" if self.reverse else "ascending")

@@ -23,6 +23,10 @@ from workbench.records import Row as Judged
 from workbench.records.methods import method_of
 
 EMPTY = "No results yet. Press Run: engines are built, timed in turn and compared."
+GOES_ON = (
+    "A run is going on. Its results appear here when it has ended; the page Run shows what each row does. A run that is cancelled shows what was "
+    "timed until then."
+)
 VERDICTS = {Verdict.FASTER: "▲", Verdict.SLOWER: "▼", Verdict.CANNOT_TELL: "?", Verdict.BASELINE: "="}
 
 
