@@ -8,10 +8,11 @@ search: random points, hill climbing over the neighbours of a point from random 
 and TPE and NSGA-II of Optuna, which take the latency limit as a constraint. Optuna is not a dependency of the workbench:
 ``pip install 'optuna>=5'``. ``--synthetic`` makes grids of 1,440 points with effects of each coordinate and of each pair.
 
-A grid that is recorded has at least 400 points that are possible. The models are ONNX files of PyPI's packages:
+A grid that is recorded has at least 400 points that are possible. The models are ONNX files, two of them of PyPI's packages:
 
 * ``basic_pitch``: basic-pitch 0.4.0, ``basic_pitch/saved_models/icassp_2022/nmp.onnx`` (transcription of music);
-* ``magika``: magika 1.0.3, ``magika/models/standard_v3_3/model.onnx`` (types of files).
+* ``magika``: magika 1.0.3, ``magika/models/standard_v3_3/model.onnx`` (types of files);
+* ``mobilenetv2``: the one of ``models.py``, with random weights; INT8 is calibrated on random images (``--data``).
 
 ``pip download --no-deps basic-pitch==0.4.0 magika==1.0.3`` brings them; the wheels are zip files.
 
