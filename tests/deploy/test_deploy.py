@@ -204,7 +204,10 @@ def test_rows_that_are_not_there(kept, tmp_path, asked, text) -> None:
 
 
 def test_a_store_without_runs(store, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"There is no run in the store .*Run an experiment first, or set --store"):
+    with pytest.raises(
+        InputError,
+        match=r"There is no run in the store .*Run an experiment first, or set --store \(in Python: store=\.\.\.\)",
+    ):
         deploy(tmp_path / "new", store=store)
 
 

@@ -11,7 +11,7 @@ import recorded
 
 from workbench.panel import sections
 from workbench.panel.notebook_view import Report
-from workbench.panel.summary import first_screen, narrow, title
+from workbench.panel.summary import first_screen, narrow, summary_text, title
 from workbench.records import Results, Status
 from workbench.settings.experiment import Experiment
 
@@ -59,6 +59,7 @@ def test_what_disturbed_is_said_once_and_not_in_the_notes() -> None:
     assert page.count("The machine was busy with other work in most rounds of all rows") == 1
     assert "blocks were disturbed" not in page
     assert "blocks were disturbed" in found.table().text()
+    assert "The machine was busy with other work in most rounds of all rows" in " ".join(summary_text(found).split())
 
 
 @pytest.mark.long

@@ -98,7 +98,8 @@ def only_built(results: Results) -> Markup:
 def summary_text(results: Results) -> str:
     """The same for a terminal: warnings, the sentences, the table with all its notes, load, and the work that was done."""
     found = [f"Batch {each.batch}: {text}" for each in headlines(results) for text in (each.text, *each.why)]
-    above = [line for each in [*(f"Warning: {text}" for text in results.warnings), *found] for line in wrapped(each)]
+    said_first = [*(f"Warning: {text}" for text in results.warnings), *found, in_short(results)]
+    above = [line for each in filter(None, said_first) for line in wrapped(each)]
     said = set(recommended_text(results))  # by the headlines
     more = (*(each for each in advice(results) if each not in said), *results.settings().notes)
     below = [line for each in more for line in wrapped(each)]

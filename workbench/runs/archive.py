@@ -247,7 +247,7 @@ def find(name: str, known: Sequence[Run]) -> str:
         return known[0].name
     if not known:
         raise InputError(
-            f"There is no run in the store yet, and so no '{name}'. Run an experiment first, or set --store."
+            f"There is no run in the store yet, and so no '{name}'. Run an experiment first, or set --store (in Python: store=...)."
         )
     found = [run.name for run in known if run.name == name] or [run.name for run in known if run.name.endswith(name)]
     if len(found) == 1 and name:
