@@ -11,7 +11,7 @@ import recorded
 
 import workbench
 from workbench.accuracy.budget import budget_for, budget_of
-from workbench.accuracy.guard import Guard, judge, judgement, same_files
+from workbench.accuracy.guard import Guard, Judgement, judge, judgement, same_files
 from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import score
 from workbench.errors import InputError
@@ -327,3 +327,15 @@ def test_few_samples_without_a_change_exclude_no_loss_by_any_metric(name):
     assert by_name.verdict == Guard.UNSURE
     assert (by_name.low, by_name.high) == pytest.approx((by_top.low, by_top.high))
     assert by_name.needed == by_top.needed
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (0.0013, "within: loses 0.13 points [−0.30, 0.10]"),
+        (-0.0013, "within: gains 0.13 points, loss [−0.30, 0.10]"),
+        (-0.00001, "within: loses 0.00 points [−0.30, 0.10]"),
+    ],
+)
+def test_a_negative_loss_is_a_gain(loss, says):
+    assert str(Judgement(Guard.WITHIN, loss, -0.003, 0.001, 0.005, percent=True)) == says

@@ -57,10 +57,13 @@ class Judgement:
 
 
 def _loses(loss: float, low: float, high: float, *, decimals: int | None) -> str:
-    """``loses 0.13 points [−0.20, 0.47]``: shares as points with so many decimals, other figures (``None``) with three digits."""
+    """``loses 0.13 points [−0.20, 0.47]``, or ``gains 0.13 points, loss [−0.47, 0.20]``: shares as points with so many decimals, other
+    figures (``None``) with three digits.
+    """
     scale, unit, digits = (1, "", "{:.3g}") if decimals is None else (100, " points", f"{{:.{decimals}f}}")
-    middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in (loss, low, high))
-    return f"loses {middle}{unit} [{', '.join(ends)}]"
+    middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in (abs(loss), low, high))
+    gained = digits.format(scale * loss).startswith("-") and float(digits.format(scale * loss)) < 0
+    return f"gains {middle}{unit}, loss [{', '.join(ends)}]" if gained else f"loses {middle}{unit} [{', '.join(ends)}]"
 
 
 def same_outputs(score: Accuracy) -> bool:

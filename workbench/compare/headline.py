@@ -12,6 +12,10 @@ from workbench.compare.pairs import comparison
 from workbench.records import Result, Results, Row, Verdict
 
 
+MORE = "More samples to test on: give more data, or set fewer aside for calibration ('calibration_samples')."
+"""What to do where samples are too few to show that a loss is small."""
+
+
 class Headline(NamedTuple):
     """The result of one batch size.
 
@@ -119,7 +123,7 @@ def _by_row(results: Results) -> dict[str, Row]:
 def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str, ...]:
     """The rows of this batch size that are faster than the one that is taken, and why each is not taken."""
     taken = best.timing.median_s if best and best.timing else float("inf")
-    judged, found = _by_row(results), []
+    judged, found, more = _by_row(results), [], False
     for row in results.measured:
         said = judgement(row, results.budget)
         faster = row.batch == batch and row.timing is not None and row.timing.median_s < taken
@@ -130,4 +134,5 @@ def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str,
         faster_by = times_as_fast(judged.get(row.row))
         name = f"{row.spec.label}, {faster_by}" if faster_by else f"{row.spec.label} "
         found.append(f"{name}is not recommended: {reason}.")
-    return tuple(found)
+        more = more or (said.verdict == Guard.UNSURE and bool(said.needed))
+    return (*found, MORE) if more else tuple(found)
