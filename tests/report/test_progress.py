@@ -140,6 +140,7 @@ def test_a_new_phase_forgets_the_step_of_the_one_before() -> None:
         (Progress("measure", 3, 12, "rounds"), "measure: 3 of 12 rounds"),
         (Progress("measure", 3, 12, "rounds", 40.4), "measure: 3 of 12 rounds, about 40 s left"),
         (Progress("measure", 0, 0, "", 600.0), "measure: about 10 min left"),
+        (Progress("measure", 3, 12, "rounds", 40.4, at_most=True), "measure: 3 of 12 rounds, up to about 40 s left"),
     ],
 )
 def test_progress_in_words(found: Progress, text: str) -> None:

@@ -11,7 +11,6 @@ from workbench.compare.formats import interval, score_text, seconds, speedup_par
 from workbench.compare.pairs import comparison
 from workbench.records import Result, Results, Row, Verdict
 
-
 MORE = "More samples to test on: give more data, or set fewer aside for calibration ('calibration_samples')."
 """What to do where samples are too few to show that a loss is small."""
 

@@ -22,7 +22,7 @@ class Progress:
     total: int = 0  # 0: not known
     unit: str = ""  # what is counted, in the plural: "engines", "rounds"
     remaining_s: float | None = None  # seconds
-    at_most: bool = False  # ``remaining_s`` is the longest that the plan allows, because rows may end earlier
+    at_most: bool = False  # ``remaining_s`` is for all rounds that the plan allows, and rows may end earlier
 
     @property
     def count(self) -> str:
@@ -34,7 +34,7 @@ class Progress:
         """``about 2 min left``; "" where that is not known."""
         if self.remaining_s is None:
             return ""
-        minutes, word = self.remaining_s / 60, "at most" if self.at_most else "about"
+        minutes, word = self.remaining_s / 60, "up to about" if self.at_most else "about"
         return f"{word} {self.remaining_s:.0f} s left" if minutes < 2 else f"{word} {minutes:.0f} min left"
 
     def __str__(self) -> str:
