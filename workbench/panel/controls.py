@@ -86,6 +86,9 @@ def _backend_box(choice: BackendChoice, experiment: Experiment) -> Any:
     return checkbox(choice.title, choice.explanation, value, disabled=not choice.here)
 
 
+DATA_CHOICES = {"Automatic": "auto", "Digits": "digits", "Random": "random"}
+
+
 class Controls:
     """All controls. ``changed`` is called after changes by a person only, ``load`` when the model is to be read."""
 
@@ -110,14 +113,7 @@ class Controls:
         self.control: dict[str, Any] = settings(experiment)
         self.presets, self.preview = Presets(self._rewrite, changed), Preview()
         self.model = SourceControl("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO}, MODEL_TIPS, uploads)
-        self.data = SourceControl(
-            "Data",
-            DATA_FILES,
-            experiment.data,
-            {"Automatic": "auto", "Digits": "digits", "Random": "random"},
-            DATA_TIPS,
-            uploads,
-        )
+        self.data = SourceControl("Data", DATA_FILES, experiment.data, DATA_CHOICES, DATA_TIPS, uploads)
         self.load = button("Load", "folder-open", "Read the model's inputs and outputs", "wb-load")
         self.precisions = {
             name: checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()

@@ -39,6 +39,9 @@ NOTEBOOK = "JPY_SESSION_NAME"
 """Jupyter's server tells a kernel in this variable which notebook it serves."""
 
 
+Work = Callable[[Experiment], None]
+
+
 class Panel(View):
     """Controls for an experiment, buttons to run it, and its results as they arrive.
 
@@ -198,14 +201,7 @@ class Panel(View):
         self._out.show(list(STEPS).index("Configure"))
         self._say(text, "good")
 
-    def _start(
-        self,
-        phase: str,
-        work: Callable[[Experiment], None],
-        asked: Experiment | None = None,
-        *,
-        page: int | None = None,
-    ) -> None:
+    def _start(self, phase: str, work: Work, asked: Experiment | None = None, *, page: int | None = None) -> None:
         """Do ``work`` in the thread with the experiment of the controls, or ``asked``, and show a page; do nothing while other work runs."""
         if self._work.busy:
             return
