@@ -125,10 +125,10 @@ class Cluster:
             client.wait_for_workers(count, timeout=START_S)
 
     def process_of(self, name: str) -> psutil.Process:
-        """The process of a worker in which parts of runs are carried out: below the command and Dask's nanny."""
+        """The process of a worker in which parts of runs are carried out: below the command, its supervisor and Dask's nanny."""
         command = psutil.Process(self._processes[name].pid)
-        nannies = [each for each in command.children() if "distributed.cli.dask_worker" in each.cmdline()]
-        below = [each for nanny in nannies for each in nanny.children() if "spawn_main" in " ".join(each.cmdline())]
+        nannies = [each for each in command.children(recursive=True) if "distributed.cli.dask_worker" in _words(each)]
+        below = [each for nanny in nannies for each in nanny.children() if "spawn_main" in " ".join(_words(each))]
         if not below:
             raise LookupError(f"{name} has no process now")
         return below[-1]
@@ -140,10 +140,23 @@ class Cluster:
     def end(self, name: str) -> None:
         """End the scheduler, or a worker with all its processes."""
         process = self._processes.pop(name)
+        every = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        for each in every:  # the supervisor has a group of its own, and would end the worker in peace
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         process.wait()
+        psutil.wait_procs(every, timeout=START_S)
 
     def close(self) -> None:
         for name in [*self._processes]:
             self.end(name)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """The command of a process; none where it has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
