@@ -18,8 +18,8 @@ import clusters
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 CONTRAST = 4.5
-LONG_ENOUGH = {"batches": "1,2,4,8", "measure_s": 2.0, "max_measure_s": 2.0, "cohort": 1}
-"""Four parts of some seconds each, so that there is time to look at each state."""
+LONG_ENOUGH = {"batches": "1,2,4,8", "measure_s": 5.0, "max_measure_s": 5.0, "cohort": 1}
+"""Four parts of about 20 seconds each, so that there is time to look at each state on a busy machine too."""
 
 
 @pytest.fixture(scope="module")
