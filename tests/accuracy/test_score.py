@@ -136,7 +136,7 @@ def test_scores_no_better_than_a_guess_are_doubted():
     assert doubt == (
         "No variant is shown to be better than a guess: the best one is right for 25.0 % [4.6, 69.9] of the samples, the most frequent "
         "label alone would be for 50.0 %. Check the range of the values or pixels, the order of the classes, and that the labels belong "
-        "to the output 'output_0'. Until then the accuracy says nothing about an engine."
+        "to the output 'output_0'."
     )
     # 26 % of 400 against 25 % is no better, and 40 % is
     many = np.arange(400) % 4
@@ -144,6 +144,19 @@ def test_scores_no_better_than_a_guess_are_doubted():
     assert doubts([score("key", _logits(guesses, 4), _logits(many, 4), many)])
     guesses = np.where(np.arange(400) < 80, many, 0)
     assert doubts([score("key", _logits(guesses, 4), _logits(many, 4), many)]) == ()
+
+
+def test_a_model_that_finds_a_rare_class_is_no_guess_though_the_frequent_label_is_right_as_often():
+    labels = (np.arange(400) >= 380).astype(int)
+    useful = labels.copy()
+    useful[:15], useful[395:] = 1, 0  # 95 % right, as the frequent label alone
+    constant = np.zeros(400, int)
+    found, guess = (
+        score("key", _logits(each, 2), _logits(labels, 2), labels, losses=True) for each in (useful, constant)
+    )
+    assert found.value == found.chance == guess.value == 0.95
+    assert doubts([found]) == ()
+    assert len(doubts([guess])) == 1
 
 
 def test_text_is_compared_as_text():

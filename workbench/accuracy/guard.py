@@ -62,7 +62,7 @@ def _loses(loss: float, low: float, high: float, *, decimals: int | None) -> str
     """
     scale, unit, digits = (1, "", "{:.3g}") if decimals is None else (100, " points", f"{{:.{decimals}f}}")
     middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in (abs(loss), low, high))
-    gained = digits.format(scale * loss).startswith("-") and float(digits.format(scale * loss)) < 0
+    gained = float(digits.format(scale * loss)) < 0  # as it is shown
     return f"gains {middle}{unit}, loss [{', '.join(ends)}]" if gained else f"loses {middle}{unit} [{', '.join(ends)}]"
 
 

@@ -13,6 +13,7 @@ The loss is the source's metric minus the engine's, with the sign chosen so that
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -231,26 +232,33 @@ def score_text(accuracy: Accuracy) -> str:
 
 
 def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
-    """A sentence about scores none of which is shown to be better than the most frequent label alone: the model is fed wrongly, or the
-    labels are not its classes, and a loss against it says nothing.
+    """A sentence about scores none of which is shown to be better than one answer for all samples: the model gets other inputs than in
+    training, or the labels are not its classes, and a loss against it says nothing.
     """
     known = [score for score in scores if score.value is not None and score.chance is not None]
     # labels that are all the same do not allow a comparison with guessing
-    if not known or any(score.chance == 1 or _least(score) > (score.chance or 0) for score in known):
+    if not known or any(score.chance == 1 or _better_than_one_answer(score) for score in known):
         return ()
     best = max(known, key=lambda score: score.value or 0)
     ends = "" if best.low is None or best.high is None else f" [{100 * best.low:.1f}, {100 * best.high:.1f}]"
     text = (
         f"No variant is shown to be better than a guess: the best one is right for {100 * (best.value or 0):.1f} %{ends} of the samples, the "
         f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %. Check the range of the values or pixels, the order of the "
-        f"classes, and that the labels belong to the output '{best.output}'. Until then the accuracy says nothing about an engine."
+        f"classes, and that the labels belong to the output '{best.output}'."
     )
     return (text,)
 
 
-def _least(score: Accuracy) -> float:
-    """The lower end of the interval; the value itself where there are too few samples for one."""
-    return (score.value or 0) if score.low is None else score.low
+def _better_than_one_answer(score: Accuracy) -> bool:
+    """Whether the interval of the mean recall over the classes lies above that of one answer for all, 1 / classes: where one class is
+    frequent, a useful model need not be right more often than that class. Without losses by class the interval of the share decides.
+    """
+    classes = [part for part in score.by if part.by == "class"]
+    if not classes:
+        return (score.value or 0) > (score.chance or 0) if score.low is None else score.low > (score.chance or 0)
+    mean = sum(part.value for part in classes) / len(classes)
+    variance = sum(part.value * (1 - part.value) / part.samples for part in classes) / len(classes) ** 2
+    return mean - 1.96 * math.sqrt(variance) > 1 / len(classes)
 
 
 def _likely_output(reference: Mapping[str, np.ndarray]) -> str:

@@ -23,8 +23,8 @@ class Headline(NamedTuple):
         row: the row that is recommended, or the baseline; ``None`` where neither is known.
         won: whether ``row`` is shown to be faster than the baseline and, where accuracy is judged, within the budget.
         text: one or two sentences.
-        why: first, that no variant is better than a guess, where that is so; why ``row`` is not shown to be faster, classes or groups of it that lose more than the budget, and rows that are faster and
-            not recommended, a sentence each.
+        why: a sentence each: that no variant is better than a guess; why ``row`` is not shown to be faster; classes or groups of it that
+            lose more than the budget; rows that are faster and not recommended.
 
     """
 
@@ -67,9 +67,8 @@ def _kept(best: Best, results: Results) -> str:
     budget = judged_by(results)
     inside = f" within {budget}" if budget else ""
     begin = "No clear winner: the baseline" if best.ties else "Keep the baseline"
-    return f"{begin} {best.row.spec.label}, {_median(best.row)}; no other row{inside} is shown to be faster." + _others(
-        best
-    )
+    text = f"{begin} {best.row.spec.label}, {_median(best.row)}; no other row{inside} is shown to be faster."
+    return text + _others(best)
 
 
 def _times(row: Row | None, results: Results) -> str:

@@ -43,6 +43,7 @@ MODEL_TIPS = {
     PATH: "A file or SavedModel folder on the machine where this notebook runs; matching names are offered while you type.",
     UPLOAD: "A file from the machine where this browser runs. A SavedModel folder: drop it into the file browser, give its path.",
 }
+DATA_CHOICES = {"Automatic": "auto", "Digits": "digits", "Random": "random"}
 DATA_TIPS = {
     "auto": "The digits for the built-in demo, random inputs for any other model.",
     "digits": "1,500 labelled images of handwritten digits that the demo was not trained on, and 300 to calibrate with.",
@@ -84,9 +85,6 @@ def choices() -> tuple[BackendChoice, ...]:
 def _backend_box(choice: BackendChoice, experiment: Experiment) -> Any:
     value = bool(choice.here) and choice.address in experiment.backends
     return checkbox(choice.title, choice.explanation, value, disabled=not choice.here)
-
-
-DATA_CHOICES = {"Automatic": "auto", "Digits": "digits", "Random": "random"}
 
 
 class Controls:

@@ -17,10 +17,12 @@ def group_key(
 ) -> str:
     """The key of a group: variants that run here, each with the key of its engine. ``samples`` is the test samples' digest."""
     members = list(members)
+    several = any(spec.streams > 1 for spec, _ in members)
     return key_of(
         **_group_parts(members, batch, plan, samples, machine),
         ways=sorted((spec.label, spec.cuda_graph, spec.streams) for spec, _ in members),
         denormals="flushed",  # how engines are opened is part of what was timed
+        **({"sample": "mean of as many answers as streams"} if several else {}),  # it was the time between two
     )
 
 

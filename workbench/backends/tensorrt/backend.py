@@ -58,6 +58,7 @@ RTX_INT8 = "TensorRT for RTX documents INT8 for weights only: expect no faster a
 
 class TensorRT(BaseBackend):
     name = "tensorrt"
+    recipe = "shared profile"
     title = "TensorRT"
     modes = {
         "": "the full library, 8.5 to 11.x: builds on the GPU that it runs on",
