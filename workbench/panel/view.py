@@ -92,7 +92,9 @@ def problems(errors: Mapping[str, str], missing: Collection[str] = ()) -> Markup
     if len(sentences) <= 1:
         return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
     labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS)
-    return message(f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field.")
+    return message(
+        f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field; results that are shown stay as they are."
+    )
 
 
 def download(name: str, mime: str, content: bytes) -> Markup:
