@@ -71,6 +71,7 @@ class Panel(View):
         self._scores = identity(metric)
         self._began_as = experiment.parameters()
         self._work = BackgroundWork(self._tick)
+        self._opened = False  # a run whose settings are as they were
         self._model, self._planner, self._locked = LoadedModel(), Planner(self._store), False
         self._controls = Controls(experiment, self._store.root / "uploads", self._edited, self.load, self._metric_name)
         self._out = Layout(remeasure=remeasure)
@@ -173,6 +174,7 @@ class Panel(View):
         except (WorkbenchError, TypeError) as error:
             self._say(f"This run cannot be opened: {brief(error)}")
             return
+        self._opened = True
         self._changed()
         self._start("opening", lambda _: self._run.follow(job), page=RUN)
 
@@ -183,12 +185,14 @@ class Panel(View):
             self._say("This run cannot be opened: this version does not know its settings.", "warn")
             return
         self._controls.write(asked)
+        self._opened = True
         self._changed()
         # its backends need not exist here
         self._start("opening", lambda _: self._run.open(run, asked), asked, page=RUN)
 
     def _run_found(self, experiment: Experiment) -> None:
         """Show the best point of a search as a run of its own."""
+        self._opened = False
         self._controls.write(experiment)
         self._changed()
         self._ask("all")
@@ -196,6 +200,7 @@ class Panel(View):
     def _reopen(self, experiment: Experiment, text: str) -> None:
         if self._work.busy:
             return
+        self._opened = False
         self._controls.write(experiment)
         self._changed()
         self._out.show(list(STEPS).index("Configure"))
@@ -239,12 +244,13 @@ class Panel(View):
         """A person changed a control: an error of what was tried before is over."""
         if "wb-bad" in self._out.message.value:
             self._say("")
+        self._opened = False
         self._changed()
 
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
         errors, absent = self._controls.wrong(), self._controls.absent()
-        self._out.problem.value = view.problems(absent | errors, self._controls.missing)
+        self._out.problem.value = view.problems(absent | errors, self._controls.missing, opened=self._opened)
         if errors:
             self._out.plan.value = ""
             self._controls.mark(absent | errors, {})
