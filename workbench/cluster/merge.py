@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from workbench.errors.printable import one_line
 from workbench.models.describe import counted
-from workbench.records import ClusterWorker, Failure, Result, Results, Status, Tally
+from workbench.records import ClusterWorker, Ended, Failure, Result, Results, Status, Tally
 from workbench.runs.cohorts import cohorts_text, default_baseline
 
 
@@ -37,12 +37,18 @@ class EndedPart:
         return replace(found, worker=self.worker, reused=found.reused or (self.reused and found.timing is not None))
 
 
+def cut_short(row: Result) -> bool:
+    """Whether the time of its run was up before it was measured as long as planned."""
+    return row.timing is not None and row.timing.ended == Ended.TIME
+
+
 def merged_row(row: Result, parts: Sequence[EndedPart]) -> Result | None:
     """The result of a row from the parts that it took part in, which are in the order in which they were planned and repeated; ``None``
-    where it took part in none. The first timing of the baseline is its own, the others stand in ``also``.
+    where it took part in none. The first timing of the baseline is its own, the others stand in ``also``. One that was cut short comes
+    after all others.
     """
     found = [one for part in parts if (one := part.result(row))]
-    timed = [one for one in found if one.timing]
+    timed = sorted((one for one in found if one.timing), key=cut_short)
     if not timed:
         ended = [one for one in found if one.status != Status.CANCELLED] or found
         return ended[-1] if ended else None

@@ -158,7 +158,7 @@ class Controls:
             except MissingError as error:
                 self.missing.add(name)
                 found[name] = error.message
-        found |= wrong_alone(values)
+        found |= wrong_alone(values) | self.presets.limit.wrong()
         absent = [name for name in self._base.backends if not self._here.get(name)]
         if "backends" in found and not values["backends"] and absent:
             found["backends"] = ABSENT.format(", ".join(absent))

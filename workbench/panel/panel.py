@@ -58,6 +58,7 @@ class Panel(View):
         *,
         store: Store | str | Path | None = None,
         remeasure: bool = False,
+        minutes: float | str | None = None,
         model: Any = None,
         data: Any = None,
         metric: Any = None,
@@ -81,6 +82,7 @@ class Panel(View):
         self.search = SearchSection(self._store, self._controls, self._work, self._run_found, self._metric_name)
         self.widget = self._out.widget(self._pages(), self._store)
         self._connect()
+        self._controls.presets.limit.write(minutes)
         self._changed()
         if unknown := self._controls.unknown:
             self._say(f"There is no backend {', '.join(map(repr, unknown))}; the list below has those that exist.")
@@ -93,6 +95,7 @@ class Panel(View):
         self._out.build.on_click(lambda _: self.build())
         self._out.run.on_click(lambda _: self.benchmark())
         self._out.cancel.on_click(lambda _: self.cancel())
+        self._out.finish.on_click(lambda _: self.finish())
         self._out.again.observe(lambda _: self._changed(), "value")
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -128,10 +131,11 @@ class Panel(View):
 
     def cancel(self) -> None:
         """Ask the running work to stop; :meth:`wait` says when it has."""
-        if self._work.busy:
-            self._work.cancel.set()
-            self._work.phase = "cancelling"
-            self._run.cancel()
+        self._run.end()
+
+    def finish(self) -> None:
+        """Ask the run to begin nothing more and to end with what it has, as if its time limit were over now."""
+        self._run.finish()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Block until the running work has ended."""
@@ -159,6 +163,7 @@ class Panel(View):
     def _begin_job(self, only: str, experiment: Experiment, skip: tuple[str, ...] = ()) -> None:
         asked = Asked(
             experiment.parameters(), only=only, remeasure=bool(self._out.again.value), skip=skip,
+            minutes=self._controls.presets.limit.minutes,
             owner=os.environ.get(NOTEBOOK, ""), began_as=self._began_as, metric=self._scores,
             where=asdict(self.where) if self.where.cluster else {},
         )  # fmt: skip
@@ -266,14 +271,14 @@ class Panel(View):
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
             self._controls.presets.follow(experiment, planned)
-        self._run.export.refresh(resolved, self._metric_name)
+        self._run.export.refresh(resolved, self._metric_name, self._controls.presets.limit.minutes)
         changed = self.results is not None and self.ran != resolved
         other = OTHER_SETTINGS if changed else history.scored_otherwise(self._run.scored, self._scores)
         self._out.outdated.value = view.message("" if busy else other, "warn")
 
     def _tick(self) -> None:
         busy = self._work.busy
-        self._out.follow(self._work)
+        self._out.follow(self._work, measures=self._run.job is not None)
         if busy != self._locked:
             self._locked = busy
             if busy:
