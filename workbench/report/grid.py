@@ -139,6 +139,7 @@ class Grid:
             files=[_digest(experiment.model), _digest(experiment.data)],
             where=[self.where.cluster_label, self.where.cohort, bool(self.where.cluster)],
             version=page.product(),
+            **({"minutes": self.minutes} if self.minutes else {}),
         )
 
     def _html(self, cell: GridCell) -> Path:
