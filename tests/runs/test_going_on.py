@@ -225,6 +225,16 @@ def test_a_session_goes_on_after_the_launches_that_are_sound(store, blocks, dama
     check_whole(found)
 
 
+def test_launches_of_two_attempts_are_not_put_together(store):
+    killed_at(3, store)
+    samples = store.path("checkpoint", checkpoints.checkpoint_key(GROUP, 1)) / "samples.npy"
+    samples.write_bytes(samples.read_bytes()[:-8])
+    killed_at(2, store)  # which measured the second launch again; the third is that of the first attempt
+    assert len(made(store, "checkpoint")) == 4  # with the damaged one, which was set aside
+    assert checkpoints.load(store, GROUP).launches == 2
+    check_whole(next_run(store)[1])
+
+
 def test_facts_that_an_unknown_version_wrote_are_no_checkpoint(store):
     store.put("checkpoint", checkpoints.checkpoint_key(GROUP, 0), {"rounds": 12})
     assert checkpoints.load(store, GROUP) is None

@@ -17,9 +17,12 @@ from workbench.store import Store
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+from workbench.measure import verdict
 from workbench.runs.pipeline import run
 from workbench.settings.experiment import Experiment
 from workbench.store.draft import Draft
+
+verdict.ALLOWANCE = 1e9  # a single launch tells nothing
 
 kind, number, asked, store = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
 publish, seen = Draft.publish, []
@@ -65,3 +68,18 @@ def test_a_kill_between_what_the_last_launch_publishes_costs_nothing(folder, sto
     assert made(store).items() >= before.items()
     assert not list(store.root.glob("checkpoint/*"))
     assert all(row.accuracy for row in again.rows)
+
+
+@pytest.mark.long
+def test_a_kill_in_the_third_launch_costs_that_launch(folder, store, monkeypatch):
+    monkeypatch.setattr("workbench.measure.verdict.ALLOWANCE", 1e9)
+    asked = ask(folder, backends="onnxruntime", batches="1", measure_s=0.05, max_measure_s=0.3)
+    assert kill("checkpoint", 3, asked, store) == {}
+    events = []
+    again = run(asked, store=store, on_event=events.append)
+    assert any("going on after launch 2 of at most 8" in event.text for event in events)
+    assert counts(again)[1:3] == (2, 0)
+    assert again.tally.reused_scores == 2
+    for row in again.rows:
+        assert [block.round for block in row.timing.blocks] == list(range(len(row.timing.blocks)))
+        assert len(row.timing.launches) > 2

@@ -8,9 +8,10 @@ list of the session's members, by which it counts (:mod:`workbench.runs.cohorts`
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Checkpoint:
     rounds: int
     anchor: str
     members: Mapping[str, KeptMember]
+    after: str = ""  # the ``mark`` of the launch before, so that launches of two attempts are not put together
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def complete(self) -> bool:
@@ -84,7 +87,14 @@ def keep(store: Store, group: str, now: Checkpoint) -> None:
     with store.create(KIND, key) as draft:
         with writing(draft.folder):
             (draft.folder / SAMPLES).write_bytes(as_npy(parts))
-        draft.facts = {"session": now.session, "rounds": now.rounds, "anchor": now.anchor, "members": records}
+        draft.facts = {
+            "session": now.session,
+            "rounds": now.rounds,
+            "anchor": now.anchor,
+            "members": records,
+            "after": now.after,
+            "mark": now.mark,
+        }
     store.used.discard(f"{KIND}/{key}")  # results do not need it
 
 
@@ -93,7 +103,7 @@ def load(store: Store, group: str) -> Checkpoint | None:
     found: Checkpoint | None = None
     for launch in count():
         part = _read(store, group, launch)
-        if part is None or (found and part.session != found.session):
+        if part is None or part.after != (found.mark if found else ""):
             return found
         found = _with(found, part) if found else part
     return found
@@ -172,4 +182,5 @@ def _parsed(folder: Path, facts: dict[str, Any], launch: int) -> Checkpoint:
         str(each["engine"]): KeptMember(timing, bool(each["ended"]), bool(each["again"]))
         for each, timing in zip(facts["members"], timings, strict=True)
     }
-    return Checkpoint(str(facts["session"]), launch + 1, int(facts["rounds"]), str(facts["anchor"]), members)
+    begun = (str(facts["session"]), launch + 1, int(facts["rounds"]), str(facts["anchor"]))
+    return Checkpoint(*begun, members, str(facts["after"]), str(facts["mark"]))

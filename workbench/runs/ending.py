@@ -39,8 +39,9 @@ def end_launch(opened: OpenEngines, cohort: Cohort, region: Region, samples: str
             )
             for member in took_part
         }
-        now = Checkpoint(cohort.session, cohort.launches, cohort.rounds, anchor, known)
+        now = Checkpoint(cohort.session, cohort.launches, cohort.rounds, anchor, known, cohort.checkpoint)
         checkpoints.keep(opened.store, cohort.group, now)
+        cohort.checkpoint = now.mark
     for member in took_part:
         if member.timing:
             member.kept = timing_key(cohort.group, member.engine.key, cohort.session if member.again else "")

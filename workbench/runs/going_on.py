@@ -38,6 +38,7 @@ def _go_on(opened: OpenEngines, cohort: Cohort) -> None:
         checkpoints.remove(opened.store, cohort.group)
         return
     cohort.session, cohort.launches, cohort.rounds = found.session, found.launches, found.rounds
+    cohort.checkpoint = found.mark
     most = opened.experiment.plan.launches
     told = f"going on after launch {found.launches} of at most {most}, which an earlier run had finished"
     opened.run_rows.say(f"batch {cohort.batch}: {told}")

@@ -49,6 +49,7 @@ class Cohort:
     rounds: int = 0
     launches: int = 0
     resumable: bool = False  # what is known after a launch is stored
+    checkpoint: str = ""  # the mark of what was stored last
     over: bool = False
 
     @property
