@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from panels import control
 
 from workbench.jobs.job import CONTROL, all_jobs
 from workbench.panel.panel import Panel
+from workbench.panel.show import show
 from workbench.records import Ended, Status
+from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 
@@ -56,7 +59,7 @@ def test_finish_in_the_moment_before_there_is_a_job_reaches_it(panel: Panel, sto
 
 
 def test_the_limit_is_read_at_its_field_and_goes_with_the_run(panel: Panel, store: Store) -> None:
-    limit = panel._controls.presets.limit
+    limit = panel.limit
     limit.field.value = "soon"
     assert "must be a number above 0 and at most 43200, or empty for no time limit; found" in limit.children[1].value
     assert "Time limit (minutes)" in panel._out.problem.value
@@ -72,5 +75,11 @@ def test_the_limit_is_read_at_its_field_and_goes_with_the_run(panel: Panel, stor
     assert not limit.field.disabled
 
 
-def test_a_panel_can_be_given_a_limit(store: Store, experiment) -> None:
-    assert Panel(experiment, store=store, minutes=2.5)._controls.presets.limit.minutes == "2.5"
+def test_a_notebook_gives_the_panel_its_limit(
+    store: Store, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.panel.show.is_interactive", lambda: True)
+    shown: list[Panel] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    assert show(experiment, store=store, minutes=2.5) is shown[0]
+    assert shown[0].limit.minutes == "2.5"

@@ -66,8 +66,7 @@ def run_on_cluster(
 ) -> Results:
     """Run an experiment on the workers of a Dask cluster; the results are as those of :func:`workbench.run`. Blocks.
 
-    What has ended is in this store, so that the same call continues after an interruption. Each row names its worker; rows that ran on
-    a worker that died have failed, with the reason.
+    What has ended is in this store, so that the same call continues after an interruption. Each row names its worker, or why it failed.
 
     Args:
         experiment: what to do.
@@ -93,11 +92,8 @@ def run_on_cluster(
 
         results = workbench.run_on_cluster(workbench.Experiment(model="model.onnx"), "tcp://127.0.0.1:8786")
     """
-    choose("only", [only], ONLY)
-    stop = Stop.of(cancel)
-    stop.deadline.begin(limit_s(minutes))
-    asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, on_event)
-    return _run(asked, cluster, Store.of(store), stop, remeasure=remeasure, live=(model, data, metric))
+    asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, on_event, limit_s(minutes))
+    return _run(asked, cluster, Store.of(store), Stop.of(cancel), remeasure=remeasure, live=(model, data, metric))
 
 
 def _run(
@@ -115,6 +111,8 @@ def _run(
         raise InputError(
             "A function that scores cannot be sent to a cluster. Give the name of a metric, or run it here."
         )
+    choose("only", [asked.only], ONLY)
+    stop.deadline.begin(asked.limit_s)
     remove_left_behind()
     place = store.prepare().for_run(partial(on_event_only, asked.on_event), stop)
     experiment = with_live(asked.experiment, place, model, data).resolved()
@@ -135,6 +133,7 @@ class _ClusterRequest:
     only: str
     retry_failed: bool
     on_event: OnEvent
+    limit_s: float | None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,6 @@ class Panel(View):
         *,
         store: Store | str | Path | None = None,
         remeasure: bool = False,
-        minutes: float | str | None = None,
         model: Any = None,
         data: Any = None,
         metric: Any = None,
@@ -74,6 +73,7 @@ class Panel(View):
         self._work = BackgroundWork(self._tick)
         self._model, self._planner, self._locked = LoadedModel(), Planner(self._store), False
         self._controls = Controls(experiment, self._store.root / "uploads", self._edited, self.load, self._metric_name)
+        self.limit = self._controls.presets.limit
         self._out = Layout(remeasure=remeasure)
         self._run = ShownRun(self._store, self._work, self._controls.read, self._on_row)
         self._run.scored = self._scores
@@ -82,7 +82,6 @@ class Panel(View):
         self.search = SearchSection(self._store, self._controls, self._work, self._run_found, self._metric_name)
         self.widget = self._out.widget(self._pages(), self._store)
         self._connect()
-        self._controls.presets.limit.write(minutes)
         self._changed()
         if unknown := self._controls.unknown:
             self._say(f"There is no backend {', '.join(map(repr, unknown))}; the list below has those that exist.")
@@ -163,7 +162,7 @@ class Panel(View):
     def _begin_job(self, only: str, experiment: Experiment, skip: tuple[str, ...] = ()) -> None:
         asked = Asked(
             experiment.parameters(), only=only, remeasure=bool(self._out.again.value), skip=skip,
-            minutes=self._controls.presets.limit.minutes,
+            minutes=self.limit.minutes,
             owner=os.environ.get(NOTEBOOK, ""), began_as=self._began_as, metric=self._scores,
             where=asdict(self.where) if self.where.cluster else {},
         )  # fmt: skip
@@ -271,7 +270,7 @@ class Panel(View):
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
             self._controls.presets.follow(experiment, planned)
-        self._run.export.refresh(resolved, self._metric_name, self._controls.presets.limit.minutes)
+        self._run.export.refresh(resolved, self._metric_name, self.limit.minutes)
         changed = self.results is not None and self.ran != resolved
         other = OTHER_SETTINGS if changed else history.scored_otherwise(self._run.scored, self._scores)
         self._out.outdated.value = view.message("" if busy else other, "warn")

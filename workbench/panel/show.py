@@ -59,7 +59,8 @@ def show(
     if is_interactive():
         from IPython.display import display
 
-        panel = Panel(experiment, store=place, remeasure=remeasure, minutes=limit, metric=metric)
+        panel = Panel(experiment, store=place, remeasure=remeasure, metric=metric)
+        panel.limit.write(limit)
         panel.where = where
         display(panel)  # type: ignore[no-untyped-call]
         return panel

@@ -124,15 +124,12 @@ def run(
         experiment: what to do; the defaults where nothing is said.
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
-        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there already is
-            used again.
+        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there is used again.
         on_event: called for every step and every change of a row, from the calling thread.
-        cancel: set it to stop; unfinished rows are then marked as cancelled. A
-            :class:`workbench.system.stop.Stop` can stop single rows as well.
+        cancel: set it to stop; unfinished rows are then cancelled. A :class:`workbench.system.stop.Stop` can stop single rows as well.
         only: "all", "build" to stop after building, or "time" to leave out scores.
         remeasure: time again what the store already has timings for.
-        minutes: a time limit. When it is over no further engine is built and no further launch begins; what is built is timed once at
-            least, and scored. ``None``: no limit.
+        minutes: a time limit, after which no further engine is built and no launch begins; what is built is timed once and scored.
         metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
             of which more is better, or a ``workbench.Metric``.
         dry_run: make nothing, and return the plan with the state of each step (:class:`workbench.runs.outlook.Outlook`).
