@@ -42,18 +42,25 @@ def cut_short(row: Result) -> bool:
     return row.timing is not None and row.timing.ended == Ended.TIME
 
 
+def _longest_first(timed: list[Result]) -> list[Result]:
+    """In the order in which they were measured, but those that were cut short at the end, the latest of them first."""
+    short = [one for one in timed if cut_short(one)]
+    return [one for one in timed if not cut_short(one)] + short[::-1]
+
+
 def merged_row(row: Result, parts: Sequence[EndedPart]) -> Result | None:
     """The result of a row from the parts that it took part in, which are in the order in which they were planned and repeated; ``None``
     where it took part in none. The first timing of the baseline is its own, the others stand in ``also``. One that was cut short comes
     after all others.
     """
     found = [one for part in parts if (one := part.result(row))]
-    timed = sorted((one for one in found if one.timing), key=cut_short)
+    timed = _longest_first([one for one in found if one.timing])
     if not timed:
         ended = [one for one in found if one.status != Status.CANCELLED] or found
         return ended[-1] if ended else None
     first, rest = timed[0], timed[1:]
-    also = [timing for one in rest for timing in (one.timing, *one.also) if timing]
+    later = [timing for one in rest for timing in (one.timing, *one.also) if timing]
+    also = [timing for timing in later if not first.timing or timing.group != first.timing.group]  # it went on in that session
     accuracy = first.accuracy or next((one.accuracy for one in rest if one.accuracy), None)
     return replace(first, also=(*first.also, *also), accuracy=accuracy)
 
