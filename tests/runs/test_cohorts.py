@@ -171,9 +171,8 @@ def test_a_whole_session_is_recalled(store):
 
 
 def test_a_timing_that_is_not_in_the_list_of_its_session_is_not(store):
-    rows = two(
-        store
-    )  # as of a variant that ended, and failed where the session was measured on after an earlier launch
+    """As of a variant that had ended, and failed where the session was measured on after an earlier launch."""
+    rows = two(store)
     cohorts.keep_members(store, "s1", members(rows[:1]))
     assert set(cohorts.recall(store, "g", rows, rows[0])) == {rows[0].row}
 

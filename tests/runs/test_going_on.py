@@ -97,8 +97,8 @@ def test_a_session_goes_on_after_its_last_whole_launch(store, blocks, launch):
     assert len(blocks) == sum(BLOCKS)
     check_whole(found)
     assert found[BASE].group == session
-    told = f"batch 1: going on after launch {launch} of at most 7, which an earlier run had finished"
-    assert [event.text for event in opened.events if "going on" in event.text] == [told]
+    said = f"batch 1: going on after launch {launch} of at most 7, which an earlier run had finished"
+    assert [event.text for event in opened.events if "going on" in event.text] == [said]
     assert opened.launched == [[BASE, PEER, OTHER], *[[BASE, OTHER]] * (4 - launch)]  # never with those opened first
     tally = opened.run_rows.tally
     assert (tally.measured, tally.reused_timings) == (2, 1)

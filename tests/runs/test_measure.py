@@ -50,16 +50,16 @@ def test_engines_are_scored_after_the_first_launch_and_cancelled_rows_keep_that(
     assert set(ended) == {Status.CANCELLED}
     assert any((event.progress and event.progress.phase) == "measure, scoring between launches" for event in events)
 
-    told: list[str] = []
-    again = run(asked, store=store, on_event=lambda event: told.append(event.text))
-    assert "batch 1: going on after launch 2 of at most 8, which an earlier run had finished" in told
+    said: list[str] = []
+    again = run(asked, store=store, on_event=lambda event: said.append(event.text))
+    assert "batch 1: going on after launch 2 of at most 8, which an earlier run had finished" in said
     assert counts(again) == (0, 2, 0, 2, 0, 2)
     assert len({row.timing.group for row in again.rows}) == 1
     for row in again.rows:
         assert (row.status, row.accuracy.value) == (Status.DONE, 1.0)
         assert [block.round for block in row.timing.blocks] == list(range(len(row.timing.blocks)))
         assert {block.launch for block in row.timing.blocks} == set(range(len(row.timing.launches)))
-    assert sum(AGAIN in text for text in told) == len(again.rows[0].timing.launches) - 2
+    assert sum(AGAIN in text for text in said) == len(again.rows[0].timing.launches) - 2
     assert [row.timing for row in run(asked, store=store).rows] == [row.timing for row in again.rows]
 
 
@@ -78,8 +78,8 @@ def test_measuring_again_does_not_go_on(folder: Path, store: Store) -> None:
     asked, stop = ask(folder, max_measure_s=0.3), threading.Event()
     run(asked, store=store, cancel=stop, on_event=lambda event: stop.set() if AGAIN in event.text else None)
     assert list(store.root.glob("checkpoint/*"))
-    told: list[str] = []
-    again = run(asked, store=store, remeasure=True, on_event=lambda event: told.append(event.text))
-    assert not [text for text in told if "going on" in text]
+    said: list[str] = []
+    again = run(asked, store=store, remeasure=True, on_event=lambda event: said.append(event.text))
+    assert not [text for text in said if "going on" in text]
     assert counts(again)[1] == 2
     assert not list(store.root.glob("checkpoint/*"))

@@ -19,7 +19,7 @@ def cohorts_of(opened: OpenEngines, groups: Mapping[int, str], *, resumable: boo
     """The cohorts of these batch sizes that have something to measure.
 
     With ``resumable`` each is stored after every launch, and goes on where a session of the same group and the same variants was ended
-    before its end. Other variants are another session, which begins anew. No two processes go on with one session: where another one
+    before its end. Other variants are another session, which begins at the first launch. No two processes go on with one session: where another one
     measures the same group now, nothing is looked for and nothing is stored.
     """
     with ExitStack() as held:
@@ -40,8 +40,8 @@ def _go_on(opened: OpenEngines, cohort: Cohort) -> None:
     cohort.session, cohort.launches, cohort.rounds = found.session, found.launches, found.rounds
     cohort.checkpoint = found.mark
     most = opened.experiment.plan.launches
-    told = f"going on after launch {found.launches} of at most {most}, which an earlier run had finished"
-    opened.run_rows.say(f"batch {cohort.batch}: {told}")
+    said = f"going on after launch {found.launches} of at most {most}, which an earlier run had finished"
+    opened.run_rows.say(f"batch {cohort.batch}: {said}")
     for member in cohort.members:
         _take_over(opened, cohort, member, found)
     ends = (block.began_s + block.wall_s for member in cohort.members for block in member.blocks)
