@@ -60,7 +60,9 @@ def merged_row(row: Result, parts: Sequence[EndedPart]) -> Result | None:
         return ended[-1] if ended else None
     first, rest = timed[0], timed[1:]
     later = [timing for one in rest for timing in (one.timing, *one.also) if timing]
-    also = [timing for timing in later if not first.timing or timing.group != first.timing.group]  # it went on in that session
+    also = [
+        timing for timing in later if not first.timing or timing.group != first.timing.group
+    ]  # it went on in that session
     accuracy = first.accuracy or next((one.accuracy for one in rest if one.accuracy), None)
     return replace(first, also=(*first.also, *also), accuracy=accuracy)
 

@@ -130,8 +130,8 @@ def run(
         only: "all", "build" to stop after building, or "time" to leave out scores.
         remeasure: time again what the store already has timings for.
         minutes: a time limit, after which no further engine is built and no launch begins; what is built is timed once and scored.
-        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
-            of which more is better, or a ``workbench.Metric``.
+        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample, of which
+            more is better, or a ``workbench.Metric``.
         dry_run: make nothing, and return the plan with the state of each step (:class:`workbench.runs.outlook.Outlook`).
 
     >>> [str(step.kind) for step in run(Experiment(), store="/no/store", dry_run=True).open()]  # what is left to do
@@ -139,15 +139,14 @@ def run(
 
     Raises:
         InputError: the model, the data or a setting cannot be used at all.
-        StoreError: the store cannot be written.
-    A variant that fails costs its own rows only, and says why there.
+        StoreError: the store cannot be written. A variant that fails costs its own rows only, and says why there.
     """
     choose("only", [only], ONLY)
+    limit = limit_s(minutes)
     if dry_run:
-        found = _look_ahead(experiment or Experiment(), Store.of(store), (model, data, metric), only, remeasure)
-        return replace(found, limit_s=limit_s(minutes))
+        return _look_ahead(experiment or Experiment(), store, (model, data, metric), only, remeasure, limit)
     stop = Stop.of(cancel)
-    stop.deadline.begin(limit_s(minutes))
+    stop.deadline.begin(limit)
     remove_left_behind()
     place = Store.of(store).prepare().for_run(partial(on_event_only, on_event), stop)
     experiment = with_live(experiment or Experiment(), place, model, data).resolved()
@@ -217,7 +216,12 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
 
 
 def _look_ahead(
-    experiment: Experiment, store: Store, given: tuple[Any, Any, Any], only: str, remeasure: bool
+    experiment: Experiment,
+    store: Store | str | Path | None,
+    given: tuple[Any, Any, Any],
+    only: str,
+    remeasure: bool,
+    limit: float | None,
 ) -> Outlook:
     """A dry run; ``given`` are a model, data and a metric as :func:`run` takes them."""
     model, data, metric = given
@@ -231,7 +235,8 @@ def _look_ahead(
         experiment, metric = replace(experiment, metric=metric), None
     scoring = Scoring.of(experiment, metric)
     check(experiment, scoring)
-    return look_ahead(experiment, store, scoring, only=only, remeasure=remeasure)
+    found = look_ahead(experiment, Store.of(store), scoring, only=only, remeasure=remeasure)
+    return replace(found, limit_s=limit)
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
