@@ -30,7 +30,7 @@ class Clocked(Stop):
         self.deadline = Deadline(lambda: self.now_s)
 
     def after_the_first_engine(self, event: Event) -> None:
-        """Five minutes pass, without a limit somebody asks for the end."""
+        """Five minutes pass, without a limit a user asks for the end."""
         if event.result and event.result.status == Status.BUILT:
             self.now_s = 301.0
             if self.deadline.limit_s is None:

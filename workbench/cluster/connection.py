@@ -126,7 +126,7 @@ class Connection:
 
     def _waited(self, where: tuple[str, str], future: Any, stop: Stop | None, task: str) -> Any:
         lost, asked_at = f"The worker {where[1]} ended while this ran on it.", 0.0
-        told: set[Callable[[str], str]] = set()
+        requested: set[Callable[[str], str]] = set()
         while True:
             try:
                 return future.result(timeout=POLL_S)
@@ -139,11 +139,11 @@ class Connection:
                 if type(cause).__name__ in LOST:
                     raise WorkerLost(lost) from cause
                 raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
-            for request in _requests(stop) - told:
-                told.add(request)
+            for request in _requests(stop) - requested:
+                requested.add(request)
                 asked = json.dumps({"task": task})
                 self._client.run(request, asked, workers=[where[0]], wait=False, on_error="ignore")
-            if remote.stop in told:
+            if remote.stop in requested:
                 asked_at = asked_at or time.monotonic()
                 if time.monotonic() - asked_at > GRACE_S:
                     raise Cancelled("Stopped on request; the worker did not stop by itself.")
@@ -211,7 +211,7 @@ def connected(cluster: Any) -> Iterator[Connection]:
 
 
 def _requests(stop: Stop | None) -> set[Callable[[str], str]]:
-    """What a worker is to be told of the task that it carries out: to stop it, or to finish it with what it has."""
+    """What a worker is asked to do with the task that it carries out: stop it, or finish it with what it has."""
     found: set[Callable[[str], str]] = set()
     if stop is not None and stop.everything:
         found.add(remote.stop)

@@ -1,4 +1,4 @@
-"""When a run is to end with what it has: after some time, or as soon as somebody asks for it."""
+"""When a run is to end with what it has: after some time, or as soon as a user asks for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 class Deadline:
     """The time that is left of a run; without :meth:`begin` and :meth:`finish` it is unlimited.
 
-    It cancels nothing. Whoever begins something that may be left out asks :meth:`allows` first. ``clock`` gives seconds.
+    It cancels nothing. What may be left out begins only where :meth:`allows` says so. ``clock`` gives seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Deadline:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody has asked for the end."""
+        """Whether a user has asked for the end."""
         return self._asked
 
     @property
