@@ -107,7 +107,7 @@ class Chain:
         now = stores.made(self.store)
         reported += [f"corrupt: {each}" for each in stores.corrupt(self.store)]
         reported += [f"made again: {name}" for name, when in self.finished.items() if now.get(name, 0) != when]
-        self.finished = now
+        self.finished = {name: when for name, when in now.items() if name not in stores.alone(self.store)}
         self.faults += [f"{who}: {each}" for each in reported]
 
 

@@ -47,9 +47,18 @@ def _wrong(folder: Path) -> str:
 
 
 def made(store: Path) -> dict[str, int]:
-    """When each artefact was made, by kind and key: the time of its manifest in nanoseconds."""
-    manifests = [folder / "manifest.json" for folder in artefacts(store)]
+    """When each artefact was made, by kind and key: the time of its manifest in nanoseconds. Checkpoints, which go, are not counted."""
+    manifests = [folder / "manifest.json" for folder in artefacts(store) if folder.parent.name != "checkpoint"]
     return {f"{path.parts[-3]}/{path.parts[-2]}": path.stat().st_mtime_ns for path in manifests if path.exists()}
+
+
+def alone(store: Path) -> set[str]:
+    """The timings of variants that took turns with no other, such as one whose baseline failed: they must be made again with it."""
+    found = set()
+    for path in (store / "cohort").glob("[!.]*/manifest.json"):
+        keys = [*json.loads(path.read_text(encoding="utf-8"))["facts"]["members"].values()]
+        found |= {f"timing/{key}" for key in keys if len(keys) == 1}
+    return found
 
 
 def unfinished(store: Path) -> list[str]:

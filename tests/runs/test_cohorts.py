@@ -170,6 +170,13 @@ def test_a_whole_session_is_recalled(store):
     assert {row: (timing.group, also) for row, (timing, also) in found.items()} == {row.row: ("s1", ()) for row in rows}
 
 
+def test_a_timing_that_is_not_in_the_list_of_its_session_is_not(store):
+    """As of a variant that had ended, and failed where the session was measured on after an earlier launch."""
+    rows = two(store)
+    cohorts.keep_members(store, "s1", members(rows[:1]))
+    assert set(cohorts.recall(store, "g", rows, rows[0])) == {rows[0].row}
+
+
 def test_a_session_with_a_later_timing_in_it_is_not(store):
     rows = two(store, of_other="s2")
     cohorts.keep_members(store, "s1", members(rows))

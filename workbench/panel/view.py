@@ -24,7 +24,7 @@ from workbench.records import ExportCheck, Machine, Model, Progress, Result, Res
 from workbench.runs.history import Estimate
 from workbench.settings.commands import papermill_command, python_call
 from workbench.settings.experiment import Experiment
-from workbench.settings.table import SETTINGS
+from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -93,7 +93,8 @@ def problems(errors: Mapping[str, str], missing: Collection[str] = (), *, opened
     sentences = list(dict.fromkeys(errors.values()))
     if len(sentences) <= 1:
         return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
-    labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS)
+    known = SETTINGS | RUN_SETTINGS
+    labels = ", ".join(known[name].label for name in errors if name in known)
     return message(
         f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field; results that are shown stay as they are."
     )
@@ -269,10 +270,10 @@ def note(result: Result) -> Markup:
 
 
 def failures(rows: Sequence[Result]) -> Markup:
-    """Every failed or cancelled row with its sentence, its log and the command that repeats it."""
+    """Every failed or cancelled row with its sentence, its log and the command that repeats it; not those that a time limit left out."""
     items = []
     for result in rows:
-        if result.failure is None or result.status not in (Status.FAILED, Status.CANCELLED):
+        if result.failure is None or result.left_out or result.status not in (Status.FAILED, Status.CANCELLED):
             continue
         again = tag("pre", result.failure.repro) if result.failure.repro else ""
         items.append(join([tag("b", result.row), f" {result.status}: ", note(result), again]))

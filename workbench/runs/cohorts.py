@@ -104,7 +104,7 @@ def believed(
         found = [timings[key] for key in took_part.values()]
         if took_part and all(one and one.group == session for one in found):
             whole[session] = took_part
-    kept = {row: one for row, key in keys.items() if (one := timings[key]) and one.group in whole}
+    kept = {row: one for row, key in keys.items() if (one := timings[key]) and key in whole.get(one.group, {}).values()}
     if anchor is None:
         return {row: (one, ()) for row, one in kept.items()}
     own = kept.get(anchor)

@@ -6,13 +6,16 @@ from workbench import backends
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.plan.measuring import group_key
 from workbench.records import CPU, EngineRecord, Peaks, Result, Status
+from workbench.runs import checkpoints
 from workbench.runs.cohorts import anchors, engines_of, recall, timeable
 from workbench.runs.context import RunContext
+from workbench.runs.ending import timing_text
 from workbench.runs.load_rounds import measure_load
 from workbench.runs.open_engines import OpenEngines
 from workbench.runs.peaks import machine_peaks
-from workbench.runs.rounds import measure_groups, timing_text
+from workbench.runs.rounds import measure_groups
 from workbench.runs.scoring import has_outputs, runnable_engines, score_all, unscored_engines
+from workbench.runs.time_limit import time_for
 from workbench.system.measuring_lock import hold_lock
 
 Groups = dict[int, tuple[str, tuple[Result, ...]]]
@@ -22,27 +25,42 @@ Groups = dict[int, tuple[str, tuple[Result, ...]]]
 def measure_and_score(context: RunContext, reference: EngineRecord | None) -> None:
     """Time every built row and score every built engine, except what the store already knows.
 
-    ``reference`` is the engine that stands for the source model; without it nothing can be scored.
+    ``reference`` is the engine that stands for the source model; without it nothing can be scored. Where there are several launches,
+    engines are scored after the first: by then something is known of each row, and the workers are started again anyway.
     """
     run_rows, experiment = context.run_rows, context.experiment
     region, samples = experiment.plan.region, context.samples
     groups = _groups(context)
-    if not context.remeasure:
-        for group, members in groups.values():
+    for group, members in groups.values():
+        if context.remeasure:
+            checkpoints.begin_anew(context.store, group)
+        else:
+            checkpoints.finish(context.store, group)
             _recall(context, group, members)
     unscored = unscored_engines(context, reference)
     waiting = _needed(context, groups, reference, unscored)
     opened = OpenEngines(run_rows, experiment, context.store, samples)
+
+    def score_open(phase: str = "score") -> None:
+        here = [engine for engine in unscored if opened.get(engine.key)]
+        if here:
+            with hold_lock("scoring engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
+                score_all(context, opened, reference, here, phase)
+        unscored[:] = [engine for engine in unscored if engine not in here]
+
     try:
         while waiting:
             with hold_lock("opening engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
                 waiting = opened.open_cohort(waiting, _beside(context, groups))
-            measure_groups(opened, {batch: group for batch, (group, _) in sorted(groups.items())}, samples, region)
-            here = [engine for engine in unscored if opened.get(engine.key)]
-            if here:
-                with hold_lock("scoring engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
-                    score_all(context, opened, reference, here)
-            unscored = [engine for engine in unscored if opened.get(engine.key) is None]
+            measure_groups(
+                opened,
+                {batch: group for batch, (group, _) in sorted(groups.items())},
+                samples,
+                region,
+                between_launches=lambda: score_open("measure, scoring between launches"),
+                resumable=True,
+            )
+            score_open()
             opened.clear()
     finally:
         opened.close()
@@ -110,6 +128,8 @@ def peaks_of(context: RunContext) -> Peaks | None:
     """The peaks of this machine, if they were requested and a variant ran on its CPU."""
     experiment, run_rows = context.experiment, context.run_rows
     if not experiment.roofline or not any(row.timing and row.device == CPU for row in run_rows.rows):
+        return None
+    if not time_for(run_rows, "the peak rates of this machine"):
         return None
     try:
         return machine_peaks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,9 +106,15 @@ def unscored_engines(context: RunContext, reference: EngineRecord | None) -> lis
     return missing
 
 
-def _show(context: RunContext, run_rows: RunRows, engine: EngineRecord, accuracy: Accuracy) -> None:
+def _show(
+    context: RunContext,
+    run_rows: RunRows,
+    engine: EngineRecord,
+    accuracy: Accuracy,
+    measured_on: Collection[str] = (),
+) -> None:
     """Give the score to the engine's rows that were not cancelled; where samples depend on their batch, to the row of the batch that
-    was scored only.
+    was scored only. The rows ``measured_on`` are not done with it.
     """
     run_rows.drop_cancelled()
     scored = batch_in_key(context.model, engine.spec, context.experiment.batches)
@@ -115,7 +122,9 @@ def _show(context: RunContext, run_rows: RunRows, engine: EngineRecord, accuracy
     text = f"{engine.spec.label}: {score_text(accuracy)}"
     for row in run_rows.rows:
         if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
-            status = Status.DONE if row.status == Status.SCORING else row.status
+            status = row.status
+            if status == Status.SCORING:
+                status = Status.MEASURING if row.row in measured_on else Status.DONE
             holds = scored in (0, row.batch)
             run_rows.update(row, text, status=status, accuracy=accuracy if holds else None)
 
@@ -128,16 +137,20 @@ def _with_names(accuracy: Accuracy, data: Dataset) -> Accuracy:
 
 
 def score_all(
-    context: RunContext, opened: OpenEngines, reference: EngineRecord | None, unscored: list[EngineRecord]
+    context: RunContext,
+    opened: OpenEngines,
+    reference: EngineRecord | None,
+    unscored: list[EngineRecord],
+    phase: str = "score",
 ) -> None:
-    """Score the engines that are open, against the outputs of ``reference``."""
+    """Score the engines that are open, against the outputs of ``reference``; ``phase`` is what the run's progress calls that."""
     if reference is None or not unscored:
         return
     expected = _expected(context, opened, reference)
     if expected is None:
         return
     run_rows = opened.run_rows
-    run_rows.phase("score", len(unscored), "engines")
+    run_rows.phase(phase, len(unscored), "engines")
     for number, engine in enumerate(unscored):
         run_rows.advance(number)
         rows = [row for row in run_rows.rows if row.engine and row.engine.key == engine.key]
@@ -179,6 +192,7 @@ def _score_one(
     context: RunContext, opened: OpenEngines, engine: EngineRecord, source: tuple[EngineRecord, Outputs]
 ) -> None:
     """Score one engine; ``source`` is the engine that stands for the source model, and its outputs."""
+    measured_on = {row.row for row in opened.run_rows.rows if row.status == Status.MEASURING}
     for row in opened.run_rows.rows:
         if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
             text = f"{row.spec.label}: scoring {context.data.test.count} samples"
@@ -188,7 +202,7 @@ def _score_one(
     accuracy = scored_on(context, context.data.test, engine.key, outputs, expected)
     context.store.put("accuracy", _accuracy_key(context, engine, source[0]), to_json(accuracy))
     opened.run_rows.count(scored=1)
-    _show(context, opened.run_rows, engine, accuracy)
+    _show(context, opened.run_rows, engine, accuracy, measured_on)
 
 
 def _in_same_calls(

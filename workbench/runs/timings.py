@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,18 @@ def recall_timing(store: Store, key: str) -> Timing | None:
 
 
 def _read(folder: Path, facts: dict[str, Any]) -> Timing:
-    return filled(from_json(Timing, facts["timing"]), Durations.on_disk(folder / SAMPLES, facts["lengths"]))
+    (timing,) = read_together([facts], folder / SAMPLES)
+    return timing
+
+
+def read_together(facts: Sequence[dict[str, Any]], samples: Path) -> list[Timing]:
+    """Timings from the facts of :func:`emptied`, and the one file with the durations of all of them.
+
+    Raises:
+        ValueError: the file holds another number of durations.
+    """
+    parts = iter(Durations.on_disk(samples, [length for each in facts for length in each["lengths"]]))
+    return [filled(from_json(Timing, each["timing"]), list(islice(parts, len(each["lengths"])))) for each in facts]
 
 
 def filled(timing: Timing, parts: Sequence[Sequence[int]]) -> Timing:

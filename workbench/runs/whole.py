@@ -10,8 +10,7 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.records import Result, Results, Status, Timing, from_json, to_json
 from workbench.runs.timings import KIND as TIMING
-from workbench.runs.timings import filled, recall_timing
-from workbench.stats.durations import Durations
+from workbench.runs.timings import read_together, recall_timing
 from workbench.store import Store
 
 KIND = "results"
@@ -121,11 +120,4 @@ def taken(facts: Any, samples: Path) -> Timings:
     Raises:
         ValueError: the file holds another number of durations.
     """
-    parts = Durations.on_disk(samples, [length for each in facts for length in each["lengths"]])
-    found, place = {}, 0
-    for each in facts:
-        count = len(each["lengths"])
-        timing = filled(from_json(Timing, each["timing"]), parts[place : place + count])
-        found[identity(timing)] = timing
-        place += count
-    return found
+    return {identity(timing): timing for timing in read_together(facts, samples)}

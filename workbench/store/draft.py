@@ -22,6 +22,17 @@ class Made(NamedTuple):
     reused: bool
 
 
+def discard(folder: Path) -> None:
+    """Remove an artefact that is not needed any more; it is renamed first, so that a partly removed one is never found.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 class Draft:
     """An artefact being written."""
 

@@ -21,7 +21,7 @@ PART_BYTES = 2**24
 """Bytes that travel at once."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-MEASURED = ("accuracy", "cohort", "layers", "load", "part", "peaks", "timing")
+MEASURED = ("accuracy", "checkpoint", "cohort", "layers", "load", "part", "peaks", "timing")
 """Kinds whose key does not determine the content: a later one replaces an earlier one. Of the others the one that exists stays."""
 
 

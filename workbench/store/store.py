@@ -37,6 +37,7 @@ from workbench.store.use import in_use
 
 KINDS = {
     "accuracy": "scores",
+    "checkpoint": "launches of measurements that have not ended",
     "cohort": "lists of variants that took turns",
     "conformance": "results of ONNX's operator cases",
     "demo": "the demo's model",
