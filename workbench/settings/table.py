@@ -12,8 +12,8 @@ from workbench.settings.engines import EngineSettings, PrecisionSettings, expand
 from workbench.settings.inputs import DataSettings, ModelSettings
 from workbench.settings.kinds import Place, Setting, Text, YesNo
 from workbench.settings.measuring import LoadSettings, MeasuringSettings
-from workbench.system.machine import this_machine
 from workbench.settings.time_limit import minutes_of
+from workbench.system.machine import this_machine
 
 
 @dataclass(frozen=True)
