@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from workbench.records import Result as Result
     from workbench.records import Results as Results
     from workbench.report.embedded import read as read
-    from workbench.report.progress import ProgressBar as ProgressBar
     from workbench.runs.archive import history as history
     from workbench.runs.open_run import open_run as open_run
     from workbench.runs.pipeline import run as run
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from workbench.search.under_limits.find import find_best as find_best
     from workbench.settings.experiment import Experiment as Experiment
     from workbench.store import Store as Store
+    from workbench.system.progress import ProgressBar as ProgressBar
 
 _HOMES = {
     "Experiment": "settings.experiment",
@@ -49,7 +49,7 @@ _HOMES = {
     "Results": "records",
     "Store": "store",
     "Table": "display.table",
-    "ProgressBar": "report.progress",
+    "ProgressBar": "system.progress",
     "WorkbenchError": "errors",
     "compare_runs": "display.across_table",
     "export_run": "runs.travel",

@@ -99,7 +99,7 @@ def test_a_server_answers_until_it_is_ended(command, tmp_path):
 
 def test_a_server_ends_with_a_killed_command():
     text = "from argparse import Namespace; from pathlib import Path; from workbench.cli import serving\n"
-    text += "from workbench.report.progress import ProgressBar\n"
+    text += "from workbench.system.progress import ProgressBar\n"
     text += "options = Namespace(name='lab', store='', passed_on=[])\n"
     text += "serving.serve('http.server', options, ['--bind', '127.0.0.1'], Path('0'), ProgressBar())"
     command = subprocess.Popen([sys.executable, "-u", "-c", text], stdout=subprocess.PIPE, text=True)

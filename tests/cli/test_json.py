@@ -19,11 +19,11 @@ from workbench.cli import entry, main
 from workbench.cli.answer import Exit, as_json, schema
 from workbench.errors import Cancelled, ExportError, StoreError
 from workbench.models.inspection import digest_of
-from workbench.report import progress
 from workbench.runs.archive import remember
 from workbench.search.mixed_precision.records import Repair, Tried
 from workbench.search.mixed_precision.sensitivity import ALONE, Damage, Sensitivity
 from workbench.search.mixed_precision.trial import Speed
+from workbench.system import progress
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 SCHEMAS = [*entry.NAMES, "error", "plan"]

@@ -6,7 +6,7 @@ import argparse
 
 from workbench.cli import serving
 from workbench.cli.answer import Answer
-from workbench.report.progress import ProgressBar
+from workbench.system.progress import ProgressBar
 from workbench.system.resources import notebook
 
 WITH_TOKEN = ("--Voila.auto_token=True",)

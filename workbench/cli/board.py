@@ -12,9 +12,9 @@ from workbench.cli.answer import Answer
 from workbench.errors import InputError, writing
 from workbench.errors.printable import tell
 from workbench.lessons.board import LANGUAGES
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import path
 from workbench.settings.output_files import check_output, replace_text
+from workbench.system.progress import ProgressBar
 
 HELP = "what the participants of a class predicted and measured in the lessons"
 

@@ -11,8 +11,8 @@ from workbench.cli.answer import Answer
 from workbench.errors.printable import one_line
 from workbench.records import Progress
 from workbench.report.document import fields
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import path
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from workbench.serving.canary import Decision

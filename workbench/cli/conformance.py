@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.answer import Answer
 from workbench.errors import InputError, writing
-from workbench.report.progress import ProgressBar
 from workbench.settings.kinds import home
 from workbench.settings.options import add_run_settings
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from workbench.conformance.outcomes import Conformance

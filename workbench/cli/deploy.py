@@ -9,8 +9,8 @@ from workbench.cli.answer import Answer
 from workbench.errors.printable import one_line
 from workbench.records import Deployment, Progress
 from workbench.report.document import fields
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings, path
+from workbench.system.progress import ProgressBar
 
 HELP = "write a measured variant with its server configuration and checks to a folder"
 

@@ -12,10 +12,10 @@ from workbench.cli.answer import Answer, Exit
 from workbench.errors import StoreError
 from workbench.records import Progress
 from workbench.report import document
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 
 LOG = logging.getLogger(__name__)
 OF_PEAKS = ("threads", "cores")

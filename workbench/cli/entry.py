@@ -14,11 +14,12 @@ from workbench.cli.answer import MEANINGS, Answer, Exit, as_json, failed
 from workbench.cli.surroundings import EndedBySignal, ends_by_signal, open_streams
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError
 from workbench.errors.printable import Lost, tell, unless_lost
-from workbench.report.progress import ProgressBar
+from workbench.records import Progress
 from workbench.settings.options import PROGRAM, Parser, UsageExit
 from workbench.store import Store
 from workbench.store.sharing import SHARED, TRUST
 from workbench.system import logs
+from workbench.system.progress import ProgressBar
 
 NAMES = (
     "report",
@@ -45,6 +46,8 @@ NAMES = (
     "doctor",
 )
 """Commands in the order of ``--help``."""
+WORKING = ("report", "grid", "run", "inspect", "repair", "search", "gate", "deploy", "conformance")
+"""Commands that show progress from their start: importing libraries alone can take seconds."""
 COMMANDS = tuple(import_module(f"workbench.cli.{name}") for name in NAMES)
 """The module of each command. It has a line of ``HELP``, ``add_to(parser)``, which adds its options, and
 ``run(options, bar)``, which gives an :class:`Answer`.
@@ -86,6 +89,8 @@ def _answer(options: argparse.Namespace) -> Answer:
         with ends_by_signal(), bar, logs.shown(bar.write, level), redirect_stdout(sys.stderr):
             if options.shared_store:
                 Store(getattr(options, "store", None) or None).prepare()
+            if options.name in WORKING:
+                bar.update(Progress("load the libraries"))
             answer: Answer = options.command(options, bar)
     except WorkbenchError as error:
         status = Exit.USAGE if isinstance(error, (InputError, StoreError)) else Exit.FAILED

@@ -8,7 +8,7 @@ from typing import Any
 from workbench.cli.answer import Answer, Exit
 from workbench.errors.printable import one_line
 from workbench.report.document import fields
-from workbench.report.progress import ProgressBar
+from workbench.system.progress import ProgressBar
 
 HELP = "keep other Python environments, whose engines are named BACKEND[:MODE]@NAME and measured in the same run"
 

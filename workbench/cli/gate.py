@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.answer import Answer, Exit
 from workbench.errors import writing
 from workbench.report.document import fields, machine
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given, path
 from workbench.settings.output_files import check_output
 from workbench.settings.table import SETTINGS
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from workbench.gating.outcome import Gate, GateRow

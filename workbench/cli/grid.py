@@ -10,10 +10,10 @@ from pathlib import Path
 from workbench.cli import where
 from workbench.cli.answer import Answer, Exit
 from workbench.errors.printable import one_line
-from workbench.report.progress import ProgressBar
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.options import add_run_settings, path
 from workbench.settings.time_limit import minutes_of
+from workbench.system.progress import ProgressBar
 
 LOG = logging.getLogger(__name__)
 HELP = "make a report for each of several models with each of several groups of settings, and a page that links them"

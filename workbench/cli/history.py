@@ -11,10 +11,10 @@ from workbench.cli.answer import Answer
 from workbench.errors import writing
 from workbench.errors.printable import one_line
 from workbench.models.describe import counted
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import PROGRAM, add_run_settings, command_line, path
 from workbench.settings.output_files import check_output
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     import pandas as pd

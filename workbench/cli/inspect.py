@@ -12,13 +12,13 @@ from workbench.models.describe import batches_text, export_notes, output_notes, 
 from workbench.models.formats import TITLES
 from workbench.records import Model, Progress, TensorSpec, from_json
 from workbench.report import document
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import home
 from workbench.settings.options import add_run_settings, add_settings, given
 from workbench.settings.table import SETTINGS
 from workbench.store import Store
 from workbench.system.limits import limits_of
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from workbench.conformance.examination import Examination

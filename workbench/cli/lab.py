@@ -7,8 +7,8 @@ from pathlib import Path
 
 from workbench.cli import serving
 from workbench.cli.answer import Answer
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import path
+from workbench.system.progress import ProgressBar
 from workbench.system.resources import PANEL, copy_notebook
 
 QUIET = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")

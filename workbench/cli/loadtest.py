@@ -10,9 +10,9 @@ from workbench.errors import InputError
 from workbench.errors.printable import one_line
 from workbench.records import LoadPlan, Progress
 from workbench.report.document import fields
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings, path
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

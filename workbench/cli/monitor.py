@@ -12,8 +12,8 @@ from workbench.cli.answer import Answer
 from workbench.errors import InputError, MissingPackageError
 from workbench.errors.printable import one_line
 from workbench.records import Progress
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import path
+from workbench.system.progress import ProgressBar
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 2.0

@@ -6,8 +6,8 @@ import argparse
 
 from workbench.cli.answer import Answer
 from workbench.errors.printable import one_line
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import path
+from workbench.system.progress import ProgressBar
 from workbench.system.resources import PANEL, copy_notebook, notebook, notebooks
 
 HELP = "write a copy of the panel's notebook, or of a lesson"

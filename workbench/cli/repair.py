@@ -12,12 +12,12 @@ from workbench.errors.printable import one_line
 from workbench.models.describe import counted
 from workbench.records import Progress
 from workbench.report.document import fields
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import home
 from workbench.settings.options import add_run_settings, add_settings, given
 from workbench.settings.output_files import check_output
 from workbench.settings.table import SETTINGS
+from workbench.system.progress import ProgressBar
 
 if TYPE_CHECKING:
     from workbench.search.mixed_precision.records import Repair, Tried

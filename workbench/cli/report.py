@@ -10,11 +10,11 @@ from workbench.cli import dry_run, track, where
 from workbench.cli.answer import Answer, Exit
 from workbench.errors import InputError
 from workbench.errors.printable import one_line
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given, path
 from workbench.settings.time_limit import minutes_of
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 
 NOT_SCORED = "The report has no accuracy; its first lines say why."
 NOT_MEASURED = "No row was measured; the report says of each why not."

@@ -8,10 +8,10 @@ from workbench.cli import dry_run, track, where
 from workbench.cli.answer import Answer, Exit
 from workbench.cli.surroundings import EndedBySignal
 from workbench.records import Results
-from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given
 from workbench.settings.time_limit import minutes_of
+from workbench.system.progress import ProgressBar
 
 NOT_MEASURED = "No row was measured; the rows say why."
 NOT_SCORED = "The results have no accuracy; the first lines say why."

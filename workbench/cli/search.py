@@ -12,10 +12,10 @@ from workbench.cli.surroundings import EndedBySignal
 from workbench.display import searched
 from workbench.display.table import Row
 from workbench.errors.printable import one_line
-from workbench.report.progress import ProgressBar
 from workbench.search.under_limits.wanted import FIELDS, MEASURE_S, OBJECTIVES
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, command_line, given
+from workbench.system.progress import ProgressBar
 
 MIB = 2**20
 HELP = "find the best backend, precision, batch and threads under limits, without measuring all of them"

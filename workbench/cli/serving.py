@@ -14,9 +14,9 @@ from workbench.cli.answer import Answer, Exit
 from workbench.cli.surroundings import EndedBySignal
 from workbench.errors import MissingPackageError
 from workbench.errors.printable import one_line
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 from workbench.system.supervisor import end_with_parent
 from workbench.workers.fork_server import PYTHON
 

@@ -12,11 +12,11 @@ from workbench.cli.answer import Answer, Exit
 from workbench.errors import InputError
 from workbench.errors.printable import one_line
 from workbench.models.describe import counted
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings
 from workbench.store import Store
 from workbench.store.contents import Criteria, Item, Removal, by_kind, choose, items, remove
 from workbench.store.use import removing
+from workbench.system.progress import ProgressBar
 
 SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

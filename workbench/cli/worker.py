@@ -6,9 +6,9 @@ import argparse
 import logging
 
 from workbench.cli.answer import Answer
-from workbench.report.progress import ProgressBar
 from workbench.settings.options import add_run_settings
 from workbench.store import Store
+from workbench.system.progress import ProgressBar
 
 LOG = logging.getLogger(__name__)
 HELP = "carry out parts of runs for a Dask cluster, until interrupted (Ctrl-C)"

@@ -39,6 +39,7 @@ from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import choose
 from workbench.settings.time_limit import limit_s
 from workbench.store import Store
+from workbench.system.progress import followed
 from workbench.system.stop import Stop
 
 EXAMINATION = "examination"
@@ -54,7 +55,7 @@ def run_on_cluster(
     label: str = "",
     cohort: int = ClusterSettings.cohort,
     store: Store | str | Path | None = None,
-    on_event: OnEvent = lambda _: None,
+    on_event: OnEvent | None = None,
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
@@ -74,7 +75,7 @@ def run_on_cluster(
         label: use the workers with this label only. They must be alike: results of unlike machines are not compared.
         cohort: number of variants that take turns with the baseline on one worker.
         store: where artefacts and results are kept on this machine.
-        on_event: called for every step, from the calling thread.
+        on_event: called for every step, from the calling thread; without it as in :func:`workbench.run`.
         cancel: set it to stop.
         only: as in :func:`workbench.run`.
         remeasure: measure again what the store has.
@@ -92,8 +93,9 @@ def run_on_cluster(
 
         results = workbench.run_on_cluster(workbench.Experiment(model="model.onnx"), "tcp://127.0.0.1:8786")
     """
-    asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, on_event, limit_s(minutes))
-    return _run(asked, cluster, Store.of(store), Stop.of(cancel), remeasure=remeasure, live=(model, data, metric))
+    with followed(on_event) as told:
+        asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, told, limit_s(minutes))
+        return _run(asked, cluster, Store.of(store), Stop.of(cancel), remeasure=remeasure, live=(model, data, metric))
 
 
 def _run(

@@ -19,6 +19,7 @@ from workbench.runs.run_rows import OnEvent
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
 from workbench.system.machine import this_machine
+from workbench.system.progress import followed
 from workbench.system.stop import Stop
 
 HERE = "this Python"
@@ -50,7 +51,7 @@ def gate(
     allow_slower: float = 0.0,
     exclude_slower: float | None = None,
     store: Store | str | Path | None = None,
-    on_event: OnEvent = lambda _: None,
+    on_event: OnEvent | None = None,
     cancel: threading.Event | None = None,
 ) -> Gate:
     """Whether the experiment's engines are slower than their old counterparts. Blocks.
@@ -66,7 +67,7 @@ def gate(
         exclude_slower: "no worse" requires that a slowdown of this share beyond the accepted one is excluded; by default 0.05, and
             0.15 with a recorded run.
         store: where engines and results are kept.
-        on_event: called for every step.
+        on_event: called for every step; without it as in :func:`workbench.run`.
         cancel: set it to stop.
 
     Returns:
@@ -85,9 +86,9 @@ def gate(
     _check(old, allow_slower, exclude_slower)
     default = EXCLUDED_APART if recorded else EXCLUDED_IN_TURN
     limits = GateLimits(allow_slower, default if exclude_slower is None else exclude_slower)
-    return _outcome(
-        experiment.resolved(), old, limits, GateContext(Store.of(store).prepare(), on_event, Stop.of(cancel))
-    )
+    with followed(on_event) as told:
+        work = GateContext(Store.of(store).prepare(), told, Stop.of(cancel))
+        return _outcome(experiment.resolved(), old, limits, work)
 
 
 def _outcome(new: Experiment, old: Old, limits: GateLimits, work: GateContext) -> Gate:

@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from workbench.errors.printable import tell
 from workbench.records import Event, Progress, Results, from_json, to_json
 from workbench.report.document import document
-from workbench.report.progress import ProgressBar
+from workbench.system.progress import ProgressBar
 
 VARIABLE = "WORKBENCH_EVENTS"
 POLL_S = 0.2

@@ -17,13 +17,13 @@ from workbench.display.html import STYLE, tag
 from workbench.errors import Cancelled, InputError, WorkbenchError, writing
 from workbench.report import page, written
 from workbench.report.grid_file import GridCell
-from workbench.report.progress import ProgressBar
 from workbench.runs.sources import DEMO
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.commands import BUILT_IN
 from workbench.settings.options import command_line
 from workbench.settings.output_files import replace_text
 from workbench.store import key_of
+from workbench.system.progress import ProgressBar
 
 INDEX, NOTES = "index.html", ".json"
 WAITING, RUNNING, DONE, FAILED, ENDED = "waiting", "running", "done", "failed", "ended"

@@ -18,7 +18,7 @@ from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
 if TYPE_CHECKING:
-    from workbench.report.progress import ProgressBar
+    from workbench.system.progress import ProgressBar
 
 LOG = logging.getLogger(__name__)
 

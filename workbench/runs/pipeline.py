@@ -45,6 +45,7 @@ from workbench.store import Store
 from workbench.system.limits import limits_of
 from workbench.system.machine import check_cores, check_threads
 from workbench.system.memory import check_limits
+from workbench.system.progress import followed
 from workbench.system.stop import Stop
 from workbench.workers.pool import Pool
 
@@ -92,7 +93,7 @@ def run(
     experiment: Experiment | None = None,
     *,
     store: Store | str | Path | None = None,
-    on_event: OnEvent = ...,
+    on_event: OnEvent | None = ...,
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
@@ -108,7 +109,7 @@ def run(
     experiment: Experiment | None = None,
     *,
     store: Store | str | Path | None = None,
-    on_event: OnEvent = lambda _: None,
+    on_event: OnEvent | None = None,
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
@@ -125,7 +126,7 @@ def run(
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
         store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there is used again.
-        on_event: called for every step and every change of a row, from the calling thread.
+        on_event: called for every step and every change of a row; without it a terminal and an open notebook show a progress bar.
         cancel: set it to stop; unfinished rows are then cancelled. A :class:`workbench.system.stop.Stop` can stop single rows as well.
         only: "all", "build" to stop after building, or "time" to leave out scores.
         remeasure: time again what the store already has timings for.
@@ -148,12 +149,16 @@ def run(
     stop = Stop.of(cancel)
     stop.deadline.begin(limit)
     remove_left_behind()
-    place = Store.of(store).prepare().for_run(partial(on_event_only, on_event), stop)
-    experiment = with_live(experiment or Experiment(), place, model, data).resolved()
-    if isinstance(metric, str):
-        experiment, metric = replace(experiment, metric=metric), None
-    asked = _Asked(experiment, Scoring.of(experiment, metric), stop, on_event, only, remeasure)
-    return _carry_out(asked, place, scored_by=identity(metric))
+    with followed(on_event) as told:
+        place = Store.of(store).prepare().for_run(partial(on_event_only, told), stop)
+        experiment, metric = _with_metric(with_live(experiment or Experiment(), place, model, data).resolved(), metric)
+        asked = _Asked(experiment, Scoring.of(experiment, metric), stop, told, only, remeasure)
+        return _carry_out(asked, place, scored_by=identity(metric))
+
+
+def _with_metric(experiment: Experiment, metric: Any) -> tuple[Experiment, Any]:
+    """The name of a metric takes the place of the experiment's; anything else is used beside it."""
+    return (replace(experiment, metric=metric), None) if isinstance(metric, str) else (experiment, metric)
 
 
 def run_part(
@@ -230,9 +235,7 @@ def _look_ahead(
             "A dry run writes nothing, and a live model or live data would have to be written to the store. Save them, and set "
             "'model' and 'data' to their paths."
         )
-    experiment = experiment.resolved()
-    if isinstance(metric, str):
-        experiment, metric = replace(experiment, metric=metric), None
+    experiment, metric = _with_metric(experiment.resolved(), metric)
     scoring = Scoring.of(experiment, metric)
     check(experiment, scoring)
     found = look_ahead(experiment, Store.of(store), scoring, only=only, remeasure=remeasure)

@@ -23,6 +23,7 @@ from workbench.search.under_limits.wanted import ENERGY, OBJECTIVES, SHARE, THRO
 from workbench.settings.experiment import Experiment
 from workbench.store import Store, key_of
 from workbench.system.machine import this_machine
+from workbench.system.progress import followed
 from workbench.system.stop import Stop
 
 FINALISTS = 5
@@ -87,7 +88,7 @@ def find_best(
     streams: tuple[int, ...] = (1,),
     share: float = SHARE,
     store: Store | str | Path | None = None,
-    on_event: OnEvent = lambda _: None,
+    on_event: OnEvent | None = None,
     on_result: OnResult = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> SearchResult:
@@ -105,7 +106,7 @@ def find_best(
         streams: numbers of calls in flight to try, on NVIDIA GPUs.
         share: of the points that is measured, at least 12 of them.
         store: where engines and results are kept.
-        on_event: called for every step.
+        on_event: called for every step; without it as in :func:`workbench.run`.
         on_result: called with the result so far after each measured point, and before the last race.
         cancel: set it to stop; the best so far is returned.
 
@@ -117,19 +118,20 @@ def find_best(
     Raises:
         InputError: an unknown objective, a value that is not valid, or no point that can be measured.
     """
-    _check(objective, share, latency_limit_s, memory_limit_bytes)
-    check_threads(threads)
+    _check(objective, share, threads, latency_limit_s, memory_limit_bytes)
     place, stop, asked = Store.of(store).prepare(), Stop.of(cancel), experiment.resolved()
-    model = model_of(asked, place, lambda text: on_event(Event(text)))
-    points = space(asked, model, threads, streams)
-    measurer = Measurer(asked, points, place, on_event, stop)
-    wanted = Wanted(objective, latency_limit_s, memory_limit_bytes)
-    search = PointSearch(points, wanted, measurer.measure, measurer.refused.keys, asked.seed)
-    going = _Going(search, measurer, budget_of(len(points), share), this_machine(), time.monotonic())
-    return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
+    limits = Wanted(objective, latency_limit_s, memory_limit_bytes)
+    with followed(on_event) as told:
+        model = model_of(asked, place, lambda text: told(Event(text)))
+        points = space(asked, model, threads, streams)
+        measurer = Measurer(asked, points, place, told, stop)
+        search = PointSearch(points, limits, measurer.measure, measurer.refused.keys, asked.seed)
+        going = _Going(search, measurer, budget_of(len(points), share), this_machine(), time.monotonic())
+        return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
 
 
-def _check(objective: str, share: float, *limits: float) -> None:
+def _check(objective: str, share: float, threads: tuple[int, ...], *limits: float) -> None:
+    check_threads(threads)
     if objective == ENERGY:
         raise InputError(
             "Least energy is not an objective of a search, because its last race judges times. Choose throughput or latency; a run "

@@ -11,17 +11,19 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
+import model_zoo
 import pytest
 
 from workbench.records import Event, Progress
-from workbench.report import progress
-from workbench.report.progress import ProgressBar
+from workbench.system import progress
+from workbench.system.progress import ProgressBar, followed
 
 SHOWN = """
 import time
 from workbench.records import Event, Progress
-from workbench.report.progress import ProgressBar
+from workbench.system.progress import ProgressBar
 with ProgressBar() as bar:
     bar(Event("batch {1}: round 5\\x1b[2J", progress=Progress("measure", 4, 12, "rounds", 30.0)))
     while bar._shown is None:
@@ -32,6 +34,35 @@ with ProgressBar() as bar:
     bar(Event("", progress=Progress("write the report")))
     bar._draw()
 print("the end")
+"""
+
+
+DEFAULT = """
+import time
+from workbench.records import Event, Progress
+from workbench.system.progress import followed
+with followed(None) as told:
+    told(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
+    ends = time.monotonic() + 20
+    while getattr(told, "_shown", None) is None and time.monotonic() < ends:
+        time.sleep(0.05)
+"""
+COMMAND = """
+import time
+from workbench.cli import entry, run
+from workbench.cli.answer import Answer
+def waits(options, bar):
+    ends = time.monotonic() + 20
+    while bar._shown is None and time.monotonic() < ends:
+        time.sleep(0.05)
+    return Answer("the end", {})
+run.run = waits
+entry.main(["run"])
+"""
+MEASURED = """
+import workbench
+workbench.run(workbench.Experiment(model={model!r}, data="random", backends="onnxruntime", precisions="fp32", batches=1, rounds=2,
+    measure_s=0.6, max_measure_s=0.6), store={store!r})
 """
 
 
@@ -64,6 +95,33 @@ def test_a_terminal_shows_one_bar_below_the_messages_and_nothing_of_it_at_the_en
     assert "write the report: " in written
     lines = written.split("\n")  # a line ends where a newline is; the bar returns to its beginning instead
     assert [line.rstrip("\r").rpartition("\r")[2] for line in lines] == ["a message", "the end", ""]
+
+
+def test_without_a_function_for_events_a_terminal_shows_a_bar_and_nothing_else_does(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "measure |████████                | 4 of 12 rounds" in in_terminal(DEFAULT, 120)
+    with followed(None) as told:
+        assert not isinstance(told, ProgressBar)
+        told(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
+    given: list[Event] = []
+    with followed(given.append) as told:
+        told(Event("round 5"))
+    assert [event.text for event in given] == ["round 5"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_command_shows_what_goes_on_before_its_first_step() -> None:
+    assert "load the libraries: " in in_terminal(COMMAND, 120)
+
+
+@pytest.mark.long
+def test_a_run_in_a_script_shows_its_progress_in_a_terminal(tmp_path: Path) -> None:
+    model = model_zoo.save(model_zoo.onnx_dense(), tmp_path / "dense.onnx")
+    code = MEASURED.format(model=str(model), store=str(tmp_path / "store"))
+    assert "\rmeasure |" in in_terminal(code, 120)
+    quiet = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
 def test_a_narrow_terminal_cuts_the_bar_to_its_width() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TextIO
 
 from workbench.errors.printable import one_line, tell
@@ -22,6 +24,7 @@ BAR, WIDGET = " |{bar:24}| ", "{bar}"
 class ProgressBar:
     """Shows the events of one run; give it to :func:`workbench.run` as ``on_event``, and close it at the end.
 
+    Where a function is given no ``on_event``, it shows such a bar itself in a terminal and in an open notebook, and nothing elsewhere.
     In a terminal and in a notebook it is one bar with phase, count and remaining time, which goes when it is closed. Elsewhere (a
     log file, a build server) it writes at least one line of plain text every ten seconds.
 
@@ -121,6 +124,20 @@ class ProgressBar:
         plain = [part.replace("{", "{{").replace("}", "}}") for part in (progress.phase, text)]
         shown.bar_format = ((WIDGET if in_notebook else BAR) if progress.total else ": ").join(plain)
         shown.refresh()
+
+
+@contextmanager
+def followed(on_event: Callable[[Event], None] | None) -> Iterator[Callable[[Event], None]]:
+    """What is to be called for each event: ``on_event``, or where there is none a bar, in a terminal and in a notebook that a person has
+    open. Elsewhere (a pipe, a log file, a test, a worker) nothing is shown.
+    """
+    if on_event is not None:
+        yield on_event
+    elif sys.stderr is not None and _can_draw(sys.stderr):
+        with ProgressBar() as bar:
+            yield bar
+    else:
+        yield lambda _: None
 
 
 def _can_draw(out: TextIO) -> bool:
