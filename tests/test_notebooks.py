@@ -181,6 +181,7 @@ def test_the_workbench_has_the_parameters_of_an_experiment() -> None:
         **Experiment().parameters(),
         "store": "",
         "remeasure": False,
+        "minutes": "",
         "run": "",
         **asdict(ClusterSettings()),
     }
@@ -204,7 +205,9 @@ def test_the_workbench_is_short_and_displays_every_section() -> None:
 def test_the_workbench_runs_without_a_person(execute) -> None:
     notebook = execute("workbench.ipynb")
     shown = texts(notebook)
-    lines = shown["view = workbench.show(experiment, store=store, remeasure=remeasure, run=run, **where)"].splitlines()
+    lines = shown[
+        "view = workbench.show(experiment, store=store, remeasure=remeasure, minutes=minutes, run=run, **where)"
+    ].splitlines()
     assert {line.split(" @")[0] for line in lines if "@" in line and not line.startswith("…")} == {
         "tensorflow fp32",
         "onnxruntime fp32",

@@ -19,7 +19,7 @@ from small_model import small_onnx
 from workbench.errors import StoreError
 from workbench.jobs import job as jobs
 from workbench.jobs.job import Asked, End, Job
-from workbench.records import Event, Result, Status, to_json
+from workbench.records import Ended, Event, Result, Status, to_json
 from workbench.store import Store
 from workbench.system import measuring_lock
 
@@ -103,6 +103,21 @@ def test_cancel_ends_it_and_leaves_nothing_behind(store: Store, model: str) -> N
     _, alive = psutil.wait_procs(members, timeout=10)
     assert alive == []
     assert not job.running
+
+
+def test_finish_ends_it_after_the_launch_that_goes_on(store: Store, model: str) -> None:
+    job = jobs.start(store, asked(model, batches="1", until="narrow", within=1e-6, max_measure_s=3600))
+    seen = Watched(job)
+    seen.until(lambda: any("launch 2" in event.text for event in seen.events))
+    job.finish()
+    assert seen.to_the_end() == End("done")
+    results = job.results()
+    assert results is not None
+    (row,) = results.rows
+    assert (row.status, row.timing.ended) == (Status.DONE, Ended.TIME)
+    assert 2 <= len(row.timing.launches) < results.plan.launches
+    (said,) = (text for text in results.warnings if "ended the run" in text)
+    assert said.startswith("The request to finish ended the run: the baseline was measured for less time than planned.")
 
 
 @pytest.mark.long

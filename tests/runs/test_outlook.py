@@ -158,6 +158,23 @@ def test_how_long_steps_took_before_is_reported_of_those_that_were_made_here(kit
     assert found.count(Kind.BUILD) == (1, 2)
 
 
+def test_how_long_measuring_takes_at_most_follows_from_its_plan(kit: Kit) -> None:
+    asked = replace(kit.experiment, measure_s=1.0, max_measure_s=4.0, rounds=10)
+    found = pipeline.run(asked, store=kit.store, dry_run=True, minutes=3)
+    rows, timing = 4, asked.plan
+    assert len(found.open(Kind.MEASURE)) == rows
+    assert (timing.rounds, timing.relaunch_rounds, timing.launches) == (10, 5, 7)
+    assert found.measure_s == pytest.approx(rows * (7 * timing.warm_up_s + 4.0))
+    assert found.limit_s == 180
+    assert "measuring takes at most about 22 s by its plan" in str(found)
+    assert "it ends before the time limit of 3 min" in str(found)
+    short = pipeline.run(asked, store=kit.store, dry_run=True, minutes=0.2)
+    assert "it ends at about the time limit of 12 s" in str(short)
+    done = kit.ahead(minutes=3)
+    assert done.measure_s == 0
+    assert "limit" not in str(done)
+
+
 def test_the_command_prints_the_plan_and_writes_nothing(
     kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

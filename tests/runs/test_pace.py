@@ -11,6 +11,7 @@ from workbench.records import Event, Progress, Results, Tally, TimingPlan
 from workbench.runs.archive import remember
 from workbench.runs.pace import MeasuringProgress, seconds_per_row
 from workbench.runs.run_rows import RunRows
+from workbench.system.deadline import Deadline
 from workbench.system.machine import this_machine
 
 PLAN = TimingPlan(rounds=6, max_measure_s=0.4)
@@ -96,3 +97,39 @@ def test_each_event_carries_the_phase_it_belongs_to(run_rows, reported, caplog) 
         ("INFO", "a message"),
         ("WARNING", "mind this"),
     ]
+
+
+def test_a_launch_is_the_last_where_the_next_would_end_after_the_time(store, run_rows) -> None:
+    now = [0.0]
+    plan = replace(PLAN, max_measure_s=8.0)  # 6 rounds, then 4 in each launch
+    deadline = run_rows.stop.deadline = Deadline(lambda: now[0])
+    progress = MeasuringProgress(run_rows, plan, store, rows=4)
+    assert not progress.last(4, 4)  # without a limit
+    deadline.begin(100)
+    progress.launch(0, 2)
+    now[0] = 18.0
+    progress.rounds(6, ended=True)  # one batch of two: 3 s a round
+    # 18 s for the other batch, and 24 s for the next launch of both
+    assert [progress.last(2, 2, opening_s) for opening_s in (0.0, 40.0, 41.0)] == [False, False, True]
+    assert not progress.last(1, 2, 41.0)  # half of the rows are known
+    progress.rounds(6, ended=True)
+    now[0] = 60.0
+    progress.launch(1, 1)
+    now[0] = 70.0
+    progress.rounds(4, ended=True)
+    assert not progress.last(2, 2, 50.0)  # the starts are in those 10 s
+    now[0] = 82.0
+    assert progress.last(2, 2)
+    deadline.finish()
+    assert progress.last(1, 2)
+
+
+def test_no_more_time_is_announced_than_the_limit_leaves(store, run_rows, reported) -> None:
+    now = [0.0]
+    run_rows.stop.deadline = Deadline(lambda: now[0])
+    run_rows.stop.deadline.begin(12)
+    keep(store, "20261101T000000Z-a", 1, 1000.0)
+    progress = MeasuringProgress(run_rows, PLAN, store, rows=3)
+    progress.launch(0, 1)
+    progress.rounds(4)
+    assert reported[-1].progress.remaining_s == 12

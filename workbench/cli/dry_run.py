@@ -23,7 +23,8 @@ def answer(experiment: Experiment, options: argparse.Namespace, *, only: str = "
     """The plan as a table. No file is written and no process is started."""
     from workbench.runs import pipeline
 
-    found = pipeline.run(experiment, store=options.store or None, only=only, remeasure=options.remeasure, dry_run=True)
+    how = {"store": options.store or None, "remeasure": options.remeasure, "minutes": options.minutes}
+    found = pipeline.run(experiment, only=only, dry_run=True, **how)
     return Answer(str(found), document(found), schema="plan")
 
 
@@ -46,4 +47,5 @@ def document(outlook: Outlook) -> dict[str, Any]:
         {"row": row.row, "status": str(row.status), "reason": row.failure.message if row.failure else ""}
         for row in outlook.plan.rows
     ]
-    return {"rows": rows, "steps": steps, "note": outlook.note}
+    most = {"measure_at_most_s": outlook.measure_s, "limit_s": outlook.limit_s}
+    return {"rows": rows, "steps": steps, "note": outlook.note, **most}

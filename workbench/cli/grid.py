@@ -13,6 +13,7 @@ from workbench.errors.printable import one_line
 from workbench.report.progress import ProgressBar
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.options import add_run_settings, path
+from workbench.settings.time_limit import minutes_of
 
 LOG = logging.getLogger(__name__)
 HELP = "make a report for each of several models with each of several groups of settings, and a page that links them"
@@ -22,7 +23,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=path, metavar="FILE", help="a YAML file with models and groups of settings")
     help_text = "the folder for the reports and index.html"
     parser.add_argument("--output", type=path, default=Path("reports/grid"), metavar="FOLDER", help=help_text)
-    add_run_settings(parser, "store", "remeasure", *where.NAMES)
+    add_run_settings(parser, "store", "remeasure", "minutes", *where.NAMES)
 
 
 def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
 
     there = ClusterSettings(**{name: getattr(options, name) for name in where.NAMES})
     cells = read_grid(options.file)
-    grid = Grid(cells, options.output, options.store, options.remeasure, there)
+    grid = Grid(cells, options.output, options.store, options.remeasure, there, minutes_of(options.minutes))
     grid.check()
     states = grid.make(bar, LOG.info)
     lines = [

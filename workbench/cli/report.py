@@ -13,6 +13,7 @@ from workbench.errors.printable import one_line
 from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given, path
+from workbench.settings.time_limit import minutes_of
 from workbench.store import Store
 
 NOT_SCORED = "The report has no accuracy; its first lines say why."
@@ -24,14 +25,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=path, default=Path("reports/workbench.html"), help="the HTML file to write")
     dry_run.add_to(parser)
     track.add_to(parser)
-    add_run_settings(parser, "store", "remeasure", "run", *where.NAMES)
+    add_run_settings(parser, "store", "remeasure", "minutes", "run", *where.NAMES)
     add_settings(parser)
 
 
 def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     """Write the report and its notebook; the answer is the summary, with status 1 where nothing was measured and 3 where nothing was scored."""
     experiment = _of_run(options) if options.run else Experiment(**given(options)).resolved()
-    there = where.settings(options)
+    there, minutes = where.settings(options), minutes_of(options.minutes)
     if options.dry_run:
         return dry_run.answer(experiment, options)
     track.check(options)
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     if not options.run:
         written.check_inputs(experiment, here=not there.cluster)
     written.check_place(experiment, options.store, html, writes=not options.run)
-    more = {"store": options.store, "remeasure": options.remeasure}
+    more = {"store": options.store, "remeasure": options.remeasure, "minutes": minutes}
     more |= {"run": options.run} if options.run else asdict(there)
     executed, results, seconds = written.write_report(experiment, html, more, bar)
     summary = page.tagged_text(executed, "summary")
@@ -66,7 +67,7 @@ def _of_run(options: argparse.Namespace) -> Experiment:
     from workbench.runs.archive import find, runs
     from workbench.runs.open_run import asked_for, facts_of
 
-    more = [*given(options), *(name for name in ("dry_run", "remeasure") if getattr(options, name))]
+    more = [*given(options), *(name for name in ("dry_run", "remeasure", "minutes") if getattr(options, name))]
     if more:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
         raise InputError(

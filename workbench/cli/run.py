@@ -11,6 +11,7 @@ from workbench.records import Results
 from workbench.report.progress import ProgressBar
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, given
+from workbench.settings.time_limit import minutes_of
 
 NOT_MEASURED = "No row was measured; the rows say why."
 NOT_SCORED = "The results have no accuracy; the first lines say why."
@@ -22,7 +23,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--build-only", action="store_true", help="build the engines and stop before measuring")
     dry_run.add_to(parser)
     track.add_to(parser)
-    add_run_settings(parser, "store", "remeasure", *where.NAMES)
+    add_run_settings(parser, "store", "remeasure", "minutes", *where.NAMES)
     add_settings(parser)
 
 
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
 
     only = "build" if options.build_only else "all"
     there = where.settings(options)
+    minutes_of(options.minutes)
     if options.dry_run:
         return dry_run.answer(Experiment(**given(options)), options, only=only)
     track.check(options)
@@ -46,8 +48,9 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
         on_event=bar,
         only=only,
         remeasure=options.remeasure,
+        minutes=options.minutes,
     )
-    cancelled = any(row.status == Status.CANCELLED for row in results.rows)
+    cancelled = any(row.status == Status.CANCELLED and not row.left_out for row in results.rows)
     done = any(row.engine for row in results.rows) if options.build_only else bool(results.measured)
     status = Exit.OK if done else Exit.FAILED
     if done and any(text.startswith(NO_ACCURACY) for text in results.warnings):
@@ -69,5 +72,5 @@ def _text(results: Results) -> str:
 
     warnings = [line for text in results.warnings for line in wrapped(f"Warning: {text}")]
     said = [line for text in advice(results) for line in wrapped(text)]
-    failed = [f"{row.row}: {row.failure.message}" for row in results.rows if row.failure]
+    failed = [f"{row.row}: {row.failure.message}" for row in results.rows if row.failure and not row.left_out]
     return "\n".join([*warnings, results.table().text(), *said, *failed, f"this run: {results.tally}"])

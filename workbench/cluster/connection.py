@@ -126,6 +126,7 @@ class Connection:
 
     def _waited(self, where: tuple[str, str], future: Any, stop: Stop | None, task: str) -> Any:
         lost, asked_at = f"The worker {where[1]} ended while this ran on it.", 0.0
+        requested: set[Callable[[str], str]] = set()
         while True:
             try:
                 return future.result(timeout=POLL_S)
@@ -138,10 +139,11 @@ class Connection:
                 if type(cause).__name__ in LOST:
                     raise WorkerLost(lost) from cause
                 raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
-            if stop is not None and stop.everything:
-                if not asked_at:
-                    asked = json.dumps({"task": task})
-                    self._client.run(remote.stop, asked, workers=[where[0]], wait=False, on_error="ignore")
+            for request in _requests(stop) - requested:
+                requested.add(request)
+                asked = json.dumps({"task": task})
+                self._client.run(request, asked, workers=[where[0]], wait=False, on_error="ignore")
+            if remote.stop in requested:
                 asked_at = asked_at or time.monotonic()
                 if time.monotonic() - asked_at > GRACE_S:
                     raise Cancelled("Stopped on request; the worker did not stop by itself.")
@@ -206,6 +208,16 @@ def connected(cluster: Any) -> Iterator[Connection]:
         raise InputError(f"No Dask scheduler answers at {cluster} ({brief(cause, 200)}). {to_do}") from cause
     with client:
         yield Connection(client)
+
+
+def _requests(stop: Stop | None) -> set[Callable[[str], str]]:
+    """What a worker is asked to do with the task that it carries out: stop it, or finish it with what it has."""
+    found: set[Callable[[str], str]] = set()
+    if stop is not None and stop.everything:
+        found.add(remote.stop)
+    if stop is not None and stop.deadline.asked:
+        found.add(remote.finish)
+    return found
 
 
 def _gone() -> SchedulerLost:

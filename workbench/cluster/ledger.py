@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from workbench.cluster.merge import EndedPart, merged_row
+from workbench.cluster.merge import EndedPart, cut_short, merged_row
 from workbench.records import ClusterWorker, Result, Status, from_json, to_json
 from workbench.runs.parts import KIND, part_results, used_by
 from workbench.store import Store, key_of
@@ -75,11 +75,11 @@ class Ledger:
         return list(dict.fromkeys(entry for facts in known if facts for entry in used_by(facts)))
 
     def open_rows(self, rows: Sequence[Result], *, retry_failed: bool) -> list[str]:
-        """The names of those rows that have no result yet, or that failed where these are to be repeated."""
+        """The names of those rows that have no result yet, that a time limit has cut short, or that failed where these are to be repeated."""
         found = []
         for row in rows:
             result = merged_row(row, self.ended)
-            ended = result is not None and result.status in ENDED
+            ended = result is not None and result.status in ENDED and not cut_short(result)
             if not ended or (retry_failed and result is not None and result.status == Status.FAILED):
                 found.append(row.row)
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from workbench.errors.printable import one_line
 from workbench.models.describe import counted
-from workbench.records import ClusterWorker, Failure, Result, Results, Status, Tally
+from workbench.records import ClusterWorker, Ended, Failure, Result, Results, Status, Tally
 from workbench.runs.cohorts import cohorts_text, default_baseline
 
 
@@ -37,17 +37,32 @@ class EndedPart:
         return replace(found, worker=self.worker, reused=found.reused or (self.reused and found.timing is not None))
 
 
+def cut_short(row: Result) -> bool:
+    """Whether the time of its run was up before it was measured as long as planned."""
+    return row.timing is not None and row.timing.ended == Ended.TIME
+
+
+def _longest_first(timed: list[Result]) -> list[Result]:
+    """In the order in which they were measured, but those that were cut short at the end, the latest of them first."""
+    short = [one for one in timed if cut_short(one)]
+    return [one for one in timed if not cut_short(one)] + short[::-1]
+
+
 def merged_row(row: Result, parts: Sequence[EndedPart]) -> Result | None:
     """The result of a row from the parts that it took part in, which are in the order in which they were planned and repeated; ``None``
-    where it took part in none. The first timing of the baseline is its own, the others stand in ``also``.
+    where it took part in none. The first timing of the baseline is its own, the others stand in ``also``. One that was cut short comes
+    after all others.
     """
     found = [one for part in parts if (one := part.result(row))]
-    timed = [one for one in found if one.timing]
+    timed = _longest_first([one for one in found if one.timing])
     if not timed:
         ended = [one for one in found if one.status != Status.CANCELLED] or found
         return ended[-1] if ended else None
     first, rest = timed[0], timed[1:]
-    also = [timing for one in rest for timing in (one.timing, *one.also) if timing]
+    later = [timing for one in rest for timing in (one.timing, *one.also) if timing]
+    also = [
+        timing for timing in later if not first.timing or timing.group != first.timing.group
+    ]  # it went on in that session
     accuracy = first.accuracy or next((one.accuracy for one in rest if one.accuracy), None)
     return replace(first, also=(*first.also, *also), accuracy=accuracy)
 

@@ -137,6 +137,10 @@ def carry_out(asked: Any) -> Any:
             raise _NotMeantError("It was carried out before.")
         _done.add(asked["task"])
         stop = _running.setdefault(asked["task"], Stop())
+    limit = asked["limit"]
+    stop.deadline.begin(limit.get("limit_s"), limit.get("left_s"))
+    if limit["asked"]:
+        stop.deadline.finish()
     store, part = _store(), from_json(parts.Part, asked["part"])
     try:
         run_part(
@@ -157,6 +161,13 @@ def stop(asked: Any) -> Any:
     """Stop a part that is being carried out. Not as a task of a worker's thread, which is busy."""
     with _lock:
         _running.setdefault(asked["task"], Stop()).set()
+
+
+@_task
+def finish(asked: Any) -> Any:
+    """End the time of a part that is being carried out; as :func:`stop`, it does not wait for a thread."""
+    with _lock:
+        _running.setdefault(asked["task"], Stop()).deadline.finish()
 
 
 def _experiment(asked: Any, store: Store) -> Experiment:

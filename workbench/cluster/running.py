@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,33 +16,30 @@ from workbench.cluster.activity import Activity
 from workbench.cluster.cohorts import Division, builds, cohorts
 from workbench.cluster.connection import ClusterMember, SchedulerLost, WorkerLost, connected, members
 from workbench.cluster.crew import Crew, JobOutcome
-from workbench.cluster.delivery import Entry, kept_file, kept_model_file
+from workbench.cluster.delivery import Entry
 from workbench.cluster.ledger import Ledger
 from workbench.cluster.merge import EndedPart, merged, merged_row
-from workbench.cluster.work import SentFiles, Work
+from workbench.cluster.sending import sent_files
+from workbench.cluster.work import Work
 from workbench.cluster.workers import workers_alike
-from workbench.data.dataset import NAMES, check_exists
 from workbench.errors import Cancelled, InputError, RunError
 from workbench.errors.printable import one_line
 from workbench.locks.scratch import remove_left_behind
-from workbench.models.demo import recipe_digest
 from workbench.models.describe import counted
 from workbench.plan.planning import ONLY
-from workbench.plan.reading import train_key
-from workbench.plan.subject import Platform
 from workbench.records import FINAL, Results, Status, split_address
 from workbench.runs.archive import remember
 from workbench.runs.parts import PLANNED, Part
 from workbench.runs.pipeline import on_event_only, repeat_command, with_live
-from workbench.runs.reading import demo_model
 from workbench.runs.run_rows import OnEvent, RunRows
 from workbench.runs.sources import DEMO
+from workbench.runs.time_limit import baseline_first, leave_out, remark
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import choose
+from workbench.settings.time_limit import limit_s
 from workbench.store import Store
 from workbench.system.stop import Stop
-from workbench.workers.pool import Pool
 
 EXAMINATION = "examination"
 FROM_BUILDS = ("engine", EXAMINATION, "model", "onnx", "portable", "saved_model")
@@ -61,6 +58,7 @@ def run_on_cluster(
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
+    minutes: float | str | None = None,
     retry_failed: bool = False,
     model: Any = None,
     data: Any = None,
@@ -68,8 +66,7 @@ def run_on_cluster(
 ) -> Results:
     """Run an experiment on the workers of a Dask cluster; the results are as those of :func:`workbench.run`. Blocks.
 
-    What has ended is in this store, so that the same call continues after an interruption. Each row names its worker; rows that ran on
-    a worker that died have failed, with the reason.
+    What has ended is in this store, so that the same call continues after an interruption. Each row names its worker, or why it failed.
 
     Args:
         experiment: what to do.
@@ -81,6 +78,7 @@ def run_on_cluster(
         cancel: set it to stop.
         only: as in :func:`workbench.run`.
         remeasure: measure again what the store has.
+        minutes: a time limit, as in :func:`workbench.run`.
         retry_failed: repeat rows that failed in an earlier run; otherwise they stay failed.
         model: a live model.
         data: live arrays.
@@ -94,16 +92,15 @@ def run_on_cluster(
 
         results = workbench.run_on_cluster(workbench.Experiment(model="model.onnx"), "tcp://127.0.0.1:8786")
     """
-    choose("only", [only], ONLY)
-    asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, on_event)
-    return _run(asked, cluster, Store.of(store), cancel, remeasure=remeasure, live=(model, data, metric))
+    asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, on_event, limit_s(minutes))
+    return _run(asked, cluster, Store.of(store), Stop.of(cancel), remeasure=remeasure, live=(model, data, metric))
 
 
 def _run(
     asked: _ClusterRequest,
     cluster: Any,
     store: Store,
-    cancel: threading.Event | None,
+    stop: Stop,
     *,
     remeasure: bool,
     live: tuple[Any, Any, Any],
@@ -114,30 +111,16 @@ def _run(
         raise InputError(
             "A function that scores cannot be sent to a cluster. Give the name of a metric, or run it here."
         )
+    choose("only", [asked.only], ONLY)
+    stop.deadline.begin(asked.limit_s)
     remove_left_behind()
-    stop = Stop.of(cancel)
     place = store.prepare().for_run(partial(on_event_only, asked.on_event), stop)
     experiment = with_live(asked.experiment, place, model, data).resolved()
     experiment = experiment if metric is None else replace(experiment, metric=metric)
     with connected(cluster) as connection, place.in_use("running an experiment on a cluster"):
-        sent = _sent(experiment, place, stop, asked.on_event)
+        sent = sent_files(experiment, place, stop, asked.on_event)
         whole = replace(asked, experiment=experiment)
         return _ClusterRun(whole, Work(connection, place, sent, stop, remeasure)).results()
-
-
-def _sent(experiment: Experiment, store: Store, stop: Stop, on_event: OnEvent) -> SentFiles:
-    """The experiment with copies of its files in the store."""
-    files, entries = {}, []
-    if experiment.model == DEMO:
-        with Pool(store.log_path, stop) as pool:
-            demo_model(store, pool, partial(on_event_only, on_event))
-        entries = [("demo", train_key(recipe_digest(), Platform.here()))]
-    else:
-        files["model"] = kept_model_file(experiment.model, store)
-    check_exists(experiment.data)
-    if experiment.data not in NAMES:
-        files["data"] = kept_file(Path(experiment.data), store)
-    return SentFiles.of(experiment, files, entries)
 
 
 @dataclass(frozen=True)
@@ -150,6 +133,7 @@ class _ClusterRequest:
     only: str
     retry_failed: bool
     on_event: OnEvent
+    limit_s: float | None
 
 
 @dataclass(frozen=True)
@@ -202,6 +186,8 @@ class _ClusterRun:
 
     def _whole(self, planned: Results, began: float) -> Results:
         asked, rows, work = self._asked, self._rows, self._work
+        if ended := remark(rows.rows, asked.experiment.baseline, work.stop.deadline):
+            rows.warn(ended)
         found = merged(planned, rows.rows, self._parts, asked.experiment.baseline)
         where = asked.experiment.model
         if where == DEMO:
@@ -264,14 +250,17 @@ class _ClusterRun:
         self._work.connection.subscribe(self._said.put)
         made: dict[str, Ledger] = {}
         jobs = []
-        for division in builds(planned.rows):
+        for division in builds(baseline_first(planned.rows, asked.experiment.baseline)):
             ledger = self._ledger(division.rows, "build", fresh=False)
             made |= dict.fromkeys(division.rows, ledger)
             jobs.append(self._job(division, ledger, "build", division.rows))
         jobs = [job for job in jobs if job.rows]
         if jobs:  # the graph is the same for all: one worker examines it while others build
             jobs[0] = replace(jobs[0], part=replace(jobs[0].part, examined=True))
-        self._carry_out("build engines", jobs)
+        deadline = self._work.stop.deadline
+        self._carry_out("build engines", jobs, lambda: deadline.over)
+        if deadline.over:
+            leave_out(self._rows, self._rows.open_rows())
         if asked.only == "build" or self._work.stop.everything:
             return
         used = {name: [entry for entry in ledger.used() if entry[0] in FROM_BUILDS] for name, ledger in made.items()}
@@ -317,12 +306,13 @@ class _ClusterRun:
         """All parts that have ended, in the order in which they were planned."""
         return [ended for ledger in self._ledgers for ended in ledger.ended]
 
-    def _carry_out(self, phase: str, jobs: Sequence[_Job]) -> None:
+    def _carry_out(self, phase: str, jobs: Sequence[_Job], over: Callable[[], bool] = lambda: False) -> None:
+        """Carry out parts; none begins any more once the time is ``over``."""
         jobs = [job for job in jobs if job.rows]
         self._rows.phase(phase, len(jobs), "parts")
         self._done = 0
         stop = self._work.stop
-        crew = self._crew = Crew(self._do, self._workers, self._tell, lambda: stop.everything, self._report)
+        crew = self._crew = Crew(self._do, self._workers, self._tell, lambda: stop.everything or over(), self._report)
         try:
             crew.carry_out(jobs)
         except KeyboardInterrupt:

@@ -79,10 +79,17 @@ class Work:
             parameters=self.sent.parameters,
             sent=self.sent.files,
             remeasure=self.remeasure,
+            limit=self._limit(),
             run=self.connection.run,
             worker=worker.label,
         )
         return self._fetched(part, worker)
+
+    def _limit(self) -> dict[str, float | bool]:
+        """The time limit of the run and what is left of it, in seconds, and whether it was asked to finish."""
+        deadline = self.stop.deadline
+        limited = {} if deadline.limit_s is None else {"limit_s": deadline.limit_s, "left_s": deadline.left_s}
+        return {**limited, "asked": deadline.asked}
 
     def _fetched(self, part: Part, worker: ClusterMember) -> Results:
         fetch(self.connection, worker, self.store, [(KIND, part.key)])

@@ -57,6 +57,7 @@ class Asked:
     parameters: dict[str, Any]  # of the experiment
     only: str = "all"  # as in workbench.run
     remeasure: bool = False
+    minutes: str = ""  # the time limit; "": none
     skip: tuple[str, ...] = ()  # rows to leave out
     owner: str = ""  # the notebook that started the job, as its server names it
     began_as: dict[str, Any] | None = None  # parameters that this notebook's panel was made with
@@ -115,8 +116,15 @@ class Job:
 
     def cancel(self, row: str = "") -> None:
         """Request that the job, or one of its rows, stops. A job that does not stop within seconds ends its own process."""
+        self._request({"cancel": row})
+
+    def _request(self, asked: dict[str, Any]) -> None:
         with writing(self.folder), (self.folder / CONTROL).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"cancel": row}) + "\n")
+            file.write(json.dumps(asked) + "\n")
+
+    def finish(self) -> None:
+        """Request that the run begins nothing more and ends with what it has, as if its time limit were over now."""
+        self._request({"finish": True})
 
     def news(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The complete lines of the journal from a byte offset on, and the offset of the next line."""

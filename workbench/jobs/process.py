@@ -88,11 +88,12 @@ def _run(job: jobs.Job, store: Store, journal: Journal, stop: Stop, handed: byte
         cancel=stop,
         only=asked.only,
         remeasure=asked.remeasure,
+        minutes=asked.minutes,
         metric=unpacked(handed) if handed else None,
     )
     job.keep(to_json(results))
     (job.folder / jobs.RUN).write_text(results.run, encoding="utf-8")
-    states = {row.status for row in results.rows} - {Status.UNSUPPORTED}
+    states = {row.status for row in results.rows if not row.left_out} - {Status.UNSUPPORTED}
     return states == {Status.CANCELLED} or (stop.everything and Status.CANCELLED in states)
 
 
@@ -126,8 +127,10 @@ def _obey(job: jobs.Job, stop: Stop, journal: Journal) -> None:
             continue
         lines = control.read_text(encoding="utf-8").splitlines()
         for line in lines[read:]:
-            row = json.loads(line)["cancel"]
-            if row:
+            asked = json.loads(line)
+            if asked.get("finish"):
+                stop.deadline.finish()
+            elif row := asked["cancel"]:
                 stop.stop_row(row)
             else:
                 stop.set()

@@ -36,6 +36,7 @@ class ExportPage:
     def __init__(self, store: Store, experiment: Callable[[], Experiment], chosen: ComparePage) -> None:
         self._store, self._experiment, self._chosen = store, experiment, chosen
         self._results: Results | None = None
+        self._minutes = ""
         self.commands = widgets.HTML()
         tip = "A new file, in the folder of this notebook"
         self.name = field(widgets.Text, "Notebook", tip, "experiment.ipynb", css="wb-wide")
@@ -69,12 +70,13 @@ class ExportPage:
         self.report.show(results)
         self.deploy.show(results)
 
-    def refresh(self, experiment: Experiment, metric: str = "") -> None:
-        """Show how to run this without the panel; ``metric`` is the name of a function that the panel was given."""
+    def refresh(self, experiment: Experiment, metric: str = "", minutes: str = "") -> None:
+        """Show how to run this without the panel; ``metric`` is the name of a function that the panel was given, ``minutes`` the time limit."""
+        self._minutes = minutes
         text = f"The command and the notebook leave out '{metric}', because a function cannot be a parameter."
         self.commands.value = (
-            view.copyable("In a terminal", papermill_command(experiment, self._store.root))
-            + view.copyable("In Python", python_call(experiment, self._store.root, metric))
+            view.copyable("In a terminal", papermill_command(experiment, self._store.root, minutes=minutes))
+            + view.copyable("In Python", python_call(experiment, self._store.root, metric, minutes))
             + view.hint(text if metric else "")
         )
 
@@ -84,7 +86,7 @@ class ExportPage:
     def save_now(self) -> None:
         """Write the notebook."""
         try:
-            path = save_notebook(self._experiment(), Path(self.name.value.strip() or "."), self._store)
+            path = save_notebook(self._experiment(), Path(self.name.value.strip() or "."), self._store, self._minutes)
         except WorkbenchError as error:
             self.saved.value = view.message(error.message)
         else:

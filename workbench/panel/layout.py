@@ -52,6 +52,10 @@ class Layout:
         self.run = button("Run", "play", tip, "wb-benchmark", button_style="primary")
         self.build = button("Build only", "cube", "Build the engines, without measuring", "wb-build")
         self.cancel = button("Cancel all", "stop", "Stop now; what was finished is kept", "wb-cancel", disabled=True)
+        tip = (
+            "Build nothing more, time and score what is built at least once, and end with that; Run goes on from there"
+        )
+        self.finish = button("Finish now", "flag-checkered", tip, "wb-finish", disabled=True)
         tip = "Time again what an earlier run has timed already; engines are not built again"
         self.again = checkbox("Measure again", tip, remeasure)
         tip = "A notification of the browser when a run has ended; the browser asks for the permission first"
@@ -75,7 +79,7 @@ class Layout:
         contents[0].fill()
         self.steps.observe(lambda change: contents[change["new"]].fill(), "index")
         actions = widgets.Box(
-            [self.run, self.build, self.cancel, self.again, self.notice, self.state], css="wb-actions"
+            [self.run, self.build, self.cancel, self.finish, self.again, self.notice, self.state], css="wb-actions"
         )
         style = Path(__file__).with_name("panel.css").read_text(encoding="utf-8") + _chosen(len(STEPS))
         whole = widgets.VBox([
@@ -90,11 +94,12 @@ class Layout:
         self.arrival.follow([inside.fill for inside in contents[1:]])
         return whole
 
-    def follow(self, work: BackgroundWork) -> None:
-        """Bring the buttons and the line of the state up to date with the work that goes on."""
+    def follow(self, work: BackgroundWork, *, measures: bool) -> None:
+        """Bring the buttons and the line of the state up to date with the work that goes on; ``measures``: it is a run."""
         for control in (self.build, self.run, self.again):
             control.disabled = work.busy or bool(self.problem.value)
         self.cancel.disabled = not work.busy or work.cancel.is_set()
+        self.finish.disabled = self.cancel.disabled or not measures or work.finish.is_set()
         elapsed_s = max(0.0, time.time() - work.since_s)
         self.state.value = view.state(work.phase, work.progress, elapsed_s) if work.busy else ""
 

@@ -73,6 +73,7 @@ class Panel(View):
         self._work = BackgroundWork(self._tick)
         self._model, self._planner, self._locked = LoadedModel(), Planner(self._store), False
         self._controls = Controls(experiment, self._store.root / "uploads", self._edited, self.load, self._metric_name)
+        self.limit = self._controls.presets.limit
         self._out = Layout(remeasure=remeasure)
         self._run = ShownRun(self._store, self._work, self._controls.read, self._on_row)
         self._run.scored = self._scores
@@ -93,6 +94,7 @@ class Panel(View):
         self._out.build.on_click(lambda _: self.build())
         self._out.run.on_click(lambda _: self.benchmark())
         self._out.cancel.on_click(lambda _: self.cancel())
+        self._out.finish.on_click(lambda _: self.finish())
         self._out.again.observe(lambda _: self._changed(), "value")
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -128,10 +130,11 @@ class Panel(View):
 
     def cancel(self) -> None:
         """Ask the running work to stop; :meth:`wait` says when it has."""
-        if self._work.busy:
-            self._work.cancel.set()
-            self._work.phase = "cancelling"
-            self._run.cancel()
+        self._run.end()
+
+    def finish(self) -> None:
+        """Ask the run to begin nothing more and to end with what it has, as if its time limit were over now."""
+        self._run.finish()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Block until the running work has ended."""
@@ -159,6 +162,7 @@ class Panel(View):
     def _begin_job(self, only: str, experiment: Experiment, skip: tuple[str, ...] = ()) -> None:
         asked = Asked(
             experiment.parameters(), only=only, remeasure=bool(self._out.again.value), skip=skip,
+            minutes=self.limit.minutes,
             owner=os.environ.get(NOTEBOOK, ""), began_as=self._began_as, metric=self._scores,
             where=asdict(self.where) if self.where.cluster else {},
         )  # fmt: skip
@@ -169,7 +173,7 @@ class Panel(View):
         if self._work.busy:
             return
         try:
-            self._controls.write(job.asked.experiment)
+            self._controls.write(job.asked.experiment, opened=True)
         except (WorkbenchError, TypeError) as error:
             self._say(f"This run cannot be opened: {brief(error)}")
             return
@@ -182,7 +186,7 @@ class Panel(View):
         if self._work.busy or asked is None:
             self._say("This run cannot be opened: this version does not know its settings.", "warn")
             return
-        self._controls.write(asked)
+        self._controls.write(asked, opened=True)
         self._changed()
         # its backends need not exist here
         self._start("opening", lambda _: self._run.open(run, asked), asked, page=RUN)
@@ -239,12 +243,13 @@ class Panel(View):
         """A person changed a control: an error of what was tried before is over."""
         if "wb-bad" in self._out.message.value:
             self._say("")
+        self._controls.opened = False
         self._changed()
 
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
         errors, absent = self._controls.wrong(), self._controls.absent()
-        self._out.problem.value = view.problems(absent | errors, self._controls.missing)
+        self._out.problem.value = view.problems(absent | errors, self._controls.missing, opened=self._controls.opened)
         if errors:
             self._out.plan.value = ""
             self._controls.mark(absent | errors, {})
@@ -266,14 +271,14 @@ class Panel(View):
             planned = self._planner.plan(resolved, model, again=again, scored=self._scores) if model else None
             self._out.plan.value = view.plan(planned, experiment) if planned else view.plan_without_model(experiment)
             self._controls.presets.follow(experiment, planned)
-        self._run.export.refresh(resolved, self._metric_name)
+        self._run.export.refresh(resolved, self._metric_name, self.limit.minutes)
         changed = self.results is not None and self.ran != resolved
         other = OTHER_SETTINGS if changed else history.scored_otherwise(self._run.scored, self._scores)
         self._out.outdated.value = view.message("" if busy else other, "warn")
 
     def _tick(self) -> None:
         busy = self._work.busy
-        self._out.follow(self._work)
+        self._out.follow(self._work, measures=self._run.job is not None)
         if busy != self._locked:
             self._locked = busy
             if busy:

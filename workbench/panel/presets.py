@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from workbench.panel import view, widgets
 from workbench.panel.fields import button
 from workbench.panel.planned import Planned
+from workbench.panel.time_limit import TimeLimit
 from workbench.panel.work import AfterPause
 from workbench.settings.experiment import Experiment
 
@@ -72,9 +73,11 @@ class Presets(widgets.VBox):  # type: ignore[misc]
         )
         cards = [widgets.VBox([self.buttons[each.title], self.costs[each.title]], css="wb-offer") for each in PRESETS]
         back = widgets.Box([self.undo, self.reset], css="wb-line")
-        super().__init__([widgets.Box(cards, css="wb-grid wb-presets"), back])
+        self.limit = TimeLimit()
+        super().__init__([widgets.Box(cards, css="wb-grid wb-presets"), self.limit, back])
         for each in PRESETS:
             self.buttons[each.title].on_click(partial(self._apply, each.changes))
+        self.limit.field.observe(lambda _: changed(), "value")
         self.undo.on_click(lambda _: self.undo_now())
         self.reset.on_click(lambda _: self._reset())
 
@@ -105,7 +108,7 @@ class Presets(widgets.VBox):  # type: ignore[misc]
     def lock(self, locked: bool) -> None:
         """Keep the buttons still while a run uses the settings."""
         self._locked = locked
-        for each in (*self.buttons.values(), self.reset):
+        for each in (*self.buttons.values(), self.reset, self.limit.field):
             each.disabled = locked
         self._enable()
 

@@ -13,10 +13,10 @@ from workbench.store import Store
 from workbench.system.resources import notebook
 
 
-def save_notebook(experiment: Experiment, path: Path, store: Store) -> Path:
+def save_notebook(experiment: Experiment, path: Path, store: Store, minutes: str = "") -> Path:
     """Write the notebook to ``path``. Run with a person it shows the same panel, without one it makes the same report.
 
-    Paths of model, data and store are made absolute, because a kernel works in the folder of its notebook.
+    ``minutes`` is the time limit. Paths of model, data and store are made absolute, because a kernel works in the folder of its notebook.
 
     Raises:
         InputError: the name does not end in .ipynb, or there is such a file.
@@ -27,7 +27,7 @@ def save_notebook(experiment: Experiment, path: Path, store: Store) -> Path:
         raise InputError(f"'{path.name}' is not the name of a notebook. Choose one that ends in .ipynb.")
     if path.exists():
         raise InputError(f"The file {path} exists already. Choose another name.")
-    parameters = placed(experiment.parameters()) | {"store": str(store.root)}
+    parameters = placed(experiment.parameters()) | {"store": str(store.root), "minutes": minutes}
     content = json.loads(notebook("workbench.ipynb").read_text(encoding="utf-8"))
     cell = next(cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", ()))
     cell["source"] = parameters_cell(parameters).splitlines(keepends=True)

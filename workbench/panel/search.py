@@ -106,10 +106,11 @@ class SearchSection:
 
     def end(self) -> None:
         """Ask the search to stop; what it has found stays."""
-        if self.job is not None and self._work.busy:
+        if self._work.busy:
             self._work.cancel.set()
             self._work.phase = "cancelling"
-            self.job.cancel()
+            if self.job is not None:
+                self.job.cancel()
             self._tick()
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -134,7 +135,7 @@ class SearchSection:
         self._follow(lambda: job)
 
     def _follow(self, found: Callable[[], Job]) -> None:
-        self.message.value = ""
+        self.message.value, self.job = "", None
         self._work.start(
             lambda: self._watch(found()),
             "starting",
@@ -159,6 +160,8 @@ class SearchSection:
 
     def _began(self, job: Job, budget: str) -> None:
         self.job, self._budget = job, budget
+        if self._work.cancel.is_set():  # it was asked before there was a job to tell
+            job.cancel()
 
     def _apply(self, event: Event) -> None:
         if not self._work.progress:

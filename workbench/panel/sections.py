@@ -70,7 +70,7 @@ GROUPS: dict[str, tuple[Section, ...]] = {
         Section("The model", ("model",), "As it was read from the file. A dynamic axis (?) takes any size. The digest identifies the file: results are only ever reused for the same digest."),
         Section("Settings in effect", ("settings",), "The settings that each engine ran with, read back from its process after it had run, and those in which engines differ.", _measured),
         Section("What was not possible here", ("not possible",), there=lambda results: any(row.status == Status.UNSUPPORTED for row in results.rows)),
-        Section("What failed", ("failures",), "The step, the reason, the end of the log, and the command that tries it again.", lambda results: any(row.failure and row.status in (Status.FAILED, Status.CANCELLED) for row in results.rows)),
+        Section("What failed", ("failures",), "The step, the reason, the end of the log, and the command that tries it again.", lambda results: any(row.failure and not row.left_out and row.status in (Status.FAILED, Status.CANCELLED) for row in results.rows)),
         Section("Machine, samples and work done", ("work",), "Compare numbers only with numbers from the same machine and the same timed region. Reused counts what came from the store."),
         Section("Repeat this run", ("repeat",), "The command that repeats this run, and the call in Python that does the same."),
     ),

@@ -25,6 +25,7 @@ def show(
     *,
     store: Store | str | Path | None = None,
     remeasure: bool = False,
+    minutes: float | str | None = None,
     model: Any = None,
     data: Any = None,
     metric: Any = None,
@@ -32,6 +33,8 @@ def show(
     **cluster: Any,
 ) -> View:
     """With a person at the notebook: display a panel. Without: run the experiment, a line per step.
+
+    ``minutes`` is the time limit of a run, as in :func:`workbench.run`; in the panel it can be changed.
 
     With ``run``, the name of a run in the history, its last letters, or "latest", that run is shown as it was, and nothing is measured.
 
@@ -49,7 +52,7 @@ def show(
         workbench.show(workbench.Experiment(model="model.onnx"))
     """
     place, remeasure = Store.of(store), RUN_SETTINGS["remeasure"].parse(remeasure)
-    where = ClusterSettings(**cluster)
+    where, limit = ClusterSettings(**cluster), RUN_SETTINGS["minutes"].parse(minutes)
     if run:
         return _kept(run, place)
     experiment = pipeline.with_live(experiment, place, model, data)
@@ -57,11 +60,13 @@ def show(
         from IPython.display import display
 
         panel = Panel(experiment, store=place, remeasure=remeasure, metric=metric)
+        panel.limit.write(limit)
         panel.where = where
         display(panel)  # type: ignore[no-untyped-call]
         return panel
     with event_file.reporting() as reporter, logs.shown(reporter.message):
-        results = run_there(experiment, where, store=place, on_event=reporter.event, remeasure=remeasure, metric=metric)
+        how = {"remeasure": remeasure, "minutes": limit, "metric": metric}
+        results = run_there(experiment, where, store=place, on_event=reporter.event, **how)
         reporter.end(results)
     return Report(experiment, results, place.root)
 

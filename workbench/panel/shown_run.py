@@ -78,6 +78,21 @@ class ShownRun:
             self.job.cancel(row)
             self.lines.end(row)
 
+    def end(self) -> None:
+        """Ask the work that goes on to stop; a run that is being started is asked as soon as it can be."""
+        if self._work.busy:
+            self._work.cancel.set()
+            self._work.phase = "cancelling"
+            self.cancel()
+
+    def finish(self) -> None:
+        """Ask the run that goes on, or is being started, to end soon with what it has."""
+        if self._work.busy:
+            self._work.finish.set()
+            self._work.phase = "finishing"
+            if self.job is not None:
+                self.job.finish()
+
     def draw(self, *, running: bool) -> None:
         """Show what has changed in the rows, and which are not possible."""
         self.lines.draw(running=running)
@@ -114,6 +129,10 @@ class ShownRun:
         self.results, self.ran, self._cluster = None, asked.experiment, None
         self.lines.clear()
         self.lines.measures = asked.only != "build"
+        if job is not None and self._work.cancel.is_set():  # it was asked before there was a job to tell
+            self.cancel()
+        if job is not None and self._work.finish.is_set():
+            job.finish()
         self.compare.wait()
         self.layers.show(None)
         self.export.show(None)

@@ -24,7 +24,7 @@ from workbench.records import ExportCheck, Machine, Model, Progress, Result, Res
 from workbench.runs.history import Estimate
 from workbench.settings.commands import papermill_command, python_call
 from workbench.settings.experiment import Experiment
-from workbench.settings.table import SETTINGS
+from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 SYMBOLS = {
     Status.PLANNED: "○",
@@ -84,16 +84,29 @@ def at_field(text: str, kind: str = "bad") -> Markup:
     return tag("div", text, class_=f"wb-at-field wb-{kind}") if text else Markup()
 
 
-def problems(errors: Mapping[str, str], missing: Collection[str] = ()) -> Markup:
+def problems(errors: Mapping[str, str], missing: Collection[str] = (), *, opened: bool = False) -> Markup:
     """What prevents a run: the sentence if there is only one, else the labels of the fields that have one each. What is ``missing``
-    is not an error yet.
+    is not an error yet, and nothing is where a run was ``opened`` to be looked at.
     """
+    if opened:
+        return hint(to_run_again(errors))
     sentences = list(dict.fromkeys(errors.values()))
     if len(sentences) <= 1:
         return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
-    labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS)
+    known = SETTINGS | RUN_SETTINGS
+    labels = ", ".join(known[name].label for name in errors if name in known)
     return message(
         f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field; results that are shown stay as they are."
+    )
+
+
+def to_run_again(errors: Mapping[str, str]) -> str:
+    """What has to be changed before the settings of a run that was opened can be run here; "" where nothing has to."""
+    labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS) or "its settings"
+    return (
+        f"This run is shown as it was. To run it here, first change: {labels}. The reason is at each field."
+        if errors
+        else ""
     )
 
 
@@ -257,10 +270,10 @@ def note(result: Result) -> Markup:
 
 
 def failures(rows: Sequence[Result]) -> Markup:
-    """Every failed or cancelled row with its sentence, its log and the command that repeats it."""
+    """Every failed or cancelled row with its sentence, its log and the command that repeats it; not those that a time limit left out."""
     items = []
     for result in rows:
-        if result.failure is None or result.status not in (Status.FAILED, Status.CANCELLED):
+        if result.failure is None or result.left_out or result.status not in (Status.FAILED, Status.CANCELLED):
             continue
         again = tag("pre", result.failure.repro) if result.failure.repro else ""
         items.append(join([tag("b", result.row), f" {result.status}: ", note(result), again]))

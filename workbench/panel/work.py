@@ -85,7 +85,7 @@ class BackgroundWork:
     """
 
     def __init__(self, tick: Callable[[], None] = lambda: None) -> None:
-        self.cancel = threading.Event()
+        self.cancel, self.finish = threading.Event(), threading.Event()
         self.phase = ""
         self.progress: Progress | None = None
         self.since_s = 0.0  # seconds since the epoch
@@ -104,7 +104,7 @@ class BackgroundWork:
     ) -> None:
         """Start work whose first step is ``phase``; ``failed`` is called in the panel's thread with an error that ends it."""
         assert not self.busy
-        self.cancel = threading.Event()
+        self.cancel, self.finish = threading.Event(), threading.Event()
         self.phase, self.progress, self.since_s = phase, None, time.time()
         # a daemon: a kernel that is shut down does not wait, and the worker processes end with it
         self._thread = threading.Thread(target=self._guarded, args=(work, failed), daemon=True, name="workbench")

@@ -27,7 +27,7 @@ from workbench.records.model import (
     TensorSpec,
     real_numbers,
 )
-from workbench.records.results import Comparison, Failure, Result, Results, Row, Tally
+from workbench.records.results import NOT_BUILT, Comparison, Failure, Result, Results, Row, Tally
 from workbench.records.serial import FORMAT, from_json, to_json
 from workbench.records.served import ServedLoad
 from workbench.records.terms import CPU, FINAL, Calibration, Ended, Precision, Region, Status, Until, Verdict, Wait
@@ -39,6 +39,7 @@ __all__ = [
     "DEFAULT_AXIS",
     "FINAL",
     "FORMAT",
+    "NOT_BUILT",
     "TEXT",
     "Accuracy",
     "Attempt",

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from workbench.display.of_results import Explanations, Headline, Table
 
 
+NOT_BUILT = "not built"
+"""The step of a row whose engine was not built, because the time of the run was over."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """The reason why a row has no result: the step, a sentence, the end of the log, and how to reproduce it."""
@@ -60,6 +64,11 @@ class Result:
     def row(self) -> str:
         """Identity of the row within one experiment."""
         return f"{self.spec.label} @{self.batch}"
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the time of the run was over before its engine was built."""
+        return self.status == Status.CANCELLED and self.failure is not None and self.failure.step == NOT_BUILT
 
     @property
     def device(self) -> str:

@@ -55,6 +55,7 @@ class Grid:
     store: str = ""
     remeasure: bool = False
     where: ClusterSettings = field(default_factory=ClusterSettings)
+    minutes: str = ""  # the time limit of each; "": none
 
     @property
     def index(self) -> Path:
@@ -98,7 +99,7 @@ class Grid:
     def _made(self, cell: GridCell, bar: ProgressBar) -> CellState:
         html = self._html(cell)
         found = CellState(cell.model, cell.group)
-        more = {"store": self.store, "remeasure": self.remeasure, **asdict(self.where)}
+        more = {"store": self.store, "remeasure": self.remeasure, "minutes": self.minutes, **asdict(self.where)}
         key = self._key(cell)
         self._note(cell).unlink(missing_ok=True)
         try:
@@ -138,6 +139,7 @@ class Grid:
             files=[_digest(experiment.model), _digest(experiment.data)],
             where=[self.where.cluster_label, self.where.cohort, bool(self.where.cluster)],
             version=page.product(),
+            **({"minutes": self.minutes} if self.minutes else {}),
         )
 
     def _html(self, cell: GridCell) -> Path:

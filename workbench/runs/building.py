@@ -10,17 +10,24 @@ from workbench.conformance.warnings import of_engine
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.models.describe import counted
 from workbench.plan.engines import reference_spec
+from workbench.plan.step import Kind, Step
 from workbench.records import EngineRecord, EngineSpec, Result, Status, from_json
 from workbench.runs.context import RunContext
 from workbench.runs.history import History
 from workbench.runs.layer_pass import can_profile, known
 from workbench.runs.scoring import NO_ACCURACY
+from workbench.runs.time_limit import baseline_first, leave_out
 
 
 def build_all(context: RunContext) -> None:
-    """Build every variant that the plan has a step for, or take it from the store."""
+    """Build every variant that the plan has a step for, or take it from the store.
+
+    Where the time of the run is limited, those are left out for which it leaves no time; what the store has is taken all the same.
+    """
     run_rows = context.run_rows
-    specs = dict.fromkeys(row.spec for row in run_rows.open_rows())
+    scored = reference_spec(context.experiment, context.executor.subject) if context.plan.of(Kind.SCORE) else None
+    rows = baseline_first(run_rows.open_rows(), context.experiment.baseline, scored)
+    specs = dict.fromkeys(row.spec for row in rows)
     every = {context.plan.engines[spec].key: context.plan.engines[spec] for spec in specs}
     left = [step for step in every.values() if not context.store.has(step.artefact, step.key)]
     run_rows.say(f"{len(left)} of {counted(len(every), 'engine')} to build")
@@ -29,14 +36,35 @@ def build_all(context: RunContext) -> None:
     run_rows.phase("build engines", total, "engines", history.sum_s(left))
     for spec in specs:
         run_rows.drop_cancelled()
-        rows = run_rows.open_rows(spec)
-        if not rows:
+        if not (open_rows := run_rows.open_rows(spec)):
             continue
-        _build(context, spec, rows)
-        if (step := context.plan.engines[spec]) in left:
+        step = context.plan.engines[spec]
+        if step not in left or _time_to_build(context, step, open_rows, history, needed=spec == scored):
+            _build(context, spec, open_rows)
+        else:
+            leave_out(run_rows, open_rows)
+        if step in left:
             left.remove(step)
             run_rows.advance(total - len(left), history.sum_s(left))
     run_rows.drop_cancelled()
+
+
+def _time_to_build(
+    context: RunContext, step: Step, rows: tuple[Result, ...], history: History, *, needed: bool
+) -> bool:
+    """Whether the engine of these rows can be built, and all that is built be timed once, before the time of the run is over.
+
+    The first one is built unless it is over already: nothing else could be measured. One that is ``needed`` to score the others is
+    built with them.
+    """
+    run_rows, deadline = context.run_rows, context.stop.deadline
+    built = sum(row.status == Status.BUILT for row in run_rows.rows)
+    if not built:
+        return not deadline.over
+    if needed:
+        return True
+    measured = built + len(rows) if context.plan.of(Kind.MEASURE) else 0
+    return deadline.allows((history.seconds(step) or 0.0) + measured * context.experiment.plan.launch_s(0))
 
 
 def _build(context: RunContext, spec: EngineSpec, rows: tuple[Result, ...]) -> None:

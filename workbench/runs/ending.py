@@ -35,7 +35,9 @@ def end_launch(opened: OpenEngines, cohort: Cohort, region: Region, samples: str
         anchor = cohort.anchor.engine.key if cohort.anchor else ""
         known = {
             member.engine.key: KeptMember(
-                member.timing or timing_so_far(opened, cohort, member), member.timing is not None, member.again
+                member.timing or timing_so_far(opened, cohort, member),
+                member.timing is not None and not member.cut_short,
+                member.again,
             )
             for member in took_part
         }
@@ -50,10 +52,15 @@ def end_launch(opened: OpenEngines, cohort: Cohort, region: Region, samples: str
 
 
 def end_session(opened: OpenEngines, cohort: Cohort) -> None:
-    """Store who took turns, once all have ended; checkpoints are not needed then."""
+    """Store who took turns, once all have ended; checkpoints are not needed then.
+
+    Where the time of the run was up they are kept, and the session does not count: a later run goes on with it.
+    """
     if cohort.open or cohort.over:
         return
     cohort.over = True
+    if any(member.cut_short for member in cohort.members):
+        return
     if kept := {member.engine.key: member.kept for member in cohort.members if member.kept}:
         keep_members(opened.store, cohort.session, kept)
         if cohort.resumable:

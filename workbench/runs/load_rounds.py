@@ -34,6 +34,7 @@ from workbench.records.load import STRETCHES, queries_for
 from workbench.runs.context import RunContext
 from workbench.runs.open_engines import OpenEngines
 from workbench.runs.run_rows import RunRows
+from workbench.runs.time_limit import time_for
 from workbench.store import Store
 from workbench.system.measuring_lock import hold_lock
 from workbench.timing.loadgen import here, refusal
@@ -70,7 +71,7 @@ def measure_load(context: RunContext) -> None:
         for batch, group in groups.items()
         if context.remeasure or not _recall(run_rows, context.store, *group)
     }
-    if not missing:
+    if not missing or not time_for(run_rows, "load"):
         return
     began = time.monotonic()
     engines = {row.engine.key: row.engine for _, rows in missing.values() for row in rows if row.engine}
@@ -88,6 +89,8 @@ def measure_load(context: RunContext) -> None:
             tried = before - {engine.key for engine in waiting}
             for batch, (group, rows) in sorted(missing.items()):
                 here = [row for row in rows if row.engine and row.engine.key in tried]
+                if not time_for(run_rows, f"load at batch {batch}", plan.known_s * len(here)):
+                    continue
                 what = f"measuring load at batch {batch}"
                 run_rows.phase(f"measure load at batch {batch}")
                 with opened.measuring(what, plan.known_s * len(here) or None):

@@ -15,6 +15,7 @@ from workbench.runs.open_engines import OpenEngines
 from workbench.runs.peaks import machine_peaks
 from workbench.runs.rounds import measure_groups
 from workbench.runs.scoring import has_outputs, runnable_engines, score_all, unscored_engines
+from workbench.runs.time_limit import time_for
 from workbench.system.measuring_lock import hold_lock
 
 Groups = dict[int, tuple[str, tuple[Result, ...]]]
@@ -127,6 +128,8 @@ def peaks_of(context: RunContext) -> Peaks | None:
     """The peaks of this machine, if they were requested and a variant ran on its CPU."""
     experiment, run_rows = context.experiment, context.run_rows
     if not experiment.roofline or not any(row.timing and row.device == CPU for row in run_rows.rows):
+        return None
+    if not time_for(run_rows, "the peak rates of this machine"):
         return None
     try:
         return machine_peaks(

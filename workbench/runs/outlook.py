@@ -18,7 +18,7 @@ from workbench.plan.forms import examined_key
 from workbench.plan.groups import Group, groups_of, resolved
 from workbench.plan.step import Kind, Plan, Step
 from workbench.plan.subject import Subject
-from workbench.records import EngineRecord, Region, Status, from_json
+from workbench.records import EngineRecord, Region, Status, TimingPlan, from_json
 from workbench.runs import cohorts, conformance
 from workbench.runs.history import History
 from workbench.settings.experiment import Experiment
@@ -51,6 +51,10 @@ class Outlook:
     states: tuple[StepState, ...]
     seconds: tuple[float | None, ...]
     note: str = ""  # further information, as text
+    measure_s: float = (
+        0.0  # seconds that measuring takes at most by the plan of timing, warming up included; 0: nothing is measured
+    )
+    limit_s: float | None = None  # the time limit of the run
 
     @cached_property
     def state(self) -> dict[str, StepState]:
@@ -89,7 +93,13 @@ def outlook(plan: Plan, experiment: Experiment, subject: Subject, store: Store, 
     wanted = _wanted(plan, there)
     history = History(store)
     states = [_state(step, there, wanted) for step in plan.steps]
-    return Outlook(plan, tuple(states), tuple(map(history.seconds, plan.steps)))
+    found = Outlook(plan, tuple(states), tuple(map(history.seconds, plan.steps)))
+    return replace(found, measure_s=len(found.open(Kind.MEASURE)) * longest_s(experiment.plan))
+
+
+def longest_s(plan: TimingPlan) -> float:
+    """Seconds that timing one row takes at most by its plan: every launch, and warming up before each."""
+    return plan.launch_s(0) + (plan.launches - 1) * plan.launch_s(1)
 
 
 def _state(step: Step, there: set[str], wanted: set[str]) -> StepState:
@@ -198,7 +208,27 @@ def _summed(outlook: Outlook) -> str:
     rest = f"how long {counted(unknown, 'step')} will take is not known" if unknown else ""
     later = outlook.states.count(StepState.UNKNOWN)
     open_ = f"{counted(later, 'step')} cannot be looked up before the run" if later else ""
-    return "; ".join(filter(None, [*parts, "" if left else "nothing to make", known, rest, open_]))
+    return "; ".join(filter(None, [*parts, "" if left else "nothing to make", known, rest, open_, *_ends(outlook)]))
+
+
+def _ends(outlook: Outlook) -> list[str]:
+    """How long the run takes at most, as far as that is known, and when it ends with its time limit."""
+    if not outlook.open():
+        return []
+    before_s, unknown = outlook.expected_s(*(kind for kind in Kind if kind not in MEASURED))
+    most_s, found = before_s + outlook.measure_s, list[str]()
+    if outlook.measure_s:
+        found.append(f"measuring takes at most about {_about(outlook.measure_s)} by its plan")
+    if not unknown and before_s and outlook.measure_s:
+        found.append(f"the whole run at most about {_about(most_s)} if the other steps take as long as before")
+    if outlook.limit_s is not None:
+        sooner = not unknown and most_s <= outlook.limit_s
+        found.append(f"it ends {'before the' if sooner else 'at about the'} time limit of {_about(outlook.limit_s)}")
+    return found
+
+
+def _about(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 def _impossible(outlook: Outlook) -> list[str]:

@@ -60,13 +60,17 @@ class MeasuringProgress:
         self._began = time.monotonic()
         self._before = 0  # rounds of this launch, at batch sizes that are done
         self._launch_began, self._open_rounds = self._began, 0
+        self._deadline = run_rows.stop.deadline
+        self._number = self._batches = self._done = 0
+        self._clock_began = self._deadline.clock()
 
     def launch(self, number: int, batches: int) -> None:
         """A launch begins, numbered from 0, with so many batch sizes to measure."""
         plan = self._plan
         rounds = plan.relaunch_rounds if number else plan.rounds
         several = f", launch {number + 1} of at most {plan.launches}" if plan.launches > 1 else ""
-        self._before = 0
+        self._before = self._done = 0
+        self._number, self._batches, self._clock_began = number, batches, self._deadline.clock()
         later = max(0, plan.launches - 1 - number)
         self._launch_began, self._open_rounds = time.monotonic(), (rounds + later * plan.relaunch_rounds) * batches
         self._run_rows.phase(f"measure{several}", rounds * batches, "rounds", self.remaining_s)
@@ -75,10 +79,31 @@ class MeasuringProgress:
         """So many rounds at one batch size have ended; ``ended``: all of them."""
         told_s = self.remaining_s
         longest_s = self._longest_s(self._before + done) if told_s is None else None
-        self._run_rows.advance(
-            self._before + done, longest_s if told_s is None else told_s, at_most=longest_s is not None
-        )
+        left_s = longest_s if told_s is None else told_s
+        if left_s is not None and self._deadline.limit_s and not self._deadline.over:
+            left_s = min(left_s, self._deadline.left_s)
+        self._run_rows.advance(self._before + done, left_s, at_most=longest_s is not None)
         self._before += done if ended else 0
+        self._done = self._before
+
+    def last(self, open_rows: int, of: int, opening_s: float = 0.0) -> bool:
+        """Whether the next launch would end after the time of the run, so that this one is the last.
+
+        How long that takes follows from this launch so far, and is never less than the plan says.
+
+        Args:
+            open_rows: rows of a batch size that would take part in it.
+            of: rows of that batch size that took part in this one.
+            opening_s: seconds that opening their engines took, where this launch does not include it.
+        """
+        plan, took_s = self._plan, self._deadline.clock() - self._clock_began
+        round_s = took_s / self._done if self._done else 0.0
+        rounds = plan.relaunch_rounds if self._number else plan.rounds
+        rest_s = round_s * max(0, rounds * self._batches - self._done)
+        again_s = round_s * plan.relaunch_rounds * self._batches * open_rows / max(1, of)
+        planned_s = plan.launch_s(self._number + 1) * open_rows
+        opening_s = 0.0 if self._number else opening_s
+        return not self._deadline.allows(rest_s + opening_s + max(again_s, planned_s))
 
     def _longest_s(self, done: int) -> float | None:
         """Seconds that this launch and all that may follow take, by the rounds of this launch that have ended."""

@@ -36,9 +36,11 @@ from workbench.runs.results import results_of
 from workbench.runs.run_rows import OnEvent, RunRows, log_event
 from workbench.runs.scoring import NO_ACCURACY
 from workbench.runs.sources import DEMO, data_of
+from workbench.runs.time_limit import remark, time_for
 from workbench.settings.commands import papermill_command
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import choose
+from workbench.settings.time_limit import limit_s
 from workbench.store import Store
 from workbench.system.limits import limits_of
 from workbench.system.machine import check_cores, check_threads
@@ -80,6 +82,7 @@ def run(
     store: Store | str | Path | None = None,
     only: str = "all",
     remeasure: bool = False,
+    minutes: float | str | None = None,
     metric: Any = None,
 ) -> Outlook: ...
 
@@ -93,6 +96,7 @@ def run(
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
+    minutes: float | str | None = None,
     model: Any = None,
     data: Any = None,
     metric: Any = None,
@@ -108,6 +112,7 @@ def run(
     cancel: threading.Event | None = None,
     only: str = "all",
     remeasure: bool = False,
+    minutes: float | str | None = None,
     model: Any = None,
     data: Any = None,
     metric: Any = None,
@@ -119,15 +124,14 @@ def run(
         experiment: what to do; the defaults where nothing is said.
         model: a live ``keras.Model`` instead of the experiment's ``model``; kept in the store.
         data: arrays by input name, ``(x, y)``, or a generator of such batches, instead of the experiment's ``data``.
-        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there already is
-            used again.
+        store: where artefacts and results are kept, as a :class:`Store` or the path of a folder; what is there is used again.
         on_event: called for every step and every change of a row, from the calling thread.
-        cancel: set it to stop; unfinished rows are then marked as cancelled. A
-            :class:`workbench.system.stop.Stop` can stop single rows as well.
+        cancel: set it to stop; unfinished rows are then cancelled. A :class:`workbench.system.stop.Stop` can stop single rows as well.
         only: "all", "build" to stop after building, or "time" to leave out scores.
         remeasure: time again what the store already has timings for.
-        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample,
-            of which more is better, or a ``workbench.Metric``.
+        minutes: a time limit, after which no further engine is built and no launch begins; what is built is timed once and scored.
+        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample, of which
+            more is better, or a ``workbench.Metric``.
         dry_run: make nothing, and return the plan with the state of each step (:class:`workbench.runs.outlook.Outlook`).
 
     >>> [str(step.kind) for step in run(Experiment(), store="/no/store", dry_run=True).open()]  # what is left to do
@@ -135,14 +139,15 @@ def run(
 
     Raises:
         InputError: the model, the data or a setting cannot be used at all.
-        StoreError: the store cannot be written.
-    A variant that fails costs its own rows only, and says why there.
+        StoreError: the store cannot be written. A variant that fails costs its own rows only, and says why there.
     """
     choose("only", [only], ONLY)
+    limit = limit_s(minutes)
     if dry_run:
-        return _look_ahead(experiment or Experiment(), Store.of(store), (model, data, metric), only, remeasure)
-    remove_left_behind()
+        return _look_ahead(experiment or Experiment(), store, (model, data, metric), only, remeasure, limit)
     stop = Stop.of(cancel)
+    stop.deadline.begin(limit)
+    remove_left_behind()
     place = Store.of(store).prepare().for_run(partial(on_event_only, on_event), stop)
     experiment = with_live(experiment or Experiment(), place, model, data).resolved()
     if isinstance(metric, str):
@@ -197,6 +202,8 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
         except (Cancelled, KeyboardInterrupt):
             _cancel(context.run_rows, asked.only)
             cancelled = True
+        if asked.part is None and (ended := remark(context.run_rows.rows, experiment.baseline, asked.stop.deadline)):
+            context.run_rows.warn(ended)
         _warn_without_accuracy(context, asked.only, CANCELLED if cancelled else NOT_SCORED)
         context.run_rows.count(wall_s=time.monotonic() - began)
         context.run_rows.say(f"done: {context.run_rows.tally}")
@@ -209,7 +216,12 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
 
 
 def _look_ahead(
-    experiment: Experiment, store: Store, given: tuple[Any, Any, Any], only: str, remeasure: bool
+    experiment: Experiment,
+    store: Store | str | Path | None,
+    given: tuple[Any, Any, Any],
+    only: str,
+    remeasure: bool,
+    limit: float | None,
 ) -> Outlook:
     """A dry run; ``given`` are a model, data and a metric as :func:`run` takes them."""
     model, data, metric = given
@@ -223,7 +235,8 @@ def _look_ahead(
         experiment, metric = replace(experiment, metric=metric), None
     scoring = Scoring.of(experiment, metric)
     check(experiment, scoring)
-    return look_ahead(experiment, store, scoring, only=only, remeasure=remeasure)
+    found = look_ahead(experiment, Store.of(store), scoring, only=only, remeasure=remeasure)
+    return replace(found, limit_s=limit)
 
 
 def with_live(experiment: Experiment, store: Store, model: Any, data: Any) -> Experiment:
@@ -263,7 +276,7 @@ def _measure(context: RunContext, extras: _Extras, *, scored: bool) -> None:
     context.pool.close()  # builders must not share the cores with what is being timed
     measure_and_score(context, reference)
     extras.peaks = peaks_of(context)
-    if context.experiment.layers:
+    if context.experiment.layers and time_for(context.run_rows, "the time per layer"):
         context.run_rows.phase("time layers")
         prepare_layers(context)
         extras.layer_profiles = profile_all(

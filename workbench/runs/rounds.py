@@ -68,7 +68,7 @@ def measure_groups(
                         _note_peaks(opened, cohort)
                         cohort.launches += 1
                         if cohort.open:
-                            _decide(opened, cohort, cohort.launches)
+                            _decide(opened, cohort, cohort.launches, progress)
                         end_launch(opened, cohort, region, samples)
                 _end_lost(opened, [cohort])
     run_rows.count(measure_s=time.monotonic() - began - apart_s)
@@ -206,7 +206,7 @@ def _note_peaks(opened: OpenEngines, cohort: Cohort) -> None:
     without_the_lost(opened, cohort)
 
 
-def _decide(opened: OpenEngines, cohort: Cohort, launches: int) -> None:
+def _decide(opened: OpenEngines, cohort: Cohort, launches: int, progress: MeasuringProgress) -> None:
     """End the variants of which enough is known after so many launches, or all if no launch may follow."""
     plan = opened.experiment.plan
     others = [member for member in cohort.members if member is not cohort.anchor]
@@ -214,14 +214,28 @@ def _decide(opened: OpenEngines, cohort: Cohort, launches: int) -> None:
     if plan.launches == 1 or (alone and plan.until == Until.KNOWN):
         _end(cohort.open, Ended.FIXED)
         return
-    spent = max(member.timed_s for member in cohort.open)
-    last = launches == plan.launches or spent >= plan.max_measure_s
+    spent, took_part = max(member.timed_s for member in cohort.open), len(cohort.open)
+    full = launches == plan.launches or spent >= plan.max_measure_s
+    look = full or launches == 1 or launches in plan.looks
+    late = partial(_late, cohort, took_part, progress)
     if alone or cohort.anchor is None:  # there is no ratio that could be known: its own time is measured to the budget
-        _end(cohort.open if last else [], Ended.BUDGET)
+        _end(cohort.open if full or late() else [], Ended.BUDGET if full else Ended.TIME)
         return
-    if launches > 1 and not last and launches not in plan.looks:
+    over = not look and late()
+    if not look and not over:
         return
-    base = timing_so_far(opened, cohort, cohort.anchor)
+    _judge(opened, cohort, others, cohort.anchor)
+    if full:
+        _end(cohort.open, Ended.BUDGET)
+    elif all(member.ended for member in others):
+        cohort.anchor.ended = Ended.KNOWN if any(member.ended == Ended.KNOWN for member in others) else Ended.NARROW
+    elif over or late():
+        _end(cohort.open, Ended.TIME)
+
+
+def _judge(opened: OpenEngines, cohort: Cohort, others: list[Member], anchor: Member) -> None:
+    """End those of the others whose difference from the baseline is known."""
+    plan, base = opened.experiment.plan, timing_so_far(opened, cohort, anchor)
     found = verdict.judged([verdict.evidence(timing_so_far(opened, cohort, member), base) for member in others])
     for member, judged in zip(others, found, strict=True):
         if member.ended:
@@ -230,10 +244,13 @@ def _decide(opened: OpenEngines, cohort: Cohort, launches: int) -> None:
             member.ended = Ended.KNOWN
         elif judged.half_width <= plan.within:
             member.ended = Ended.NARROW
-    if last:
-        _end(cohort.open, Ended.BUDGET)
-    elif all(member.ended for member in others):
-        cohort.anchor.ended = Ended.KNOWN if any(member.ended == Ended.KNOWN for member in others) else Ended.NARROW
+
+
+def _late(cohort: Cohort, took_part: int, progress: MeasuringProgress) -> bool:
+    """Whether another launch of those that are open would end after the time of the run."""
+    last = [member.launches[-1] for member in cohort.open if member.launches]
+    opening_s = max((each.import_s for each in last), default=0.0) + sum(each.load_s for each in last)
+    return progress.last(len(cohort.open), took_part, opening_s)
 
 
 def _end(members: list[Member], why: Ended) -> None:

@@ -32,6 +32,11 @@ class Member:
     kept: str = ""  # the key that its timing has in the store
 
     @property
+    def cut_short(self) -> bool:
+        """Whether it would be measured on if there were time."""
+        return self.ended == Ended.TIME
+
+    @property
     def timed_s(self) -> float:
         return sum(block.wall_s for block in self.blocks)
 

@@ -28,24 +28,29 @@ def placed(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | paths
 
 
-def papermill_command(experiment: Experiment, store: str | Path = "", output: str = "out.ipynb") -> str:
-    """The shell command that runs the experiment without a panel, with this store, and writes the executed notebook to ``output``.
+def papermill_command(
+    experiment: Experiment, store: str | Path = "", output: str = "out.ipynb", *, minutes: str = ""
+) -> str:
+    """The shell command that runs the experiment without a panel, with this store and time limit, and writes the executed notebook to
+    ``output``.
 
     All paths but ``output`` are absolute. Where a shell would not find the papermill of this Python, its path is written.
     """
     words = [_program("papermill"), str(notebook("workbench.ipynb")), output]
     changed = placed(experiment.changes()) | ({"store": str(Path(store).absolute())} if store else {})
+    changed |= {"minutes": minutes} if minutes else {}
     for name, value in changed.items():
         # papermill's -p reads numbers as numbers; -r keeps text as text ("8" stays a list of one batch)
         words += ["-r" if isinstance(value, str) else "-p", name, str(value)]
     return shlex.join(words)
 
 
-def python_call(experiment: Experiment, store: str | Path = "", metric: str = "") -> str:
-    """The Python lines that run the experiment with this store; ``metric`` is the name of a function that scores."""
+def python_call(experiment: Experiment, store: str | Path = "", metric: str = "", minutes: str = "") -> str:
+    """The Python lines that run the experiment with this store and time limit; ``metric`` is the name of a function that scores."""
     changed = placed({name: getattr(experiment, name) for name in experiment.changes()})
     arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
     more = f", store={os.fspath(Path(store).absolute())!r}" if store else ""
+    more += f", minutes={minutes}" if minutes else ""
     more += f", metric={metric}" if metric else ""
     return f"import workbench\n\nresults = workbench.run(workbench.Experiment({arguments}){more})"
 

@@ -8,10 +8,12 @@ from typing import ClassVar
 from workbench.settings.accuracy import AccuracySettings, LimitSettings
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.declared import declared, table_of
-from workbench.settings.engines import EngineSettings, PrecisionSettings
+from workbench.settings.engines import EngineSettings, PrecisionSettings, expanded
 from workbench.settings.inputs import DataSettings, ModelSettings
 from workbench.settings.kinds import Place, Setting, Text, YesNo
 from workbench.settings.measuring import LoadSettings, MeasuringSettings
+from workbench.settings.time_limit import minutes_of
+from workbench.system.machine import this_machine
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Settings(
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             object.__setattr__(self, name, setting.parse(getattr(self, name)))
+        object.__setattr__(self, "backends", expanded(self.backends, this_machine().gpu))
 
     def parameters(self) -> dict[str, str | int | float | bool]:
         """The fields as papermill parameters: numbers, truth values and text, with lists as comma-separated text."""
@@ -38,7 +41,9 @@ class Settings(
 
 @dataclass(frozen=True)
 class RunSettings(ClusterSettings):
-    """Parameters of a run that are not part of the experiment: they determine where results are stored, not what is measured."""
+    """Parameters of a run that are not part of the experiment: they say where results are stored and how long the run may take, not what
+    a measured number means.
+    """
 
     GROUP: ClassVar[str] = "Run"
 
@@ -49,6 +54,13 @@ class RunSettings(ClusterSettings):
     remeasure: bool = declared(YesNo(
         label="Measure again",
         help="time again what the store already has timings for",
+    ))  # fmt: skip
+    minutes: str = declared(Text(
+        label="Time limit (minutes)",
+        help="minutes after which no further engine is built and no further launch begins; what is built is timed once at least",
+        example="5",
+        empty="no limit",
+        read=minutes_of,
     ))  # fmt: skip
     run: str = declared(Text(
         help="show this run of the history as it was, by its name, the last letters of it, or latest, and measure nothing",

@@ -1,4 +1,4 @@
-"""Cancel a whole run, or single rows of it."""
+"""Cancel a whole run, or single rows of it; or end it soon with what it has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from workbench.system.deadline import Deadline
+
 
 class Stop(threading.Event):
     """An event that can be set in two ways: :meth:`set` stops everything, :meth:`stop_row` one row.
 
     While work is done for certain rows (:meth:`working_on`), the event counts as set once all of these rows are stopped. A
     worker that waits on it then ends, and the run continues with the next rows. ``outer`` is an event of the caller that
-    stops everything too.
+    stops everything too. ``deadline`` does not stop anything: it says when the run is to begin nothing more.
     """
 
     def __init__(self, outer: threading.Event | None = None) -> None:
@@ -20,6 +22,7 @@ class Stop(threading.Event):
         self._outer = outer
         self._rows: set[str] = set()
         self._current: frozenset[str] = frozenset()
+        self.deadline = Deadline()
 
     @classmethod
     def of(cls, event: threading.Event | None) -> Stop:
