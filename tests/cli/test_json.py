@@ -74,6 +74,8 @@ def test_a_run_gives_its_rows_and_the_history_has_them(dense, store, capsys) -> 
     (row,) = found["rows"]
     assert (row["row"], row["status"], row["speedup"]["verdict"]) == ("onnxruntime fp32 @1", "done", "baseline")
     assert 0 < row["timing"]["p50_s"] < 1
+    assert ("p99_s" in row["timing"]["percentiles_missing"]) == (row["timing"]["p99_s"] is None)
+    assert set(row["timing"]["percentiles_missing"].values()) <= {"too few calls"}
     assert row["engine"]["built"] == "fp32"
     assert found["model"]["sha256"] == digest_of(Path(dense))
     assert found["work"]["measured"] == 1

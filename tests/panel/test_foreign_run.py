@@ -42,9 +42,11 @@ def test_it_is_shown_although_none_of_its_backends_is_here(file: Path, store: St
     assert "tensorrt fp16 is 3.0" in panel._out.message.value
     said = "None of the requested backends is available here (tftrt@tf214, tensorrt). Choose others"
     assert said in panel._controls._wrong["backends"].value
-    assert "2 settings cannot be used: Model, Backends." in panel._out.problem.value
+    assert "To run it here, first change: Model, Backends." in panel._out.problem.value
+    assert "wb-message" not in panel._out.problem.value
     assert panel._out.run.disabled
     panel._controls.backends["onnxruntime"].value = True
+    assert "wb-bad" in panel._out.problem.value
     assert "There is nothing at &#39;mobilenetv2.keras&#39;" in panel._out.problem.value
     panel._controls.model.kind.value = "demo"
     assert panel._out.problem.value == ""

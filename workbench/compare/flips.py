@@ -25,13 +25,13 @@ SHOWN = 24
 
 class Flip(NamedTuple):
     """One sample: its index among the test samples, its true class (``None`` without labels), the class that each of the two
-    engines predicts, and the largest output of each.
+    engines predicts, and the largest output of each. A class is its name, or its number where the data have no names.
     """
 
     place: int
-    label: int | None
-    first: int
-    second: int
+    label: str | None
+    first: str
+    second: str
     first_value: float
     second_value: float
     inputs: dict[str, np.ndarray]  # by name, without the axis of the samples
@@ -89,9 +89,9 @@ def flips(results: Results, experiment: Experiment, first: Result, second: Resul
     shown = tuple(
         Flip(
             place=int(place),
-            label=None if labels is None or labels[place] < 0 else int(labels[place]),
-            first=int(ours[place]),
-            second=int(theirs[place]),
+            label=None if labels is None or labels[place] < 0 else data.class_name(labels[place]),
+            first=data.class_name(ours[place]),
+            second=data.class_name(theirs[place]),
             first_value=float(outputs[0][place].max()),
             second_value=float(outputs[1][place].max()),
             inputs={key: array[place] for key, array in data.test.inputs.items()},

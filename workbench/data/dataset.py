@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.classes import class_names
 from workbench.data.files import arrays_of
 from workbench.data.inputs import converted, fed, possible_channels_twice
 from workbench.data.labels import Labelling, classes_of, labelled, truth_of
@@ -40,6 +41,13 @@ class Dataset:
     description: str
     real: bool
     values: tuple[InputValues, ...] = ()  # smallest, largest and mean value of each numeric input
+    class_names: Mapping[int, str] = field(
+        default_factory=dict
+    )  # by class number; empty where classes have numbers only
+
+    def class_name(self, number: int) -> str:
+        """The name of a class; its number where it has none."""
+        return self.class_names.get(int(number), str(int(number)))
 
 
 def check_exists(data: str) -> None:
@@ -206,7 +214,7 @@ def _from_file(
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
         notes += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
-    return Dataset(chosen, test, text + notes, real=True)
+    return Dataset(chosen, test, text + notes, real=True, class_names=class_names(path, model))
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:

@@ -27,9 +27,15 @@ from workbench.panel.summary import ESSENTIAL, only_built
 from workbench.panel.work import BackgroundWork
 from workbench.records import Result, Results, Row, Status, Verdict
 from workbench.settings.experiment import Experiment
+from workbench.settings.table import SETTINGS
 from workbench.store import Store
 
 FEWER_STEPS = 60
+ONLY_HERE = (
+    "These two limits are for looking at this page, and change no verdict. 'Measured loss at most' takes the place of the run's "
+    f"'{SETTINGS['budget'].label}' (page Configure) in the sentence above; that one is kept in the report, and takes a row only if the whole interval of "
+    "its loss is within."
+)
 # the handle of a slider has no name that a reader of the screen could say
 NAMED = (
     "const name=()=>{const handle=this.closest('.wb-limit')?.querySelector('.noUi-handle');"
@@ -77,9 +83,9 @@ class ComparePage:
             "Grays out the rows whose calls take longer",
         )
         self.loss = Limit(
-            "Accuracy lost at most (% of samples)",
+            "Measured loss at most (% of samples)",
             widgets.FloatSlider(value=1.0, min=0, max=10, step=0.1, readout_format=".1f", continuous_update=False),
-            "Grays out the rows that are right on fewer samples than the source model",
+            "Grays out the rows that are right on fewer samples than the source model, by the number alone, without its interval",
         )
         self.said = widgets.HTML()
         self.table = SortedTable(tables.EMPTY, self._follow)
@@ -100,7 +106,7 @@ class ComparePage:
     def _laid_out(self) -> Any:
         self._controls = widgets.VBox([
             widgets.Box([self.baseline, self.filter, self.percent], css="wb-line"),
-            widgets.VBox([self.latency, self.loss]),
+            widgets.VBox([self.latency, self.loss, widgets.HTML(view.hint(ONLY_HERE))]),
             self.plots,
         ])  # fmt: skip
         self._folded = Fold("Columns", [widgets.Box([*self.columns.values()], css="wb-checks")])

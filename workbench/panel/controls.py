@@ -101,7 +101,7 @@ class Controls:
         self._metric = metric  # the name of a function that scores instead of the experiment's metric
         self._base = experiment
         self._changed = changed
-        self.quiet = False  # while the controls change its own controls
+        self.quiet = self.opened = False  # while it changes its own controls; while they hold a run that was opened
         self._choices = choices()
         self._here = {each.address: bool(each.here) for each in self._choices}
         self._hints: dict[str, Any] = {}
@@ -236,8 +236,8 @@ class Controls:
         for control in self.data.controls:
             control.disabled = False
 
-    def write(self, experiment: Experiment) -> None:
-        """Set every control to what an experiment says."""
+    def write(self, experiment: Experiment, *, opened: bool = False) -> None:
+        """Set every control to what an experiment says; ``opened``: it is that of a run to be looked at."""
         with self._silently():
             self._base = experiment
             self.model.write(experiment.model)
@@ -250,6 +250,7 @@ class Controls:
                     control.options = (*control.options, (experiment.baseline,) * 2)
                 control.value = held(SETTINGS[name], getattr(experiment, name))
         self.refresh(experiment)
+        self.opened = opened
 
     def _rewrite(self, experiment: Experiment) -> None:
         """A preset or a way back was chosen."""

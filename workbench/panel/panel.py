@@ -173,7 +173,7 @@ class Panel(View):
         if self._work.busy:
             return
         try:
-            self._controls.write(job.asked.experiment)
+            self._controls.write(job.asked.experiment, opened=True)
         except (WorkbenchError, TypeError) as error:
             self._say(f"This run cannot be opened: {brief(error)}")
             return
@@ -186,7 +186,7 @@ class Panel(View):
         if self._work.busy or asked is None:
             self._say("This run cannot be opened: this version does not know its settings.", "warn")
             return
-        self._controls.write(asked)
+        self._controls.write(asked, opened=True)
         self._changed()
         # its backends need not exist here
         self._start("opening", lambda _: self._run.open(run, asked), asked, page=RUN)
@@ -243,12 +243,13 @@ class Panel(View):
         """A person changed a control: an error of what was tried before is over."""
         if "wb-bad" in self._out.message.value:
             self._say("")
+        self._controls.opened = False
         self._changed()
 
     def _changed(self) -> None:
         """A control was changed: what follows from it is shown again."""
         errors, absent = self._controls.wrong(), self._controls.absent()
-        self._out.problem.value = view.problems(absent | errors, self._controls.missing)
+        self._out.problem.value = view.problems(absent | errors, self._controls.missing, opened=self._controls.opened)
         if errors:
             self._out.plan.value = ""
             self._controls.mark(absent | errors, {})

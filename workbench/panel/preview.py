@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from workbench.accuracy.samples_needed import rounded
-from workbench.data.classes import class_names
 from workbench.data.observed import doubts
 from workbench.display.html import facts, join, tag
 from workbench.models.describe import counted
@@ -72,17 +70,16 @@ class Preview(widgets.VBox):  # type: ignore[misc]
 
     def _read(self, experiment: Experiment, model: Model) -> None:
         """In a thread: files may be large."""
-        data = data_of(experiment, model)
-        labelled = bool(_classes(data.test, {}))
-        names = class_names(Path(experiment.data).expanduser(), model) if labelled else {}
-        self.work.post(partial(self._show, samples_page(data, names)))
+        page = samples_page(data_of(experiment, model))
+        self.work.post(partial(self._show, page))
 
     def _show(self, page: Markup) -> None:
         self.said.value = page
 
 
-def samples_page(data: Dataset, names: Mapping[int, str]) -> Markup:
-    """The samples as a page: warnings first. ``names`` are those of class numbers, where they have any."""
+def samples_page(data: Dataset) -> Markup:
+    """The samples as a page: warnings first."""
+    names = data.class_names
     aside = counted(data.calibration.count, "sample") if data.calibration else "none"
     ranges = {each.name: f", {each.tested}" for each in data.values}
     shapes = [

@@ -269,11 +269,11 @@ def gallery(flips: Flips, first: str, second: str) -> str:
 
 
 def _card(flip: Flip, first: str, second: str) -> Markup:
-    right = () if flip.label is None else (", right: ", tag("b", str(flip.label)))
+    right = () if flip.label is None else (", right: ", tag("b", flip.label))
     lines = [tag("span", f"sample {flip.place}", *right)]
     for name, said, value in ((first, flip.first, flip.first_value), (second, flip.second, flip.second_value)):
         mark = "" if flip.label is None else " ✓" if said == flip.label else " ✕"
-        lines.append(tag("span", f"{name}: ", tag("b", str(said)), mark, f" ({value:.3g})"))
+        lines.append(tag("span", f"{name}: ", tag("b", said), mark, f" ({value:.3g})"))
     return tag("figure", sample_shown(flip.inputs), tag("figcaption", Markup("<br>").join(lines)))
 
 

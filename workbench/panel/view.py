@@ -84,10 +84,12 @@ def at_field(text: str, kind: str = "bad") -> Markup:
     return tag("div", text, class_=f"wb-at-field wb-{kind}") if text else Markup()
 
 
-def problems(errors: Mapping[str, str], missing: Collection[str] = ()) -> Markup:
+def problems(errors: Mapping[str, str], missing: Collection[str] = (), *, opened: bool = False) -> Markup:
     """What prevents a run: the sentence if there is only one, else the labels of the fields that have one each. What is ``missing``
-    is not an error yet.
+    is not an error yet, and nothing is where a run was ``opened`` to be looked at.
     """
+    if opened:
+        return hint(to_run_again(errors))
     sentences = list(dict.fromkeys(errors.values()))
     if len(sentences) <= 1:
         return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
@@ -95,6 +97,16 @@ def problems(errors: Mapping[str, str], missing: Collection[str] = ()) -> Markup
     labels = ", ".join(known[name].label for name in errors if name in known)
     return message(
         f"{counted(len(errors), 'setting')} cannot be used: {labels}. The reason is at each field; results that are shown stay as they are."
+    )
+
+
+def to_run_again(errors: Mapping[str, str]) -> str:
+    """What has to be changed before the settings of a run that was opened can be run here; "" where nothing has to."""
+    labels = ", ".join(SETTINGS[name].label for name in errors if name in SETTINGS) or "its settings"
+    return (
+        f"This run is shown as it was. To run it here, first change: {labels}. The reason is at each field."
+        if errors
+        else ""
     )
 
 

@@ -20,6 +20,7 @@ ACCURACY = (
     "metric", "samples", "value", "low", "high", "higher_is_better", "source_value", "loss", "loss_low", "loss_high", "agreement",
     "agreement_low", "agreement_high", "max_abs_diff",
 )  # fmt: skip
+PERCENTS = (50, 90, 95, 99)
 """Of a run's work and of a score: fields of the document that are attributes of the records."""
 
 
@@ -118,6 +119,7 @@ def _worker(worker: ClusterWorker) -> dict[str, Any]:
 
 
 def _timing(timing: Timing, *, reused: bool) -> dict[str, Any]:
-    percentiles = {f"p{percent}_s": timing.percentile_s(percent) for percent in (50, 90, 95, 99)}
-    known = percentiles | fields(timing, "samples_per_s", "measured_at")
+    percentiles = {f"p{percent}_s": timing.percentile_s(percent) for percent in PERCENTS}
+    missing = {f"p{percent}_s": why for percent in PERCENTS if (why := timing.no_percentile(percent))}
+    known = percentiles | {"percentiles_missing": missing} | fields(timing, "samples_per_s", "measured_at")
     return {"region": str(timing.region), **known, "reused": reused}

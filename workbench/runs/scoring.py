@@ -118,6 +118,7 @@ def _show(
     """
     run_rows.drop_cancelled()
     scored = batch_in_key(context.model, engine.spec, context.experiment.batches)
+    accuracy = _with_names(accuracy, context.data)
     text = f"{engine.spec.label}: {score_text(accuracy)}"
     for row in run_rows.rows:
         if row.engine and row.engine.key == engine.key and row.status != Status.CANCELLED:
@@ -126,6 +127,13 @@ def _show(
                 status = Status.MEASURING if row.row in measured_on else Status.DONE
             holds = scored in (0, row.batch)
             run_rows.update(row, text, status=status, accuracy=accuracy if holds else None)
+
+
+def _with_names(accuracy: Accuracy, data: Dataset) -> Accuracy:
+    """The score with the names of the classes; the store keeps scores with their numbers, because a folder can be renamed."""
+    names = {str(number): name for number, name in data.class_names.items()}
+    by = (replace(part, name=names.get(part.name, part.name)) if part.by == "class" else part for part in accuracy.by)
+    return replace(accuracy, by=tuple(by)) if names else accuracy
 
 
 def score_all(

@@ -67,7 +67,7 @@ def disagreements(folder: Path, scores: str = "") -> Flips:
         served, source = named(arrays, "served:"), named(arrays, "source:")
         name = scores or next(iter(served))
         first, second = (np.ravel(each[name]) for each in (served, source))
-        values = int(first.argmax()), int(second.argmax()), float(first.max()), float(second.max())
+        values = str(first.argmax()), str(second.argmax()), float(first.max()), float(second.max())
         shown.append(Flip(place, None, *values, {key: array[0] for key, array in named(arrays, "input:").items()}))
     output = scores or (next(iter(named(found[0], "served:"))) if found else "")
     return Flips(len(found), output, len(found), None, None, tuple(shown))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,30 @@ from workbench.records.methods import METHODS
 from workbench.settings.declared import declared
 from workbench.settings.kinds import Choice, Integer, Integers, Texts, YesNo
 
+USUAL = "default"
+"""Stands for the backends of :func:`usual` in the setting "backends"."""
+ON_CPU = ("tensorflow", "tensorflow:xla", "tensorflow:predict", "litert", "onnxruntime", "openvino")
+ON_GPU = ("tensorrt:rtx",)
+"""Without a GPU these can build, which takes long, and not run: they are built there only where they are named."""
 _OPTION = re.compile(r"[A-Za-z0-9_.=-]+")
+
+
+def usual(gpu: str) -> tuple[str, ...]:
+    """The backends of an experiment that names none; ``gpu``: the GPU of the machine as :class:`workbench.records.Machine` has it.
+
+    >>> set(usual("NVIDIA H200")) - set(usual(""))
+    {'tensorrt:rtx'}
+    """
+    return (*ON_CPU, *ON_GPU) if gpu else ON_CPU
+
+
+def expanded(backends: Iterable[str], gpu: str) -> tuple[str, ...]:
+    """The same backends with those of :func:`usual` in the place of :data:`USUAL`, each once.
+
+    >>> expanded(["default", "openvino", "tensorrt:rtx"], gpu="")[-2:]
+    ('openvino', 'tensorrt:rtx')
+    """
+    return tuple(dict.fromkeys(name for each in backends for name in (usual(gpu) if each == USUAL else (each,))))
 
 
 def _check_options(options: tuple[str, ...]) -> None:
@@ -32,8 +56,9 @@ class EngineSettings:
     GROUP: ClassVar[str] = "Engines"
 
     backends: tuple[str, ...] = declared(Texts(
-        default=("tensorflow", "tensorflow:xla", "tensorflow:predict", "litert", "onnxruntime", "openvino", "tensorrt:rtx"),
+        default=(USUAL,),
         help="libraries that build and run the engines, each as backend, backend:mode or backend:mode@environment",
+        empty=f"{', '.join(ON_CPU)}, and with an NVIDIA GPU {', '.join(ON_GPU)}",
         condition=False,
     ))  # fmt: skip
     precisions: tuple[str, ...] = declared(Texts(

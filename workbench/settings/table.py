@@ -8,11 +8,12 @@ from typing import ClassVar
 from workbench.settings.accuracy import AccuracySettings, LimitSettings
 from workbench.settings.cluster import ClusterSettings
 from workbench.settings.declared import declared, table_of
-from workbench.settings.engines import EngineSettings, PrecisionSettings
+from workbench.settings.engines import EngineSettings, PrecisionSettings, expanded
 from workbench.settings.inputs import DataSettings, ModelSettings
 from workbench.settings.kinds import Place, Setting, Text, YesNo
 from workbench.settings.measuring import LoadSettings, MeasuringSettings
 from workbench.settings.time_limit import minutes_of
+from workbench.system.machine import this_machine
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Settings(
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             object.__setattr__(self, name, setting.parse(getattr(self, name)))
+        object.__setattr__(self, "backends", expanded(self.backends, this_machine().gpu))
 
     def parameters(self) -> dict[str, str | int | float | bool]:
         """The fields as papermill parameters: numbers, truth values and text, with lists as comma-separated text."""
