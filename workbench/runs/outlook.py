@@ -202,9 +202,10 @@ def _summed(outlook: Outlook) -> str:
     counts = ((kind, *outlook.count(kind)) for kind in (Kind.BUILD, Kind.MEASURE, Kind.SCORE))
     words = {Kind.BUILD: "engines to build", Kind.MEASURE: "rows to measure", Kind.SCORE: "engines to score"}
     parts = [f"{left} of {total} {words[kind]}" for kind, left, total in counts if total]
-    seconds, unknown = outlook.expected_s()
-    left = len(outlook.open())
-    known = f"{left - unknown} of {left} steps to make took {seconds:.1f} s before" if left > unknown else ""
+    others = [kind for kind in Kind if kind != Kind.MEASURE]  # whose upper bound follows from its plan
+    seconds, unknown = outlook.expected_s(*others)
+    left, made = len(outlook.open()), len(outlook.open(*others))
+    known = f"{made - unknown} of {made} steps to make took {seconds:.1f} s before" if made > unknown else ""
     rest = f"how long {counted(unknown, 'step')} will take is not known" if unknown else ""
     later = outlook.states.count(StepState.UNKNOWN)
     open_ = f"{counted(later, 'step')} cannot be looked up before the run" if later else ""
