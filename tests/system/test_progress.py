@@ -41,10 +41,10 @@ DEFAULT = """
 import time
 from workbench.records import Event, Progress
 from workbench.system.progress import followed
-with followed(None) as told:
-    told(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
+with followed(None) as listener:
+    listener(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
     ends = time.monotonic() + 20
-    while getattr(told, "_shown", None) is None and time.monotonic() < ends:
+    while getattr(listener, "_shown", None) is None and time.monotonic() < ends:
         time.sleep(0.05)
 """
 COMMAND = """
@@ -101,12 +101,12 @@ def test_without_a_function_for_events_a_terminal_shows_a_bar_and_nothing_else_d
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert "measure |████████                | 4 of 12 rounds" in in_terminal(DEFAULT, 120)
-    with followed(None) as told:
-        assert not isinstance(told, ProgressBar)
-        told(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
+    with followed(None) as listener:
+        assert not isinstance(listener, ProgressBar)
+        listener(Event("round 5", progress=Progress("measure", 4, 12, "rounds")))
     given: list[Event] = []
-    with followed(given.append) as told:
-        told(Event("round 5"))
+    with followed(given.append) as listener:
+        listener(Event("round 5"))
     assert [event.text for event in given] == ["round 5"]
     assert capfd.readouterr() == ("", "")
 

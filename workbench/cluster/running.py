@@ -93,8 +93,10 @@ def run_on_cluster(
 
         results = workbench.run_on_cluster(workbench.Experiment(model="model.onnx"), "tcp://127.0.0.1:8786")
     """
-    with followed(on_event) as told:
-        asked = _ClusterRequest(experiment or Experiment(), label, cohort, only, retry_failed, told, limit_s(minutes))
+    with followed(on_event) as listener:
+        asked = _ClusterRequest(
+            experiment or Experiment(), label, cohort, only, retry_failed, listener, limit_s(minutes)
+        )
         return _run(asked, cluster, Store.of(store), Stop.of(cancel), remeasure=remeasure, live=(model, data, metric))
 
 

@@ -86,8 +86,8 @@ def gate(
     _check(old, allow_slower, exclude_slower)
     default = EXCLUDED_APART if recorded else EXCLUDED_IN_TURN
     limits = GateLimits(allow_slower, default if exclude_slower is None else exclude_slower)
-    with followed(on_event) as told:
-        work = GateContext(Store.of(store).prepare(), told, Stop.of(cancel))
+    with followed(on_event) as listener:
+        work = GateContext(Store.of(store).prepare(), listener, Stop.of(cancel))
         return _outcome(experiment.resolved(), old, limits, work)
 
 

@@ -149,10 +149,10 @@ def run(
     stop = Stop.of(cancel)
     stop.deadline.begin(limit)
     remove_left_behind()
-    with followed(on_event) as told:
-        place = Store.of(store).prepare().for_run(partial(on_event_only, told), stop)
+    with followed(on_event) as listener:
+        place = Store.of(store).prepare().for_run(partial(on_event_only, listener), stop)
         experiment, metric = _with_metric(with_live(experiment or Experiment(), place, model, data).resolved(), metric)
-        asked = _Asked(experiment, Scoring.of(experiment, metric), stop, told, only, remeasure)
+        asked = _Asked(experiment, Scoring.of(experiment, metric), stop, listener, only, remeasure)
         return _carry_out(asked, place, scored_by=identity(metric))
 
 

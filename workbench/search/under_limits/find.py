@@ -121,10 +121,10 @@ def find_best(
     _check(objective, share, threads, latency_limit_s, memory_limit_bytes)
     place, stop, asked = Store.of(store).prepare(), Stop.of(cancel), experiment.resolved()
     limits = Wanted(objective, latency_limit_s, memory_limit_bytes)
-    with followed(on_event) as told:
-        model = model_of(asked, place, lambda text: told(Event(text)))
+    with followed(on_event) as listener:
+        model = model_of(asked, place, lambda text: listener(Event(text)))
         points = space(asked, model, threads, streams)
-        measurer = Measurer(asked, points, place, told, stop)
+        measurer = Measurer(asked, points, place, listener, stop)
         search = PointSearch(points, limits, measurer.measure, measurer.refused.keys, asked.seed)
         going = _Going(search, measurer, budget_of(len(points), share), this_machine(), time.monotonic())
         return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
