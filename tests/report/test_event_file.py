@@ -8,9 +8,10 @@ import recorded
 
 from workbench.cli.answer import as_json, schema
 from workbench.records import Event, Progress
-from workbench.report import event_file, progress
+from workbench.report import event_file
 from workbench.report.document import document
 from workbench.report.event_file import Follower, reporting
+from workbench.system import progress
 
 
 def test_events_and_results_come_through_the_file_and_messages_through_the_cell(tmp_path, monkeypatch, capsys) -> None:
