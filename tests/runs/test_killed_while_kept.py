@@ -62,7 +62,9 @@ def test_a_kill_between_what_the_last_launch_publishes_costs_nothing(folder, sto
     asked = ask(folder, backends="onnxruntime", batches="1", measure_s=0.1, max_measure_s=0.1)
     before = kill(kind, 2 if kind == "timing" else 1, asked, store)
     assert len(before) == there
-    again = run(asked, store=store)
+    events = []
+    again = run(asked, store=store, on_event=events.append)
+    assert not any("going on" in event.text for event in events)  # nothing is left, so that no session is begun
     assert counts(again)[1:2] == (0,)
     assert again.tally.reused_timings == 2
     assert made(store).items() >= before.items()

@@ -75,6 +75,20 @@ def test_no_launch_begins_that_would_end_after_the_limit(store, clock, limit_s, 
     assert ends(opened) == {BASE: (ended, launches), PEER: (Ended.KNOWN, 1), OTHER: (ended, launches)}
 
 
+def test_the_time_adds_no_look_to_the_planned_ones(tmp_path, clock):
+    """For some of these seeds six launches would be enough; a run that goes on looks again after eight."""
+    found = []
+    for seed in range(12):
+        clock.blocks = clock.starts = 0
+        opened = opened_for(
+            {BASE: (1.0, 0.01), PEER: (1.03, 0.01)}, Store(tmp_path / str(seed)).prepare(),
+            max_measure_s=20, within=0.0001, seed=seed,
+        )  # fmt: skip
+        found.append(ends(measure(opened, clock, 23.0))[PEER])
+    assert set(found) <= {(Ended.KNOWN, 4), (Ended.TIME, 6)}
+    assert (Ended.TIME, 6) in found
+
+
 def test_whoever_asks_for_the_end_gets_it_after_the_launch_that_goes_on(store, clock, monkeypatch):
     opened = opened_for(TIMES, store)
 

@@ -221,15 +221,15 @@ def _decide(opened: OpenEngines, cohort: Cohort, launches: int, progress: Measur
     if alone or cohort.anchor is None:  # there is no ratio that could be known: its own time is measured to the budget
         _end(cohort.open if full or late() else [], Ended.BUDGET if full else Ended.TIME)
         return
-    over = not look and late()
-    if not look and not over:
+    if not look:  # nor is one added where the time is up: a later run goes on to the next planned one
+        _end(cohort.open if late() else [], Ended.TIME)
         return
     _judge(opened, cohort, others, cohort.anchor)
     if full:
         _end(cohort.open, Ended.BUDGET)
     elif all(member.ended for member in others):
         cohort.anchor.ended = Ended.KNOWN if any(member.ended == Ended.KNOWN for member in others) else Ended.NARROW
-    elif over or late():
+    elif late():
         _end(cohort.open, Ended.TIME)
 
 
