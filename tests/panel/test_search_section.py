@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from workbench.jobs import job as jobs
-from workbench.jobs.job import SEARCHES, Asked
+from workbench.jobs.job import CONTROL, SEARCHES, Asked
 from workbench.panel.panel import NOTEBOOK, Panel
 from workbench.records import Status
 from workbench.settings.experiment import Experiment
@@ -72,6 +73,16 @@ def test_a_cancelled_search_keeps_the_best_so_far(panel: Panel) -> None:
     assert "The search was cancelled. The best so far is onnxruntime fp32" in panel.search.message.value
     assert panel.search.found["cancelled"]
     assert not panel.search.open.disabled
+
+
+def test_cancel_in_the_moment_before_there_is_a_process_reaches_it(panel: Panel, store: Store) -> None:
+    panel.search.controls["measure_s"].value = 600.0
+    panel.search.search()
+    assert panel.search.job is None
+    panel.search.end()
+    panel.search.wait(ENDED_S)
+    (job,) = jobs.all_jobs(store, SEARCHES)
+    assert json.loads((job.folder / CONTROL).read_text(encoding="utf-8")) == {"cancel": ""}
 
 
 @pytest.mark.long

@@ -60,6 +60,10 @@ def test_an_injected_parameter_that_does_not_exist_is_named(cell: str) -> None:
         (("-p", "bathces", "1"), "There is no parameter 'bathces'. Did you mean 'batches'"),
         (("-p", "threads", "many"), "'threads' must be a whole number from 1 to 1024; found \"many\"."),
         (("-p", "remeasure", "perhaps"), "'remeasure' must be true or false; found \"perhaps\"."),
+        (
+            ("-p", "minutes", "0"),
+            "'minutes' must be a number above 0 and at most 43200, or empty for no time limit; found 0.",
+        ),
     ],
 )
 def test_papermill_alone_ends_in_one_sentence(
