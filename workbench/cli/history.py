@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = ("time", "model", "variant", "batch", "status", "p50_ms", "samples_per_s", "accuracy", "agreement")
-NOTHING: dict[str, Any] = {"results": [], "runs": [], "compared": [], "csv": None, "exported": None, "imported": None}
+NOTHING: dict[str, Any] = {
+    "results": [],
+    "runs": [],
+    "unfinished": [],
+    "compared": [],
+    "csv": None,
+    "exported": None,
+    "imported": None,
+}
 """The document of an answer, of which each part is filled by an option."""
 HELP = "results of all runs in the store, the newest first"
 
@@ -70,19 +78,31 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:  # noqa: ARG00
     if options.csv:
         _write(found, options.csv)
         return Answer(f"{len(found)} results written to {options.csv}", document | {"csv": str(options.csv)})
+    early = _early(options)
     if found.empty:
-        return Answer("No results.", document)
+        return Answer("\n".join(["No results.", *early]), document)
     from workbench.display.table import Table
 
     shown = [*SHOWN, "machine"] if len(set(found["machine"])) > 1 else list(SHOWN)
     text = [Table.of(found[shown]).text()]
     if len(found) == options.limit:
         text.append(f"The newest {options.limit}; for more choose --limit.")
+    text += early
     if others := not_own(Store(options.store or None)):
         text.append(
             f"Runs of these that were not signed with your key (made elsewhere or by an earlier version): {others}."
         )
     return Answer("\n".join(text), document)
+
+
+def _early(options: argparse.Namespace) -> list[str]:
+    """A line that says how many runs have not done all of their rows."""
+    from workbench.runs.unfinished import unfinished
+
+    number = len(unfinished(Store(options.store or None)))
+    return (
+        [f"{counted(number, 'run')} without all rows: {PROGRAM} history --runs says what there is."] if number else []
+    )
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -102,6 +122,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _runs(options: argparse.Namespace) -> Answer:
     from workbench.runs.archive import runs
+    from workbench.runs.unfinished import unfinished
 
     found = runs(Store(options.store or None), options.limit)
     listed = [
@@ -115,8 +136,23 @@ def _runs(options: argparse.Namespace) -> Answer:
         }
         for run in found
     ]
-    text = "\n".join(one_line(f"{run.name}  {run.summary}, {counted(run.rows, 'result')}") for run in found)
-    return Answer(text, NOTHING | {"runs": listed})
+    early = {each.name: each for each in unfinished(Store(options.store or None))}
+    lines = [
+        one_line(f"{run.name}  {run.summary}, {counted(run.rows, 'result')}")
+        + (
+            f"; {early[run.name].state}, {early[run.name].ended} of {early[run.name].rows} rows"
+            if run.name in early
+            else ""
+        )
+        for run in found
+    ]
+    lines += [f"{each.name}  {each.summary}" for each in early.values() if not each.results]
+    unended = [
+        {"run": each.name, "state": each.state, "ended": each.ended, "rows": each.rows, "step": each.step, "results": each.results,
+         "again": each.again, "parameters": each.parameters}
+        for each in early.values()
+    ]  # fmt: skip
+    return Answer("\n".join(lines), NOTHING | {"runs": listed, "unfinished": unended})
 
 
 def _exported(options: argparse.Namespace) -> Answer:

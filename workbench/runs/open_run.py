@@ -9,6 +9,7 @@ from workbench.errors import InputError
 from workbench.records import Results
 from workbench.runs.archive import find, runs
 from workbench.runs.served import with_served
+from workbench.runs.unfinished import unfinished
 from workbench.runs.whole import KIND, Timings, results_from, timings_of
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
@@ -22,7 +23,8 @@ def open_run(name: str, store: Store | str | Path | None = None) -> Results:
         store: the store, or its path; the default store where none is given.
 
     Raises:
-        InputError: there is no such run, or an earlier version kept it.
+        InputError: there is no such run, an earlier version kept it, or it ended before it had results; the text says what is there and how
+            to go on.
         StoreError: the store cannot be read.
 
     A run that was measured on another machine and imported says so in ``results.imported`` and in the first of its warnings.
@@ -33,7 +35,11 @@ def open_run(name: str, store: Store | str | Path | None = None) -> Results:
         print(results.table().text())
     """
     place = Store.of(store)
-    run = find(name, runs(place))
+    known = runs(place)
+    ends = [each for each in unfinished(place) if name and each.name.endswith(name) and not each.results]
+    if len(ends) == 1 and not any(run.name.endswith(name) for run in known):
+        raise InputError(f"The run {ends[0].name} has no results: {ends[0].summary}")
+    run = find(name, known)
     return with_served(kept_results(run, place), run, place)
 
 

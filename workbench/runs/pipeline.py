@@ -217,6 +217,7 @@ def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
             keep_part(store, asked.part, results)
         else:
             remember(store, results.run, results, experiment, scored_by=scored_by)
+            context.run_rows.note_in_journal("end", ended="cancelled" if cancelled else "done")
         return results
 
 
@@ -311,6 +312,8 @@ def _begin(asked: _Asked, means: Means) -> RunContext:
         lambda row: repeat_command(experiment, row, means.store),
         stop,
     )
+    if not asked.part:
+        run_rows.note_in_journal("settings", parameters=experiment.parameters())
     means = means._replace(say=run_rows.report_progress)
     executor = Executor(means, subject_of(experiment, model, data), data, found)
     context = RunContext(usual, data, found, executor, run_rows, asked.remeasure, asked.scoring)

@@ -174,17 +174,16 @@ class RunRows:
     def count(self, **amounts: float) -> None:
         self.tally = self.tally.plus(**amounts)
 
-    def _tell(self, event: Event, level: int | None = None) -> None:
-        result = event.result
-        line: dict[str, Any] = {
-            "s": round(time.monotonic() - self._began, 3),
-            "at": round(event.at, 3),
-            "text": event.text,
-        }
-        if result is not None:
-            # timings have separate files; the journal holds events, not every sample again
-            line |= {"row": result.row, "status": result.status, "failure": to_json(result.failure)}
+    def note_in_journal(self, text: str, at: float = 0.0, **more: Any) -> None:
+        """Write a line that no listener sees: the settings of the run at its beginning, or how it ended."""
+        line = {"s": round(time.monotonic() - self._began, 3), "at": round(at or time.time(), 3), "text": text} | more
         with writing(self._journal), self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def _tell(self, event: Event, level: int | None = None) -> None:
+        result = event.result
+        # timings have separate files; the journal holds events, not every sample again
+        more = {"row": result.row, "status": result.status, "failure": to_json(result.failure)} if result else {}
+        self.note_in_journal(event.text, event.at, **more)
         log_event(event, level)
         self._on_event(event)
