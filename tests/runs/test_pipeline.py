@@ -122,7 +122,9 @@ def test_the_journal_holds_every_event(tmp_path: Path, kit: Kit) -> None:
     store, events = Store(tmp_path), []
     run(ask(kit.folder, backends="onnxruntime", precisions="fp32"), store=store, on_event=events.append)
     (journal,) = (store.root / "runs").glob("*.jsonl")
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    first, *lines, last = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    assert (first["text"], first["parameters"]["precisions"]) == ("settings", "fp32")
+    assert (last["text"], last["ended"]) == ("end", "done")
     texts = [event.text for event in events]
     assert [line["text"] for line in lines] == texts[-len(lines) :]
     assert [line["at"] for line in lines] == [round(event.at, 3) for event in events[-len(lines) :]]
