@@ -114,6 +114,7 @@ def test_a_report_is_written_and_a_second_one_takes_all_from_the_store(tmp_path,
     assert first.returncode == 0
     assert f"reading {zoo / 'dense.onnx'}\n" in err
     assert not re.search(r"[\r\x1b]", err)
+    assert re.search(r"^Batch 1: .*onnxruntime fp32", err, re.MULTILINE)  # as soon as it is known
     assert re.search(r"^onnxruntime fp32 +1 +[\d.]+ +baseline", out, re.MULTILINE)
     assert "built 1 (reused 0), measured 1 (reused 0), scored 1 (reused 0)" in out
     assert f"report: {page}\nnotebook: {page.with_suffix('.ipynb')}\n" in out

@@ -15,7 +15,7 @@ from workbench.display.results_table import COLUMNS
 from workbench.display.table import WIDTH
 from workbench.errors import InputError
 from workbench.panel import parts, tables
-from workbench.records import Ended, Failure, Launch, Region, Result, Row, Status, Surroundings, Verdict
+from workbench.records import NOT_BUILT, Ended, Failure, Launch, Region, Result, Row, Status, Surroundings, Verdict
 
 
 def steady(milliseconds: float, batch: int = 1, *, drift: dict[int, float] | None = None, rounds: int = 8, **changes):
@@ -183,9 +183,22 @@ def test_what_is_not_possible_is_reported_once_per_reason_below_the_numbers():
     assert len(table(got)) == 6
 
 
+def test_what_was_not_built_for_lack_of_time_is_one_note_without_rows():
+    late = [
+        replace(measured(PEER, batch), status=Status.CANCELLED, engine=None, timing=None, accuracy=None,
+                failure=Failure(NOT_BUILT, "the time limit of 2 minutes left no time to build it"))
+        for batch in (1, 8)
+    ]  # fmt: skip
+    found = results([measured(BASE, 1), *late]).table()
+    assert [row["variant"] for row in found.rows] == ["tensorflow fp32"]
+    assert found.text().splitlines()[-1].startswith("Not built: ")
+    assert found.text().count("left no time to build it") == 1
+    assert len(found.records()) == 3
+
+
 def test_a_note_that_all_batches_share_is_reported_once():
     rows = [replace(measured(BASE, batch), engine=engine(recorded.spec(BASE), note="not run")) for batch in (1, 8)]
-    assert results(rows).table().text().splitlines()[-1] == "[1] not run"
+    assert results(rows).table().text().splitlines()[-1] == "[1] All rows: not run"
 
 
 def test_table_holds_every_row_in_its_own_units():

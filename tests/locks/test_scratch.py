@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.errors import StoreError
 from workbench.locks.scratch import PREFIX, Scratch, remove_left_behind
 
 MAKER = """
@@ -64,3 +65,13 @@ def test_folders_of_other_users_are_left_alone(place: Path) -> None:
     os.chown(other, 4242, 4242)
     assert remove_left_behind() == 0
     assert other.is_dir()
+
+
+def test_a_folder_that_cannot_be_created_is_reported_in_a_sentence(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(place / "gone"))
+    with pytest.raises(
+        StoreError, match=r"Could not write to the folder for temporary files: .*\(the variable TMPDIR\)"
+    ):
+        Scratch()

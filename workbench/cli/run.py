@@ -67,10 +67,13 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
 
 
 def _text(results: Results) -> str:
-    from workbench.compare.advice import advice
+    """Warnings, the table and its notes, and last, where a terminal shows it, which variant to take."""
+    from workbench.compare.advice import advice, recommended_text
+    from workbench.compare.headline import headline_lines
     from workbench.display.table import wrapped
 
     warnings = [line for text in results.warnings for line in wrapped(f"Warning: {text}")]
-    said = [line for text in advice(results) for line in wrapped(text)]
-    failed = [f"{row.row}: {row.failure.message}" for row in results.rows if row.failure and not row.left_out]
-    return "\n".join([*warnings, results.table().text(), *said, *failed, f"this run: {results.tally}"])
+    in_headlines = set(recommended_text(results))
+    said = [*headline_lines(results), *(text for text in advice(results) if text not in in_headlines)]
+    found = [line for text in said for line in wrapped(text)]
+    return "\n".join([*warnings, results.table().text(), "", *found, f"this run: {results.tally}"])

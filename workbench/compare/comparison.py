@@ -8,7 +8,7 @@ from workbench.accuracy.guard import guarded, same_files
 from workbench.accuracy.guard import remarks as guard_remarks
 from workbench.compare.formats import ms
 from workbench.compare.pairs import comparison, variant_name
-from workbench.compare.remarks import essential, remark
+from workbench.compare.remarks import Remark, essential, remarks
 from workbench.records import Result, Row, Status
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def rows(results: Results, baseline: str = "") -> list[dict[str, Any]]:
 
 def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: dict[str, str]) -> dict[str, Any]:
     guards = guard_remarks(result, budget, twins.get(result.spec.label, ""))
+    notes = (*remarks(result, row, refused), *(Remark(text) for text in guards if text))
     cells: dict[str, Any] = {
         "variant": result.spec.label,
         "batch": result.batch,
@@ -51,7 +52,8 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "verdict": str(row.verdict) if row else "",
         "agree in": "",
         "built": "",
-        "note": "; ".join(filter(None, [remark(result, row, refused), *guards])),
+        "note": "; ".join(each.text for each in notes),
+        "notes": notes,
         "essential": "; ".join(filter(None, [essential(result, row, refused, counters=False), *guards])),
         **guarded(result, budget),
         "ended": "",
@@ -79,9 +81,17 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
 
 def not_possible(rows: Iterable[Result]) -> dict[str, list[str]]:
     """The variants that cannot be built here, by reason."""
+    return _by_reason(row for row in rows if row.status == Status.UNSUPPORTED)
+
+
+def not_built(rows: Iterable[Result]) -> dict[str, list[str]]:
+    """The variants that were not built because the time was up, by reason."""
+    return _by_reason(row for row in rows if row.left_out)
+
+
+def _by_reason(rows: Iterable[Result]) -> dict[str, list[str]]:
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.status == Status.UNSUPPORTED:
-            why = row.failure.message if row.failure else "no reason was given"
-            reasons.setdefault(why, {})[variant_name(row.spec)] = None
+        why = row.failure.message if row.failure else "no reason was given"
+        reasons.setdefault(why, {})[variant_name(row.spec)] = None
     return {why: list(labels) for why, labels in sorted(reasons.items())}

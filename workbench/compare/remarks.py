@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from workbench.accuracy.guard import disagreement
 from workbench.records import Accuracy, Ended, Precision, Region, Result, Row, Status, Timing
 
 UNEVEN = 1.5
 """A mean above so many medians is reported: samples/s is computed from the median, and a long run of calls would be slower."""
 
+CANNOT_TELL = "cannot tell: "
 NOT_SCORED = "it had been timed when it was cancelled, and was not scored"
+
+
+class Remark(NamedTuple):
+    """One remark on a row."""
+
+    text: str
+    ranges: bool = False
+    """Whether remarks of other rows that differ in their figures only may be given as one with ranges."""
 
 
 def remark(result: Result, row: Row | None, refused: str) -> str:
@@ -16,18 +27,32 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
 
     ``refused`` is why the row must not be compared with the baseline.
     """
-    return "; ".join(filter(None, [essential(result, row, refused), disturbances(result, row)]))
+    return "; ".join(each.text for each in remarks(result, row, refused))
+
+
+def remarks(result: Result, row: Row | None, refused: str) -> list[Remark]:
+    """:func:`remark` as a list."""
+    found = [Remark(text, text.startswith(CANNOT_TELL)) for text in _essential(result, row, refused)]
+    return found + [Remark(text, ranges=True) for text in _disturbances(result, row)]
 
 
 def disturbances(result: Result, row: Row | None) -> str:
     """What disturbed the rounds of a row, in words; "" where there is nothing."""
+    return "; ".join(_disturbances(result, row))
+
+
+def _disturbances(result: Result, row: Row | None) -> list[str]:
     parts = [row.note] if row and row.note else []
     parts += _disturbed(result.timing) if result.timing else []
-    return "; ".join(part.rstrip(". ") for part in parts if part)
+    return [part.rstrip(". ") for part in parts if part]
 
 
 def essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> str:
     """:func:`remark` without what disturbed its rounds, and without what was only counted beside them unless ``counters``."""
+    return "; ".join(_essential(result, row, refused, counters=counters))
+
+
+def _essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> list[str]:
     parts = [
         disagreement(result),
         result.failure.message if result.failure else "",
@@ -36,7 +61,7 @@ def essential(result: Result, row: Row | None, refused: str, *, counters: bool =
     ]
     if row and row.why:
         ended = what_ended(result)
-        parts.append(f"cannot tell: {row.why}" + (f" ({ended})" if ended and ended != Ended.FIXED.text else ""))
+        parts.append(f"{CANNOT_TELL}{row.why}" + (f" ({ended})" if ended and ended != Ended.FIXED.text else ""))
     if result.timing and result.status == Status.CANCELLED:
         parts.append(NOT_SCORED)
     if row and row.across:
@@ -46,7 +71,7 @@ def essential(result: Result, row: Row | None, refused: str, *, counters: bool =
         parts += _timing_notes(result.timing, counters=counters)
     if result.timing and result.timing.device and result.spec.precision == Precision.FP32:
         parts.append("TF32 allowed" if result.spec.tf32 else "no TF32")
-    return "; ".join(part.rstrip(". ") for part in parts if part)
+    return [part.rstrip(". ") for part in parts if part]
 
 
 def what_ended(result: Result) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.compare.comparison import not_possible, rows
+from workbench.compare.comparison import not_built, not_possible, rows
 from workbench.compare.formats import ABSENT, absent, digits, interval, score_text, speedup_text
+from workbench.compare.remarks import Remark
 from workbench.display.table import DATA, MAIN, NUMBER, PAGE, USUAL, WHOLE, Column, Content, Row, Span, Table
 from workbench.records import CPU, Status, Verdict
 from workbench.records.methods import method_of
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Results, baseline: str = "") -> Table:
-    """Every result with all its values; what readers see leaves out what is not possible, and puts variants without any number last.
+    """Every result with all its values; what readers see leaves out what is not possible or was not built for lack of time, and puts
+    variants without any number last.
 
     Raises:
         InputError: unknown baseline.
     """
     notes = [f"Not possible here: {', '.join(names)}: {why}" for why, names in not_possible(results.rows).items()]
+    notes += [f"Not built: {', '.join(names)}: {why}" for why, names in not_built(results.rows).items()]
     every = rows(results, baseline)
-    possible = [row for row in every if row["status"] != Status.UNSUPPORTED]
+    pairs = zip(results.rows, every, strict=True)
+    possible = [row for result, row in pairs if result.status != Status.UNSUPPORTED and not result.left_out]
     timed = {row["variant"] for row in possible if not absent(row.get("queries/s"))}
     shown = sorted(possible, key=lambda row: row["variant"] not in timed)
     return Table(COLUMNS, tuple(shown), notes=tuple(notes), empty="There are no results.", every=tuple(every))
@@ -45,9 +49,15 @@ def _agrees(row: Row) -> str:
 
 
 def _note(row: Row) -> str:
-    if row["status"] in (Status.DONE, Status.BUILT):
-        return str(row["note"])
-    return f"{row['status']}: {row['note']}" if row["note"] else str(row["status"])
+    return "; ".join(each.text for each in _notes(row))
+
+
+def _notes(row: Row) -> tuple[Remark, ...]:
+    """The notes of a row; the first begins with its status where it has not all that it should."""
+    first, *more = row["notes"] or (Remark(""),)
+    if row["status"] not in (Status.DONE, Status.BUILT):
+        first = first._replace(text=f"{row['status']}: {first.text}" if first.text else str(row["status"]))
+    return (first, *more)
 
 
 def _of(name: str, text: Any) -> Any:
@@ -103,5 +113,5 @@ COLUMNS = (
     Column("load samples/s", NUMBER, heading="under load", rank=PAGE,
            format=_of("callers", lambda row: f"{digits(row['load samples/s'])} by {row['callers']}")),
     Column("callers", WHOLE, rank=DATA),
-    Column("note", format=_note, note=True),
+    Column("note", format=_note, note=True, parts=_notes),
 )  # fmt: skip

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from workbench.compare.formats import ABSENT, absent, digits, shortened
+from workbench.compare.remarks import Remark
 from workbench.display.html import STYLE, bullets, tag
+from workbench.display.notes import numbered
 from workbench.errors.printable import one_line
 
 if TYPE_CHECKING:
@@ -83,6 +85,9 @@ class Column:
     silent: tuple[str, ...] = ()  # texts that say nothing: with only these, the column is not shown
     always: bool = False  # shown although it says nothing
     largest_first: bool = False  # where a reader sorts by it
+    parts: Callable[[Row], Sequence[Remark]] | None = (
+        None  # of a note: what is numbered on its own; None: the whole text
+    )
 
     @property
     def name(self) -> str:
@@ -96,6 +101,11 @@ class Column:
         """The content of a cell."""
         content = self.format(row) if self.format else _plain(row.get(self.name))
         return (Span(content),) if isinstance(content, str) else content
+
+    def noted(self, row: Row) -> list[Remark]:
+        """The notes of a row."""
+        parts = self.parts(row) if self.parts else [Remark(self.text(row))]
+        return [each._replace(text=one_line(each.text)) for each in parts if each.text not in ("", ABSENT)]
 
     def text(self, row: Row) -> str:
         """The cell on one line; what is empty is a dash."""
@@ -184,13 +194,9 @@ class Table:
         ]
 
     def numbered(self) -> tuple[list[str], list[str]]:
-        """The notes of rows, each once, and for each row the numbers of its notes, from 1."""
-        found: dict[str, int] = {}
-        marks = []
-        for row in self.rows:
-            texts = [each.text(row) for each in self.columns if each.note]
-            marks.append(", ".join(str(found.setdefault(text, len(found) + 1)) for text in texts if text != ABSENT))
-        return [*found], marks
+        """The notes of rows, each once, and for each row the numbers of its notes; see :func:`workbench.display.notes.numbered`."""
+        columns = [each for each in self.columns if each.note]
+        return numbered([[part for each in columns for part in each.noted(row)] for row in self.rows])
 
     def sorted(self, by: str, *, reverse: bool = False) -> Table:
         """Sorted by a column's values. Rows without a value come last in either direction; equal ones stay in their order."""

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from workbench.errors import writing
 from workbench.locks import holders
 
 PREFIX = "workbench-tmp-"
@@ -56,8 +57,9 @@ class Scratch(Held):
     """A temporary folder, removed by :meth:`remove`, at the end of a ``with`` block, or by a later process."""
 
     def __init__(self) -> None:
-        """Raises OSError where the folder cannot be created."""
-        super().__init__(lambda: Path(tempfile.mkdtemp(prefix=PREFIX)))
+        """Raises StoreError where the folder cannot be created."""
+        with writing("the folder for temporary files", "the variable TMPDIR"):
+            super().__init__(lambda: Path(tempfile.mkdtemp(prefix=PREFIX)))
 
     def __enter__(self) -> Path:
         return self.path

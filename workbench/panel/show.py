@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from workbench.cluster.where import run as run_there
+from workbench.compare.headline import headline_lines
 from workbench.panel.notebook_view import Report, View
 from workbench.panel.panel import Panel
 from workbench.report import event_file
@@ -18,6 +20,8 @@ from workbench.settings.table import RUN_SETTINGS
 from workbench.store import Store
 from workbench.system import logs
 from workbench.system.interactive import is_interactive
+
+LOG = logging.getLogger(__name__)
 
 
 def show(
@@ -67,6 +71,8 @@ def show(
     with event_file.reporting() as reporter, logs.shown(reporter.message):
         how = {"remeasure": remeasure, "minutes": limit, "metric": metric}
         results = run_there(experiment, where, store=place, on_event=reporter.event, **how)
+        for line in headline_lines(results):  # now: figures and pages take a while
+            LOG.info("%s", line)
         reporter.end(results)
     return Report(experiment, results, place.root)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from workbench.compare.advice import advice, recommended_text
-from workbench.compare.headline import Headline, headlines
+from workbench.compare.headline import Headline, headline_lines, headlines
 from workbench.compare.noise import in_short
 from workbench.display.html import bullets, folded, join, tag
 from workbench.display.table import Column, Table, wrapped
@@ -97,8 +97,7 @@ def only_built(results: Results) -> Markup:
 
 def summary_text(results: Results) -> str:
     """The same for a terminal: warnings, the sentences, the table with all its notes, load, and the work that was done."""
-    found = [f"Batch {each.batch}: {text}" for each in headlines(results) for text in (each.text, *each.why)]
-    said_first = [*(f"Warning: {text}" for text in results.warnings), *found, in_short(results)]
+    said_first = [*(f"Warning: {text}" for text in results.warnings), *headline_lines(results), in_short(results)]
     above = [line for each in filter(None, said_first) for line in wrapped(each)]
     said = set(recommended_text(results))  # by the headlines
     more = (*(each for each in advice(results) if each not in said), *results.settings().notes)
