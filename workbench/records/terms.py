@@ -84,7 +84,7 @@ class Ended(StrEnum):
     KNOWN = "verdict known"  # the interval of its ratio to the baseline excludes 1
     NARROW = "interval narrow"  # it is as narrow as requested
     BUDGET = "budget spent"
-    TIME = "time of the run up"  # its time limit, or a request to finish; a later run can go on
+    TIME = "run ended early"  # its time limit, or a request to finish; a later run can go on
     FIXED = "fixed time"  # of a protocol, a single launch, or a variant without a baseline
 
     @property
