@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,21 @@ def demo_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def store_root(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with nothing but the trained demo at first; the tests of a process share what is built and timed in it."""
-    root = tmp_path_factory.mktemp("store")
-    shutil.copytree(demo_folder, root / "demo" / demo_folder.name)
-    return root
+def new_store(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes stores with nothing but the trained demo."""
+
+    def made() -> Path:
+        root = tmp_path_factory.mktemp("store")
+        shutil.copytree(demo_folder, root / "demo" / demo_folder.name)
+        return root
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def store_root(new_store: Callable[[], Path]) -> Path:
+    """A store with the trained demo; the tests of a process share what is built and timed in it."""
+    return new_store()
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import BROWSER_FLAGS, SHOTS, SMALL, Lab, chromium, jupyter_lab, open_panel, put_notebook
+
+PATIENCE_MS = 20_000
+"""How long a page has for what it shows at once on a machine that does nothing else."""
 
 
 @pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, and other tests need their own
@@ -17,18 +22,31 @@ def browser() -> Iterator[Any]:
         if os.environ.get("CI") == "true":
             pytest.fail("CI=true, and there is no Chromium on this machine (apt-get install chromium)")
         pytest.skip("there is no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield running
         running.close()
 
 
+@pytest.fixture
+def store_root(store_root: Path, new_store: Callable[[], Path], request: pytest.FixtureRequest) -> Path:
+    """The shared store; a second attempt gets one of its own, or it would find done what it is to watch."""
+    return store_root if getattr(request.node, "execution_count", 1) == 1 else new_store()
+
+
 @pytest.fixture(scope="module")
-def lab(browser: Any, store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with jupyter_lab(tmp_path_factory.mktemp("lab"), store_root) as running:
-        yield running
+def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Lab]]:
+    """JupyterLab for a store, started once for each."""
+    with ExitStack() as stack:
+        yield cache(lambda store: stack.enter_context(jupyter_lab(tmp_path_factory.mktemp("lab"), store)))
+
+
+@pytest.fixture
+def lab(browser: Any, labs: Callable[[Path], Lab], store_root: Path) -> Lab:
+    return labs(store_root)
 
 
 def _wrong(text: str) -> bool:

@@ -20,6 +20,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 CONTRAST = 4.5
 LONG_ENOUGH = {"batches": "1,2,4,8", "measure_s": 5.0, "max_measure_s": 5.0, "cohort": 1}
 """Four parts of about 20 seconds each, so that there is time to look at each state on a busy machine too."""
+BOTH_MEASURE = """() => {
+    const rows = document.querySelectorAll('.wb-workers tr[data-phase="measure"]');
+    return rows.length === 2 && [...rows].map(row => row.textContent);
+}"""
+"""The lines of both workers when both measure, read at once: the next state replaces them."""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +42,7 @@ def test_the_workers_and_the_queue_are_shown_while_a_run_goes_on(
     go(panel, "Run")
     shown = panel.locator(".wb-workers")
     expect(shown).to_contain_text(re.compile(r"2 of 2 workers busy, [1-4] parts? waits?"), timeout=LONG_MS)
-    measuring = shown.locator('tr[data-phase="measure"]')
-    expect(measuring).to_have_count(2, timeout=LONG_MS)
-    lines = measuring.all_text_contents()
+    lines = page.wait_for_function(BOTH_MEASURE, timeout=LONG_MS).json_value()
     assert sorted(re.findall(r"w\d(?= on )", " ".join(lines))) == ["w0", "w1"]
     batches = [set(re.findall(r"@(\d)", line)) for line in lines]
     assert all(len(each) == 1 for each in batches)  # a part has rows of one batch size, and the two have different ones
@@ -51,6 +54,6 @@ def test_the_workers_and_the_queue_are_shown_while_a_run_goes_on(
     shot(panel, "4-run-on-a-cluster")
     expect(shown).to_contain_text("0 parts wait", timeout=LONG_MS)
     await_end(panel, before)
-    expect(panel.locator('.wb-table tr[data-status="done"]')).to_have_count(8)
+    expect(panel.locator('.wb-table tr[data-status="done"]')).to_have_count(8, timeout=LONG_MS)
     go(panel, "Run")
     expect(shown).to_have_count(0)

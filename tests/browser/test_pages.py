@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,12 +42,10 @@ STEPS_OF_LOAD = """() => new Promise(done => {
 """Presses Load, and gives the steps that were named until the model had been looked at."""
 
 
-@pytest.fixture(scope="module")
-def store_root(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of its own with the trained demo: nothing is built or timed yet."""
-    root = tmp_path_factory.mktemp("pages")
-    shutil.copytree(demo_folder, root / "demo" / demo_folder.name)
-    return root
+@pytest.fixture
+def store_root(new_store: Callable[[], Path]) -> Path:
+    """A store of its own: nothing is built or timed yet."""
+    return new_store()
 
 
 def test_progress_graph_layers_and_history(page: Page, lab: Lab) -> None:

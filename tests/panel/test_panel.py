@@ -352,7 +352,9 @@ def test_show_without_a_person_prints_a_line_per_step(
     lines = [line for line in printed.splitlines() if not line.startswith("… ")]  # those come after ten silent seconds
     assert sum(line.startswith("onnxruntime fp32: built in ") for line in lines) == 1
     assert sum(line.startswith("onnxruntime fp32 @") and "samples/s" in line for line in lines) == 2
-    assert lines[-1].startswith("done: built 1 (reused 0), measured 2 (reused 0), scored 1")
+    done, *headlines = lines[-3:]
+    assert done.startswith("done: built 1 (reused 0), measured 2 (reused 0), scored 1")
+    assert [line.partition(":")[0] for line in headlines] == ["Batch 1", "Batch 2"]
     assert not any("TensorFlow cannot run" in line or "round" in line for line in lines)
     for part in ("table", *PLOTS, "model", "not possible", "failures", "work", "repeat"):
         view.display(part)
