@@ -233,7 +233,7 @@ def measured_grid(asked: Experiment, file: Path, folder: Path) -> int:
     """Measure every point of an experiment into a file; how many are possible."""
     store = Store(folder / "store").prepare()
     points = space(asked, model_of(asked, store, print), THREADS, (1,))
-    measurer = Measurer(asked, points, store, lambda _: None, Stop())
+    measurer = Measurer(asked, points, store, lambda _: None, Stop(), calibrating=False)  # nothing is scored
     return record_grid(points, lambda place: measurer.measure(place, False), file)
 
 

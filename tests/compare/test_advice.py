@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recorded
 
-from workbench.accuracy.guard import Guard, judgement
+from workbench.accuracy.guard import Guard, judgement, remarks
 from workbench.accuracy.score import score
 from workbench.compare.advice import advice, may_tie, recommended, recommended_text
 from workbench.compare.headline import headlines
@@ -214,7 +214,40 @@ def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_
         "No clear winner: the baseline onnxruntime fp32, 8.02 ms per call; no other row within 0.5 points is"
     )
     assert "Not distinguishable from it: openvino fp32." in found.text
-    assert found.why[-1].startswith("onnxruntime int8 is not recommended: changed 10 of 2,000 answers")
+    assert found.why[-1].startswith(
+        "onnxruntime int8 is not shown to be within 0.5 points: changed 10 of 2,000 answers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("aside", "says"),
+    [
+        (0, "More data is needed to test on: all 600 samples are too few for that."),
+        (200, "More data is needed to test on: all 800 samples are too few for that."),
+        (2000, "More samples to test on: give more data, or set fewer aside for calibration (2,000 now, "),
+    ],
+)
+def test_fewer_samples_for_calibration_are_advised_only_where_they_are_enough(aside, says):
+    """About 1,500 samples are needed."""
+    results = made(scored(600), scored(600, broken=1), milliseconds=(8, 2))
+    rows = [replace(row, spec=replace(row.spec, calibration_samples=aside)) for row in results.rows]
+    (found,) = headlines(replace(results, rows=tuple(rows)))
+    assert found.why[-1].startswith(says)
+
+
+def test_the_shortest_time_is_that_of_the_rows_within_the_budget():
+    (found,) = headlines(made(OVER, WITHIN, UNSURE, milliseconds=(8, 7.99, 2)))
+    begin = "openvino fp32 has the shortest time of the rows within 0.5 points, but is not shown to be faster than onnxruntime"
+    assert found.text.startswith(begin)
+
+
+def test_a_row_is_within_by_its_outputs_although_the_interval_is_wider():
+    results = made(scored(100), scored(100, broken=1))
+    same, changed = results.rows[:2]
+    because = "within the budget although the interval of the loss is wider, because its outputs are the source model's"
+    assert any(text.startswith(because) for text in remarks(same, results.budget))
+    assert not any(text.startswith(because) for text in remarks(changed, results.budget))
+    assert not any(text.startswith(because) for text in remarks(made(WITHIN).rows[0], results.budget))
 
 
 def test_nothing_wins_where_no_answer_is_better_than_a_guess():
@@ -223,6 +256,8 @@ def test_nothing_wins_where_no_answer_is_better_than_a_guess():
     guess = {"y": np.eye(4)[np.zeros(400, np.int64)]}
     (found,) = headlines(made(*[score("k", guess, guess, labels)] * 2, milliseconds=(8, 1)))
     assert not found.won
+    assert found.text.startswith("No engine answers better than a guess, so that accuracy does not count here. ")
+    assert "within" not in found.text
     assert found.why[0].startswith(
         "No variant is shown to be better than a guess: the best one is right for 25.0 % [21.0, 29.5]"
     )
@@ -234,7 +269,7 @@ def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     (found,) = headlines(results)
     assert (found.row.spec.label, found.won) == ("onnxruntime fp32", False)
     assert found.text.startswith("Keep the baseline onnxruntime fp32")
-    begins = ["openvino fp32", "onnxruntime int8", "More samples to test on: give more data"]
+    begins = ["openvino fp32", "onnxruntime int8", "More data is needed to test on: all 2"]
     assert [each.partition(",")[0] for each in found.why] == begins
     assert (
         "changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 1,500 would." in found.why[1]

@@ -132,7 +132,7 @@ def test_a_single_launch_that_was_mostly_spoiled_decides_nothing():
     (one,) = judged([evidence(ours, most)])
     assert (one.verdict, one.low > 1.1) == (Verdict.CANNOT_TELL, True)
     assert one.why == (
-        "other programs kept the machine busy in 7 of 12 rounds, too many to leave out; although the interval excludes 1, 1 launch of the "
+        "other programs kept the machine busy in 7 of 12 rounds, too many to leave out; the interval excludes 1, but 1 launch of the "
         "process is then too few for a verdict, which needs at least 4: measure longer (a larger max_measure_s; in the panel, the preset "
         "Thorough) or on a quieter machine"
     )

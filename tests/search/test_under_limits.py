@@ -10,8 +10,10 @@ from small_model import small_onnx
 
 import workbench
 from workbench.cli import main
+from workbench.display.searched import doubt
 from workbench.errors import InputError
 from workbench.records import EngineSpec, Precision
+from workbench.search.under_limits.document import document
 from workbench.search.under_limits.guide import Guide
 from workbench.search.under_limits.loop import PointSearch, budget_of
 from workbench.search.under_limits.wanted import LATENCY, MeasuredPoint, Point, Wanted
@@ -185,3 +187,31 @@ def test_a_cancelled_search_keeps_what_it_has(tmp_path, store):
 def test_values_that_are_not_valid_are_refused(given, store):
     with pytest.raises(InputError):
         workbench.find_best(Experiment(), store=store, **given)
+
+
+@pytest.mark.long
+def test_all_points_are_scored_on_the_same_samples_and_a_loss_that_is_not_excluded_is_told(tmp_path, store):
+    """An FP32 point alone needs no calibration; a search that also has INT8 sets its samples aside for both."""
+    draw = np.random.default_rng(3)
+    x = draw.normal(size=(90, 4)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=x[:, :3].argmax(axis=1))
+    asked = SMALL | {"data": str(tmp_path / "d.npz"), "precisions": "fp32,int8", "calibration_samples": 30}
+    asked |= {"optimization_level": "-1", "batches": "1"}
+    found = document(
+        workbench.find_best(Experiment(model=small_onnx(tmp_path / "small.onnx"), **asked), share=1, store=store)
+    )
+    scores = {each["precision"]: each["score"] for each in found["accuracy"]}
+    assert set(scores) == {"fp32", "int8"}
+    assert all("of 60 samples" in text for text in scores.values())
+    assert scores["fp32"].endswith("within 0.5 points")
+    (unsure,) = found["unsure"]
+    assert unsure["precision"] == "int8"
+    assert found["shown_within_budget"].startswith("onnxruntime fp32")
+    text = doubt({**found, "best": next(name for name in _names(found) if "int8" in name)})
+    assert text.startswith("onnxruntime int8 is not shown to be within the accuracy budget: changed ")
+    assert f"The best that is: {found['shown_within_budget']}, " in text
+    assert doubt({**found, "best": found["shown_within_budget"]}) == ""
+
+
+def _names(found):
+    return [step["point"] for step in found["steps"]]

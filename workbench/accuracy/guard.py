@@ -244,6 +244,8 @@ def remarks(result: Result, budget: str, twin: str = "") -> list[str]:
     parts = [f"the same file as {twin}: the method changed nothing"] if twin else []
     if said is not None and said.verdict == Guard.UNSURE and said.needed is not None:
         parts.append(said.why)
+    if said is not None and said.why == SAME and said.high is not None and said.high > said.allowed:
+        parts.append(f"within the budget although the interval of the loss is wider, because {SAME}")
     if said is not None and said.verdict == Guard.OVER:
         parts.append(f"over the budget of {budget_of(budget)}, not recommended: {str(said).partition(': ')[2]}")
     return parts + score_remarks(result, budget)

@@ -102,7 +102,7 @@ def _text(found: dict[str, Any]) -> str:
         text = searched.outcome(each) or searched.call_time(searched.step_of(found, each["point"]))
         lines.append(f"  {each['point']}: {text}")
     lines += [f"no last race: {found['note']}"] if found["note"] else []
-    lines += [text] if (text := searched.chance(found)) else []
+    lines += [text for text in (searched.doubt(found), searched.chance(found)) if text]
     if found["parameters"] is not None:
         lines.append(f"To measure it: {command_line('run', found['parameters'])}")
     return "\n".join(map(one_line, lines))

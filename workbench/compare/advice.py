@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from workbench.accuracy.budget import Budget, budget_of
 from workbench.accuracy.guard import Guard, disagreement, hidden_losses, judgement
+from workbench.accuracy.score import doubts
 from workbench.compare.pairs import comparison, variant_name, variant_of
 from workbench.records import Precision, Result, Results, Row, Verdict
 
@@ -26,14 +27,24 @@ class Best(NamedTuple):
     not_interleaved: tuple[Result, ...]
 
 
+def in_doubt(results: Results) -> tuple[str, ...]:
+    """Why no accuracy of these results says anything (:func:`workbench.accuracy.score.doubts`); empty where it does."""
+    return doubts(row.accuracy for row in results.rows if row.accuracy)
+
+
+def budget_held(results: Results) -> str:
+    """The budget that rows are judged by; "" where no row has a score, or none is better than a guess."""
+    return results.budget if any(row.accuracy for row in results.rows) and not in_doubt(results) else ""
+
+
 def judged_by(results: Results) -> Budget | None:
-    """The budget that rows are judged by; ``None`` where none is set or no row has a score."""
-    return budget_of(results.budget) if any(row.accuracy for row in results.rows) else None
+    """:func:`budget_held`; ``None`` where there is none."""
+    return budget_of(budget_held(results))
 
 
 def within(row: Result, results: Results) -> bool:
     """Whether the guard says that the row is within the budget."""
-    found = judgement(row, results.budget)
+    found = judgement(row, budget_held(results))
     return found is not None and found.verdict == Guard.WITHIN
 
 

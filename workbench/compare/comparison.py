@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy.guard import guarded, same_files
 from workbench.accuracy.guard import remarks as guard_remarks
+from workbench.compare.advice import budget_held
 from workbench.compare.formats import ms
 from workbench.compare.pairs import comparison, variant_name
 from workbench.compare.remarks import Remark, essential, remarks
@@ -33,10 +34,9 @@ def rows(results: Results, baseline: str = "") -> list[dict[str, Any]]:
     compared = comparison(results, baseline)
     judged = {id(row.result): row for row in compared.rows}
     refused = dict(compared.refused)
-    twins = same_files(results.rows)
+    twins, budget = same_files(results.rows), budget_held(results)
     return [
-        _cells(result, judged.get(id(result)), refused.get(result.row, ""), results.budget, twins)
-        for result in results.rows
+        _cells(result, judged.get(id(result)), refused.get(result.row, ""), budget, twins) for result in results.rows
     ]
 
 

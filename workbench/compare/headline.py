@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, hidden_losses, judgement
-from workbench.accuracy.score import doubts
-from workbench.compare.advice import Best, fastest, is_baseline, judged_by, recommended, times_as_fast, within
+from workbench.compare.advice import Best, fastest, in_doubt, is_baseline, judged_by, recommended, times_as_fast, within
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
 from workbench.records import Result, Results, Row, Verdict
 
-MORE = "More samples to test on: give more data, or set fewer aside for calibration ('calibration_samples')."
-"""What to do where samples are too few to show that a loss is small."""
+NO_ACCURACY = "No engine answers better than a guess, so that accuracy does not count here."
+MORE = "More samples to test on: give more data, or set fewer aside for calibration ({aside:,} now, --calibration-samples)."
+TOO_FEW = "More data is needed to test on: all {data:,} samples are too few for that."
+"""What to do where samples are too few to show that a loss is small: fewer for calibration help, or not."""
 
 
 class Headline(NamedTuple):
@@ -42,9 +43,11 @@ def headlines(results: Results) -> tuple[Headline, ...]:
     best = recommended(results) if judged_by(results) else fastest(results, results.measured)
     judged = _by_row(results)
     batches = sorted({row.batch for row in results.measured})
-    doubt = doubts(row.accuracy for row in results.rows if row.accuracy)
+    doubt = in_doubt(results)
     found = (_headline(batch, best.get(batch), results, judged) for batch in batches)
-    return tuple(one._replace(won=one.won and not doubt, why=(*doubt, *one.why)) for one in found)
+    if not doubt:
+        return tuple(found)
+    return tuple(one._replace(won=False, text=f"{NO_ACCURACY} {one.text}", why=(*doubt, *one.why)) for one in found)
 
 
 def headline_lines(results: Results) -> list[str]:
@@ -78,12 +81,13 @@ def _kept(best: Best, results: Results) -> str:
 
 def _times(row: Row | None, results: Results) -> str:
     """How it compares with the baseline: ``is 4.18 times as fast as tensorflow fp32 [3.95, 4.42]``."""
-    base = results.baseline
+    base, budget = results.baseline, judged_by(results)
+    shortest = f"has the shortest time of the rows within {budget}" if budget else "has the shortest time"
     if row is None or row.speedup is None or row.low is None or row.high is None:
-        return f"has the shortest time and was not compared with {base}" if base else "has the shortest time"
+        return f"{shortest} and was not compared with {base}" if base else shortest
     value, ends = speedup_parts(row.verdict, row.speedup, row.low, row.high)
     if row.verdict == Verdict.CANNOT_TELL:
-        return f"has the shortest time, but is not shown to be faster than {base}: {value} times as fast {ends}"
+        return f"{shortest}, but is not shown to be faster than {base}: {value} times as fast {ends}"
     return f"is {value} times as fast as {base} {ends}"
 
 
@@ -126,16 +130,23 @@ def _by_row(results: Results) -> dict[str, Row]:
 def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str, ...]:
     """The rows of this batch size that are faster than the one that is taken, and why each is not taken."""
     taken = best.timing.median_s if best and best.timing else float("inf")
-    judged, found, more = _by_row(results), [], False
+    judged, found, needed = _by_row(results), [], []
     for row in results.measured:
         said = judgement(row, results.budget)
         faster = row.batch == batch and row.timing is not None and row.timing.median_s < taken
         if not faster or said is None or said.verdict == Guard.WITHIN:
             continue
-        over = f"it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
-        reason = said.why if said.verdict == Guard.UNSURE and said.why else over
+        reason = f"is not recommended: it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
+        if said.verdict == Guard.UNSURE and said.why:
+            reason = f"is not shown to be within {judged_by(results)}: {said.why}"
+            needed += [said.needed] if said.needed else []
         faster_by = times_as_fast(judged.get(row.row))
-        name = f"{row.spec.label}, {faster_by}" if faster_by else f"{row.spec.label} "
-        found.append(f"{name}is not recommended: {reason}.")
-        more = more or (said.verdict == Guard.UNSURE and bool(said.needed))
-    return (*found, MORE) if more else tuple(found)
+        found.append(f"{row.spec.label}, {faster_by}{reason}." if faster_by else f"{row.spec.label} {reason}.")
+    return (*found, _more(results, min(needed))) if needed else tuple(found)
+
+
+def _more(results: Results, needed: int) -> str:
+    """Where so many samples would show that a loss is small: whether fewer for calibration are enough."""
+    aside = max(row.spec.calibration_samples for row in results.rows)
+    data = aside + max(row.accuracy.samples for row in results.rows if row.accuracy)
+    return MORE.format(aside=aside) if aside and needed < data else TOO_FEW.format(data=data)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.accuracy.guard import barred
-from workbench.compare.advice import fastest, is_baseline, judged_by, may_be_recommended, within
+from workbench.compare.advice import fastest, in_doubt, is_baseline, judged_by, may_be_recommended, within
 from workbench.compare.headline import passed_over
 from workbench.compare.pairs import comparison
 from workbench.errors import InputError
@@ -43,6 +43,7 @@ class Recommendation(NamedTuple):
     won: bool = False  # the winner is shown to be faster than the baseline
     is_baseline: bool = False  # the winner is the baseline
     why: tuple[str, ...] = ()  # of the rows that are faster than the winner, why each is not taken
+    doubt: tuple[str, ...] = ()  # why no accuracy says anything, so that no row wins
 
 
 def loss(score: Accuracy) -> float:
@@ -82,9 +83,12 @@ def choose_row(results: Results, limits: Limits) -> Recommendation:
     winner, ties, not_interleaved = max(
         best, key=lambda each: each.row.timing.samples_per_s if each.row.timing else 0.0
     )
-    won, stays = winner.row in _faster(results), is_baseline(winner, results)
+    doubt = in_doubt(results)
+    won, stays = not doubt and winner.row in _faster(results), is_baseline(winner, results)
     reasons = passed_over(results, winner.batch, winner) if stays and budget else ()
-    return Recommendation(winner, ties, out, budget, not_interleaved, within(winner, results), won, stays, reasons)
+    return Recommendation(
+        winner, ties, out, budget, not_interleaved, within(winner, results), won, stays, reasons, doubt
+    )
 
 
 def _faster(results: Results) -> set[str]:

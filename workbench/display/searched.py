@@ -39,6 +39,19 @@ def chance(found: Document) -> str:
     return f"The chance that a point that was not measured is better by more than 2 %: about {share}"
 
 
+def doubt(found: Document) -> str:
+    """That the best point is not shown to be within the accuracy budget, and the best that is, as sentences; "" where it is."""
+    if found["best"] is None:
+        return ""
+    best, shown = step_of(found, found["best"]), found.get("shown_within_budget")
+    pair = (best["backend"], best["precision"])
+    why = next((each["why"] for each in found.get("unsure", ()) if (each["backend"], each["precision"]) == pair), None)
+    if why is None:
+        return ""
+    other = f"The best that is: {shown}, {call_time(step_of(found, shown))}." if shown else "No measured point is."
+    return f"{' '.join(pair)} is not shown to be within the accuracy budget: {why}. {other}"
+
+
 def counts(found: Document) -> str:
     """How many points were measured."""
     return f"{len(found['steps'])} of {found['points']} points were measured"
@@ -79,7 +92,7 @@ def race(found: Document) -> Table:
         Column("Single measurement", format=lambda row: call_time(step_of(found, row["point"]))),
         Column("Verdict in turn", format=outcome),
     )
-    notes = (f"No last race: {found['note']}.",) if found["note"] else ()
+    notes = tuple(filter(None, (doubt(found), f"No last race: {found['note']}." if found["note"] else "")))
     empty = "No measured point is within the limits."
     about = "Measured in turn, in processes that were started again several times."
     raced = any(each["verdict"] for each in found["finalists"])

@@ -250,7 +250,7 @@ def _judged(evidence: Evidence, alpha: float) -> Judged:
 def _one_is_too_few(evidence: Evidence, interval: tuple[float, float, float]) -> str:
     """Why there is no verdict on launches that were mostly spoiled, whatever their interval, and what to do."""
     _, low, high = interval
-    although = "although the interval excludes 1, " if low > 1 or high < 1 else ""
+    although = "the interval excludes 1, but " if low > 1 or high < 1 else ""
     count = max(1, len(evidence.launches))
     return (
         f"{although}{count} launch{'es' * (count > 1)} of the process {'are' if count > 1 else 'is'} then too few for a verdict, which needs at "

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from workbench.accuracy.guard import score_remarks
+from workbench.compare.advice import budget_held
 from workbench.compare.flips import flips
 from workbench.compare.formats import rate
 from workbench.compare.limits import PERCENTS, Limits, Recommendation, choose_row
@@ -190,7 +191,7 @@ class ComparePage:
             self.said.value = view.warnings(results) if results else ""
             self.unmeasured.value = ""
             return
-        seen = self._chosen(results)
+        seen, budget = self._chosen(results), budget_held(results)
         compared = comparison(results, self.baseline.value)
         judged, refused = {row.result.row: row for row in compared.rows}, dict(compared.refused)
         choice = choose_row(seen, self.limits)
@@ -198,11 +199,11 @@ class ComparePage:
             tables.Shown(
                 row,
                 judged.get(row.row),
-                _note(row, judged.get(row.row), refused.get(row.row, ""), results.budget),
+                _note(row, judged.get(row.row), refused.get(row.row, ""), budget),
                 out=choice.out.get(row.row, ""),
                 star=_star(choice, row),
                 disturbed=disturbances(row, judged.get(row.row)),
-                budget=results.budget,
+                budget=budget,
             )
             for row in seen.rows
             if row.status not in (Status.UNSUPPORTED, Status.BUILT)
@@ -311,6 +312,8 @@ def said(choice: Recommendation, limits: Limits, baseline: str) -> tuple[str, st
         return ("No row keeps these limits. Loosen one of them." if limits.any else ""), "warn"
     winner, timing = choice.winner, choice.winner.timing
     text = f"{winner.row}, {rate(timing.samples_per_s)} samples/s"
+    if choice.doubt:
+        return " ".join([*choice.doubt, f"Most samples per second: {text}."]), "bad"
     if choice.is_baseline:
         inside = f"both within {held} and " if held else ""
         text = f"No other row is {inside}shown to have more samples per second than the baseline: {text}"

@@ -189,9 +189,10 @@ class SearchSection:
 
     def _ended(self, end: End) -> None:
         best = self.found["best"] if self.found else None
-        known = f"The best is {best}." if best else "No measured point is within the limits."
+        doubt = tables.doubt(self.found) if self.found else ""
+        known = f"The best is {best}. {doubt}".strip() if best else "No measured point is within the limits."
         if end.how == "done":
-            self.say(known, "good" if best else "warn")
+            self.say(known, "good" if best and not doubt else "warn")
         else:
             so_far = f" The best so far is {best}." if best else ""
             how = "The search was cancelled." if end.how == "cancelled" else end.message or "The search has failed."

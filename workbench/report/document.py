@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy.guard import judgement
-from workbench.compare.advice import advice, recommended
+from workbench.compare.advice import advice, budget_held, recommended
 from workbench.compare.pairs import comparison
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def finite(value: Any) -> Any:
 
 
 def _row(row: Result, results: Results, verdict: Row | None, refused: str) -> dict[str, Any]:
-    engine, failure, judged = row.engine, row.failure, judgement(row, results.budget)
+    engine, failure, judged = row.engine, row.failure, judgement(row, budget_held(results))
     return {
         "row": row.row,
         "variant": row.spec.label,

@@ -101,6 +101,7 @@ def run(
     model: Any = None,
     data: Any = None,
     metric: Any = None,
+    calibrating: bool | None = None,
     dry_run: Literal[False] = False,
 ) -> Results: ...
 
@@ -117,6 +118,7 @@ def run(
     model: Any = None,
     data: Any = None,
     metric: Any = None,
+    calibrating: bool | None = None,
     dry_run: bool = False,
 ) -> Results | Outlook:
     """Run an experiment to its results. Blocks; heavy work happens in child processes.
@@ -131,8 +133,8 @@ def run(
         only: "all", "build" to stop after building, or "time" to leave out scores.
         remeasure: time again what the store already has timings for.
         minutes: a time limit, after which no further engine is built and no launch begins; what is built is timed once and scored.
-        metric: instead of the experiment's ``metric`` a function of (outputs by name, labels) that gives a number per sample, of which
-            more is better, or a ``workbench.Metric``.
+        metric: a function of (outputs by name, labels) that gives a number per sample, more is better, or a ``workbench.Metric``.
+        calibrating: whether samples are set aside for calibration, and not tested on; without it if one of the variants calibrates.
         dry_run: make nothing, and return the plan with the state of each step (:class:`workbench.runs.outlook.Outlook`).
 
     >>> [str(step.kind) for step in run(Experiment(), store="/no/store", dry_run=True).open()]  # what is left to do
@@ -148,11 +150,10 @@ def run(
         return _look_ahead(experiment or Experiment(), store, (model, data, metric), only, remeasure, limit)
     stop = Stop.of(cancel)
     stop.deadline.begin(limit)
-    remove_left_behind()
     with followed(on_event) as listener:
         place = Store.of(store).prepare().for_run(partial(on_event_only, listener), stop)
         experiment, metric = _with_metric(with_live(experiment or Experiment(), place, model, data).resolved(), metric)
-        asked = _Asked(experiment, Scoring.of(experiment, metric), stop, listener, only, remeasure)
+        asked = _Asked(experiment, Scoring.of(experiment, metric), stop, listener, only, remeasure, calibrating)
         return _carry_out(asked, place, scored_by=identity(metric))
 
 
@@ -178,16 +179,16 @@ def run_part(
     Raises:
         InputError, StoreError: as :func:`run`.
     """
-    remove_left_behind()
     stop = Stop.of(cancel)
     place = store.prepare().for_run(partial(on_event_only, on_event), stop)
-    asked = _Asked(experiment, Scoring.of(experiment), stop, on_event, part.only, remeasure, part)
+    asked = _Asked(experiment, Scoring.of(experiment), stop, on_event, part.only, remeasure, part=part)
     return _carry_out(asked, place, scored_by="")
 
 
 def _carry_out(asked: _Asked, store: Store, scored_by: str) -> Results:
     """The run itself, from reading the model to the results in the store."""
     began, experiment = time.monotonic(), asked.experiment
+    remove_left_behind()
     limits = limits_of(experiment.step_memory_mib, experiment.step_s)
     with store.in_use("running an experiment"), Pool(store.log_path, asked.stop, limits=limits) as pool:
         pool.waiting = partial(on_event_only, asked.on_event)
@@ -258,6 +259,7 @@ class _Asked:
     on_event: OnEvent
     only: str
     remeasure: bool
+    calibrating: bool | None = None
     part: Part | None = None  # of the whole run, which another process has divided
 
 
@@ -300,7 +302,7 @@ def _begin(asked: _Asked, means: Means) -> RunContext:
     say(f"reading {path}")
     how = (experiment.signature, experiment.input_shapes, experiment.input_values)
     model = read_model(means.store, means.pool, path, *how)
-    data = data_of(experiment, model, metric=asked.scoring.metric)
+    data = data_of(experiment, model, calibrating=asked.calibrating, metric=asked.scoring.metric)
     check_batch(experiment, model)
     rows = asked.part.rows if asked.part else ()
     found = plan(experiment, model, data, scoring=asked.scoring, only=asked.only, rows=rows)

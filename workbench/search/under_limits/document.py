@@ -20,12 +20,14 @@ def document(result: SearchResult) -> dict[str, Any]:
         "budget": result.budget,
         "steps": [_step(step, result) for step in result.steps],
         "refused": [{"backend": pair[0], "precision": pair[1], "why": why} for pair, why in result.refused.items()],
+        "unsure": [{"backend": pair[0], "precision": pair[1], "why": why} for pair, why in result.unsure.items()],
         "accuracy": [
             {"backend": pair[0], "precision": pair[1], "score": score} for pair, score in result.accuracy.items()
         ],
         "front": [result.points[step.place].name for step in result.front],
         "finalists": [_finalist(each, result) for each in result.finalists],
         "best": result.best.name if result.best else None,
+        "shown_within_budget": result.shown.name if result.shown else None,
         "parameters": result.experiment.changes() if result.experiment else None,
         "missed": result.missed,
         "cancelled": result.cancelled,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workbench.errors import Cancelled, InputError, WorkbenchError
 from workbench.measure.verdict import Judged
+from workbench.plan.calibrates import calibrates
 from workbench.records import Event, Machine, Progress
 from workbench.runs.run_rows import OnEvent
 from workbench.runs.sources import data_of
@@ -47,9 +48,11 @@ class SearchResult:
         finalists: the best points; the first is the answer unless another was faster than it in the last race.
         front: the Pareto front of latency and throughput among the measured points that hold the limits.
         refused: backends and precisions that must not be taken, with the reason.
+        unsure: backends and precisions that are not shown to be within the accuracy budget, with the reason.
         accuracy: the score of each backend and precision, in words.
         budget: how many points are measured.
         missed: the estimated chance that a point that was not measured is better by more than 2 %; ``None``: not known.
+        shown: the best measured point that holds the limits and is shown to be within the accuracy budget; ``None``: there is none.
         cancelled: the search was cancelled, and this is the best so far.
         note: why there was no last race; "" where there was one.
     """
@@ -60,10 +63,12 @@ class SearchResult:
     finalists: tuple[Finalist, ...]
     front: tuple[SearchStep, ...]
     refused: dict[tuple[str, str], str]
+    unsure: dict[tuple[str, str], str]
     accuracy: dict[tuple[str, str], str]
     budget: int
     missed: float | None
     machine: Machine
+    shown: Point | None
     experiment: Experiment | None  # of the best point: what builds and measures it
     cancelled: bool = False
     note: str = ""
@@ -124,7 +129,7 @@ def find_best(
     with followed(on_event) as listener:
         model = model_of(asked, place, lambda text: listener(Event(text)))
         points = space(asked, model, threads, streams)
-        measurer = Measurer(asked, points, place, listener, stop)
+        measurer = Measurer(asked, points, place, listener, stop, calibrates(asked, model))
         search = PointSearch(points, limits, measurer.measure, measurer.refused.keys, asked.seed)
         going = _Going(search, measurer, budget_of(len(points), share), this_machine(), time.monotonic())
         return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
@@ -181,6 +186,8 @@ class _Going:
     def result(self, finalists: list[Finalist], missed: float | None = None, note: str = "") -> SearchResult:
         points = self.measurer.points
         best = points[finalists[0].step.place] if finalists else None
+        unsure = self.measurer.unsure
+        ranked = [points[step.place] for step in (*(each.step for each in finalists), *self.search.ranked())]
         return SearchResult(
             points=tuple(points),
             wanted=self.search.wanted,
@@ -188,10 +195,12 @@ class _Going:
             finalists=tuple(finalists),
             front=tuple(self.search.front()),
             refused=dict(self.measurer.refused),
+            unsure=dict(unsure),
             accuracy=dict(self.measurer.accuracy),
             budget=self.budget,
             missed=missed,
             machine=self.machine,
+            shown=next((point for point in ranked if point.pair not in unsure), None),
             experiment=alone(self.measurer.experiment, best) if best else None,
             cancelled=self.measurer.stop.is_set(),
             note=note,

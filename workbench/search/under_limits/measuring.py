@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from workbench.accuracy.guard import barred
+from workbench.accuracy.guard import Guard, barred, judgement
+from workbench.accuracy.score import doubts
 from workbench.errors import Cancelled, InputError
 from workbench.plan.calibrates import calibrates
 from workbench.plan.rows import rows_of
@@ -57,7 +58,11 @@ class Measurer:
     store: Store
     on_event: OnEvent
     stop: threading.Event
+    calibrating: bool  # whether a point of the space calibrates: all points are then tested on the samples that remain
     refused: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that must not be taken, with the reason
+    unsure: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # pairs not shown to be within the budget, with the reason
     accuracy: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that were judged, in words
     rows: dict[int, Result] = field(default_factory=dict)
 
@@ -70,7 +75,14 @@ class Measurer:
         point = self.points[place]
         asked = alone(self.experiment, point)
         only = "all" if scored else "time"
-        results = pipeline.run(asked, store=self.store, on_event=self.on_event, cancel=self.stop, only=only)
+        results = pipeline.run(
+            asked,
+            store=self.store,
+            on_event=self.on_event,
+            cancel=self.stop,
+            only=only,
+            calibrating=self.calibrating,
+        )
         (row,) = results.rows
         if row.status == Status.CANCELLED:
             raise Cancelled("The search was cancelled.")
@@ -83,10 +95,18 @@ class Measurer:
         why = barred(row, results.budget) or (row.failure.message if row.failure else "")
         if why:
             self.refused[point.pair] = why
-        if row.accuracy:
-            value = row.accuracy.value
-            score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {value:.4g}"
-            self.accuracy[point.pair] = score + (f", {why}" if why else "")
+        if row.accuracy is None:
+            return
+        doubt, said = " ".join(doubts([row.accuracy])), judgement(row, results.budget)
+        if doubt or (said is not None and said.verdict == Guard.UNSURE):
+            self.unsure[point.pair] = doubt or (said.why if said else "")
+        value = row.accuracy.value
+        score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {value:.4g}"
+        score += f" of {row.accuracy.samples:,} samples"
+        if said is not None and not why:
+            unsure = self.unsure.get(point.pair)
+            score += f", not shown to be within {results.budget}: {unsure}" if unsure else f", within {results.budget}"
+        self.accuracy[point.pair] = score + (f", {why}" if why else "")
 
 
 def alone(experiment: Experiment, point: Point) -> Experiment:
