@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from workbench.data.dataset import dataset
-from workbench.data.images import read_images
+from workbench.data.images import preparation, read_images
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -56,6 +56,17 @@ def test_the_type_of_the_input_decides_what_pixels_become(tmp_path, dtype, pixel
     if dtype == "uint8":
         np.testing.assert_array_equal(found, ramp)
     assert ("0 to 255 as they are" in reported) == (image.dtype.kind in "iu" and pixels == "auto")
+
+
+@pytest.mark.parametrize(("pixels", "white"), [("auto", 255), ("0..1", 1)])
+def test_a_model_that_rescales_gets_the_pixels_that_it_rescales(tmp_path, pixels, white):
+    """Keras' usual form: a Rescaling layer of 1/255 first. Pixels of 0..1 would be nearly black to it, and every answer the same."""
+    spec = TensorSpec("x", "float32", (None, 4, 4, 3), low=0.0, high=255.0)  # as the reader of Keras files declares it
+    ramp = np.linspace(0, 255, 16).astype(np.uint8).reshape(4, 4)
+    (image,), reported = fed(saved(tmp_path, np.stack([ramp, ramp, ramp], -1)), spec, pixels)
+    np.testing.assert_allclose(image[..., 0], ramp.astype(float) / 255 * white, atol=1e-3 * white)
+    assert ("0 to 255 as 0..255, which the model itself scales" in reported) == (pixels == "auto")
+    assert preparation(spec, pixels)["multiply"] == pytest.approx([white / 255] * 3)
 
 
 @pytest.mark.parametrize(("dtype", "pixels", "says"), [

@@ -313,6 +313,10 @@ def _becomes(spec: TensorSpec, pixels: str, whites: set[float]) -> _Becomes:
     """
     ends = scaling(pixels)
     if spec.dtype.startswith(("float", "bfloat")):
+        if pixels == AUTO and spec.low is not None and spec.high is not None:
+            return _Becomes(
+                spec, (spec.low, spec.high), f"as {spec.low:g}..{spec.high:g}, which the model itself scales"
+            )
         return _Becomes(spec, ends, f"as {'0..1' if pixels == AUTO else pixels}")
     low, high = bounds(spec.dtype)
     if spec.scale:
