@@ -30,6 +30,7 @@ from workbench.accuracy.agreement import (
 )
 from workbench.accuracy.by_sample import by_call
 from workbench.accuracy.chosen import ScoredOutput, best_output
+from workbench.accuracy.class_order import order_text, other_order
 from workbench.accuracy.finite import not_finite
 from workbench.accuracy.label_settings import Reading, shapes_of
 from workbench.accuracy.metrics import DECIDED, Metric, top_k
@@ -91,7 +92,7 @@ def score(
     _check_repeated(chosen.output, comparable)
     found = agreement(outputs, reference, comparable, only=output, scored=chosen.output, answers=chosen.by_labels)
     plain = replace(_agreement(engine_key, found, reference), output=chosen.output)
-    rated = _rated(plain, chosen, chosen.measured(outputs))
+    rated = _ordered(_rated(plain, chosen, chosen.measured(outputs)), chosen, outputs)
     return replace(rated, by=_losses(chosen, outputs, groups)) if losses and outputs is not reference else rated
 
 
@@ -191,6 +192,15 @@ def _rated(plain: Accuracy, chosen: ScoredOutput, ours: np.ndarray) -> Accuracy:
     )
 
 
+def _ordered(rated: Accuracy, chosen: ScoredOutput, outputs: Mapping[str, np.ndarray]) -> Accuracy:
+    """The score with the order of the classes in which far more answers would be right, if there is one."""
+    form = chosen.form(outputs) if rated.chance is not None and chosen.truth.class_per_sample else None
+    if form is None or form.ndim != 2 or form.shape[1] < 2:
+        return rated
+    found = other_order(form.argmax(axis=1), chosen.truth.values)
+    return replace(rated, reordered=found[0], order=found[1]) if found else rated
+
+
 def _losses(
     chosen: ScoredOutput, outputs: Mapping[str, np.ndarray], groups: tuple[str, np.ndarray] | None
 ) -> tuple[PartLoss, ...]:
@@ -243,10 +253,15 @@ def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
     ends = "" if best.low is None or best.high is None else f" [{100 * best.low:.1f}, {100 * best.high:.1f}]"
     text = (
         f"No variant is shown to be better than a guess: the best one is right for {100 * (best.value or 0):.1f} %{ends} of the samples, the "
-        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %. Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of the "
+        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %.{_other_order(known)} Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of the "
         f"classes (folders of pictures are numbered by name: rename them, as 0_cat, 1_dog), and that the labels belong to the output '{best.output}'."
     )
     return (text,)
+
+
+def _other_order(scores: Iterable[Accuracy]) -> str:
+    found = max(scores, key=lambda score: score.reordered or 0)
+    return "" if found.reordered is None else f" {order_text(found.reordered, found.order)}"
 
 
 def _better_than_one_answer(score: Accuracy) -> bool:
