@@ -192,6 +192,19 @@ def test_a_file_on_the_server_is_chosen(panel: Panel, model: str, tmp_path: Path
     assert panel.experiment.model == str(folder / "saved")
 
 
+def test_a_folder_of_images_on_the_server_is_chosen(panel: Panel, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "pictures" / "cat").mkdir(parents=True)
+    source = panel._controls.data
+    source.kind.value, source.path.value = "path", str(tmp_path / "mine")
+    source.browse.click()
+    assert source.files.list.options == ("Use this folder", "../", "pictures/")
+    source.files.list.value = "pictures/"
+    assert source.files.list.options == ("Use this folder", "../", "cat/")
+    source.files.list.value = "Use this folder"
+    assert source.path.value == str(tmp_path / "mine" / "pictures")
+    assert source.files.layout.display == "none"
+
+
 def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> None:
     for name in ("tf32", "cuda_graph", "streams"):
         assert control(panel, name).disabled

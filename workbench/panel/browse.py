@@ -9,18 +9,24 @@ from workbench.panel import view, widgets
 
 MOST_SHOWN = 2000
 UP = "../"
+HERE = "Use this folder"
 
 
 class Browse(widgets.VBox):  # type: ignore[misc]
-    """A list of one folder; ``chosen`` is called with the path of a file, or of a folder that ``is_file`` takes for one."""
+    """A list of one folder; ``chosen`` is called with the path of a file, or of a folder that ``is_file`` takes for one. With
+    ``folders`` any folder that was opened can be chosen, such as one of images.
+    """
 
     def __init__(
         self,
         suffixes: tuple[str, ...],
         chosen: Callable[[str], None],
         is_file: Callable[[Path], bool] = lambda _: False,
+        *,
+        folders: bool = False,
     ) -> None:
         self._suffixes, self._chosen, self._is_file = suffixes, chosen, is_file
+        self._first = (HERE, UP) if folders else (UP,)
         self.folder = Path.cwd()
         self.where = widgets.HTML()
         self.list = widgets.Select(
@@ -52,7 +58,7 @@ class Browse(widgets.VBox):  # type: ignore[misc]
         folders = [f"{each.name}/" for each in seen if each.is_dir()]
         files = [each.name for each in seen if each.name.endswith(self._suffixes) and not each.is_dir()]
         self._quiet = True
-        self.list.options = [UP, *folders, *files][:MOST_SHOWN]
+        self.list.options = [*self._first, *folders, *files][:MOST_SHOWN]
         self.list.value = None
         self._quiet = False
         self.where.value = view.hint(
@@ -63,8 +69,8 @@ class Browse(widgets.VBox):  # type: ignore[misc]
         name = self.list.value
         if self._quiet or name is None:
             return
-        path = self.folder.parent if name == UP else self.folder / name
-        if path.is_dir() and not self._is_file(path):
+        path = {HERE: self.folder, UP: self.folder.parent}.get(name, self.folder / name)
+        if name != HERE and path.is_dir() and not self._is_file(path):
             self._show(path)
         else:
             widgets.show(self, False)

@@ -54,12 +54,13 @@ class SourceControl:
             "A path on the machine where this notebook runs",
             "" if known else value,
             placeholder=" or ".join(f"file{suffix}" for suffix in suffixes)
-            + (", or a SavedModel folder" if suffixes == MODEL_FILES else ""),
+            + (", or a SavedModel folder" if suffixes == MODEL_FILES else ", or a folder of images"),
             css="wb-wide",
         )
         self.browse = button("Browse", "folder-open", "Files on the machine where this notebook runs")
         take = partial(setattr, self.path, "value")
-        self.files = Browse(suffixes, take, lambda path: suffixes == MODEL_FILES and (path / SAVED).exists())
+        models = suffixes == MODEL_FILES
+        self.files = Browse(suffixes, take, lambda path: models and (path / SAVED).exists(), folders=not models)
         self.upload = Upload(uploads, suffixes)
         self.controls = (self.kind, self.path, self.browse, self.upload)
         self._explained = explained
