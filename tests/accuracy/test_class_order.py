@@ -46,7 +46,8 @@ def test_the_doubt_about_a_score_names_the_order():
     labels = ORDER[answers]
     (said,) = doubts([score("k", logits(answers), logits(answers), labels)])
     assert (
-        "With the classes in another order 100.0 % would be right, where of the model class 1 is label 3, class 2 is label 1, class 3 is label 2. "
+        "100.0 % would be right if the labels numbered the classes otherwise: class 1 of the model as 3, class 2 of the model as 1, "
+        "class 3 of the model as 2. "
         "Check the range" in said
     )
     assert doubts([score("k", logits(labels), logits(labels), labels)]) == ()
@@ -54,5 +55,5 @@ def test_the_doubt_about_a_score_names_the_order():
 
 def test_a_long_order_is_shortened():
     text = order_text(0.9, tuple(np.roll(np.arange(30), 1)))
-    assert text.count(" is ") == 10
+    assert text.count(" of the model as ") == 10
     assert "and 20 more" in text

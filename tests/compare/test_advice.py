@@ -256,8 +256,9 @@ def test_nothing_wins_where_no_answer_is_better_than_a_guess():
     guess = {"y": np.eye(4)[np.zeros(400, np.int64)]}
     (found,) = headlines(made(*[score("k", guess, guess, labels)] * 2, milliseconds=(8, 1)))
     assert not found.won
-    assert found.text.startswith("No engine answers better than a guess, so that accuracy does not count here. ")
+    assert found.text.startswith("No engine is shown to answer better than a guess, so accuracy is not judged. ")
     assert "within" not in found.text
+    assert not any("budget" in text or "None" in text for text in found.why)
     assert found.why[0].startswith(
         "No variant is shown to be better than a guess: the best one is right for 25.0 % [21.0, 29.5]"
     )

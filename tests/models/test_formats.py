@@ -192,6 +192,8 @@ def test_made_up_pixels_have_the_range_that_a_model_scales_down(tmp_path):
         tmp_path / "a.keras"
     )
     keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(2.0)(image))).save(tmp_path / "b.keras")
-    scaled, other = (inspect_model(tmp_path / name).inputs[0] for name in ("a.keras", "b.keras"))
+    keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 65535)(image))).save(tmp_path / "c.keras")
+    scaled, other, deep = (inspect_model(tmp_path / name).inputs[0] for name in ("a.keras", "b.keras", "c.keras"))
     assert (scaled.low, scaled.high) == (0, 255)
+    assert (deep.low, deep.high) == (0, 65535)
     assert (other.low, other.high) == (None, None)

@@ -45,6 +45,6 @@ def other_order(answers: np.ndarray, labels: np.ndarray) -> tuple[float, tuple[i
 
 def order_text(share: float, order: tuple[int, ...]) -> str:
     """A sentence about another order of the classes."""
-    moved = [f"class {own} is label {label}" for own, label in enumerate(order) if own != label]
+    moved = [f"class {own} of the model as {label}" for own, label in enumerate(order) if own != label]
     more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
-    return f"With the classes in another order {100 * share:.1f} % would be right, where of the model {', '.join(moved[:SHOWN])}{more}."
+    return f"{100 * share:.1f} % would be right if the labels numbered the classes otherwise: {', '.join(moved[:SHOWN])}{more}."

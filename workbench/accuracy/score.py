@@ -253,8 +253,10 @@ def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
     ends = "" if best.low is None or best.high is None else f" [{100 * best.low:.1f}, {100 * best.high:.1f}]"
     text = (
         f"No variant is shown to be better than a guess: the best one is right for {100 * (best.value or 0):.1f} %{ends} of the samples, the "
-        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %.{_other_order(known)} Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of the "
-        f"classes (folders of pictures are numbered by name: rename them, as 0_cat, 1_dog), and that the labels belong to the output '{best.output}'."
+        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %."
+        f"{_other_order(known)} Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of "
+        "the classes (folders of pictures are numbered by name: rename them, as 0_cat, 1_dog), and that the labels belong to the output "
+        f"'{best.output}'."
     )
     return (text,)
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, hidden_losses, judgement
-from workbench.compare.advice import Best, fastest, in_doubt, is_baseline, judged_by, recommended, times_as_fast, within
+from workbench.compare.advice import (
+    Best,
+    budget_held,
+    fastest,
+    in_doubt,
+    is_baseline,
+    judged_by,
+    recommended,
+    times_as_fast,
+    within,
+)
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
 from workbench.records import Result, Results, Row, Verdict
 
-NO_ACCURACY = "No engine answers better than a guess, so that accuracy does not count here."
+NO_ACCURACY = "No engine is shown to answer better than a guess, so accuracy is not judged."
 MORE = "More samples to test on: give more data, or set fewer aside for calibration ({aside:,} now, --calibration-samples)."
 TOO_FEW = "More data is needed to test on: all {data:,} samples are too few for that."
 """What to do where samples are too few to show that a loss is small: fewer for calibration help, or not."""
@@ -59,7 +69,7 @@ def _headline(batch: int, best: Best | None, results: Results, judged: dict[str,
     why = passed_over(results, batch, best.row if best else None)
     if best is None:
         return Headline(batch, None, won=False, text=f"No row is shown to be within {judged_by(results)}.", why=why)
-    why = (*(f"{best.row.spec.label}: {text}." for text in hidden_losses(best.row, results.budget)), *why)
+    why = (*(f"{best.row.spec.label}: {text}." for text in hidden_losses(best.row, budget_held(results))), *why)
     row = judged.get(best.row.row)
     if is_baseline(best.row, results):
         return Headline(batch, best.row, won=False, text=_kept(best, results), why=why)
@@ -132,7 +142,7 @@ def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str,
     taken = best.timing.median_s if best and best.timing else float("inf")
     judged, found, needed = _by_row(results), [], []
     for row in results.measured:
-        said = judgement(row, results.budget)
+        said = judgement(row, budget_held(results))
         faster = row.batch == batch and row.timing is not None and row.timing.median_s < taken
         if not faster or said is None or said.verdict == Guard.WITHIN:
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.accuracy.guard import barred
-from workbench.compare.advice import fastest, in_doubt, is_baseline, judged_by, may_be_recommended, within
+from workbench.compare.advice import budget_held, fastest, in_doubt, is_baseline, judged_by, may_be_recommended, within
 from workbench.compare.headline import passed_over
 from workbench.compare.pairs import comparison
 from workbench.errors import InputError
@@ -69,7 +69,7 @@ def choose_row(results: Results, limits: Limits) -> Recommendation:
     out = {}
     kept = []
     for row in results.measured:
-        never = barred(row, results.budget).replace("over budget", f"over the budget of {results.budget}")
+        never = barred(row, budget_held(results)).replace("over budget", f"over the budget of {results.budget}")
         why = "; ".join(filter(None, (_too_slow(row, limits), _too_wrong(row, limits), never)))
         if why:
             out[row.row] = why

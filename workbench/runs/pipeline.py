@@ -134,7 +134,7 @@ def run(
         remeasure: time again what the store already has timings for.
         minutes: a time limit, after which no further engine is built and no launch begins; what is built is timed once and scored.
         metric: a function of (outputs by name, labels) that gives a number per sample, more is better, or a ``workbench.Metric``.
-        calibrating: whether samples are set aside for calibration, and not tested on; without it if one of the variants calibrates.
+        calibrating: whether samples are set aside for calibration and not tested; by default where one of the variants calibrates.
         dry_run: make nothing, and return the plan with the state of each step (:class:`workbench.runs.outlook.Outlook`).
 
     >>> [str(step.kind) for step in run(Experiment(), store="/no/store", dry_run=True).open()]  # what is left to do

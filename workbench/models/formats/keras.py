@@ -31,7 +31,7 @@ HDF5_ENDINGS = (".h5", ".hdf5")
 def read(path: Path, _signature: str) -> dict[str, Any]:
     model = load(path)
     facts = described(model) or exported(model)
-    largest = {name: rows - 1 for name, rows in _tables(model).items()} | dict.fromkeys(_pixels(model), 255)
+    largest = {name: rows - 1 for name, rows in _tables(model).items()} | _pixels(model)
     facts["inputs"] = tuple(
         replace(spec, low=0.0, high=float(largest[spec.name])) if spec.name in largest else spec
         for spec in facts["inputs"]
@@ -66,21 +66,21 @@ def _tables(model: Any) -> dict[str, int]:
     return found
 
 
-def _pixels(model: Any) -> tuple[str, ...]:
-    """Inputs that the model scales down from 0..255, by a Rescaling layer of 1/255, 1/128 or 1/127.5.
+def _pixels(model: Any) -> dict[str, int]:
+    """Inputs that the model scales down from 0..255, by a Rescaling layer of 1/255, 1/128 or 1/127.5, or from 0..65535, with the largest value.
 
     Generated values of about 1 would become so small that the result is dominated by rounding.
     """
     import keras
 
-    return tuple(
-        _identifier(str(layer.input.name))
+    return {
+        _identifier(str(layer.input.name)): 255 if layer.scale >= 1 / 256 else 65535
         for layer in model.layers
         if isinstance(layer, keras.layers.Rescaling)
         and any(layer.input is each for each in model.inputs)
         and isinstance(layer.scale, int | float)
-        and 0 < layer.scale <= 1 / 100
-    )
+        and 1 / 65536 <= layer.scale <= 1 / 100
+    }
 
 
 def exported(model: Any) -> dict[str, Any]:

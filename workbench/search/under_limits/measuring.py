@@ -60,9 +60,8 @@ class Measurer:
     stop: threading.Event
     calibrating: bool  # whether a point of the space calibrates: all points are then tested on the samples that remain
     refused: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that must not be taken, with the reason
-    unsure: dict[tuple[str, str], str] = field(
-        default_factory=dict
-    )  # pairs not shown to be within the budget, with the reason
+    # pairs that are not shown to be within the budget, with the reason
+    unsure: dict[tuple[str, str], str] = field(default_factory=dict)
     accuracy: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that were judged, in words
     rows: dict[int, Result] = field(default_factory=dict)
 
