@@ -131,14 +131,16 @@ class Connection:
             try:
                 return future.result(timeout=POLL_S)
             except TimeoutError:
-                if where[0] not in self._asked(self._client.scheduler.ncores):
-                    raise WorkerLost(lost) from None
+                self._check_present(where[0], lost)
             except (Exception, asyncio.CancelledError, CancelledError) as cause:
                 if self._client.status != "running":
                     raise _gone() from cause
                 if type(cause).__name__ in LOST:
                     raise WorkerLost(lost) from cause
-                raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
+                if not _wait_cancelled(cause, future):
+                    raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
+                self._check_present(where[0], lost)
+                time.sleep(POLL_S)
             for request in _requests(stop) - requested:
                 requested.add(request)
                 asked = json.dumps({"task": task})
@@ -147,6 +149,11 @@ class Connection:
                 asked_at = asked_at or time.monotonic()
                 if time.monotonic() - asked_at > GRACE_S:
                     raise Cancelled("Stopped on request; the worker did not stop by itself.")
+
+    def _check_present(self, address: str, lost: str) -> None:
+        """Raise WorkerLost where the scheduler no longer knows the worker."""
+        if address not in self._asked(self._client.scheduler.ncores):
+            raise WorkerLost(lost) from None
 
     def _asked(self, question: Callable[..., Any], **asked: Any) -> Any:
         """The scheduler's answer."""
@@ -218,6 +225,13 @@ def _requests(stop: Stop | None) -> set[Callable[[str], str]]:
     if stop is not None and stop.deadline.asked:
         found.add(remote.finish)
     return found
+
+
+def _wait_cancelled(cause: BaseException, future: Any) -> bool:
+    """Whether only the wait for an answer was cancelled. ``distributed.utils.sync`` then fails with UnboundLocalError: it does not expect
+    :class:`asyncio.CancelledError`, which is no :class:`Exception`.
+    """
+    return isinstance(cause, UnboundLocalError) and future.status == "pending"
 
 
 def _gone() -> SchedulerLost:

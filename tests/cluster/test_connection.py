@@ -1,0 +1,50 @@
+"""The wait for a task on a real scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import distributed
+import pytest
+
+from workbench.cluster.connection import Connection
+
+pytestmark = pytest.mark.slow
+
+
+def slowly(asked: str) -> str:
+    time.sleep(1.5)
+    return asked
+
+
+async def _cancel_waits(_scheduler: object = None) -> int:
+    waits = [task for task in asyncio.all_tasks() if "wait_for" in repr(task.get_coro())]
+    for task in waits:
+        task.cancel()
+    return len(waits)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Future._result' was never awaited:RuntimeWarning")
+def test_an_answer_arrives_though_the_wait_for_it_was_cancelled() -> None:
+    """``distributed`` then raises UnboundLocalError; the task goes on."""
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        (worker,) = client.scheduler_info()["workers"]
+        answers: list[object] = []
+
+        def ask() -> None:
+            answers.append(Connection(client).submit((worker, "w"), slowly, {"task": "a"}))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        cancelled = 0
+        until = time.monotonic() + 10
+        while not cancelled and time.monotonic() < until:
+            cancelled = client.sync(_cancel_waits)
+        thread.join(timeout=20)
+    assert cancelled
+    assert answers == ['{"task": "a"}']
