@@ -57,12 +57,12 @@ def test_a_search_outlives_its_kernel_and_its_answer_opens_as_a_run(lab: Lab, pa
 
 
 def opened(panel: Locator) -> None:
-    """The answer is an ordinary run, and nothing of it is measured again."""
+    """The answer is compared in an ordinary run, for which nothing is built again."""
     before = shown_run(panel)
     panel.locator(".wb-open-best").click()
     await_end(panel, before)
-    expect(panel.locator(".wb-table tr[data-row]")).to_have_count(1)
-    expect(panel.locator(".wb-outcome").first).to_contain_text("built 0 (reused 1), measured 0 (reused 1)")
+    expect(panel.locator(".wb-table tr[data-row]")).to_have_count(2)
+    expect(panel.locator(".wb-outcome").first).to_contain_text("built 0 (reused 2), measured 2")
     go(panel, "History")
     expect(panel.get_by_label("Runs", exact=True).locator("option").first).to_contain_text("done")
 

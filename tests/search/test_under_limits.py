@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -153,8 +154,14 @@ def test_a_search_answers_and_goes_on_from_the_store(tmp_path, store, capsys):
     assert found["points"] == len(found["steps"]) == 4
     assert found["best"] in {step["point"] for step in found["steps"]}
     assert len(found["finalists"]) == 4
-    assert found["parameters"]["backends"] == "onnxruntime"
+    assert (found["parameters"]["backends"], found["report"]) == ("onnxruntime", None)
     assert not any(step["reused"] for step in found["steps"])
+    page = tmp_path / "best.html"
+    assert main([*command, "--store", str(store.root), "--output", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert f"report: {page}" in said
+    assert re.search(r"Batch \d: .*onnxruntime fp32", said)
+    assert "onnxruntime fp32" in page.read_text(encoding="utf-8")
     again = workbench.find_best(
         Experiment(model=str(tmp_path / "small.onnx"), precisions="fp32", **SMALL),
         share=1,

@@ -14,7 +14,7 @@ from workbench.display.table import Row
 from workbench.errors.printable import one_line
 from workbench.search.under_limits.wanted import FIELDS, MEASURE_S, OBJECTIVES
 from workbench.settings.experiment import Experiment
-from workbench.settings.options import add_run_settings, add_settings, command_line, given
+from workbench.settings.options import add_run_settings, add_settings, command_line, given, path
 from workbench.system.progress import ProgressBar
 
 MIB = 2**20
@@ -52,19 +52,28 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="numbers of calls in flight to try, on NVIDIA GPUs (default: 1)",
     )
     add("--share", type=float, default=0.1, help="share of the points that is measured, at least 12 (default: 0.1)")
+    add(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="afterwards compare the best points with FP32 in a report, and write it to this HTML file (default: no report)",
+    )
     add_run_settings(parser, "store")
     add_settings(parser, FIELDS)
 
 
 def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
-    """What was tried and why, the Pareto front, and the answer; status 1 where no measured point holds the limits. Each point is timed for
-    0.3 s unless ``--measure-s`` is given.
+    """What was tried and why, the Pareto front, and the answer, with a report where it was asked for; status 1 where no measured point
+    holds the limits. Each point is timed for 0.3 s unless ``--measure-s`` is given.
     """
+    from workbench.report import page, written
     from workbench.search.under_limits.document import document
     from workbench.search.under_limits.find import find_best
 
     time_s = {"measure_s": MEASURE_S, **given(options, FIELDS)}
     experiment = Experiment(**time_s, max_measure_s=time_s["measure_s"])
+    if options.output:
+        written.check_place(experiment.resolved(), options.store, options.output, writes=True)
     found = find_best(
         experiment,
         objective=options.objective,
@@ -81,8 +90,13 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     if found.cancelled:
         status = Exit.INTERRUPTED if EndedBySignal.seen is None else Exit(128 + EndedBySignal.seen)
         error = "The search was ended; this is the best so far. The same command continues from there."
-    plain = document(found)
-    return Answer(_text(plain), plain, status, error)
+    plain: dict[str, Any] = {**document(found), "report": None}
+    text = _text(plain)
+    if options.output and found.experiment and not found.cancelled:
+        executed, *_ = written.write_report(found.experiment, options.output, {"store": options.store}, bar)
+        plain["report"] = str(options.output)
+        text = "\n".join((text, "", *page.tagged_text(executed, "summary"), f"report: {one_line(options.output)}"))
+    return Answer(text, plain, status, error)
 
 
 def _text(found: dict[str, Any]) -> str:
@@ -104,7 +118,7 @@ def _text(found: dict[str, Any]) -> str:
     lines += [f"no last race: {found['note']}"] if found["note"] else []
     lines += [text for text in (searched.doubt(found), searched.chance(found)) if text]
     if found["parameters"] is not None:
-        lines.append(f"To measure it: {command_line('run', found['parameters'])}")
+        lines.append(f"To compare these with FP32 in a report: {command_line('report', found['parameters'])}")
     return "\n".join(map(one_line, lines))
 
 

@@ -69,7 +69,10 @@ class SearchSection:
         self.start = button("Search", "search", "Search with these limits", "wb-search", button_style="primary")
         self.cancel = button("Cancel search", "stop", "Stop now; the best so far is kept", "wb-end-search")
         self.open = button(
-            "Open the best as a run", "folder-open", "Show it in Run, Compare and History", "wb-open-best"
+            "Compare the best in a run",
+            "folder-open",
+            "Set up a run of the best, the other best ones and FP32",
+            "wb-open-best",
         )
         self.state, self.message = widgets.HTML(), widgets.HTML()
         self.answer, self.tried = widgets.HTML(), widgets.HTML(css="wb-tried")
@@ -118,9 +121,9 @@ class SearchSection:
         self._work.wait(timeout_s)
 
     def open_now(self) -> None:
-        """Show the best point as a run, which takes from the store what the search has measured."""
+        """Compare the best point with the other best ones and FP32 in a run."""
         if self._runs.busy:
-            self.say("A run is in progress. Open the best point when it has ended.", "warn")
+            self.say("A run is in progress. Compare the best points when it has ended.", "warn")
         elif self.found and self.found["parameters"] is not None:
             self._opened(Experiment(**self.found["parameters"]))
 
@@ -182,7 +185,11 @@ class SearchSection:
         parts += [tag("p", f"{sure}. {tables.ESTIMATE}")] if sure else []
         parts += [tables.front(found).html(), tables.scores(found, self._budget).html()]
         if found["parameters"] is not None:
-            parts.append(view.copyable("To measure the best in a terminal", command_line("run", found["parameters"])))
+            parts.append(
+                view.copyable(
+                    "To compare them with FP32 in a report, in a terminal", command_line("report", found["parameters"])
+                )
+            )
         self.answer.value = join(parts)
         tried = tables.tried(found)
         self.tried.value = replace(tried, rows=tried.rows[::-1]).html(lines=True)

@@ -18,7 +18,7 @@ from workbench.runs.run_rows import OnEvent
 from workbench.runs.sources import data_of
 from workbench.runs.steps import SAMPLES, write_samples
 from workbench.search.under_limits.loop import PointSearch, SearchStep, budget_of
-from workbench.search.under_limits.measuring import Measurer, alone, check_threads, model_of, space
+from workbench.search.under_limits.measuring import Measurer, beside_others, check_threads, model_of, space
 from workbench.search.under_limits.race import race
 from workbench.search.under_limits.wanted import ENERGY, OBJECTIVES, SHARE, THROUGHPUT, Point, Wanted
 from workbench.settings.experiment import Experiment
@@ -53,6 +53,7 @@ class SearchResult:
         budget: how many points are measured.
         missed: the estimated chance that a point that was not measured is better by more than 2 %; ``None``: not known.
         shown: the best measured point that holds the limits and is shown to be within the accuracy budget; ``None``: there is none.
+        experiment: compares the best point with FP32 and the other best ones, at its batch and threads; ``None``: there is no best point.
         cancelled: the search was cancelled, and this is the best so far.
         note: why there was no last race; "" where there was one.
     """
@@ -69,7 +70,7 @@ class SearchResult:
     missed: float | None
     machine: Machine
     shown: Point | None
-    experiment: Experiment | None  # of the best point: what builds and measures it
+    experiment: Experiment | None
     cancelled: bool = False
     note: str = ""
     wall_s: float = 0.0
@@ -185,9 +186,9 @@ class _Going:
 
     def result(self, finalists: list[Finalist], missed: float | None = None, note: str = "") -> SearchResult:
         points = self.measurer.points
-        best = points[finalists[0].step.place] if finalists else None
+        best = [points[each.step.place] for each in finalists]
         unsure = self.measurer.unsure
-        ranked = [points[step.place] for step in (*(each.step for each in finalists), *self.search.ranked())]
+        ranked = [*best, *(points[step.place] for step in self.search.ranked())]
         return SearchResult(
             points=tuple(points),
             wanted=self.search.wanted,
@@ -201,7 +202,7 @@ class _Going:
             missed=missed,
             machine=self.machine,
             shown=next((point for point in ranked if point.pair not in unsure), None),
-            experiment=alone(self.measurer.experiment, best) if best else None,
+            experiment=beside_others(self.measurer.experiment, best) if best else None,
             cancelled=self.measurer.stop.is_set(),
             note=note,
             wall_s=time.monotonic() - self.began,

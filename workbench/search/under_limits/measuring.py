@@ -6,7 +6,7 @@ A search that is started again takes finished points from the store. Accuracy is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from workbench.accuracy.guard import Guard, barred, judgement
@@ -121,6 +121,20 @@ def alone(experiment: Experiment, point: Point) -> Experiment:
         optimization_level=(-1 if spec.optimization_level is None else spec.optimization_level,),
         workspace_mib=((spec.workspace_bytes or 0) // 2**20,),
         baseline="",
+    )
+
+
+def beside_others(experiment: Experiment, points: Sequence[Point]) -> Experiment:
+    """The experiment that compares the first point with FP32 and with the backends and precisions of the others, all at its batch and
+    threads, for as long as any comparison takes.
+    """
+    usual = Experiment()
+    return replace(
+        alone(experiment, points[0]),
+        backends=tuple(dict.fromkeys(point.spec.address for point in points)),
+        precisions=tuple(dict.fromkeys(("fp32", *(point.spec.asked for point in points)))),
+        measure_s=usual.measure_s,
+        max_measure_s=usual.max_measure_s,
     )
 
 

@@ -49,7 +49,7 @@ def race(rows: Sequence[Result], measurer: Measurer, wanted: Wanted, samples: st
             if launch:
                 for racer in racers:
                     racer.opened.relaunch([racer.engine])
-            with racers[0].opened.measuring("racing the best points of a search"):
+            with racers[0].opened.measuring("comparing the best points of a search"):
                 blocks = _launch(racers, launch, measurer.experiment, samples)
                 for place, (number, lap) in blocks:
                     per = rows[place].batch if wanted.objective == THROUGHPUT else 1
