@@ -68,12 +68,10 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
 
 def _text(results: Results) -> str:
     """Warnings, the table and its notes, and last, where a terminal shows it, which variant to take."""
-    from workbench.compare.advice import advice, recommended_text
-    from workbench.compare.headline import headline_lines
+    from workbench.compare.summary import summary
     from workbench.display.table import wrapped
 
     warnings = [line for text in results.warnings for line in wrapped(f"Warning: {text}")]
-    in_headlines = set(recommended_text(results))
-    said = [*headline_lines(results), *(text for text in advice(results) if text not in in_headlines)]
-    found = [line for text in said for line in wrapped(text)]
+    said = summary(results)
+    found = [line for text in (*said.lines(), *said.more) for line in wrapped(text)]
     return "\n".join([*warnings, results.table().text(), "", *found, f"this run: {results.tally}"])

@@ -8,7 +8,7 @@ than another by their comparison, so the candidates that cannot be distinguished
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -129,15 +129,17 @@ def _recommendation(best: Best, results: Results, where: str) -> str:
     return "; but ".join([text, *hidden_losses(best.row, results.budget)])
 
 
-def advice(results: Results) -> tuple[str, ...]:
-    """In words: the one to take, the variants over the budget with figures, and those for which it is not known."""
+def advice(results: Results, without: Collection[str] = ()) -> tuple[str, ...]:
+    """In words: the one to take, the variants over the budget with figures, and those for which it is not known, but for ``without``."""
     budget = judged_by(results)
     if budget is None:
         return ()
     lines = [*recommended_text(results)]
     labels = {Guard.OVER: f"over {budget}, not recommended", Guard.UNSURE: f"not shown to be within {budget}"}
     for verdict, text in labels.items():
-        lines += [f"{text}: {label}, {said}" for label, said in _judged(results, verdict).items()]
+        lines += [
+            f"{text}: {label}, {said}" for label, said in _judged(results, verdict).items() if label not in without
+        ]
     disagreeing = {row.spec.label: why for row in results.rows if (why := disagreement(row))}
     return (*lines, *(f"{label}: {why}" for label, why in disagreeing.items()))
 
@@ -161,16 +163,16 @@ def _faster(results: Results) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for row in comparison(results).rows:
-        if text := times_as_fast(row):
-            found.setdefault(row.result.spec.label, text)
+        if times := times_faster(row):
+            found.setdefault(row.result.spec.label, f"{times} times as fast as the baseline, ")
     return found
 
 
-def times_as_fast(row: Row | None) -> str:
-    """``8.01 times as fast as the baseline, ``; "" where the row is not shown to be faster."""
+def times_faster(row: Row | None) -> str:
+    """``8.01``, how many times as fast as the baseline; "" where the row is not shown to be faster."""
     if row is None or row.verdict != Verdict.FASTER or row.speedup is None:
         return ""
-    return f"{row.speedup:.3g} times as fast as the baseline, "
+    return f"{row.speedup:.3g}"
 
 
 def _as_it_came(row: Result, results: Results) -> bool:

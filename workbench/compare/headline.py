@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, hidden_losses, judgement
@@ -13,7 +14,7 @@ from workbench.compare.advice import (
     is_baseline,
     judged_by,
     recommended,
-    times_as_fast,
+    times_faster,
     within,
 )
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
@@ -36,6 +37,7 @@ class Headline(NamedTuple):
         text: one or two sentences.
         why: a sentence each: that no variant is better than a guess; why ``row`` is not shown to be faster; classes or groups of it that
             lose more than the budget; rows that are faster and not recommended.
+        passed: those rows.
 
     """
 
@@ -44,6 +46,19 @@ class Headline(NamedTuple):
     won: bool
     text: str
     why: tuple[str, ...] = ()
+    passed: tuple[Passed, ...] = ()
+
+
+class Passed(NamedTuple):
+    """A row that is faster than the one that is taken, and why it is not taken. ``times``: its speed-up, "" where it is not shown to be faster
+    than the baseline. ``needed``: samples that would show that its loss is small; 0: they would not, or it is not small.
+    """
+
+    label: str
+    batch: int
+    times: str
+    reason: str
+    needed: int = 0
 
 
 def headlines(results: Results) -> tuple[Headline, ...]:
@@ -60,24 +75,21 @@ def headlines(results: Results) -> tuple[Headline, ...]:
     return tuple(one._replace(won=False, text=f"{NO_ACCURACY} {one.text}", why=(*doubt, *one.why)) for one in found)
 
 
-def headline_lines(results: Results) -> list[str]:
-    """The headlines for a terminal, a line for each sentence: ``Batch 8: litert int8 is 3.09 times as fast as ...``."""
-    return [f"Batch {each.batch}: {text}" for each in headlines(results) for text in (each.text, *each.why)]
-
-
 def _headline(batch: int, best: Best | None, results: Results, judged: dict[str, Row]) -> Headline:
-    why = passed_over(results, batch, best.row if best else None)
+    found = passed(results, batch, best.row if best else None)
+    more = passed_over(results, found)
     if best is None:
-        return Headline(batch, None, won=False, text=f"No row is shown to be within {judged_by(results)}.", why=why)
-    why = (*(f"{best.row.spec.label}: {text}." for text in hidden_losses(best.row, budget_held(results))), *why)
+        text = f"No row is shown to be within {judged_by(results)}."
+        return Headline(batch, None, won=False, text=text, why=more, passed=found)
+    why = (*(f"{best.row.spec.label}: {text}." for text in hidden_losses(best.row, budget_held(results))), *more)
     row = judged.get(best.row.row)
     if is_baseline(best.row, results):
-        return Headline(batch, best.row, won=False, text=_kept(best, results), why=why)
+        return Headline(batch, best.row, won=False, text=_kept(best, results), why=why, passed=found)
     text = f"{best.row.spec.label} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
     faster = row is not None and row.verdict == Verdict.FASTER
     if row and row.verdict == Verdict.CANNOT_TELL and row.why:
         why = (f"Not shown to be faster: {row.why}.", *why)
-    return Headline(batch, best.row, won=faster, text=text + _others(best), why=why)
+    return Headline(batch, best.row, won=faster, text=text + _others(best), why=why, passed=found)
 
 
 def _kept(best: Best, results: Results) -> str:
@@ -137,22 +149,40 @@ def _by_row(results: Results) -> dict[str, Row]:
     return {row.result.row: row for row in comparison(results).rows}
 
 
-def passed_over(results: Results, batch: int, best: Result | None) -> tuple[str, ...]:
+def passed(results: Results, batch: int, best: Result | None) -> tuple[Passed, ...]:
     """The rows of this batch size that are faster than the one that is taken, and why each is not taken."""
     taken = best.timing.median_s if best and best.timing else float("inf")
-    judged, found, needed = _by_row(results), [], []
+    judged, found = _by_row(results), []
     for row in results.measured:
         said = judgement(row, budget_held(results))
         faster = row.batch == batch and row.timing is not None and row.timing.median_s < taken
         if not faster or said is None or said.verdict == Guard.WITHIN:
             continue
-        reason = f"is not recommended: it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}"
+        reason, needed = (
+            f"is not recommended: it {str(said).partition(': ')[2]}, over the budget of {judged_by(results)}",
+            0,
+        )
         if said.verdict == Guard.UNSURE and said.why:
-            reason = f"is not shown to be within {judged_by(results)}: {said.why}"
-            needed += [said.needed] if said.needed else []
-        faster_by = times_as_fast(judged.get(row.row))
-        found.append(f"{row.spec.label}, {faster_by}{reason}." if faster_by else f"{row.spec.label} {reason}.")
-    return (*found, _more(results, min(needed))) if needed else tuple(found)
+            reason, needed = f"is not shown to be within {judged_by(results)}: {said.why}", said.needed or 0
+        found.append(Passed(row.spec.label, batch, times_faster(judged.get(row.row)), reason, needed))
+    return tuple(found)
+
+
+def passed_over(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
+    """Rows that are not taken, a sentence for each variant and reason, and what would show more."""
+    several = len({each.batch for each in found}) > 1
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        times = reasons.setdefault((each.label, each.reason), [])
+        if each.times:
+            more = "" if times else " as fast as the baseline"
+            times.append(f"{each.times} times{more}" + f" at batch {each.batch}" * several)
+    text = tuple(
+        f"{label}, {', '.join(times)}, {reason}." if times else f"{label} {reason}."
+        for (label, reason), times in reasons.items()
+    )
+    needed = [each.needed for each in found if each.needed]
+    return (*text, _more(results, min(needed))) if needed else text
 
 
 def _more(results: Results, needed: int) -> str:

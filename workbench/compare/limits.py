@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from workbench.accuracy.guard import barred
 from workbench.compare.advice import budget_held, fastest, in_doubt, is_baseline, judged_by, may_be_recommended, within
-from workbench.compare.headline import passed_over
+from workbench.compare.headline import passed, passed_over
 from workbench.compare.pairs import comparison
 from workbench.errors import InputError
 from workbench.records import Accuracy, Result, Results, Verdict
@@ -85,7 +85,7 @@ def choose_row(results: Results, limits: Limits) -> Recommendation:
     )
     doubt = in_doubt(results)
     won, stays = not doubt and winner.row in _faster(results), is_baseline(winner, results)
-    reasons = passed_over(results, winner.batch, winner) if stays and budget else ()
+    reasons = passed_over(results, passed(results, winner.batch, winner)) if stays and budget else ()
     return Recommendation(
         winner, ties, out, budget, not_interleaved, within(winner, results), won, stays, reasons, doubt
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from workbench.compare.headline import headlines
+from workbench.compare.summary import summary
 from workbench.display.html import bullets, tag
 from workbench.errors import Cancelled, WorkbenchError, brief
 from workbench.records import Results, Status
@@ -24,10 +24,11 @@ def outcome_text(results: Results) -> tuple[str, tuple[str, ...], str]:
     counts = ", ".join(
         f"{states.count(status)} {status}" for status in dict.fromkeys(states) if status != Status.UNSUPPORTED
     )
-    found = headlines(results)
+    answer = summary(results)
+    found = answer.batches
     kind = "good" if any(each.won for each in found) else "warn" if found else ""
     kind = "bad" if Status.FAILED in states else "warn" if Status.CANCELLED in states else kind or "good"
-    lines = [f"Batch {each.batch}: {text}" for each in found for text in (each.text, *each.why)]
+    lines = answer.lines()
     first = f"{counts or 'Nothing to do'}." + (f" {lines[0]}" if lines else "")
     return first, (*lines[1:], f"This run {results.tally}."), kind
 

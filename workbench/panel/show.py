@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cluster.where import run as run_there
-from workbench.compare.headline import headline_lines
+from workbench.compare.summary import summary
 from workbench.panel.notebook_view import Report, View
 from workbench.panel.panel import Panel
 from workbench.report import event_file
@@ -71,7 +71,7 @@ def show(
     with event_file.reporting() as reporter, logs.shown(reporter.message):
         how = {"remeasure": remeasure, "minutes": limit, "metric": metric}
         results = run_there(experiment, where, store=place, on_event=reporter.event, **how)
-        LOG.info("%s", "\n".join(headline_lines(results)) or "Nothing was measured.")  # now: figures take a while
+        LOG.info("%s", "\n".join(summary(results).lines()) or "Nothing was measured.")  # now: figures take a while
         reporter.end(results)
     return Report(experiment, results, place.root)
 

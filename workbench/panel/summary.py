@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from workbench.compare.advice import advice, recommended_text
-from workbench.compare.headline import Headline, headline_lines, headlines
+from workbench.compare.headline import Headline
 from workbench.compare.noise import in_short
+from workbench.compare.summary import summary
 from workbench.display.html import bullets, folded, join, tag
 from workbench.display.table import Column, Table, wrapped
 from workbench.models.describe import counted
@@ -49,13 +49,17 @@ def _day(results: Results) -> str:
 def first_screen(results: Results, contents: Iterable[tuple[str, str]]) -> Markup:
     """Title, warnings, a sentence for each batch size, figure, table, and the titles and anchors of ``contents`` as links."""
     links = bullets(tag("a", name, href=f"#{anchor}") for name, anchor in contents)
-    found = headlines(results)
+    found = summary(results)
     about = f"{results.data}. Baseline: {results.baseline}." if results.baseline else f"{results.data}."
     disturbed = in_short(results)
     parts = [
         tag("h1", title(results)),
         warnings_html(results),
-        tag("ul", *map(_headline, found), class_="wb-headlines") if found else tag("p", "Nothing was measured."),
+        tag("p", tag("b", found.first)) if found.first else Markup(),
+        tag("ul", *map(_headline, found.batches), class_="wb-headlines")
+        if found.batches
+        else tag("p", "Nothing was measured."),
+        folded("Faster variants that are not taken", bullets(found.after), unfolded=True) if found.after else Markup(),
         tag("p", f"{disturbed} {about}".strip(), class_="aside"),
         *map(_figure, ["latency"] if results.measured else [], [results]),
         tag("div", narrow(results).html(), class_="wb-first-table"),
@@ -97,10 +101,9 @@ def only_built(results: Results) -> Markup:
 
 def summary_text(results: Results) -> str:
     """The same for a terminal: warnings, the sentences, the table with all its notes, load, and the work that was done."""
-    said_first = [*(f"Warning: {text}" for text in results.warnings), *headline_lines(results), in_short(results)]
+    said = summary(results)
+    said_first = [*(f"Warning: {text}" for text in results.warnings), *said.lines(), in_short(results)]
     above = [line for each in filter(None, said_first) for line in wrapped(each)]
-    said = set(recommended_text(results))  # by the headlines
-    more = (*(each for each in advice(results) if each not in said), *results.settings().notes)
-    below = [line for each in more for line in wrapped(each)]
+    below = [line for each in (*said.more, *results.settings().notes) for line in wrapped(each)]
     load = [table.text() for table in results.load()] if results.under_load else []
     return "\n\n".join(["\n".join([*above, "", results.table().text(), *below]), *load, work_text(results)])

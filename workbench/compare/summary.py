@@ -1,0 +1,75 @@
+"""The result of a run in sentences: one for all batch sizes, one for each, and once for all of them why other variants are not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from workbench.compare.advice import advice, in_doubt, recommended_text
+from workbench.compare.headline import Headline, headlines, passed_over
+from workbench.records import Results
+
+
+class Summary(NamedTuple):
+    """What a run has found.
+
+    Attributes:
+        first: the variant to take at each batch size; "" where there is only one batch size, or where accuracy says nothing.
+        batches: the result of each batch size. Reasons that are said in ``after`` are left out.
+        after: the variants that are faster than what is taken, and why they are not taken; empty where there is only one batch size,
+            whose reasons stand with it.
+        more: what is known of the accuracy of variants that the other sentences do not name.
+
+    """
+
+    first: str
+    batches: tuple[Headline, ...]
+    after: tuple[str, ...]
+    more: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For a terminal, a line for each sentence: ``Batch 8: litert int8 is 3.09 times as fast as ...``."""
+        each = [f"Batch {one.batch}: {text}" for one in self.batches for text in (one.text, *one.why)]
+        return [*filter(None, [self.first]), *each, *self.after]
+
+
+def summary(results: Results) -> Summary:
+    """The sentences of a run.
+
+    Example::
+
+        for text in summary(results).lines():
+            print(text)
+
+    """
+    found = headlines(results)
+    known, named = recommended_text(results), {each.label for one in found for each in one.passed}
+    more = tuple(text for text in advice(results, without=named) if text not in known)
+    if len(found) < 2:
+        return Summary("", found, (), more)
+    said = {text for one in found for text in passed_over(results, one.passed)}
+    batches = tuple(one._replace(why=tuple(text for text in one.why if text not in said)) for one in found)
+    return Summary(
+        "" if in_doubt(results) else _first(found),
+        batches,
+        passed_over(results, [each for one in found for each in one.passed]),
+        more,
+    )
+
+
+def _first(found: Sequence[Headline]) -> str:
+    """``Take openvino int8 at batch 1 and 8, and the baseline onnxruntime fp32 at batch 32.``"""
+    if not any(one.won for one in found):
+        return "At no batch size is a variant that may be taken shown to be faster than the baseline."
+    where: dict[str, list[int]] = {}
+    for one in found:
+        name = "no variant" if one.row is None else one.row.spec.label
+        where.setdefault(name if one.won else f"{name} (not shown to be faster)", []).append(one.batch)
+    if len(where) == 1:
+        return f"Take {next(iter(where))} at every batch size."
+    return f"Take {'; '.join(f'{name} at batch {_listed(batches)}' for name, batches in where.items())}."
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
