@@ -46,7 +46,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 @pytest.mark.long
 def test_a_first_result_by_one_click_and_what_can_be_done_with_it(panel: Locator, page: Page) -> None:
-    expect(cell(page, 'view.display("summary")')).to_contain_text("Nothing has been run yet")
+    expect(cell(page, 'view.display("summary")')).to_contain_text("This cell shows the last run of the panel")
     expect(panel.locator(".wb-cancel")).to_be_disabled()
     shot(panel, "1-model")
     before = shown_run(panel)

@@ -205,6 +205,17 @@ def test_a_folder_of_images_on_the_server_is_chosen(panel: Panel, tmp_path: Path
     assert source.files.layout.display == "none"
 
 
+def test_data_on_the_server_are_looked_for_beside_the_model(panel: Panel, tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(b"")
+    (tmp_path / "mine.npz").write_bytes(b"")
+    model, data = panel._controls.model, panel._controls.data
+    model.kind.value, model.path.value = "path", str(tmp_path / "mine.onnx")
+    data.kind.value = "path"
+    data.browse.click()
+    assert data.files.folder == tmp_path
+    assert "mine.npz" in data.files.list.options
+
+
 def test_settings_of_gpus_are_gray_while_nothing_runs_on_one(panel: Panel) -> None:
     for name in ("tf32", "cuda_graph", "streams"):
         assert control(panel, name).disabled

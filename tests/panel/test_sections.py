@@ -78,4 +78,4 @@ def test_without_results_nothing_but_a_sentence_is_shown(capsys: pytest.CaptureF
     view = Report(Experiment(), None, Path("store"))  # type: ignore[arg-type]
     for name in sections.names():
         view.display(name)
-    assert capsys.readouterr().out.count("Nothing has been run yet") == 1
+    assert capsys.readouterr().out.count("This cell shows the last run of the panel") == 1

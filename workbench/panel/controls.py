@@ -112,6 +112,7 @@ class Controls:
         self.presets, self.preview = Presets(self._rewrite, changed), Preview()
         self.model = SourceControl("Model", MODEL_FILES, experiment.model, {"Built-in demo": DEMO}, MODEL_TIPS, uploads)
         self.data = SourceControl("Data", DATA_FILES, experiment.data, DATA_CHOICES, DATA_TIPS, uploads)
+        self.data.beside = lambda: str(Path(self.model.path.value).parent) if self.model.kind.value == PATH else ""
         self.load = button("Load", "folder-open", "Read the model's inputs and outputs", "wb-load")
         self.precisions = {
             name: checkbox(name, method.help, name in experiment.precisions) for name, method in METHODS.items()

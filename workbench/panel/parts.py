@@ -24,7 +24,7 @@ from workbench.settings.experiment import Experiment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING_YET = "Nothing has been run yet: press Run in the panel, then run this cell again."
+NOTHING_YET = "This cell shows the last run of the panel: press Run there, then run this cell again."
 PLOTS = ("latency", "throughput", "tradeoff", "accuracy", "distribution", "calls")
 LOAD_PLOTS = ("load", "rates", "served")
 BUILD_PLOTS = ("optimization level", "workspace")

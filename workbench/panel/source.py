@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ class SourceControl:
         self.upload = Upload(uploads, suffixes)
         self.controls = (self.kind, self.path, self.browse, self.upload)
         self._explained = explained
+        self.beside: Callable[[], str] = lambda: ""
+        """The path beside which *Browse* begins where none was typed."""
         self.hint = widgets.HTML()
         self.kind.observe(lambda _: self._show(), "value")
         self.path.observe(lambda _: self._complete(), "value")
-        self.browse.on_click(lambda _: self.files.begin(self.path.value))
+        self.browse.on_click(lambda _: self.files.begin(self.path.value or self.beside()))
         self._show()
 
     @property

@@ -90,4 +90,5 @@ class Ended(StrEnum):
     @property
     def text(self) -> str:
         """In words for people, to whom a budget is that of the accuracy."""
-        return "time limit reached" if self is Ended.BUDGET else str(self)
+        words = {Ended.BUDGET: "time limit reached", Ended.KNOWN: "enough for its verdict"}
+        return words.get(self, str(self))
