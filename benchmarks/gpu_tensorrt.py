@@ -8,7 +8,7 @@ on samples), and in FP32 with TF32. They are timed interleaved at batch 1 and 64
 * ``ways``: every region with and without a CUDA graph, and one and four streams;
 * ``device``: the device median against an independent process (one graph of 200 runs, ``gpu_tensorrt_bare.py``), and the memory left;
 * ``launch``: the launch against a bare loop on the same plan (``gpu_inside.py``); ``host``: host to host against Polygraphy's ``TrtRunner``
-  (0.53 ends with a segmentation fault on the bindings of 8.6);
+  0.48.1, over six pairs of processes (0.53 ends with a segmentation fault on the bindings of 8.6);
 * ``energy``: joules by NVML's counter;
 * ``levels``: build time and latency by optimization level (``--levels``), each built without a timing cache;
 * ``cache``: the build time of one engine without and with the timing cache;

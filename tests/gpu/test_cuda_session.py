@@ -83,6 +83,14 @@ def test_it_is_a_gpu_session_and_copies_in_and_out():
         np.testing.assert_array_equal(second, X + 1)
 
 
+@pytest.mark.parametrize("graph", [False, True])
+def test_large_inputs_arrive_whole_however_they_lie_in_memory(graph):
+    whole = np.random.default_rng(0).standard_normal((2000, 1500)).astype(np.float32)
+    with CudaSession(Copying, graph=graph) as session:
+        for x in (whole, whole[::-1], whole.T, whole + 1):
+            np.testing.assert_array_equal(session.run({"x": x})["y"], x)
+
+
 def test_another_shape_gets_other_buffers():
     with CudaSession(Copying, graph=True) as session:
         for shape in ((3, 4), (7, 5), (3, 4), (0, 4), (1, 1)):

@@ -105,7 +105,7 @@ class CudaSession(Closing):
             context.pop()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Copy the inputs through pinned memory, launch, copy the outputs, and wait."""
+        """Copy the inputs to the device, launch, copy the outputs, and wait."""
         lane = self._lanes[0]
         lane.prepare(feeds)
         return lane.round_trip(feeds)
