@@ -232,7 +232,7 @@ def record_grid(points: Sequence[Point], measure: Callable[[int], MeasuredPoint]
 def measured_grid(asked: Experiment, file: Path, folder: Path) -> int:
     """Measure every point of an experiment into a file; how many are possible."""
     store = Store(folder / "store").prepare()
-    points = space(asked, model_of(asked, store, print), THREADS, (1,))
+    points = space(asked, model_of(asked, store, print), THREADS, (1,)).points
     measurer = Measurer(asked, points, store, lambda _: None, Stop(), calibrating=False)  # nothing is scored
     return record_grid(points, lambda place: measurer.measure(place, False), file)
 

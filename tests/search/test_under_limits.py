@@ -11,12 +11,13 @@ from small_model import small_onnx
 
 import workbench
 from workbench.cli import main
-from workbench.display.searched import doubt
+from workbench.display.searched import doubt, faster
 from workbench.errors import InputError
 from workbench.records import EngineSpec, Precision
 from workbench.search.under_limits.document import document
 from workbench.search.under_limits.guide import Guide
 from workbench.search.under_limits.loop import PointSearch, budget_of
+from workbench.search.under_limits.measuring import Measurer, beside_others, space
 from workbench.search.under_limits.wanted import LATENCY, MeasuredPoint, Point, Wanted
 from workbench.settings.experiment import Experiment
 from workbench.system.stop import Stop
@@ -129,6 +130,63 @@ def test_samples_of_the_posterior_have_its_mean_and_spread():
     sampled = guide.sample(measured, 4000)
     assert sampled.mean(axis=0) == pytest.approx(mean, abs=0.05)
     assert sampled.std(axis=0) == pytest.approx(np.hypot(spread, guide._fitted(measured).noise), rel=0.12)
+
+
+def points_of(*pairs):
+    return [Point(EngineSpec(backend, Precision(precision)), batch) for backend, precision in pairs for batch in (1, 2)]
+
+
+def test_pairs_that_are_not_shown_to_be_within_the_budget_are_taken_only_where_no_other_remains(store):
+    points = points_of(("a", "fp32"), ("a", "int8"), ("b", "int8"))
+    measurer = Measurer(Experiment(), points, store, lambda _: None, Stop(), calibrating=False)
+    measurer.refused["b", "int8"] = "over budget"
+    measurer.unsure["a", "int8"] = "too few samples"
+    assert measurer.not_taken() == {("a", "int8"), ("b", "int8")}
+    measurer.unsure["a", "fp32"] = "too few samples"
+    assert measurer.not_taken() == {("b", "int8")}
+
+
+def test_the_best_is_compared_with_fp32_on_all_backends():
+    best, other, _ = points_of(("b", "int8"), ("a", "bf16"))[1:4]
+    found = beside_others(Experiment(measure_s=0.1, max_measure_s=0.1), [best, other], ["a", "b", "c"])
+    assert found.backends == ("b", "a", "c")
+    assert found.precisions == ("fp32", "int8", "bf16")
+    assert (found.batches, found.measure_s) == ((2,), Experiment().measure_s)
+
+
+def test_what_was_asked_for_and_has_no_point_is_listed(tmp_path, store):
+    from workbench.search.under_limits.measuring import model_of
+
+    asked = Experiment(
+        model=small_onnx(tmp_path / "small.onnx"), backends="onnxruntime", precisions="fp32,fp8", data="random"
+    )
+    points, left_out = space(asked.resolved(), model_of(asked.resolved(), store, lambda _: None), (1,), (1,))
+    assert {point.pair for point in points} == {("onnxruntime", "fp32")}
+    assert list(left_out) == ["onnxruntime fp8"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [("throughput", "a int8 @2, 4.000 ms; a int8 @1, 3.000 ms"), ("latency", "a int8 @1, 3.000 ms")],
+)
+def test_faster_points_that_are_not_shown_to_be_within_the_budget_are_named(objective, said):
+    def step(point, precision, call_ms, batch):
+        known = {"call_s": call_ms * 1e-3, "low_s": None, "high_s": None, "samples_per_s": batch / call_ms * 1e3}
+        return {"point": point, "backend": "a", "precision": precision, **known}
+
+    found = {
+        "objective": objective,
+        "best": "a fp32 @1",
+        "shown_within_budget": "a fp32 @1",
+        "unsure": [{"backend": "a", "precision": "int8", "why": "too few samples"}],
+        "steps": [
+            step("a fp32 @1", "fp32", 3.5, 1),
+            step("a int8 @1", "int8", 3.0, 1),
+            step("a int8 @2", "int8", 4.0, 2),
+        ],
+    }
+    assert faster(found) == f"Faster in a single measurement, but not shown to be within the accuracy budget: {said}."
+    assert faster({**found, "shown_within_budget": None}) == ""
 
 
 @pytest.mark.long

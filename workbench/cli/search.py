@@ -116,7 +116,8 @@ def _text(found: dict[str, Any]) -> str:
         text = searched.outcome(each) or searched.call_time(searched.step_of(found, each["point"]))
         lines.append(f"  {each['point']}: {text}")
     lines += [f"no last race: {found['note']}"] if found["note"] else []
-    lines += [text for text in (searched.doubt(found), searched.chance(found)) if text]
+    lines += [text for text in (searched.doubt(found), searched.faster(found), searched.chance(found)) if text]
+    lines += [f"Not possible here: {each['variant']}: {each['why']}" for each in found["left_out"]]
     if found["parameters"] is not None:
         lines.append(f"To compare these with FP32 in a report: {command_line('report', found['parameters'])}")
     return "\n".join(map(one_line, lines))

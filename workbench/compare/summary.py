@@ -50,17 +50,18 @@ def summary(results: Results) -> Summary:
     said = {text for one in found for text in passed_over(results, one.passed)}
     batches = tuple(one._replace(why=tuple(text for text in one.why if text not in said)) for one in found)
     return Summary(
-        "" if in_doubt(results) else _first(found),
+        "" if in_doubt(results) else _first(found, results.baseline),
         batches,
         passed_over(results, [each for one in found for each in one.passed]),
         more,
     )
 
 
-def _first(found: Sequence[Headline]) -> str:
+def _first(found: Sequence[Headline], baseline: str) -> str:
     """``Take openvino int8 at batch 1 and 8, and the baseline onnxruntime fp32 at batch 32.``"""
     if not any(one.won for one in found):
-        return "At no batch size is a variant that may be taken shown to be faster than the baseline."
+        kept = {one.row.spec.label if one.row else "" for one in found} == {baseline}
+        return f"{f'Keep the baseline {baseline}: at' if kept else 'At'} no batch size is a variant that may be taken shown to be faster."
     where: dict[str, list[int]] = {}
     for one in found:
         name = "no variant" if one.row is None else one.row.spec.label

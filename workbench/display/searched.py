@@ -53,8 +53,28 @@ def doubt(found: Document) -> str:
 
 
 def counts(found: Document) -> str:
-    """How many points were measured."""
-    return f"{len(found['steps'])} of {found['points']} points were measured"
+    """How many points were measured, and for what."""
+    wanted = "highest throughput" if found["objective"] == "throughput" else "least time of a call"
+    return f"{len(found['steps'])} of {found['points']} points were measured to find the {wanted}"
+
+
+def faster(found: Document) -> str:
+    """The best points that were faster than the answer and are not shown to be within the accuracy budget, as a sentence; "" where there are none."""
+    unsure = {(each["backend"], each["precision"]) for each in found.get("unsure", ())}
+    if found["best"] is None or not unsure or found.get("shown_within_budget") is None:
+        return ""
+    measure = "samples_per_s" if found["objective"] == "throughput" else "call_s"
+    sign, best = (1 if found["objective"] == "throughput" else -1), step_of(found, found["best"])
+    steps = [
+        step for step in found["steps"] if step["call_s"] is not None and (step["backend"], step["precision"]) in unsure
+    ]
+    ahead = sorted(
+        (step for step in steps if sign * (step[measure] - best[measure]) > 0), key=lambda step: -sign * step[measure]
+    )
+    if not ahead:
+        return ""
+    names = "; ".join(f"{step['point']}, {call_time(step)}" for step in ahead)
+    return f"Faster in a single measurement, but not shown to be within the accuracy budget: {names}."
 
 
 def step_of(found: Document, point: str) -> Row:
@@ -92,7 +112,9 @@ def race(found: Document) -> Table:
         Column("Single measurement", format=lambda row: call_time(step_of(found, row["point"]))),
         Column("Verdict in turn", format=outcome),
     )
-    notes = tuple(filter(None, (doubt(found), f"No last race: {found['note']}." if found["note"] else "")))
+    notes = tuple(
+        filter(None, (doubt(found), faster(found), f"No last race: {found['note']}." if found["note"] else ""))
+    )
     empty = "No measured point is within the limits."
     about = "Measured in turn, in processes that were started again several times."
     raced = any(each["verdict"] for each in found["finalists"])

@@ -21,6 +21,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "steps": [_step(step, result) for step in result.steps],
         "refused": [{"backend": pair[0], "precision": pair[1], "why": why} for pair, why in result.refused.items()],
         "unsure": [{"backend": pair[0], "precision": pair[1], "why": why} for pair, why in result.unsure.items()],
+        "left_out": [{"variant": label, "why": why} for label, why in result.left_out.items()],
         "accuracy": [
             {"backend": pair[0], "precision": pair[1], "score": score} for pair, score in result.accuracy.items()
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,9 @@ class SearchResult:
         finalists: the best points; the first is the answer unless another was faster than it in the last race.
         front: the Pareto front of latency and throughput among the measured points that hold the limits.
         refused: backends and precisions that must not be taken, with the reason.
-        unsure: backends and precisions that are not shown to be within the accuracy budget, with the reason.
+        unsure: backends and precisions that are not shown to be within the accuracy budget, with the reason; they are taken only where no
+            other one remains.
+        left_out: variants that were asked for and have no point, with the reason.
         accuracy: the score of each backend and precision, in words.
         budget: how many points are measured.
         missed: the estimated chance that a point that was not measured is better by more than 2 %; ``None``: not known.
@@ -65,6 +67,7 @@ class SearchResult:
     front: tuple[SearchStep, ...]
     refused: dict[tuple[str, str], str]
     unsure: dict[tuple[str, str], str]
+    left_out: dict[str, str]
     accuracy: dict[tuple[str, str], str]
     budget: int
     missed: float | None
@@ -129,10 +132,10 @@ def find_best(
     limits = Wanted(objective, latency_limit_s, memory_limit_bytes)
     with followed(on_event) as listener:
         model = model_of(asked, place, lambda text: listener(Event(text)))
-        points = space(asked, model, threads, streams)
+        points, left_out = space(asked, model, threads, streams)
         measurer = Measurer(asked, points, place, listener, stop, calibrates(asked, model))
-        search = PointSearch(points, limits, measurer.measure, measurer.refused.keys, asked.seed)
-        going = _Going(search, measurer, budget_of(len(points), share), this_machine(), time.monotonic())
+        search = PointSearch(points, limits, measurer.measure, measurer.not_taken, asked.seed)
+        going = _Going(search, measurer, budget_of(len(points), share), this_machine(), left_out, time.monotonic())
         return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
 
 
@@ -158,6 +161,7 @@ class _Going:
     measurer: Measurer
     budget: int
     machine: Machine
+    left_out: dict[str, str]
     began: float
 
     def carried_out(self, on_result: OnResult, samples: Callable[[], str]) -> SearchResult:
@@ -197,12 +201,13 @@ class _Going:
             front=tuple(self.search.front()),
             refused=dict(self.measurer.refused),
             unsure=dict(unsure),
+            left_out=self.left_out,
             accuracy=dict(self.measurer.accuracy),
             budget=self.budget,
             missed=missed,
             machine=self.machine,
             shown=next((point for point in ranked if point.pair not in unsure), None),
-            experiment=beside_others(self.measurer.experiment, best) if best else None,
+            experiment=beside_others(self.measurer.experiment, best, _backends(points)) if best else None,
             cancelled=self.measurer.stop.is_set(),
             note=note,
             wall_s=time.monotonic() - self.began,
@@ -228,6 +233,10 @@ def _raced(
         rest = [finalists[0], *(each for each in ahead if each is not first)]
         return [first, *rest], ""
     return [finalists[0], *ahead], ""
+
+
+def _backends(points: Iterable[Point]) -> Iterator[str]:
+    return (point.spec.address for point in points)
 
 
 def _samples(asked: Experiment, measurer: Measurer) -> str:

@@ -6,8 +6,9 @@ A search that is started again takes finished points from the store. Accuracy is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, barred, judgement
 from workbench.accuracy.score import doubts
@@ -24,7 +25,14 @@ from workbench.store import Store
 from workbench.system.machine import usable_cores
 
 
-def space(experiment: Experiment, model: Model, threads: tuple[int, ...], streams: tuple[int, ...]) -> list[Point]:
+class Space(NamedTuple):
+    """The points of a search, and why variants have none, by label."""
+
+    points: list[Point]
+    left_out: dict[str, str]
+
+
+def space(experiment: Experiment, model: Model, threads: tuple[int, ...], streams: tuple[int, ...]) -> Space:
     """Every possible point, each once: settings that a backend does not have make no further points.
 
     Raises:
@@ -41,7 +49,8 @@ def space(experiment: Experiment, model: Model, threads: tuple[int, ...], stream
     if not found:
         reasons = dict.fromkeys(row.failure.message for row in rows if row.failure)
         raise InputError(f"No point can be measured: {'; '.join(reasons) or 'no backend is named'}.")
-    return list(found)
+    left_out = {row.spec.label: row.failure.message for row in rows if row.failure and row.status != Status.PLANNED}
+    return Space(list(found), left_out)
 
 
 def check_threads(threads: tuple[int, ...]) -> None:
@@ -64,6 +73,11 @@ class Measurer:
     unsure: dict[tuple[str, str], str] = field(default_factory=dict)
     accuracy: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that were judged, in words
     rows: dict[int, Result] = field(default_factory=dict)
+
+    def not_taken(self) -> set[tuple[str, str]]:
+        """The pairs that must not be taken, and where others remain also those that are not shown to be within the budget."""
+        out = {*self.refused, *self.unsure}
+        return out if any(point.pair not in out for point in self.points) else set(self.refused)
 
     def measure(self, place: int, scored: bool) -> MeasuredPoint:
         """Build and time one point, and score it if asked for.
@@ -100,7 +114,8 @@ class Measurer:
         if doubt or (said is not None and said.verdict == Guard.UNSURE):
             self.unsure[point.pair] = doubt or (said.why if said else "")
         value = row.accuracy.value
-        score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {value:.4g}"
+        shown = f"{100 * (value or 0):.4g} %" if row.accuracy.share else f"{value:.4g}"
+        score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {shown}"
         score += f" of {row.accuracy.samples:,} samples"
         if said is not None and not why:
             unsure = self.unsure.get(point.pair)
@@ -124,14 +139,14 @@ def alone(experiment: Experiment, point: Point) -> Experiment:
     )
 
 
-def beside_others(experiment: Experiment, points: Sequence[Point]) -> Experiment:
-    """The experiment that compares the first point with FP32 and with the backends and precisions of the others, all at its batch and
-    threads, for as long as any comparison takes.
+def beside_others(experiment: Experiment, points: Sequence[Point], backends: Iterable[str]) -> Experiment:
+    """The experiment that compares the first point with FP32 and the precisions of the others on all backends, at its batch and threads,
+    for as long as any comparison takes.
     """
     usual = Experiment()
     return replace(
         alone(experiment, points[0]),
-        backends=tuple(dict.fromkeys(point.spec.address for point in points)),
+        backends=tuple(dict.fromkeys((points[0].spec.address, *backends))),
         precisions=tuple(dict.fromkeys(("fp32", *(point.spec.asked for point in points)))),
         measure_s=usual.measure_s,
         max_measure_s=usual.max_measure_s,
@@ -143,8 +158,9 @@ def _measured(row: Result) -> MeasuredPoint:
         return MeasuredPoint(None, problem=row.failure.message if row.failure else f"its state is '{row.status}'")
     timing = row.timing
     typical = timing.typical_median_s or (timing.median_s, None, None)
+    rate = row.batch / typical[0]  # of the same calls as the time
     return MeasuredPoint(
-        typical[0], typical[1], typical[2], timing.peak_rss_bytes, reused=row.reused, samples_per_s=timing.samples_per_s
+        typical[0], typical[1], typical[2], timing.peak_rss_bytes, reused=row.reused, samples_per_s=rate
     )
 
 
