@@ -91,7 +91,7 @@ def _tables(found: list[dict[str, Any]]) -> list[tuple[Section, Collection[str]]
     if checked:
         made.append((SECTION(
             title="TensorRT 8.6: are the figures right?",
-            method=f"Device: against one graph of {LAUNCHES} runs, replayed by a process without the workbench. Host: against Polygraphy's "
+            method=f"Device: against one graph of {LAUNCHES} runs, replayed by a process without the workbench. Host: over six pairs of processes against Polygraphy's "
             "TrtRunner on the same plan. Launch: the workbench's block and a bare loop in turns within one process. Intervals of 95 %.",
             columns=("check", "model", "precision", "batch or graph", "workbench", "other", "difference", "target"),
             rows=checked,

@@ -9,6 +9,7 @@ from workbench.compare.formats import ABSENT
 from workbench.display.table import NUMBER, WHOLE, Column, Row, Table
 
 Document = Mapping[str, Any]
+UNSURE = "not shown to be within the budget"
 ESTIMATE = "The model of speed and the scatter of its fit give this estimate; it is not a proof."
 
 
@@ -127,6 +128,9 @@ def scores(found: Document, budget: str = "") -> Table:
     """The accuracy of each backend and precision, and why it must not be taken; ``budget`` is what one may lose."""
     judged = {(each["backend"], each["precision"]): each["score"] for each in found["accuracy"]}
     refused = {(each["backend"], each["precision"]): each["why"] for each in found["refused"]}
+    if found.get("shown_within_budget"):  # others remain, so that these are not taken
+        unsure = {(each["backend"], each["precision"]): UNSURE for each in found.get("unsure", ())}
+        refused = {**unsure, **refused}
     rows = tuple(
         {
             "Backend": pair[0],
