@@ -7,7 +7,7 @@ import re
 from workbench.errors import InputError
 
 AUTO = "auto"
-"""0 to 1 for an input of floating-point numbers, but 0 to 255 where a Keras model begins with a Rescaling layer for them; unchanged pixels (0 to
+"""0 to 1 for an input of floating-point numbers, but 0 to 255 where a Keras or ONNX model itself scales them down first; unchanged pixels (0 to
 255) for an input of integers."""
 IMAGENET = "imagenet"
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*\.\.\s*(-?\d+(?:\.\d+)?)\s*")

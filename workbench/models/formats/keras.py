@@ -22,6 +22,7 @@ from typing import Any
 from workbench.errors import InputError, brief, during
 from workbench.models import safety
 from workbench.models.formats import Runner, check_dtype, natural, quiet, running, saved_model, tensorflow_said
+from workbench.models.pixels import white
 from workbench.records import Model, TensorSpec
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -74,12 +75,12 @@ def _pixels(model: Any) -> dict[str, int]:
     import keras
 
     return {
-        _identifier(str(layer.input.name)): 255 if layer.scale >= 1 / 256 else 65535
+        _identifier(str(layer.input.name)): largest
         for layer in model.layers
         if isinstance(layer, keras.layers.Rescaling)
         and any(layer.input is each for each in model.inputs)
         and isinstance(layer.scale, int | float)
-        and 1 / 65536 <= layer.scale <= 1 / 100
+        and (largest := white(layer.scale)) is not None
     }
 
 

@@ -32,6 +32,7 @@ from workbench.models.onnx_repair import inline_functions, overridden, override_
 from workbench.models.onnx_types import untyped
 from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of, upgraded
 from workbench.models.ort_values import runner
+from workbench.models.pixels import scaled_images
 from workbench.records import Model, TensorSpec
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
@@ -49,7 +50,7 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
     inputs = inputs_of(model.graph)
     _infer_outputs(model)
     quantized, how = already_quantized(model)
-    tables = _tables(model.graph)
+    tables, pixels = _tables(model.graph), scaled_images(model.graph)
     random = [
         f"The output '{n}' depends on random numbers: {node} draws them." for n, node in drawn(model.graph).items()
     ]
@@ -64,7 +65,7 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         for value in model.graph.output
     ]
     return {
-        "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name)) for v in inputs),
+        "inputs": tuple(_with_range(_value_spec(v, "input"), tables.get(v.name), pixels.get(v.name)) for v in inputs),
         "outputs": tuple(outputs),
         "parameters": sum(math.prod(tensor.dims) for tensor in weight_tensors(model.graph)),
         "quantized": quantized,
@@ -263,8 +264,10 @@ def _tables(graph: Any) -> dict[str, int]:
     return found
 
 
-def _with_range(spec: TensorSpec, rows: int | None) -> TensorSpec:
-    return replace(spec, low=0.0, high=float(rows - 1)) if rows and "int" in spec.dtype else spec
+def _with_range(spec: TensorSpec, rows: int | None, white: int | None) -> TensorSpec:
+    if rows and "int" in spec.dtype:
+        return replace(spec, low=0.0, high=float(rows - 1))
+    return replace(spec, low=0.0, high=float(white)) if white and "float" in spec.dtype else spec
 
 
 def _custom_op(model: Any) -> str:

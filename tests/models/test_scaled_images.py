@@ -1,0 +1,72 @@
+"""Whether an ONNX model itself scales pixels down, so that images are given to it unscaled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.models.inspection import inspect_model
+from workbench.models.pixels import scaled_images
+
+
+def graph(*steps, shape=("n", 4, 4, 3), more=()):
+    """A graph that carries out ``steps`` one after the other: an operator, and the number that is its other input, if any."""
+    nodes, name = [], "image"
+    stored = {}
+    for place, (kind, number) in enumerate(steps):
+        inputs = [name]
+        if number is not None:
+            stored[f"c{place}"] = np.float32(number)
+            inputs.append(f"c{place}")
+        attributes = (
+            {"perm": [0, 3, 1, 2]} if kind == "Transpose" else {"to": TensorProto.FLOAT} if kind == "Cast" else {}
+        )
+        nodes.append(helper.make_node(kind, inputs, [f"t{place}"], **attributes))
+        name = f"t{place}"
+    nodes += [helper.make_node("Identity", [name], ["y"]), *more]
+    given = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    held = [numpy_helper.from_array(np.asarray(value), key) for key, value in stored.items()]
+    return helper.make_graph(nodes, "g", [given], [out], held)
+
+
+@pytest.mark.parametrize(
+    ("steps", "white"),
+    [
+        ([("Mul", 1 / 255)], 255),
+        ([("Div", 255)], 255),
+        ([("Mul", 1 / 127.5), ("Sub", 1)], 255),
+        ([("Transpose", None), ("Cast", None), ("Div", 255)], 255),
+        ([("Div", 65535)], 65535),
+        ([("Mul", 2)], None),
+        ([("Sub", 0.5), ("Mul", 1 / 255)], None),
+        ([("Relu", None)], None),
+        ([("Div", 0)], None),
+    ],
+)
+def test_the_first_multiplication_or_division_decides(steps, white):
+    assert scaled_images(graph(*steps)) == ({"image": white} if white else {})
+
+
+def test_inputs_that_are_no_images_or_are_read_elsewhere_are_left_alone():
+    assert scaled_images(graph(("Mul", 1 / 255), shape=("n", 12))) == {}
+    elsewhere = helper.make_node("Relu", ["image"], ["z"])
+    assert scaled_images(graph(("Mul", 1 / 255), more=[elsewhere])) == {}
+
+
+def test_a_number_in_a_node_counts_as_one_that_is_stored():
+    made = graph(("Mul", 1 / 255))
+    (held,) = made.initializer
+    made.node.insert(0, helper.make_node("Constant", [], ["c0"], value=held))
+    del made.initializer[:]
+    assert scaled_images(made) == {"image": 255}
+
+
+def test_the_input_of_a_file_has_the_range(tmp_path):
+    import onnx
+
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph(("Div", 255)), opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    (spec,) = inspect_model(path).inputs
+    assert (spec.low, spec.high) == (0, 255)
