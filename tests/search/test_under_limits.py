@@ -208,7 +208,10 @@ def test_a_search_answers_and_goes_on_from_the_store(tmp_path, store, capsys):
         "1",
     ]
     assert main([*command, "--store", str(store.root), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert re.findall(r"(\d) of 4 points: onnxruntime fp32", err) == ["1", "2", "3", "4"]
+    assert "done: built" not in err  # each point is a run, which is not reported
     assert found["points"] == len(found["steps"]) == 4
     assert found["best"] in {step["point"] for step in found["steps"]}
     assert len(found["finalists"]) == 4

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from workbench.cli.answer import Answer, Exit
@@ -12,11 +16,15 @@ from workbench.cli.surroundings import EndedBySignal
 from workbench.display import searched
 from workbench.display.table import Row
 from workbench.errors.printable import one_line
+from workbench.records import Event
 from workbench.search.under_limits.wanted import FIELDS, MEASURE_S, OBJECTIVES
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, command_line, given, path
 from workbench.system.progress import ProgressBar
 
+LOG = logging.getLogger(__name__)
+RUNS = "workbench.runs"
+"""The logger of runs."""
 MIB = 2**20
 HELP = "find the best backend, precision, batch and threads under limits, without measuring all of them"
 
@@ -74,17 +82,18 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     experiment = Experiment(**time_s, max_measure_s=time_s["measure_s"])
     if options.output:
         written.check_place(experiment.resolved(), options.store, options.output, writes=True)
-    found = find_best(
-        experiment,
-        objective=options.objective,
-        latency_limit_s=options.latency_limit_ms * 1e-3,
-        memory_limit_bytes=options.memory_limit_mib * MIB,
-        threads=options.threads,
-        streams=options.streams,
-        share=options.share,
-        store=options.store or None,
-        on_event=bar,
-    )
+    with _points_alone(verbose=options.verbose):
+        found = find_best(
+            experiment,
+            objective=options.objective,
+            latency_limit_s=options.latency_limit_ms * 1e-3,
+            memory_limit_bytes=options.memory_limit_mib * MIB,
+            threads=options.threads,
+            streams=options.streams,
+            share=options.share,
+            store=options.store or None,
+            on_event=partial(_told, bar),
+        )
     status = Exit.OK if found.best else Exit.FAILED
     error = "" if found.best else "No measured point holds the limits."
     if found.cancelled:
@@ -97,6 +106,29 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
         plain["report"] = str(options.output)
         text = "\n".join((text, "", *page.tagged_text(executed, "summary"), f"report: {one_line(options.output)}"))
     return Answer(text, plain, status, error)
+
+
+def _told(bar: ProgressBar, event: Event) -> None:
+    """Show an event, and log points that were measured and waits for other processes."""
+    bar(event)
+    progress = event.progress
+    if event.wait:
+        LOG.info("%s", event.text)
+    elif progress and progress.phase == "search" and not event.detail:
+        LOG.info("%d of %d points: %s", progress.done, progress.total, event.text)
+
+
+@contextmanager
+def _points_alone(*, verbose: bool) -> Iterator[None]:
+    """Log nothing but warnings of the runs that measure single points, unless all is to be logged."""
+    runs = logging.getLogger(RUNS)
+    before = runs.level
+    if not verbose:
+        runs.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        runs.setLevel(before)
 
 
 def _text(found: dict[str, Any]) -> str:
