@@ -33,8 +33,8 @@ from workbench.settings.table import SETTINGS
 from workbench.store import Store
 
 ABOUT = (
-    "Finds the best of the backends, precisions, batches and optimization levels above, with these threads and streams, without measuring "
-    "all of them. It goes on when this page is closed."
+    "Run measures every combination of the settings above. A search finds the best of them within limits, also over these threads and streams, "
+    "and measures only some. It goes on when this page is closed."
 )
 OBJECTIVES = (("most samples per second", THROUGHPUT), ("least time of a call", LATENCY))
 SAME = ("model", "data")
