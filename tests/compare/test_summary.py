@@ -69,6 +69,13 @@ def test_a_single_batch_size_has_its_reasons_beside_it() -> None:
     assert INT8 in found.batches[0].why[0]
 
 
+def test_a_single_variant_is_not_chosen() -> None:
+    results = made({1: (8, 4, 1), 8: (40, 20, 10)})
+    alone = replace(results, rows=tuple(row for row in results.rows if row.spec.label == BASE))
+    assert summary(alone).first == ""
+    assert [each.batch for each in summary(alone).batches] == [1, 8]
+
+
 def test_samples_that_are_too_few_are_said_once() -> None:
     after = summary(made({1: (8, 4, 1), 8: (40, 20, 10)}, broken=5)).after
     assert len(after) == 2

@@ -35,7 +35,7 @@ def searched(panel: Panel) -> None:
 
 
 @pytest.mark.long
-def test_a_search_shows_what_was_tried_and_the_answer_opens_as_a_run(
+def test_a_search_shows_what_was_tried_and_the_answer_is_compared_in_a_run(
     panel: Panel, experiment: Experiment, store: Store
 ) -> None:
     searched(panel)
@@ -45,7 +45,7 @@ def test_a_search_shows_what_was_tried_and_the_answer_opens_as_a_run(
     assert found["best"] in panel.search.message.value
     for text in ("What was tried", "the first of onnxruntime fp32"):
         assert text in panel.search.tried.value
-    for text in ("Pareto front", "The best", "better by more than 2 %", "workbench run --model"):
+    for text in ("Pareto front", "The best", "better by more than 2 %", "workbench report --model"):
         assert text in panel.search.answer.value
     assert jobs.all_jobs(store) == ()  # the history has runs only
     shown = Panel(experiment, store=store).search  # a new kernel
@@ -57,7 +57,8 @@ def test_a_search_shows_what_was_tried_and_the_answer_opens_as_a_run(
     panel.wait(ENDED_S)
     assert panel.results is not None
     (row,) = panel.results.rows
-    assert (row.status, row.reused) == (Status.DONE, True)
+    assert row.status == Status.DONE
+    assert (panel.results.tally.built, panel.results.tally.measured) == (0, 1)
     assert f"{row.spec.label} @{row.batch}, 1 thread" == found["best"]
 
 

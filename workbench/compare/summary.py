@@ -14,7 +14,7 @@ class Summary(NamedTuple):
     """What a run has found.
 
     Attributes:
-        first: the variant to take at each batch size; "" where there is only one batch size, or where accuracy says nothing.
+        first: the variant to take at each batch size; "" where there is only one batch size or variant, or where accuracy says nothing.
         batches: the result of each batch size. Reasons that are said in ``after`` are left out.
         after: the variants that are faster than what is taken, and why they are not taken; empty where there is only one batch size,
             whose reasons stand with it.
@@ -49,8 +49,9 @@ def summary(results: Results) -> Summary:
         return Summary("", found, (), more)
     said = {text for one in found for text in passed_over(results, one.passed)}
     batches = tuple(one._replace(why=tuple(text for text in one.why if text not in said)) for one in found)
+    alone = len({row.spec.label for row in results.measured}) == 1
     return Summary(
-        "" if in_doubt(results) else _first(found, results.baseline),
+        "" if alone or in_doubt(results) else _first(found, results.baseline),
         batches,
         passed_over(results, [each for one in found for each in one.passed]),
         more,
