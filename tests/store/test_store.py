@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -199,3 +200,14 @@ def test_a_store_is_named_by_itself_by_a_path_or_by_nothing(tmp_path, monkeypatc
     assert Store.of(None).root == Store.of("").root == tmp_path / "usual"
     with pytest.raises(InputError, match="'store' must be the path of a folder or a Store; found a int"):
         Store.of(5)
+
+
+def test_names_of_runs_sort_as_the_runs_begin_within_one_second(tmp_path):
+    store = Store(tmp_path)
+    made = []
+    for _ in range(40):
+        made.append(store.new_run().stem)
+        time.sleep(0.001)
+    assert made == sorted(made)
+    assert len({name[:15] for name in made}) <= 3  # most of them share a second
+    assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", name) for name in made)
