@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from workbench.records import EngineSpec, Precision
 from workbench.search.under_limits.document import document
 from workbench.search.under_limits.guide import Guide
 from workbench.search.under_limits.loop import PointSearch, budget_of
-from workbench.search.under_limits.measuring import Measurer, beside_others, space
+from workbench.search.under_limits.measuring import Measurer, _score, beside_others, space
 from workbench.search.under_limits.wanted import LATENCY, MeasuredPoint, Point, Wanted
 from workbench.settings.experiment import Experiment
 from workbench.system.stop import Stop
@@ -146,6 +147,20 @@ def test_pairs_that_are_not_shown_to_be_within_the_budget_are_taken_only_where_n
     assert measurer.not_taken() == {("b", "int8")}
 
 
+@pytest.mark.parametrize(
+    ("value", "share", "said"),
+    [
+        (0.974, True, "top-1 97.4 % of 800 samples"),
+        (-0.25, False, "top-1 -0.25 of 800 samples"),
+        (None, True, "99.5% agree of 800 samples"),
+        (None, False, "99.5% agree of 800 samples"),
+    ],
+)
+def test_a_score_in_words(value, share, said):
+    score = SimpleNamespace(metric="top-1", value=value, share=share, agreement=0.995, samples=800)
+    assert _score(score) == said
+
+
 def test_the_best_is_compared_with_fp32_on_all_backends():
     best, other, _ = points_of(("b", "int8"), ("a", "bf16"))[1:4]
     found = beside_others(Experiment(measure_s=0.1, max_measure_s=0.1), [best, other], ["a", "b", "c"])
@@ -171,7 +186,13 @@ def test_what_was_asked_for_and_has_no_point_is_listed(tmp_path, store):
 )
 def test_faster_points_that_are_not_shown_to_be_within_the_budget_are_named(objective, said):
     def step(point, precision, call_ms, batch):
-        known = {"call_s": call_ms * 1e-3, "low_s": None, "high_s": None, "samples_per_s": batch / call_ms * 1e3}
+        known = {
+            "holds": batch < 4,
+            "call_s": call_ms * 1e-3,
+            "low_s": None,
+            "high_s": None,
+            "samples_per_s": batch / call_ms * 1e3,
+        }
         return {"point": point, "backend": "a", "precision": precision, **known}
 
     found = {
@@ -183,6 +204,7 @@ def test_faster_points_that_are_not_shown_to_be_within_the_budget_are_named(obje
             step("a fp32 @1", "fp32", 3.5, 1),
             step("a int8 @1", "int8", 3.0, 1),
             step("a int8 @2", "int8", 4.0, 2),
+            step("a int8 @4", "int8", 0.1, 4),
         ],
     }
     assert faster(found) == f"Faster in a single measurement, but not shown to be within the accuracy budget: {said}."

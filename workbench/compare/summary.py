@@ -59,7 +59,7 @@ def summary(results: Results) -> Summary:
 
 
 def _first(found: Sequence[Headline], baseline: str) -> str:
-    """``Take openvino int8 at batch 1 and 8, and the baseline onnxruntime fp32 at batch 32.``"""
+    """``Take openvino int8 at batch 1 and 8; onnxruntime fp32 (not shown to be faster) at batch 32.``"""
     if not any(one.won for one in found):
         kept = {one.row.spec.label if one.row else "" for one in found} == {baseline}
         return f"{f'Keep the baseline {baseline}: at' if kept else 'At'} no batch size is a variant that may be taken shown to be faster."

@@ -60,15 +60,13 @@ def counts(found: Document) -> str:
 
 
 def faster(found: Document) -> str:
-    """The best points that were faster than the answer and are not shown to be within the accuracy budget, as a sentence; "" where there are none."""
+    """The points within the limits that were faster than the answer and are not shown to be within the accuracy budget, as a sentence; "" where there are none."""
     unsure = {(each["backend"], each["precision"]) for each in found.get("unsure", ())}
     if found["best"] is None or not unsure or found.get("shown_within_budget") is None:
         return ""
     measure = "samples_per_s" if found["objective"] == "throughput" else "call_s"
     sign, best = (1 if found["objective"] == "throughput" else -1), step_of(found, found["best"])
-    steps = [
-        step for step in found["steps"] if step["call_s"] is not None and (step["backend"], step["precision"]) in unsure
-    ]
+    steps = [step for step in found["steps"] if step["holds"] and (step["backend"], step["precision"]) in unsure]
     ahead = sorted(
         (step for step in steps if sign * (step[measure] - best[measure]) > 0), key=lambda step: -sign * step[measure]
     )

@@ -69,7 +69,7 @@ def _messages() -> dict[str, Any]:
 def library() -> Any:
     """The module ``grpc``, set up so that the thread that asks also reads the answer.
 
-    By default a thread of gRPC's own reads it and wakes the one that asked, which costs 0.1 to 0.2 ms a request (``benchmarks/serving.py``).
+    By default a thread of gRPC's own reads it and wakes the one that asked, which takes longer.
     gRPC reads the setting once in a process, with its first channel; one that the user made is left alone.
 
     Raises:

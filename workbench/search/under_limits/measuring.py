@@ -15,7 +15,7 @@ from workbench.accuracy.score import doubts
 from workbench.errors import Cancelled, InputError
 from workbench.plan.calibrates import calibrates
 from workbench.plan.rows import rows_of
-from workbench.records import Model, Result, Results, Status
+from workbench.records import Accuracy, Model, Result, Results, Status
 from workbench.runs import pipeline
 from workbench.runs.run_rows import OnEvent
 from workbench.runs.sources import data_of, open_model
@@ -113,10 +113,7 @@ class Measurer:
         doubt, said = " ".join(doubts([row.accuracy])), judgement(row, results.budget)
         if doubt or (said is not None and said.verdict == Guard.UNSURE):
             self.unsure[point.pair] = doubt or (said.why if said else "")
-        value = row.accuracy.value
-        shown = f"{100 * (value or 0):.4g} %" if row.accuracy.share else f"{value:.4g}"
-        score = f"{row.accuracy.agreement:.1%} agree" if value is None else f"{row.accuracy.metric} {shown}"
-        score += f" of {row.accuracy.samples:,} samples"
+        score = _score(row.accuracy)
         if said is not None and not why:
             unsure = self.unsure.get(point.pair)
             score += f", not shown to be within {results.budget}: {unsure}" if unsure else f", within {results.budget}"
@@ -151,6 +148,14 @@ def beside_others(experiment: Experiment, points: Sequence[Point], backends: Ite
         measure_s=usual.measure_s,
         max_measure_s=usual.max_measure_s,
     )
+
+
+def _score(found: Accuracy) -> str:
+    """A score in words: ``top-1 97.4 % of 800 samples``."""
+    text = f"{found.agreement:.1%} agree"
+    if found.value is not None:
+        text = f"{found.metric} " + (f"{100 * found.value:.4g} %" if found.share else f"{found.value:.4g}")
+    return f"{text} of {found.samples:,} samples"
 
 
 def _measured(row: Result) -> MeasuredPoint:
