@@ -14,8 +14,10 @@ from small_model import small_onnx
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-FIRST, OF_A_PAGE = 20, 150
-"""Which announcement of a widget does not arrive: one of those before the panel is on the page, and one after it."""
+FIRST = 20
+"""The number of an announcement that comes before the panel is on the page."""
+NOT_FOUND = "Comm not found for comm id"
+"""Said where the kernel takes back an announcement that was lost."""
 
 
 def message(frame: str | bytes) -> tuple[str, dict[str, Any]]:
@@ -31,6 +33,15 @@ def message(frame: str | bytes) -> tuple[str, dict[str, Any]]:
 def announced(frame: str | bytes) -> bool:
     """Whether a message of the kernel announces a widget."""
     return message(frame)[0] == "comm_open"
+
+
+def announced_as(name: str) -> Callable[[str | bytes], bool]:
+    """Whether a message of the kernel announces the control of this name."""
+    return lambda frame: announced(frame) and message(frame)[1]["data"]["state"].get("description") == name
+
+
+RUNS, FILTER = announced_as("Runs"), announced_as("Filter")
+"""Controls of the page History, which is announced later than the panel: the second is in a box of its own."""
 
 
 def all_states(frame: str | bytes) -> bool:
@@ -71,11 +82,22 @@ def works(panel: Locator) -> None:
     expect(panel.get_by_role("button", name="Undo")).to_be_enabled()
 
 
-@pytest.mark.parametrize("which", [FIRST, OF_A_PAGE])
-def test_what_does_not_arrive_is_announced_again(page: Page, lab: Lab, provoked: list[str], which: int) -> None:
-    provoked += ["widget model not found", "Could not create a model", "Could not process update msg"]
-    numbers = lose(page, announced, which)
-    panel = open_panel(page, lab, put_notebook(lab, f"lost{which}.ipynb", **SMALL), patience_ms=60_000)
+@pytest.mark.parametrize(
+    ("kind", "which"), [(announced, FIRST), (RUNS, 1), (FILTER, 1)], ids=["first", "runs", "filter"]
+)
+def test_what_does_not_arrive_is_announced_again(
+    page: Page,
+    lab: Lab,
+    provoked: list[str],
+    kind: Callable[[str | bytes], bool],
+    which: int,
+    request: pytest.FixtureRequest,
+) -> None:
+    provoked += ["widget model not found", "Could not create a model", "Could not process update msg", NOT_FOUND]
+    numbers = lose(page, kind, which)
+    panel = open_panel(
+        page, lab, put_notebook(lab, f"lost-{request.node.callspec.id}.ipynb", **SMALL), patience_ms=60_000
+    )
     works(panel)
     assert len(numbers) > which
 
@@ -95,18 +117,18 @@ def test_a_reloaded_page_shows_the_panel_although_the_states_of_its_widgets_were
     assert numbers
 
 
-@pytest.mark.parametrize(("kind", "which"), [(all_states, 1), (announced, OF_A_PAGE)])
+@pytest.mark.parametrize(("kind", "times"), [(all_states, 1), (RUNS, 2), (FILTER, 2)], ids=["states", "runs", "filter"])
 def test_voila_shows_the_panel_although_a_message_was_lost(
-    page: Page, tmp_path: Path, provoked: list[str], kind: Callable[[str | bytes], bool], which: int
+    page: Page, tmp_path: Path, provoked: list[str], kind: Callable[[str | bytes], bool], times: int
 ) -> None:
-    provoked += ["Control comm did not respond in time", "widget model not found", "Could not"]
-    numbers = lose(page, kind, which)
+    provoked += ["Control comm did not respond in time", "widget model not found", "Could not", NOT_FOUND]
+    numbers = lose(page, kind, 1)
     model = small_onnx(tmp_path / "small.onnx")
     with voila(tmp_path, tmp_path / "store", model=model, data="random", backends="onnxruntime") as url:
         page.goto(url)
         page.locator(".wb .wb-steps").first.wait_for(timeout=180_000)
         works(page.locator(".wb").first)
-        assert len(numbers) >= which
+        assert len(numbers) >= times
         page.goto("about:blank")
 
 

@@ -15,18 +15,27 @@ PATIENCE_S = 15.0
 TRIES = 3
 PAUSE_S = 0.2
 """Between two pages, so that a click is answered in between."""
-# widgets come one by one: the field is looked for until it is there
+LOST = "lost"
+"""What the browser writes where it shows an error in the place of a widget: then an announcement did not arrive."""
+# Widgets come one by one: the field is looked for until it is there, and then errors for ten seconds. An error belongs to the sign of the
+# smallest box around it that has one.
 SIGN = (
-    "const look=()=>{const sign=this.closest('.wb-arrived'),field=sign&&sign.querySelector('input');"
-    "if(field){field.value=String(Date.now());field.dispatchEvent(new Event('change',{bubbles:true}))}"
-    "else setTimeout(look,100)};look()"
+    "const say=(field,said)=>{field.value=said;field.dispatchEvent(new Event('change',{bubbles:true}))};"
+    "const box=error=>{while(error&&!error.querySelector(':scope>.wb-arrived'))error=error.parentElement;return error};"
+    "const look=left=>{const sign=this.closest('.wb-arrived'),field=sign&&sign.querySelector('input'),all=sign&&sign.parentElement;"
+    "if(!field||!all)return setTimeout(look,100,left);"
+    "if(left===20)say(field,String(Date.now()));"
+    "else if([...all.querySelectorAll('.jupyter-widgets-error-widget')].some(error=>box(error)===all))"
+    f"return say(field,'{LOST}');"
+    "if(left&&this.isConnected)setTimeout(look,500,left-1)};look(20)"
 )
 
 
 class Sign(widgets.Box):  # type: ignore[misc]
     """Field that the browser fills when it has drawn what this stands in.
 
-    A browser takes in the announcements of widgets one after another, and draws nothing of a box where one of those inside was lost.
+    A browser takes in the announcements of widgets one after another. Where one is lost it draws an error in the place of the box that
+    has it inside, or nothing of the boxes around it.
     """
 
     def __init__(self) -> None:
@@ -37,26 +46,36 @@ class Sign(widgets.Box):  # type: ignore[misc]
 
     @property
     def seen(self) -> bool:
-        """Whether the browser has drawn it at least once."""
-        return bool(self.field.value)
+        """Whether the browser has drawn it and everything beside it."""
+        return self.field.value not in ("", LOST)
 
-    def expect(self, again: Callable[[], None], tried: int = 1) -> None:
-        """Call ``again`` after a while without a sign, at most ``TRIES`` times."""
-        self.later(PATIENCE_S * 2 ** (tried - 1), self._look, again, tried)
+    def expect(self, inside: Any, again: Callable[[], None] | None = None) -> None:
+        """Announce what is in the box ``inside`` again where something of it was lost, at most ``TRIES`` times.
+
+        After a while without a sign ``again`` is called in place of that.
+        """
+        tried = 0
+
+        def look(waited_for: int | None = None) -> None:
+            nonlocal tried
+            if not self.seen and tried < TRIES and waited_for in (None, tried):
+                tried += 1
+                call = again if again and self.field.value != LOST else lambda: _announce_again(inside)
+                self.field.value = ""
+                call()
+                self.later(PATIENCE_S * 2**tried, look, tried)
+
+        self.field.observe(lambda change: self.later(0, look) if change["new"] == LOST else None, "value")
+        self.later(PATIENCE_S, look, 0)
 
     def later(self, seconds: float, call: Callable[..., None], *given: Any) -> None:
         """Make a call in the kernel's thread; a front end may have another thread for the messages of widgets."""
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self.loop.call_later, seconds, call, *given)
 
-    def _look(self, again: Callable[[], None], tried: int) -> None:
-        if not self.seen and tried <= TRIES:
-            again()
-            self.expect(again, tried + 1)
-
 
 class Late(widgets.VBox):  # type: ignore[misc]
-    """A box whose contents are announced by :meth:`fill`, and again under other names where they do not arrive."""
+    """A box whose contents are announced by :meth:`fill`, and again under other names where something of them does not arrive."""
 
     def __init__(self, contents: Iterable[Any], css: str = "wb-late") -> None:
         super().__init__(css=css)
@@ -65,17 +84,8 @@ class Late(widgets.VBox):  # type: ignore[misc]
     def fill(self) -> None:
         """Put the contents into the box, once."""
         if not self.children:
-            self._put()
-            self._sign.expect(self._again)
-
-    def _put(self) -> None:
-        self.children = (*self._contents, self._sign)
-
-    def _again(self) -> None:
-        inside, self.children = self.children, ()
-        for each in inside:
-            widgets.renew(each)
-        self._put()
+            self.children = (*self._contents, self._sign)
+            self._sign.expect(self)
 
 
 class Arrival(Sign):
@@ -87,7 +97,7 @@ class Arrival(Sign):
         super().__init__()
         self._rest: list[Callable[[], None]] = []
         self._going = False
-        self.field.observe(lambda _: self.later(0, self._begin), "value")
+        self.field.observe(lambda _: self.later(0, self._begin) if self.seen else None, "value")
 
     def follow(self, rest: list[Callable[[], None]]) -> None:
         """Make these calls when the panel has arrived."""
@@ -99,9 +109,14 @@ class Arrival(Sign):
         """Display ``panel``, and again while there is no sign of it. A page of Voilà cannot be shown again: it asks for all widgets."""
         from IPython.display import display
 
+        def again() -> None:
+            if not os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+                widgets.renew(panel)
+                shown.update(panel)
+
         shown = display(panel, display_id=True)  # type: ignore[no-untyped-call]
-        if shown is not None and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
-            self.expect(lambda: _display_again(panel, shown))
+        if shown is not None:
+            self.expect(panel, again)
 
     def _begin(self) -> None:
         if not self._going:
@@ -114,6 +129,9 @@ class Arrival(Sign):
             self.later(PAUSE_S, self._next)
 
 
-def _display_again(panel: Any, shown: Any) -> None:
-    widgets.renew(panel)
-    shown.update(panel)
+def _announce_again(box: Any) -> None:
+    """Announce what is inside, but not the box, which the browser has drawn: with the view of a closed widget it hides its whole place."""
+    inside, box.children = box.children, ()
+    for each in inside:
+        widgets.renew(each)
+    box.children = inside
