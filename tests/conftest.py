@@ -7,13 +7,15 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from workbench import backends
 from workbench.cuda import gpu
+from workbench.environments import asking
+from workbench.environments.start import package_folder
 from workbench.runs.sources import demo_model
 from workbench.store import Store
 from workbench.workers.pool import Pool
@@ -74,3 +76,13 @@ def store_root(new_store: Callable[[], Path]) -> Path:
 def store(tmp_path: Path) -> Store:
     """An empty store."""
     return Store(tmp_path / "store").prepare()
+
+
+@pytest.fixture
+def own_configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user's configuration folder without environments and keys."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
+    package_folder.cache_clear()
+    yield
+    asking.close_all()
+    package_folder.cache_clear()

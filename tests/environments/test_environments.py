@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 import workbench
 from workbench import backends
 from workbench.cli.entry import main
-from workbench.environments import adding, asking, registry
-from workbench.environments.start import NEEDS, package_folder, variables
+from workbench.environments import adding, registry
+from workbench.environments.start import NEEDS, variables
 from workbench.errors import InputError
 from workbench.plan.rows import rows_of as plan
 from workbench.records import EngineSpec, Model, Precision, Region, Status, TensorSpec, split_address
@@ -26,13 +26,7 @@ from workbench.store import Store
 UV = Path(sys.executable).with_name("uv")
 
 
-@pytest.fixture(autouse=True)
-def own_configuration(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
-    package_folder.cache_clear()
-    yield
-    asking.close_all()
-    package_folder.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_configuration")
 
 
 def script(path, text):

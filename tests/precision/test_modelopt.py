@@ -1,12 +1,14 @@
-"""The boundary to ModelOpt: what is asked of another environment's python, and what becomes of its answers.
+"""The boundary to ModelOpt: which environment has it, what is asked of it, and what becomes of its answers.
 
-ModelOpt itself is several GB with PyTorch and is not run here; a program in its place notes how it was called.
+ModelOpt itself is several GB with PyTorch and is not run here (``benchmarks/modelopt_files.py`` runs it); in the environment of these
+tests a program takes its place and notes how it was called.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +16,25 @@ from small_onnx import tower
 
 from workbench.backends.tensorrt.backend import BACKEND
 from workbench.backends.tensorrt.flavours import RTX
+from workbench.cli.entry import main
 from workbench.data.samples import Samples
+from workbench.environments import adding, registry
 from workbench.errors import ExportError, InputError
-from workbench.precision.modelopt import FIX, SETTING, available
+from workbench.plan.subject import Platform
+from workbench.precision.modelopt import FIX, PACKAGE, available
 from workbench.precision.rewrite import rewrite
 from workbench.precision.selection import Selection
-from workbench.records import Calibration, EngineSpec, Precision
+from workbench.records import Calibration, EngineSpec, Model, Precision
 
-STANDS_IN = """#!{python}
+pytestmark = pytest.mark.usefixtures("own_configuration")
+
+PYTHON = """#!/bin/sh
+case "$*" in
+    "-m modelopt."*) exec "{python}" "{program}" "$@" ;;
+    *) PYTHONPATH="$PYTHONPATH:{packages}" exec "{python}" "$@" ;;
+esac
+"""
+STANDS_IN = """
 import json, shutil, sys
 words = sys.argv[1:]
 json.dump(words, open({notes!r}, "w"))
@@ -30,13 +43,24 @@ json.dump(words, open({notes!r}, "w"))
 COPIES = 'shutil.copyfile(words[words.index("--onnx_path") + 1], words[words.index("--output_path") + 1])'
 
 
+def install(folder, version):
+    """Another version of the distribution; no more of it is looked at."""
+    kept = folder / "packages" / "nvidia_modelopt.dist-info"
+    kept.mkdir(parents=True, exist_ok=True)
+    kept.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {version}\n")
+
+
 @pytest.fixture
-def environment(tmp_path, monkeypatch):
+def environment(tmp_path):
+    """Adds an environment with a program in ModelOpt's place; the path of what it notes."""
+
     def make(body):
-        program, notes = tmp_path / "python", tmp_path / "words.json"
-        program.write_text(STANDS_IN.format(python=sys.executable, notes=str(notes), body=body), encoding="utf-8")
-        program.chmod(0o755)
-        monkeypatch.setenv(SETTING, str(program))
+        python, program, notes = tmp_path / "python", tmp_path / "program.py", tmp_path / "words.json"
+        program.write_text(STANDS_IN.format(notes=str(notes), body=body), encoding="utf-8")
+        install(tmp_path, "0.47.0")
+        python.write_text(PYTHON.format(python=sys.executable, program=program, packages=tmp_path / "packages"))
+        python.chmod(0o755)
+        adding.add("optimizer", python)
         return notes
 
     return make
@@ -90,23 +114,42 @@ def test_what_it_says_last_is_reported_and_nothing_is_left(tmp_path, environment
     assert not (tmp_path / "made.onnx").exists()
 
 
-def test_without_its_environment_it_is_gray_with_the_line_that_makes_it(tmp_path, monkeypatch):
-    monkeypatch.delenv(SETTING, raising=False)
-    assert available().reason.endswith("WORKBENCH_MODELOPT_PYTHON does not name its python")
+def test_without_an_environment_it_is_gray_with_the_line_that_makes_it(tmp_path):
+    assert available().reason == "no environment has nvidia-modelopt"
     assert available().fix == FIX
-    with pytest.raises(InputError, match="does not name its python"):
+    assert "workbench environment add modelopt modelopt/bin/python" in FIX
+    with pytest.raises(InputError, match=r"no environment has nvidia-modelopt\. To install it: python3 -m venv"):
         asked(tmp_path, "fp16-modelopt")
-    monkeypatch.setenv(SETTING, str(tmp_path / "nothing"))
-    assert "which is not a program" in available().reason
+
+
+def test_it_is_taken_from_the_environment_that_has_it(tmp_path, environment, capsys):
+    adding.add("plain", sys.executable)
+    assert not available()
+    assert Platform.here().modelopt == ""
+    environment(COPIES)
+    assert available()
+    assert "nvidia-modelopt 0.47.0" in Platform.here().modelopt
+    assert main(["environment", "list"]) == 0
+    assert capsys.readouterr().out.count("rewrites models: nvidia-modelopt") == 1
+
+
+def test_an_environment_that_cannot_be_used_is_one_sentence(tmp_path, environment):
+    environment(COPIES)
+    install(tmp_path, "0.48.0")
+    with pytest.raises(
+        InputError, match=r"nvidia-modelopt was 0.47.0 and is 0.48.0. Add it again: workbench environment add optimizer"
+    ):
+        asked(tmp_path, "fp16-modelopt")
+    registry.keep(replace(registry.named("optimizer"), python=str(tmp_path / "gone")))
+    assert "in the environment 'optimizer', whose" in available().reason
+    with pytest.raises(InputError, match="is not there any more"):
+        asked(tmp_path, "fp16-modelopt")
 
 
 @pytest.mark.skipif(not RTX.installed, reason="TensorRT for RTX is not installed")
-def test_tensorrt_offers_it_where_it_is(environment, monkeypatch):
+def test_tensorrt_offers_it_where_it_is(environment):
     spec = EngineSpec("tensorrt", Precision.FP16, "rtx", method="modelopt")
     source = EngineSpec("tensorrt", Precision.INT8, "rtx", method="modelopt")
-    monkeypatch.delenv(SETTING, raising=False)
-    from workbench.records import Model
-
     model = Model("m", "m", "onnx", (), (), 1, 1, "d")
     assert not BACKEND.supports(spec, model)
     environment(COPIES)

@@ -107,7 +107,7 @@ def _text(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  fix: {problem['fix']}"
     yield "\nbackends"
     for backend in facts["backends"]:
-        yield f"  {backend['title']:20}{'ready' if backend['ready'] else 'not ready: ' + backend['reason']}"
+        yield f"  {backend['title']:19} {'ready' if backend['ready'] else 'not ready: ' + backend['reason']}"
         if not backend["ready"] and backend["fix"]:
             yield f"  {'':20}fix: {backend['fix']}"
     yield "\nmeasuring here"

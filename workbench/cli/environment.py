@@ -51,9 +51,12 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:  # noqa: ARG00
 
 
 def _document(environment: Any, problem: str) -> dict[str, Any]:
+    from workbench.environments.start import TOOLS
+
     return {
         **fields(environment, "name", "python", "version", "architecture", "packages"),
         "ready": [f"{address}@{environment.name}" for address in environment.ready],
+        "rewrites": [name for name in TOOLS if name in environment.packages],
         "problem": problem,
     }
 
@@ -64,6 +67,7 @@ def _lines(environment: dict[str, Any]) -> list[str]:
         f"{environment['name']:14}{environment['python']}",
         f"{'':14}Python {environment['version']}, {environment['architecture']}; {packages}",
         f"{'':14}ready: {', '.join(environment['ready']) or 'nothing'}",
+        *([f"{'':14}rewrites models: {', '.join(environment['rewrites'])}"] if environment["rewrites"] else []),
     ]
     if environment["problem"]:
         lines.append(f"{'':14}cannot be used: {environment['problem']}")

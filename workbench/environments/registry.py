@@ -76,6 +76,11 @@ def named(name: str) -> Environment:
     return found[name]
 
 
+def that_has(package: str) -> Environment | None:
+    """The environment that was added first of those in which a package is installed."""
+    return next((each for each in known().values() if package in each.packages), None)
+
+
 def check_name(name: str) -> None:
     """Raise :class:`InputError` unless ``name`` can stand in an address such as ``onnxruntime:cuda@name``."""
     if not _NAME.fullmatch(name):

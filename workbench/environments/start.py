@@ -14,6 +14,8 @@ from workbench.store.keys import config_folder
 
 NEEDS = ("cattrs", "cloudpickle", "numpy", "psutil")
 """Distributions that every worker imports; the libraries that build engines come besides."""
+TOOLS = ("nvidia-modelopt",)
+"""Distributions that rewrite models, and are run in an environment as programs of their own."""
 OLDEST_PYTHON = (3, 11)
 OLDEST_NUMPY = (1, 26)
 OF_ONE_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -65,7 +64,7 @@ class Platform:
 
     machine: Machine
     versions: Mapping[str, str]  # of packages, by name; "" where one is not installed
-    modelopt: str = ""  # the Python that runs NVIDIA's ModelOpt, as the environment names it
+    modelopt: str = ""  # versions of the environment that has NVIDIA's ModelOpt
 
     @classmethod
     def here(cls) -> Self:
@@ -74,7 +73,7 @@ class Platform:
         of_backends = (one for each in found for one in (*each.distributions, *each.builders))
         names = {*LIBRARIES, *backends.packages(), *of_backends}
         versions = {name: version_of(name) for name in sorted(names)}
-        return cls(this_machine(), versions, os.environ.get(modelopt.SETTING, ""))
+        return cls(this_machine(), versions, modelopt.identity())
 
     def version(self, *names: str) -> str:
         """Of the first of these packages that is installed, or "".

@@ -1,4 +1,4 @@
-"""NVIDIA ModelOpt in a separate environment: AutoCast for 16-bit floats, and quantization of ONNX files for TensorRT.
+"""NVIDIA ModelOpt in a named environment: AutoCast for 16-bit floats, and quantization of ONNX files for TensorRT.
 
 It needs PyTorch and pins other versions of ONNX and ONNX Runtime, so it cannot share an environment with the workbench. It is
 run by its own command lines (read from the source of version 0.47), with files as inputs and outputs.
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.samples import Samples
+from workbench.environments import adding, registry
+from workbench.environments.registry import Environment
+from workbench.environments.start import NEEDS, variables
 from workbench.errors import ExportError, InputError
 from workbench.models.onnx_file import graphs
 from workbench.precision.selection import Selection
@@ -19,43 +22,57 @@ from workbench.protocols import AVAILABLE, Availability, unavailable
 from workbench.store.arrays import write_npz
 from workbench.system.supervisor import supervised
 
-SETTING = "WORKBENCH_MODELOPT_PYTHON"
+PACKAGE = "nvidia-modelopt"
 FIX = (
-    "python3 -m venv modelopt && modelopt/bin/pip install 'nvidia-modelopt[onnx]' && "
-    f'export {SETTING}="$PWD/modelopt/bin/python" (several GB, with PyTorch)'
+    f"python3 -m venv modelopt && modelopt/bin/pip install '{PACKAGE}[onnx]' {' '.join(NEEDS)} && "
+    "workbench environment add modelopt modelopt/bin/python (several GB, with PyTorch)"
 )
 LIMIT_S, STOP_S = 3600.0, 1.0
 LAST_LINES = 3
 
 
 def available() -> Availability:
-    """Whether its environment is set and exists; starts no process."""
-    python = os.environ.get(SETTING, "")
-    if not python:
-        return unavailable(f"ModelOpt runs in a separate environment, and {SETTING} does not name its python", FIX)
-    if not os.access(python, os.X_OK):
-        return unavailable(f"{SETTING} names '{python}', which is not a program", FIX)
+    """Whether an environment has it; starts no process."""
+    found = registry.that_has(PACKAGE)
+    if found is None:
+        return unavailable(f"no environment has {PACKAGE}", FIX)
+    if not os.access(found.python, os.X_OK):
+        return unavailable(
+            f"{PACKAGE} is in the environment '{found.name}', whose {found.python} is not there any more", FIX
+        )
     return AVAILABLE
+
+
+def identity() -> str:
+    """What decides the files that it writes: the versions of its Python and packages; "" where no environment has it."""
+    found = registry.that_has(PACKAGE)
+    packages = [f"{name} {version}" for name, version in sorted(found.packages.items())] if found else []
+    return ", ".join([f"Python {found.version}", *packages]) if found else ""
 
 
 def rewrite(source: Path, form: str, into: Path, samples: Samples | None, selection: Selection) -> dict[str, Any]:
     """Rewrite ``source`` with ModelOpt: ``fp16-modelopt``, ``bf16-modelopt``, ``int8-modelopt`` or ``fp8-modelopt``.
 
     Raises:
-        InputError: its environment is not set, or an entry of the selection matches no node.
+        InputError: no environment has it, the environment has changed since it was added, or an entry of the selection matches no node.
         ExportError: it failed, took over an hour, or wrote no file; the text ends with its last output.
     """
-    able = available()
-    if not able:
-        raise InputError(f"{able.reason}. To install it: {able.fix}")
+    environment = _usable()
     data = into.with_name("calibration.npz")
     if samples is not None:
         write_npz(data, samples.feeds(0, samples.count))
-    command = command_line(source, form, into, data if samples is not None else None, selection)
+    command = [environment.python, *arguments(source, form, into, data if samples is not None else None, selection)]
     attended = supervised(command, stop_s=STOP_S)  # a worker may be killed while it runs
     try:
         done = subprocess.run(
-            attended, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=into.parent
+            attended,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_S,
+            check=False,
+            cwd=into.parent,
+            env=variables({}),
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise ExportError(f"ModelOpt did not finish: {cause}") from cause
@@ -67,16 +84,28 @@ def rewrite(source: Path, form: str, into: Path, samples: Samples | None, select
     return {"by": "ModelOpt", "samples": samples.count if samples is not None else 0}
 
 
-def command_line(source: Path, form: str, into: Path, data: Path | None, selection: Selection) -> list[str]:
-    """The command line as a list of arguments."""
+def _usable() -> Environment:
+    found = registry.that_has(PACKAGE)
+    able = available()
+    if found is None or not able:
+        raise InputError(f"{able.reason}. To install it: {able.fix}")
+    if wrong := adding.problem(found):
+        again = f"workbench environment add {found.name} {found.python}"
+        raise InputError(
+            f"The environment '{found.name}', which has {PACKAGE}, cannot be used: {wrong}. Add it again: {again}"
+        )
+    return found
+
+
+def arguments(source: Path, form: str, into: Path, data: Path | None, selection: Selection) -> list[str]:
+    """The arguments of its Python that rewrite a model."""
     precision = form.partition("-")[0]
-    python = os.environ[SETTING]
     if precision in ("fp16", "bf16"):
-        words = [python, "-m", "modelopt.onnx.autocast", "--low_precision_type", precision, "--keep_io_types"]
+        words = ["-m", "modelopt.onnx.autocast", "--low_precision_type", precision, "--keep_io_types"]
         words += ["--calibration_data", str(data)] if data else []
         only = ("--op_types_to_include", "--nodes_to_include")
     else:
-        words = [python, "-m", "modelopt.onnx.quantization", "--quantize_mode", precision]
+        words = ["-m", "modelopt.onnx.quantization", "--quantize_mode", precision]
         words += ["--high_precision_dtype", "fp32"]
         words += ["--calibration_data_path", str(data)] if data else []
         only = ("--op_types_to_quantize", "--nodes_to_quantize")

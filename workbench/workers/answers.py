@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from workbench import backends
-from workbench.environments.start import NEEDS
+from workbench.environments.start import NEEDS, TOOLS
 from workbench.protocols import Availability, Profiler, unavailable
 from workbench.records import EngineSpec, Model, Region, from_json, to_json
 from workbench.system.machine import version_of
@@ -27,7 +27,7 @@ def facts() -> dict[str, Any]:
     return {
         "version": platform.python_version(),
         "architecture": platform.machine(),
-        "packages": {name: version for name in sorted({*names, *NEEDS}) if (version := version_of(name))},
+        "packages": {name: version for name in sorted({*names, *NEEDS, *TOOLS}) if (version := version_of(name))},
         "ready": [address for address, able in states.items() if able],
         "unready": {address: able.reason for address, able in states.items() if not able},
     }
