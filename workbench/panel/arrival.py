@@ -77,6 +77,8 @@ class Sign(widgets.Box):  # type: ignore[misc]
 class Late(widgets.VBox):  # type: ignore[misc]
     """A box whose contents are announced by :meth:`fill`, and again under other names where something of them does not arrive."""
 
+    children: tuple[Any, ...]  # a trait, for which ipywidgets has no type
+
     def __init__(self, contents: Iterable[Any], css: str = "wb-late") -> None:
         super().__init__(css=css)
         self._contents, self._sign = tuple(contents), Sign()
