@@ -51,7 +51,7 @@ def test_uploads_sound_and_corrupt(panel: Locator, page: Page, tmp_path: Path) -
     corrupt.write_bytes(path.read_bytes()[: 2**18])
     go(panel, "Model")
     panel.get_by_role("button", name="Upload").first.click()
-    expect(panel.locator(".wb-bar .wb-warn:not(.wb-outcome)")).to_contain_text("no file was uploaded yet")
+    expect(panel.locator(".wb-bar .wb-hint", has_text="no file was uploaded yet")).to_be_visible()
     zone = panel.locator(".wb-upload:visible")
     for file, reported in ((corrupt, "corrupt.onnx"), (path, "")):
         if reported:

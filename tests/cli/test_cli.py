@@ -381,7 +381,7 @@ def test_doctor_says_whether_the_machine_is_fit_and_what_it_can_do(kept, capsys,
 
 def test_help_lists_every_field_of_an_experiment(capsys) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["report", "--help"])
+        main(["report", "--help-all"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
     for field in fields(Experiment):

@@ -10,7 +10,7 @@ import pytest
 
 from workbench import cli
 from workbench.cli import doctor, entry, inspect, repair
-from workbench.settings.options import given, joined
+from workbench.settings.options import MAIN, given, joined
 from workbench.settings.table import SETTINGS
 
 COMMANDS = {
@@ -31,7 +31,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = said(capsys, command, "--help")
+    status, out, err = said(capsys, command, "--help-all" if len(COMMANDS[command]) == len(SETTINGS) else "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: workbench {command} ")
     assert "%%" not in out
@@ -39,6 +39,16 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     for name in COMMANDS[command]:
         assert re.search(rf"^  {SETTINGS[name].option} ", out, re.MULTILINE), name
         assert SETTINGS[name].help.replace(" ", "")[:60] in reported.replace(" ", "")
+
+
+@pytest.mark.parametrize("command", ["report", "run"])
+def test_help_describes_the_main_settings_first(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = said(capsys, command, "--help")
+    assert (status, err) == (0, "")
+    assert re.findall(r"^  (--[a-z-]+) VALUE", out[out.index("\nmodel:") :], re.MULTILINE) == [SETTINGS[name].option for name in SETTINGS if name in MAIN]
+    assert len(out.splitlines()) < 110
+    assert "--help-all" in out
+    assert f"{len(SETTINGS) - len(MAIN)} more settings" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("words", [["-m", "workbench"], ["-m", "workbench", "repair"]])

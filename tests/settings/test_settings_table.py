@@ -74,7 +74,7 @@ def test_a_setting_that_is_declared_once_is_in_help_panel_notebook_and_reference
         env = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
 
-    assert "--favourite-colour VALUE" in python("-m", "workbench", "report", "--help")
+    assert "--favourite-colour VALUE" in python("-m", "workbench", "report", "--help-all")
     label, tip, options, changes = json.loads(python("-c", LOOK))
     assert (label, tip) == ("Favourite colour", "Colour of everything that is drawn")
     assert options == [["blue", "blue"], ["green", "green"]]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from workbench import backends
 from workbench.protocols import Availability, unavailable
-from workbench.records import split_address
+from workbench.records import EngineSpec, Precision, Region, split_address
 from workbench.system.machine import version_of
 
 
@@ -16,6 +16,7 @@ class BackendState(NamedTuple):
     name: str  # the address, or the name of a broken plug-in
     title: str
     able: Availability
+    not_run: str = ""  # why engines are built, but not run here
 
 
 def states() -> list[BackendState]:
@@ -26,12 +27,19 @@ def states() -> list[BackendState]:
         backend = backends.get(name)
         if mode and mode not in backend.devices:
             continue  # its requirements are those of the plain mode
-        found.append(BackendState(address, f"{backend.title} {mode}".strip(), backend.status(mode)))
+        found.append(_state(address, f"{backend.title} {mode}".strip()))
     for address in backends.in_environments():
         name, mode, environment = split_address(address)
         title = " ".join(filter(None, [backends.get(name).title, mode, f"@{environment}"]))
-        found.append(BackendState(address, title, backends.state(address)))
+        found.append(_state(address, title))
     return found + [BackendState(name, name, unavailable(reason)) for name, reason in backends.broken().items()]
+
+
+def _state(address: str, title: str) -> BackendState:
+    name, mode, environment = split_address(address)
+    spec = EngineSpec(name, Precision.FP32, mode, environment=environment)
+    able = backends.state(address)
+    return BackendState(address, title, able, backends.of(spec).measures(spec, Region.HOST_TO_HOST).reason if able else "")
 
 
 def problems() -> list[Availability]:

@@ -46,8 +46,8 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
         "packages": {name: version_of(name) for name in (*libraries(), *PACKAGES)},
         "problems": [{"reason": each.reason, "fix": each.fix} for each in problems()],
         "backends": [
-            {"backend": name, "title": title, "ready": bool(able), "reason": able.reason, "fix": able.fix}
-            for name, title, able in states()
+            {"backend": name, "title": title, "ready": bool(able), "not_run": not_run, "reason": able.reason, "fix": able.fix}
+            for name, title, able, not_run in states()
         ],
         "readings": [{"what": each.what, "found": each.state, "advice": each.advice} for each in readings()],
         "peaks": None,
@@ -107,7 +107,8 @@ def _text(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  fix: {problem['fix']}"
     yield "\nbackends"
     for backend in facts["backends"]:
-        yield f"  {backend['title']:19} {'ready' if backend['ready'] else 'not ready: ' + backend['reason']}"
+        ready = f"builds only: {backend['not_run']}" if backend["not_run"] else "ready"
+        yield f"  {backend['title']:19} {ready if backend['ready'] else 'not ready: ' + backend['reason']}"
         if not backend["ready"] and backend["fix"]:
             yield f"  {'':20}fix: {backend['fix']}"
     yield "\nmeasuring here"

@@ -92,7 +92,8 @@ def problems(errors: Mapping[str, str], missing: Collection[str] = (), *, opened
         return hint(to_run_again(errors))
     sentences = list(dict.fromkeys(errors.values()))
     if len(sentences) <= 1:
-        return message("".join(sentences), "warn" if set(errors) <= set(missing) else "bad")
+        text = "".join(sentences)
+        return hint(text) if set(errors) <= set(missing) else message(text, "bad")
     known = SETTINGS | RUN_SETTINGS
     labels = ", ".join(known[name].label for name in errors if name in known)
     return message(

@@ -16,6 +16,8 @@ from workbench.settings.kinds import Place, Setting, home
 from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 PROGRAM = "workbench"
+MAIN = ("model", "data", "backends", "precisions", *(name for name, setting in SETTINGS.items() if setting.basic))
+"""The settings that ``--help`` describes where a command takes all of them; ``--help-all`` describes the others too."""
 _NEGATIVE = re.compile(r"-[\d.].*")
 
 
@@ -25,6 +27,20 @@ class UsageExit(SystemExit):
     def __init__(self, message: str) -> None:
         super().__init__(2)
         self.message = message
+
+
+class HelpAll(argparse.Action):
+    """Prints the help with the options that ``--help`` leaves out, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **given: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **given)
+        self.left_out: dict[argparse.Action, str] = {}
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        for option, text in self.left_out.items():
+            option.help = text
+        parser.print_help()
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,15 +106,23 @@ def joined(words: Iterable[str]) -> list[str]:
 def add_settings(parser: argparse.ArgumentParser, names: Collection[str] = (), *, prefix: str = "") -> None:
     """Add an option for each of these settings, by default for all of an experiment, in the groups of the table.
 
+    Of all of them only :data:`MAIN` are in the help, and ``--help-all`` is added.
+
     Values remain text: the experiment reads and checks them, with the same messages for all sources. Missing options are ``None``.
     """
     chosen = [SETTINGS[name] for name in SETTINGS if not names or name in names]
+    left_out: dict[argparse.Action, str] = {}
     for title, settings in groupby(chosen, lambda setting: setting.group):
         group = parser.add_argument_group(title.lower())
         for setting in settings:
-            group.add_argument(
-                setting.option, dest=setting.name, metavar="VALUE", **_plain({"help": prefix + _help(setting)})
-            )
+            texts = _plain({"help": prefix + _help(setting)})
+            option = group.add_argument(setting.option, dest=setting.name, metavar="VALUE", **texts)
+            if not names and setting.name not in MAIN:
+                left_out[option], option.help = texts["help"], argparse.SUPPRESS
+    if left_out:
+        said = f"show this help with {len(left_out)} more settings, and exit"
+        every = parser.add_argument("--help-all", action=HelpAll, default=argparse.SUPPRESS, help=said)
+        every.left_out = left_out  # type: ignore[attr-defined]
 
 
 def add_run_settings(parser: argparse.ArgumentParser, *names: str) -> None:
