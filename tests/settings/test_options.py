@@ -45,7 +45,9 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 def test_help_describes_the_main_settings_first(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = said(capsys, command, "--help")
     assert (status, err) == (0, "")
-    assert re.findall(r"^  (--[a-z-]+) VALUE", out[out.index("\nmodel:") :], re.MULTILINE) == [SETTINGS[name].option for name in SETTINGS if name in MAIN]
+    assert re.findall(r"^  (--[a-z-]+) VALUE", out[out.index("\nmodel:") :], re.MULTILINE) == [
+        SETTINGS[name].option for name in SETTINGS if name in MAIN
+    ]
     assert len(out.splitlines()) < 110
     assert "--help-all" in out
     assert f"{len(SETTINGS) - len(MAIN)} more settings" in " ".join(out.split())

@@ -39,7 +39,9 @@ def _state(address: str, title: str) -> BackendState:
     name, mode, environment = split_address(address)
     spec = EngineSpec(name, Precision.FP32, mode, environment=environment)
     able = backends.state(address)
-    return BackendState(address, title, able, backends.of(spec).measures(spec, Region.HOST_TO_HOST).reason if able else "")
+    return BackendState(
+        address, title, able, backends.of(spec).measures(spec, Region.HOST_TO_HOST).reason if able else ""
+    )
 
 
 def problems() -> list[Availability]:

@@ -46,7 +46,14 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
         "packages": {name: version_of(name) for name in (*libraries(), *PACKAGES)},
         "problems": [{"reason": each.reason, "fix": each.fix} for each in problems()],
         "backends": [
-            {"backend": name, "title": title, "ready": bool(able), "not_run": not_run, "reason": able.reason, "fix": able.fix}
+            {
+                "backend": name,
+                "title": title,
+                "ready": bool(able),
+                "not_run": not_run,
+                "reason": able.reason,
+                "fix": able.fix,
+            }
             for name, title, able, not_run in states()
         ],
         "readings": [{"what": each.what, "found": each.state, "advice": each.advice} for each in readings()],
