@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import recorded
@@ -80,6 +81,23 @@ def test_the_remaining_time_shrinks_and_is_an_upper_bound_once_it_has_passed(
         progress.rounds(4)
     assert [event.progress.remaining_s for event in reported[:2]] == [30.0, 18.0]
     assert reported[2].progress.at_most  # the estimate has passed; what is left is the longest that the plan allows
+
+
+def test_what_is_left_hardly_rises_where_a_launch_begins(store, run_rows, reported, monkeypatch) -> None:
+    now = [0.0]
+    plan = replace(PLAN, max_measure_s=8.0)  # 6 rounds, then 4 in each launch
+    monkeypatch.setattr("workbench.runs.pace.time.monotonic", lambda: now[0])
+    progress = MeasuringProgress(run_rows, plan, store, rows=4)
+    for number in range(2):
+        progress.launch(number, 1)
+        now[0] += 1.0  # the engines are opened
+        for done in range(1, (plan.relaunch_rounds if number else plan.rounds) + 1):
+            now[0] += 1.0
+            progress.rounds(done)
+        progress.rounds(done, ended=True)
+    left = [event.progress.remaining_s for event in reported if event.progress.remaining_s is not None]
+    assert left[0] == (1 + 1) / 1 * (plan.rounds + plan.relaunch_rounds * (plan.launches - 1) - 1)
+    assert all(later < 1.2 * earlier for earlier, later in pairwise(left))
 
 
 def test_each_event_carries_the_phase_it_belongs_to(run_rows, reported, caplog) -> None:

@@ -59,7 +59,7 @@ class MeasuringProgress:
         self._expected_s = None if per_row_s is None else per_row_s * rows
         self._began = time.monotonic()
         self._before = 0  # rounds of this launch, at batch sizes that are done
-        self._launch_began, self._open_rounds = self._began, 0
+        self._ended = self._open_rounds = 0  # rounds of earlier launches; of this one and all that may follow
         self._deadline = run_rows.stop.deadline
         self._number = self._batches = self._done = 0
         self._clock_began = self._deadline.clock()
@@ -69,10 +69,10 @@ class MeasuringProgress:
         plan = self._plan
         rounds = plan.relaunch_rounds if number else plan.rounds
         several = f", launch {number + 1} of at most {plan.launches}" if plan.launches > 1 else ""
-        self._before = self._done = 0
+        self._ended, self._before, self._done = self._ended + self._before, 0, 0
         self._number, self._batches, self._clock_began = number, batches, self._deadline.clock()
         later = max(0, plan.launches - 1 - number)
-        self._launch_began, self._open_rounds = time.monotonic(), (rounds + later * plan.relaunch_rounds) * batches
+        self._open_rounds = (rounds + later * plan.relaunch_rounds) * batches
         self._run_rows.phase(f"measure{several}", rounds * batches, "rounds", self.remaining_s)
 
     def rounds(self, done: int, *, ended: bool = False) -> None:
@@ -106,10 +106,9 @@ class MeasuringProgress:
         return not self._deadline.allows(rest_s + opening_s + max(again_s, planned_s))
 
     def _longest_s(self, done: int) -> float | None:
-        """Seconds that this launch and all that may follow take, by the rounds of this launch that have ended."""
-        if not done:
-            return None
-        return (time.monotonic() - self._launch_began) / done * (self._open_rounds - done)
+        """Seconds that this launch and all that may follow take, by all rounds that have ended and the starts of their launches."""
+        ended = self._ended + done
+        return (time.monotonic() - self._began) / ended * (self._open_rounds - done) if ended else None
 
     @property
     def remaining_s(self) -> float | None:
