@@ -25,6 +25,10 @@ BOTH_MEASURE = """() => {
     return rows.length === 2 && [...rows].map(row => row.textContent);
 }"""
 """The lines of both workers when both measure, read at once: the next state replaces them."""
+CUT_WITH_A_LONG_PATH = """shown => {
+    shown.querySelector('.wb-step').textContent = 'reading /' + 'a'.repeat(300);
+    return looks.cut(shown);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def test_the_workers_and_the_queue_are_shown_while_a_run_goes_on(
     assert batches[0] != batches[1]
     assert all("onnxruntime fp32" in line and "onnxruntime int8" in line for line in lines)
     look(page)
-    assert shown.evaluate("shown => looks.cut(shown)") == []
+    assert shown.evaluate(CUT_WITH_A_LONG_PATH) == []
     assert shown.evaluate(f"shown => looks.dim(shown, {CONTRAST})") == []
     shot(panel, "4-run-on-a-cluster")
     expect(shown).to_contain_text("0 parts wait", timeout=LONG_MS)

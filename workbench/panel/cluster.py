@@ -18,5 +18,6 @@ def workers(state: ClusterState, now_s: float) -> str:
 
 def _line(worker: WorkerState, now_s: float) -> str:
     lasted = f"{max(0.0, now_s - worker.since):.0f} s" if worker.phase else ""
-    cells = (worker.label, worker.phase or "idle", ", ".join(worker.rows), worker.step, lasted)
-    return tag("tr", *(tag("td", text) for text in cells), data_phase=worker.phase or "idle")
+    cells = [tag("td", text) for text in (worker.label, worker.phase or "idle", ", ".join(worker.rows))]
+    step = tag("td", worker.step, class_="wb-step")  # which may hold a long path
+    return tag("tr", *cells, step, tag("td", lasted), data_phase=worker.phase or "idle")
