@@ -19,7 +19,7 @@ from workbench.backends.tensorrt.flavours import RTX
 from workbench.cli.entry import main
 from workbench.data.samples import Samples
 from workbench.environments import adding, registry
-from workbench.errors import ExportError, InputError
+from workbench.errors import ExportError, InputError, StoreError
 from workbench.plan.subject import Platform
 from workbench.precision.modelopt import FIX, PACKAGE, available
 from workbench.precision.rewrite import rewrite
@@ -143,6 +143,14 @@ def test_an_environment_that_cannot_be_used_is_one_sentence(tmp_path, environmen
     registry.keep(replace(registry.named("optimizer"), python=str(tmp_path / "gone")))
     assert "in the environment 'optimizer', whose" in available().reason
     with pytest.raises(InputError, match="is not there any more"):
+        asked(tmp_path, "fp16-modelopt")
+
+
+def test_a_list_of_environments_that_cannot_be_read_stops_only_what_needs_it(tmp_path, environment):
+    environment(COPIES)
+    (registry.config_folder() / registry.FILE).write_text("{")
+    assert Platform.here().modelopt == ""
+    with pytest.raises(StoreError, match=r"The list of environments in .* cannot be read"):
         asked(tmp_path, "fp16-modelopt")
 
 

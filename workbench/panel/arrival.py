@@ -17,17 +17,18 @@ PAUSE_S = 0.2
 """Between two pages, so that a click is answered in between."""
 LOST = "lost"
 """What the browser writes where it shows an error in the place of a widget: then an announcement did not arrive."""
-# Widgets come one by one: the field is looked for until it is there, and then errors for ten seconds. An error belongs to the sign of the
-# smallest box around it that has one.
+# Widgets come one by one: the field is looked for until it is there, and then errors for ten seconds; where this is taken away
+# and put back it begins anew. An error belongs to the sign of the smallest box around it that has one.
 SIGN = (
     "const say=(field,said)=>{field.value=said;field.dispatchEvent(new Event('change',{bubbles:true}))};"
     "const box=error=>{while(error&&!error.querySelector(':scope>.wb-arrived'))error=error.parentElement;return error};"
-    "const look=left=>{const sign=this.closest('.wb-arrived'),field=sign&&sign.querySelector('input'),all=sign&&sign.parentElement;"
+    "const look=left=>{if(!this.isConnected)return;"
+    "const sign=this.closest('.wb-arrived'),field=sign&&sign.querySelector('input'),all=sign&&sign.parentElement;"
     "if(!field||!all)return setTimeout(look,100,left);"
     "if(left===20)say(field,String(Date.now()));"
     "else if([...all.querySelectorAll('.jupyter-widgets-error-widget')].some(error=>box(error)===all))"
     f"return say(field,'{LOST}');"
-    "if(left&&this.isConnected)setTimeout(look,500,left-1)};look(20)"
+    "if(left)setTimeout(look,500,left-1)};look(20)"
 )
 
 

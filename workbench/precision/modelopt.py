@@ -15,7 +15,7 @@ from workbench.data.samples import Samples
 from workbench.environments import adding, registry
 from workbench.environments.registry import Environment
 from workbench.environments.start import NEEDS, variables
-from workbench.errors import ExportError, InputError
+from workbench.errors import ExportError, InputError, StoreError
 from workbench.models.onnx_file import graphs
 from workbench.precision.selection import Selection
 from workbench.protocols import AVAILABLE, Availability, unavailable
@@ -44,8 +44,11 @@ def available() -> Availability:
 
 
 def identity() -> str:
-    """What decides the files that it writes: the versions of its Python and packages; "" where no environment has it."""
-    found = registry.that_has(PACKAGE)
+    """What decides the files that it writes: the versions of its Python and packages; "" where no environment is known to have it."""
+    try:
+        found = registry.that_has(PACKAGE)
+    except StoreError:  # said where it is asked for
+        return ""
     packages = [f"{name} {version}" for name, version in sorted(found.packages.items())] if found else []
     return ", ".join([f"Python {found.version}", *packages]) if found else ""
 
