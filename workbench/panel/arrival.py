@@ -18,7 +18,7 @@ PAUSE_S = 0.2
 LOST = "lost"
 """What the browser writes where it shows an error in the place of a widget: then an announcement did not arrive."""
 # Widgets come one by one: the field is looked for until it is there, and then errors for ten seconds; where this is taken away
-# and put back it begins anew. An error belongs to the sign of the smallest box around it that has one.
+# and put back it begins again. An error belongs to the sign of the smallest box around it that has one.
 SIGN = (
     "const say=(field,said)=>{field.value=said;field.dispatchEvent(new Event('change',{bubbles:true}))};"
     "const box=error=>{while(error&&!error.querySelector(':scope>.wb-arrived'))error=error.parentElement;return error};"
