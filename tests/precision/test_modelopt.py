@@ -115,10 +115,12 @@ def test_what_it_says_last_is_reported_and_nothing_is_left(tmp_path, environment
 
 
 def test_without_an_environment_it_is_gray_with_the_line_that_makes_it(tmp_path):
-    assert available().reason == "no environment has nvidia-modelopt"
+    assert available().reason == "no environment had nvidia-modelopt when it was added"
     assert available().fix == FIX
     assert "workbench environment add modelopt modelopt/bin/python" in FIX
-    with pytest.raises(InputError, match=r"no environment has nvidia-modelopt\. To install it: python3 -m venv"):
+    with pytest.raises(
+        InputError, match=r"no environment had nvidia-modelopt when it was added\. To install it: python3 -m venv"
+    ):
         asked(tmp_path, "fp16-modelopt")
 
 
@@ -144,6 +146,9 @@ def test_an_environment_that_cannot_be_used_is_one_sentence(tmp_path, environmen
     assert "in the environment 'optimizer', whose" in available().reason
     with pytest.raises(InputError, match="is not there any more"):
         asked(tmp_path, "fp16-modelopt")
+    adding.add("another", tmp_path / "python")
+    assert available()  # that whose interpreter is gone comes first, and is passed over
+    asked(tmp_path, "fp16-modelopt")
 
 
 def test_a_list_of_environments_that_cannot_be_read_stops_only_what_needs_it(tmp_path, environment):

@@ -8,6 +8,7 @@ changed since then is noticed.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,8 +78,9 @@ def named(name: str) -> Environment:
 
 
 def that_has(package: str) -> Environment | None:
-    """The environment that was added first of those in which a package is installed."""
-    return next((each for each in known().values() if package in each.packages), None)
+    """The environment that was added first of those in which a package is installed; one whose interpreter is gone only where no other is."""
+    found = [each for each in known().values() if package in each.packages]
+    return next((each for each in found if os.access(each.python, os.X_OK)), found[0] if found else None)
 
 
 def check_name(name: str) -> None:

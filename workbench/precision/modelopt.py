@@ -35,7 +35,7 @@ def available() -> Availability:
     """Whether an environment has it; starts no process."""
     found = registry.that_has(PACKAGE)
     if found is None:
-        return unavailable(f"no environment has {PACKAGE}", FIX)
+        return unavailable(f"no environment had {PACKAGE} when it was added", FIX)
     if not os.access(found.python, os.X_OK):
         return unavailable(
             f"{PACKAGE} is in the environment '{found.name}', whose {found.python} is not there any more", FIX
@@ -49,7 +49,8 @@ def identity() -> str:
         found = registry.that_has(PACKAGE)
     except StoreError:  # said where it is asked for
         return ""
-    packages = [f"{name} {version}" for name, version in sorted(found.packages.items())] if found else []
+    versions = sorted(found.packages.items()) if found else []
+    packages = [f"{name} {version}" for name, version in versions if name not in NEEDS or name == "numpy"]
     return ", ".join([f"Python {found.version}", *packages]) if found else ""
 
 

@@ -126,7 +126,7 @@ def _settings(path: Path, where: str, given: Any) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in SETTINGS:
             near = get_close_matches(name, SETTINGS, 1)
-            hint = f"Did you mean '{near[0]}'?" if near else "'workbench report --help' lists them."
+            hint = f"Did you mean '{near[0]}'?" if near else "'workbench report --help-all' lists them."
             raise InputError(f"{path}: '{where}' has a setting '{key}', which does not exist. {hint}")
         if isinstance(value, (Mapping, type(None))):
             raise InputError(f"{path}: '{where}': '{key}' has no value that a setting can have. {_found(value)}")
