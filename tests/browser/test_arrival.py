@@ -103,7 +103,7 @@ def test_what_does_not_arrive_is_announced_again(
 def test_a_reloaded_page_shows_the_panel_although_the_states_of_its_widgets_were_lost(
     page: Page, lab: Lab, provoked: list[str]
 ) -> None:
-    provoked.append("Control comm did not respond in time")
+    provoked += ["Control comm did not respond in time", "widget model not found", "Could not", NOT_FOUND]
     numbers = lose(page, all_states, 1)
     open_panel(page, lab, put_notebook(lab, "states.ipynb", **SMALL))
     numbers.clear()
