@@ -120,12 +120,8 @@ def main() -> None:
     rows = [row for name in NAMES for row in lines(name, CASES[name], store)]
     has = registry.that_has(modelopt.PACKAGE)
     versions = ", ".join(f"{name} {version}" for name, version in has.packages.items()) if has else ""
-    notes = [
-        (
-            f"ModelOpt's environment: {versions}. Layers are those of Conv, Gemm and MatMul. ModelOpt's INT8 "
-            "files hold the weights as FP32 before quantizers, which TensorRT folds."
-        )
-    ]
+    layers = "Layers are those of Conv, Gemm and MatMul. ModelOpt's INT8 files hold the weights in FP32, with quantizers after them."
+    notes = [f"ModelOpt's environment: {versions}. {layers}"]
     tell(Section("ModelOpt's files beside the workbench's", Path(__file__).name, METHOD, COLUMNS, rows, ("onnx", "onnxruntime"), notes), record=asked.record)  # fmt: skip
 
 

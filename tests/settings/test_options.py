@@ -65,10 +65,10 @@ def test_the_program_is_called_workbench_however_it_is_started(words: list[str])
     [
         (
             ("report", "--bathces", "1"),
-            "There is no option '--bathces'; did you mean '--batches'? See: workbench report --help",
+            "There is no option '--bathces'; did you mean '--batches'? See: workbench report --help-all",
         ),
-        (("report", "stray"), "There is no option 'stray'. See: workbench report --help"),
-        (("report", "--model"), "Argument --model: expected one argument. See: workbench report --help"),
+        (("report", "stray"), "There is no option 'stray'. See: workbench report --help-all"),
+        (("report", "--model"), "Argument --model: expected one argument. See: workbench report --help-all"),
         (("history", "--batch", "x"), "Argument --batch: invalid int value: 'x'. See: workbench history --help"),
         (("measure",), "Argument command: invalid choice: 'measure' (choose from "),
     ],

@@ -32,9 +32,11 @@ class UsageExit(SystemExit):
 class HelpAll(argparse.Action):
     """Prints the help with the options that ``--help`` leaves out, and exits."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **given: Any) -> None:
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, left_out: Mapping[argparse.Action, str], **given: Any
+    ) -> None:
         super().__init__(option_strings, dest, nargs=0, **given)
-        self.left_out: dict[argparse.Action, str] = {}
+        self.left_out = left_out
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         for option, text in self.left_out.items():
@@ -54,7 +56,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         end = "" if message.endswith(("?", ".")) else "."
-        said = f"{message[:1].upper()}{message[1:]}{end} See: {self.prog} --help"
+        whole = "--help-all" if "--help-all" in self._option_string_actions else "--help"
+        said = f"{message[:1].upper()}{message[1:]}{end} See: {self.prog} {whole}"
         self._print_message(f"{PROGRAM}: {said}\n", sys.stderr)
         raise UsageExit(said)
 
@@ -121,8 +124,7 @@ def add_settings(parser: argparse.ArgumentParser, names: Collection[str] = (), *
                 left_out[option], option.help = texts["help"], argparse.SUPPRESS
     if left_out:
         said = f"show this help with {len(left_out)} more settings, and exit"
-        every = parser.add_argument("--help-all", action=HelpAll, default=argparse.SUPPRESS, help=said)
-        every.left_out = left_out  # type: ignore[attr-defined]
+        parser.add_argument("--help-all", action=HelpAll, default=argparse.SUPPRESS, help=said, left_out=left_out)
 
 
 def add_run_settings(parser: argparse.ArgumentParser, *names: str) -> None:
