@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 NOT_FOUND = "Comm not found for comm id"
 """Said where the kernel takes back an announcement that was lost."""
+NO_VIEW = "reading 'processLuminoMessage'"
+"""Said by JupyterLab for every box in which a widget could not be drawn, until it is repaired."""
 
 
 def message(frame: str | bytes) -> tuple[str, dict[str, Any]]:
@@ -36,6 +38,11 @@ def announced(frame: str | bytes) -> bool:
 def announced_as(name: str) -> Callable[[str | bytes], bool]:
     """Whether a message of the kernel announces the control of this name."""
     return lambda frame: announced(frame) and message(frame)[1]["data"]["state"].get("description") == name
+
+
+def style_of_buttons(frame: str | bytes) -> bool:
+    """Whether a message of the kernel announces the style that buttons share."""
+    return announced(frame) and message(frame)[1]["data"]["state"].get("_model_name") == "ButtonStyleModel"
 
 
 BUILD, RUNS, FILTER = announced_as("Build only"), announced_as("Runs"), announced_as("Filter")
@@ -83,7 +90,7 @@ def works(panel: Locator) -> None:
     expect(panel.get_by_role("button", name="Undo")).to_be_enabled()
 
 
-@pytest.mark.parametrize("kind", [BUILD, RUNS, FILTER], ids=["build", "runs", "filter"])
+@pytest.mark.parametrize("kind", [BUILD, RUNS, FILTER, style_of_buttons], ids=["build", "runs", "filter", "style"])
 def test_what_does_not_arrive_is_announced_again(
     page: Page,
     lab: Lab,
@@ -91,7 +98,13 @@ def test_what_does_not_arrive_is_announced_again(
     kind: Callable[[str | bytes], bool],
     request: pytest.FixtureRequest,
 ) -> None:
-    provoked += ["widget model not found", "Could not create a model", "Could not process update msg", NOT_FOUND]
+    provoked += [
+        "widget model not found",
+        "Could not create a model",
+        "Could not process update msg",
+        NOT_FOUND,
+        NO_VIEW,
+    ]
     numbers = lose(page, kind, 1)
     panel = open_panel(
         page, lab, put_notebook(lab, f"lost-{request.node.callspec.id}.ipynb", **SMALL), patience_ms=60_000

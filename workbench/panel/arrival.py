@@ -44,6 +44,10 @@ class Sign(widgets.Box):  # type: ignore[misc]
         mark = f'<style onload="{escape(SIGN)}">.wb .wb-arrived {{ display: none; }}</style>'
         super().__init__([self.field, widgets.HTML(mark)], css="wb-arrived")
         self.loop = running_loop()  # None: there is no browser
+        self._inside: Any = None
+        self._again: Callable[[], None] | None = None
+        self._tried = TRIES  # until it is expected
+        self.field.observe(lambda change: self.later(0, self._look) if change["new"] == LOST else None, "value")
 
     @property
     def seen(self) -> bool:
@@ -51,23 +55,25 @@ class Sign(widgets.Box):  # type: ignore[misc]
         return self.field.value not in ("", LOST)
 
     def expect(self, inside: Any, again: Callable[[], None] | None = None) -> None:
-        """Announce what is in the box ``inside`` again where something of it was lost, at most ``TRIES`` times.
+        """Announce what is in the box ``inside`` again where something of it was lost, at most ``TRIES`` times for each call.
 
         After a while without a sign ``again`` is called in place of that.
         """
-        tried = 0
+        self._inside, self._again, self._tried = inside, again, 0
+        self.later(PATIENCE_S, self._look, 0)
 
-        def look(waited_for: int | None = None) -> None:
-            nonlocal tried
-            if not self.seen and tried < TRIES and waited_for in (None, tried):
-                tried += 1
-                call = again if again and self.field.value != LOST else lambda: _announce_again(inside)
-                self.field.value = ""
-                call()
-                self.later(PATIENCE_S * 2**tried, look, tried)
-
-        self.field.observe(lambda change: self.later(0, look) if change["new"] == LOST else None, "value")
-        self.later(PATIENCE_S, look, 0)
+    def _look(self, waited_for: int | None = None) -> None:
+        """Repair what is missing; ``waited_for`` is the number of repairs before the wait, and none where the browser reported a loss."""
+        if self.seen or self._tried >= TRIES or waited_for not in (None, self._tried):
+            return
+        self._tried += 1
+        again = self._again if self.field.value != LOST else None
+        self.field.value = ""
+        if again:
+            again()
+        else:
+            _announce_again(self._inside)
+        self.later(PATIENCE_S * 2**self._tried, self._look, self._tried)
 
     def later(self, seconds: float, call: Callable[..., None], *given: Any) -> None:
         """Make a call in the kernel's thread; a front end may have another thread for the messages of widgets."""
@@ -82,11 +88,12 @@ class Late(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, contents: Iterable[Any], css: str = "wb-late") -> None:
         super().__init__(css=css)
-        self._contents, self._sign = tuple(contents), Sign()
+        self._contents, self._sign, self._filled = tuple(contents), Sign(), False
 
     def fill(self) -> None:
         """Put the contents into the box, once."""
-        if not self.children:
+        if not self._filled:
+            self._filled = True  # the box is empty for a moment where its contents are announced again
             self.children = (*self._contents, self._sign)
             self._sign.expect(self)
 
@@ -99,6 +106,7 @@ class Arrival(Sign):
     def __init__(self) -> None:
         super().__init__()
         self._rest: list[Callable[[], None]] = []
+        self._shown: list[Any] = []  # the panel in each cell that displays it
         self._going = False
         self.field.observe(lambda _: self.later(0, self._begin) if self.seen else None, "value")
 
@@ -115,10 +123,12 @@ class Arrival(Sign):
         def again() -> None:
             if not os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
                 widgets.renew(panel)
-                shown.update(panel)
+                for each in self._shown:
+                    each.update(panel)
 
         shown = display(panel, display_id=True)  # type: ignore[no-untyped-call]
         if shown is not None:
+            self._shown.append(shown)
             self.expect(panel, again)
 
     def _begin(self) -> None:
@@ -135,6 +145,5 @@ class Arrival(Sign):
 def _announce_again(box: Any) -> None:
     """Announce what is inside, but not the box, which the browser has drawn: with the view of a closed widget it hides its whole place."""
     inside, box.children = box.children, ()
-    for each in inside:
-        widgets.renew(each)
+    widgets.renew(*inside)
     box.children = inside

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ipywidgets
 
+_LOOKS = ("layout", "style")
 _made: dict[tuple[Any, ...], Any] = {}
+_keys: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
 
 
 def _shared(kind: Any, **values: Any) -> Any:
@@ -19,7 +22,16 @@ def _shared(kind: Any, **values: Any) -> Any:
     key = (kind, *sorted(values.items()))
     if key not in _made or _made[key].comm is None:
         _made[key] = kind(**values)
+        _keys[_made[key]] = key
     return _made[key]
+
+
+def _take_shared(widget: Any) -> None:
+    """Give a widget that is not announced the layout and the style that are shared now, in the place of earlier ones."""
+    for name in filter(widget.has_trait, _LOOKS):
+        key = _keys.get(getattr(widget, name))
+        if key:
+            setattr(widget, name, _shared(key[0], **dict(key[1:])))
 
 
 def layout(**values: str) -> Any:
@@ -60,26 +72,26 @@ def close(widget: Any) -> None:
     widget.close()
 
 
-def renew(widget: Any, shared: dict[str, Any] | None = None) -> None:
-    """Take back what was announced of a widget and of all below it: the next display announces it under other names.
+def renew(*several: Any) -> None:
+    """Take back what was announced of these widgets and of all below them: the next display announces it under other names.
 
-    ``shared`` are the layouts and styles in the place of those that widgets share, by the names of the old ones.
+    The same holds for the layouts and styles that widgets share, of which any may be what was lost.
     """
-    if shared is None:
-        shared = {}
-        for key, old in _made.items():
-            shared[old.model_id] = _made[key] = key[0](**dict(key[1:]))
+    _made.clear()
+    for widget in several:
+        _take_back(widget)
+
+
+def _take_back(widget: Any) -> None:
     for child in getattr(widget, "children", ()):
-        renew(child, shared)
+        _take_back(child)
     if widget.comm is None:
         return
     widget.close()
     del widget._repr_mimebundle_  # which a closed widget has no more
     widget._model_id = None  # noqa: SLF001
-    for name in {"layout", "style"} & set(widget.traits()):
-        old = getattr(widget, name)
-        setattr(widget, name, shared.get(old.model_id, old))
     if not isinstance(widget, _Lean):
+        _take_shared(widget)
         widget.open()
 
 
@@ -96,6 +108,7 @@ class _Lean:
     def model_id(self) -> str:
         """The name under which a browser knows this widget, which is announced first."""
         if self.comm is None:
+            _take_shared(self)
             super().open()  # type: ignore[misc]
         return str(self.comm.comm_id)
 
@@ -105,7 +118,7 @@ class _Lean:
 
     def __init__(self, *args: Any, css: str = "", **given: Any) -> None:
         traits = type(self).class_traits()  # type: ignore[attr-defined]
-        for name in {"layout", "style"} & set(traits):
+        for name in filter(traits.__contains__, _LOOKS):
             given[name] = _shared(traits[name].klass, **given.get(name, {}))
         if css:
             given["_dom_classes"] = css.split()
