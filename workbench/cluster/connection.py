@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -239,9 +239,11 @@ def _gone() -> SchedulerLost:
 
 
 def members(
-    connection: Connection, environments: list[str], known: dict[str, ClusterMember]
+    connection: Connection, asked: Mapping[str, Any], known: dict[str, ClusterMember]
 ) -> dict[str, ClusterMember]:
     """The workers of a cluster by address. ``known`` are those that were asked before: a worker is asked once what it is.
+
+    ``asked`` is what the run uses of a worker beside its own Python: names of "environments", and whether "modelopt".
 
     Raises:
         InputError: a worker must not be used: it is reached without TLS, has a memory limit of Dask's or another version of the workbench.
@@ -259,16 +261,14 @@ def members(
                 "'workbench worker', or with 'dask worker --memory-limit 0'."
             )
         with contextlib.suppress(WorkerLost):
-            found[address] = ClusterMember(address, _record(connection, address, about, environments))
+            found[address] = ClusterMember(address, _record(connection, address, about, asked))
     return found
 
 
-def _record(connection: Connection, address: str, about: dict[str, Any], environments: list[str]) -> ClusterWorker:
+def _record(connection: Connection, address: str, about: dict[str, Any], asked: Mapping[str, Any]) -> ClusterWorker:
     name = str(about["name"])
     try:
-        found = json.loads(connection.submit((address, name), remote.describe, {"environments": environments}))[
-            "answer"
-        ]
+        found = json.loads(connection.submit((address, name), remote.describe, dict(asked)))["answer"]
     except (KeyError, RunError) as cause:
         raise InputError(
             f"The worker {name} could not say what it is: the workbench is not installed there, or is another version. Install the "

@@ -71,16 +71,20 @@ def _check_process(asked: Any) -> None:
 
 @_task
 def describe(asked: Any) -> Any:
-    """What this worker is: its machine, versions, and a digest of both that is equal for workers whose results may be compared."""
+    """What this worker is: its machine, versions, and a digest of both that is equal for workers whose results may be compared.
+
+    The versions of ModelOpt's environment count where the run asks for its files.
+    """
     where = Platform.here()
     known = registry.known()
     environments = {
         name: [known[name].version, known[name].packages] for name in asked["environments"] if name in known
     }
-    found = {"machine": to_json(where.machine), "versions": dict(where.versions), "modelopt": where.modelopt}
+    found = {"machine": to_json(where.machine), "versions": dict(where.versions)}
+    modelopt = where.modelopt if asked["modelopt"] else ""
     return {
         **found,
-        "fingerprint": key_of(**found, environments=environments, workbench=VERSION)[:16],
+        "fingerprint": key_of(**found, environments=environments, modelopt=modelopt, workbench=VERSION)[:16],
         "workbench": VERSION,
         "host": platform.node(),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),

@@ -28,6 +28,7 @@ from workbench.locks.scratch import remove_left_behind
 from workbench.models.describe import counted
 from workbench.plan.planning import ONLY
 from workbench.records import FINAL, Results, Status, split_address
+from workbench.records.methods import MODELOPT
 from workbench.runs.archive import remember
 from workbench.runs.parts import PLANNED, Part
 from workbench.runs.pipeline import on_event_only, repeat_command, with_live
@@ -156,7 +157,10 @@ class _ClusterRun:
     def __init__(self, asked: _ClusterRequest, work: Work) -> None:
         self._asked, self._work = asked, work
         self._known: dict[str, ClusterMember] = {}
-        self._environments = sorted({split_address(each)[2] for each in asked.experiment.backends} - {""})
+        self._uses = {
+            "environments": sorted({split_address(each)[2] for each in asked.experiment.backends} - {""}),
+            "modelopt": any(MODELOPT in each for each in asked.experiment.precisions),
+        }
         self._fingerprint = ""
         self._ledgers: list[Ledger] = []
         self._ignored: set[str] = set()
@@ -210,7 +214,7 @@ class _ClusterRun:
 
     def _members(self) -> list[ClusterMember]:
         """The workers of the cluster now."""
-        self._known = members(self._work.connection, self._environments, self._known)
+        self._known = members(self._work.connection, self._uses, self._known)
         return list(self._known.values())
 
     def _workers(self) -> list[ClusterMember]:

@@ -25,7 +25,7 @@ from workbench.system.supervisor import supervised
 PACKAGE = "nvidia-modelopt"
 FIX = (
     f"python3 -m venv modelopt && modelopt/bin/pip install '{PACKAGE}[onnx]' {' '.join(NEEDS)} && "
-    "workbench environment add modelopt modelopt/bin/python (several GB, with PyTorch)"
+    "workbench environment add modelopt modelopt/bin/python (several GB, with PyTorch; where an environment has it already, add that one again)"
 )
 LIMIT_S, STOP_S = 3600.0, 1.0
 LAST_LINES = 3
