@@ -17,7 +17,7 @@ from workbench.errors import StoreError, writing
 from workbench.store.manifest import MANIFEST, content_digest, file_digest, stays_inside
 from workbench.store.store import KINDS, Store
 
-PART_BYTES = 2**24
+PART_BYTES = 2**23
 """Bytes that travel at once."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
