@@ -9,14 +9,15 @@ import sys
 import pytest
 
 from workbench import cli
-from workbench.cli import doctor, entry, inspect, repair
-from workbench.settings.options import MAIN, given, joined
+from workbench.cli import doctor, entry, inspect, repair, search
+from workbench.settings.options import MAIN, MANY, given, joined
 from workbench.settings.table import SETTINGS
 
 COMMANDS = {
     "report": tuple(SETTINGS),
     "inspect": inspect.OF_INPUTS,
     "repair": repair.FIELDS,
+    "search": search.FIELDS,
     "doctor": doctor.OF_PEAKS,
     "history": (),
 }
@@ -31,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = said(capsys, command, "--help-all" if len(COMMANDS[command]) == len(SETTINGS) else "--help")
+    status, out, err = said(capsys, command, "--help-all" if len(COMMANDS[command]) > MANY else "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: workbench {command} ")
     assert "%%" not in out

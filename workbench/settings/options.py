@@ -17,7 +17,8 @@ from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 PROGRAM = "workbench"
 MAIN = ("model", "data", "backends", "precisions", *(name for name, setting in SETTINGS.items() if setting.basic))
-"""The settings that ``--help`` describes where a command takes all of them; ``--help-all`` describes the others too."""
+"""The settings that ``--help`` describes where a command takes many; ``--help-all`` describes the others too."""
+MANY = 25
 _NEGATIVE = re.compile(r"-[\d.].*")
 
 
@@ -109,7 +110,7 @@ def joined(words: Iterable[str]) -> list[str]:
 def add_settings(parser: argparse.ArgumentParser, names: Collection[str] = (), *, prefix: str = "") -> None:
     """Add an option for each of these settings, by default for all of an experiment, in the groups of the table.
 
-    Of all of them only :data:`MAIN` are in the help, and ``--help-all`` is added.
+    Of more than :data:`MANY` only :data:`MAIN` are in the help, and ``--help-all`` is added.
 
     Values remain text: the experiment reads and checks them, with the same messages for all sources. Missing options are ``None``.
     """
@@ -120,7 +121,7 @@ def add_settings(parser: argparse.ArgumentParser, names: Collection[str] = (), *
         for setting in settings:
             texts = _plain({"help": prefix + _help(setting)})
             option = group.add_argument(setting.option, dest=setting.name, metavar="VALUE", **texts)
-            if not names and setting.name not in MAIN:
+            if len(chosen) > MANY and setting.name not in MAIN:
                 left_out[option], option.help = texts["help"], argparse.SUPPRESS
     if left_out:
         said = f"show this help with {len(left_out)} more settings, and exit"
