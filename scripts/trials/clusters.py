@@ -43,7 +43,8 @@ class Cluster:
             self.start_scheduler()
             for number in range(self._count):
                 self.add(f"w{number}", self._labels)
-            self.wait_for(self._count)
+            if self._count:
+                self.wait_for(self._count)
         except BaseException:
             self.close()
             raise
@@ -68,11 +69,13 @@ class Cluster:
                 self.address = json.loads(place.read_text(encoding="utf-8"))["address"]
             time.sleep(0.05)
 
-    def add(self, name: str, labels: Sequence[str] = (), *, cores: Sequence[int] = ()) -> None:
-        """Start one more worker, which may be limited to some cores and is then another kind of machine."""
+    def add(self, name: str, labels: Sequence[str] = (), *, cores: Sequence[int] = (), devices: str = "") -> None:
+        """Start one more worker, which may be limited to some cores, and is then another kind of machine, or to some GPUs."""
         own = self.folder / name
         own.mkdir(exist_ok=True)
         env = {"XDG_CONFIG_HOME": str(own / "config"), "WORKBENCH_LOCKS": str(own / "locks")}
+        if devices:
+            env["CUDA_VISIBLE_DEVICES"] = devices
         words = [
             sys.executable,
             "-m",
