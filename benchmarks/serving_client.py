@@ -6,7 +6,7 @@ folder LIB::
 
     python benchmarks/serving_client.py --command "LIB/ld-linux-x86-64.so.2 --library-path LIB:/usr/lib/x86_64-linux-gnu perf_analyzer"
 
-Both ask in turns in random order; the ratio is that of neighbouring blocks. perf_analyzer takes three windows of half a second in a block.
+Both send the same samples and ask in turns in random order; the ratio is that of neighbouring blocks. perf_analyzer takes three windows of half a second in a block.
 The demo's calls are over in a fraction of a millisecond, so that the ratio shows what the clients themselves cost; those of ten dense layers
 of width 1,280 take milliseconds, as those of usual models do.
 """
@@ -14,6 +14,7 @@ of width 1,280 take milliseconds, as those of usual models do.
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 import statistics
 import subprocess
@@ -53,14 +54,21 @@ def ours(server: Server, transport: str, place: Path, samples: int) -> float:
     return statistics.median(found.latencies_ns) * 1e-6
 
 
-def theirs(server: Server, transport: str, samples: int, command: list[str]) -> float:
+def theirs(server: Server, transport: str, place: Path, samples: int, command: list[str]) -> float:
     """Median milliseconds of perf_analyzer with one client."""
     port = server.ports.http if transport == "http" else server.ports.grpc
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.csv"
+        out, sent = Path(folder) / "out.csv", Path(folder) / "inputs.json"
+        inputs = request(place, samples)
+        each = [
+            {name: {"content": array[at].ravel().tolist(), "shape": list(array.shape[1:])} for name, array in inputs.items()}
+            for at in range(samples)
+        ]  # fmt: skip
+        sent.write_text(json.dumps({"data": each}))
         words = [
             "-m", server.deployment.name, "-u", f"127.0.0.1:{port}", "-i", transport, "-b", str(samples), "--concurrency-range", "1:1",
             "-p", str(WINDOW_MS), "-r", str(WINDOWS), "-s", str(ANY_SPREAD), "--percentile=50", "-f", str(out),
+            "--input-data", str(sent),
         ]  # fmt: skip
         done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
         if not out.exists():
@@ -74,7 +82,12 @@ def dense(folder: Path) -> Path:
     model, place, store = chain(folder / "dense.onnx", 10, 1280), folder / "dense", Store(folder / "store").prepare()
     results = workbench.run(
         workbench.Experiment(
-            model=str(model), data="random", backends="onnxruntime", precisions="fp32", batches="8", measure_s=0.3
+            model=str(model),
+            data="random",
+            backends="onnxruntime",
+            precisions="fp32",
+            batches="8",
+            measure_s=0.3,
         ),
         store=store,
     )
@@ -123,7 +136,7 @@ def main() -> None:
                 for transport in TRANSPORTS:
                     asks = {
                         "ours": lambda t=transport, n=samples, p=place, s=server: ours(s, t, p, n),
-                        "theirs": lambda t=transport, n=samples, s=server: theirs(s, t, n, command),
+                        "theirs": lambda t=transport, n=samples, p=place, s=server: theirs(s, t, p, n, command),
                     }
                     rows.append(row(model, transport, samples, compared(asks, asked.rounds)))
     method = f"One client, {asked.rounds} pairs of blocks of {BLOCK_S} s in random order; the ratio is that of neighbouring blocks."
