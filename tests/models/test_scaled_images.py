@@ -1,4 +1,4 @@
-"""Whether an ONNX model itself scales pixels down, so that images are given to it unscaled."""
+"""Whether a model itself scales pixels down, so that images are given to it unscaled."""
 
 from __future__ import annotations
 
@@ -70,3 +70,48 @@ def test_the_input_of_a_file_has_the_range(tmp_path):
     onnx.save(helper.make_model(graph(("Div", 255)), opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     (spec,) = inspect_model(path).inputs
     assert (spec.low, spec.high) == (0, 255)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """Of a Keras model with these first layers: its SavedModel, frozen graph and TensorFlow Lite file."""
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    def made(name, *first):
+        image = keras.Input((8, 8, 3), name="image")
+        inner = image
+        for layer in first:
+            inner = layer(inner)
+        padded = keras.layers.ZeroPadding2D()(inner)  # or the converter multiplies the scale into the weights
+        pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2)(padded))
+        model = keras.Model(image, keras.layers.Dense(3)(pooled))
+        place = tmp_path_factory.mktemp(name)
+        model.export(place / "saved", verbose=False)
+        (place / "net.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(place / "saved")).convert())
+        function = tf.function(model).get_concrete_function(tf.TensorSpec([None, 8, 8, 3], name="image"))
+        frozen = convert_variables_to_constants_v2(function)
+        (place / "net.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        return [place / "saved", place / "net.pb", place / "net.tflite"]
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "white"), [(1 / 255, 0, 255), (1 / 127.5, -1, 255), (1 / 65535, 0, 65535), (2.0, 0, None)]
+)
+def test_tensorflow_s_formats_have_the_range_too(exports, scale, offset, white):
+    import keras
+
+    for path in exports("scaled", keras.layers.Rescaling(scale, offset)):
+        (spec,) = inspect_model(path).inputs
+        assert (spec.low, spec.high) == ((0, white) if white else (None, None)), path.name
+
+
+def test_tensorflow_s_formats_without_scaling_have_no_range(exports):
+    import keras
+
+    for path in exports("plain", keras.layers.ReLU()):
+        (spec,) = inspect_model(path).inputs
+        assert (spec.low, spec.high) == (None, None), path.name

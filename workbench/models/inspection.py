@@ -41,7 +41,7 @@ ACCEPTED = (
 LONGEST = 600
 """Largest length of a message about a file, in characters."""
 
-PROBING = 8
+PROBING = 9
 """Version of the results of opening a model. Raise it when they change, so that the store does not return older results."""
 
 PROBED = (1, 2, 3)

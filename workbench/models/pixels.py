@@ -1,10 +1,13 @@
-"""The largest value of a pixel that a model itself scales down."""
+"""The largest value of a pixel that a model itself scales down: the rule, and the steps of an ONNX graph."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from workbench.models.onnx_file import attribute, readers_of
+from workbench.records import TensorSpec
 
 MOVED = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 """Operators after which values are the same, elsewhere."""
@@ -23,6 +26,39 @@ def white(scale: float) -> int | None:
     return 255 if scale >= 1 / 256 else 65535
 
 
+class Step(NamedTuple):
+    """One reader of a value: what becomes of it, and under which name it is there afterwards."""
+
+    kind: str  # MOVE, MULTIPLY, DIVIDE, or "" for anything else
+    value: Any = None
+    number: float = 0.0  # that it is multiplied or divided by; 0: not a constant
+
+
+MOVE, MULTIPLY, DIVIDE = "move", "multiply", "divide"
+
+
+def white_of(value: Any, readers: Callable[[Any], list[Step]]) -> int | None:
+    """The value of white of an input that nothing reads but one multiplication or division that scales pixels down; ``None`` for others."""
+    while True:
+        found = readers(value)
+        if len(found) != 1:
+            return None
+        (step,) = found
+        if step.kind == MULTIPLY:
+            return white(step.number)
+        if step.kind == DIVIDE:
+            return white(1 / step.number) if step.number else None
+        if step.kind != MOVE:
+            return None
+        value = step.value
+
+
+def with_white(spec: TensorSpec, found: int | None) -> TensorSpec:
+    """The input with the range of pixels, where it is an image of floating-point numbers that the model scales down from ``found``."""
+    image = found and len(spec.shape) == IMAGE_AXES and "float" in spec.dtype
+    return replace(spec, low=0.0, high=float(found)) if image and found else spec
+
+
 def scaled_images(graph: Any) -> dict[str, int]:
     """Inputs of an ONNX graph with the axes of images that nothing reads but one multiplication or division that scales pixels down, with
     the value of white.
@@ -37,9 +73,22 @@ def scaled_images(graph: Any) -> dict[str, int]:
         and all(size == 1 for size in tensor.dims)
         and tensor.data_location != TensorProto.EXTERNAL
     }
-    readers = readers_of(graph)
+    nodes = readers_of(graph)
+
+    def readers(name: str) -> list[Step]:
+        return [_step(node, name, numbers) for node in nodes.get(name, []) if node.op_type != "Shape"]
+
     images = [value.name for value in graph.input if len(value.type.tensor_type.shape.dim) == IMAGE_AXES]
-    return {name: found for name in images if (found := _white_of(name, readers, numbers))}
+    return {name: found for name in images if (found := white_of(name, readers))}
+
+
+def _step(node: Any, name: str, numbers: dict[str, float]) -> Step:
+    if node.op_type in MOVED:
+        return Step(MOVE, node.output[0])
+    number = next((numbers[each] for each in node.input if each in numbers), 0.0)
+    if node.op_type == "Mul":
+        return Step(MULTIPLY, number=number)
+    return Step(DIVIDE, number=number) if node.op_type == "Div" and node.input[0] == name else Step("")
 
 
 def _constants(graph: Any) -> list[Any]:
@@ -55,18 +104,3 @@ def _constants(graph: Any) -> list[Any]:
             tensor.name = node.output[0]
             found.append(tensor)
     return found
-
-
-def _white_of(name: str, readers: dict[str, list[Any]], numbers: dict[str, float]) -> int | None:
-    while True:
-        found = readers.get(name, [])
-        if len(found) != 1:
-            return None
-        (node,) = found
-        if node.op_type not in MOVED:
-            break
-        name = node.output[0]
-    other = next((numbers[each] for each in node.input if each in numbers), 0.0)
-    if node.op_type == "Mul":
-        return white(other)
-    return white(1 / other) if node.op_type == "Div" and other and node.input[0] == name else None

@@ -54,7 +54,7 @@ class DataSettings:
     ))  # fmt: skip
     pixels: str = declared(Text(
         default="auto",
-        help="folder of images: the range that pixel values are scaled to, or imagenet; auto: 0..1, 0..255 for a Keras or ONNX model that scales them itself, and unchanged for integer inputs",
+        help="folder of images: the range that pixel values are scaled to, or imagenet; auto: 0..1, 0..255 for a model that is seen to scale them itself, and unchanged for integer inputs",
         example="-1..1",
         check=scaling,
     ))  # fmt: skip

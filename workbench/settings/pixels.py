@@ -7,8 +7,8 @@ import re
 from workbench.errors import InputError
 
 AUTO = "auto"
-"""0 to 1 for an input of floating-point numbers, but 0 to 255 where a Keras or ONNX model itself scales them down first; unchanged pixels (0 to
-255) for an input of integers."""
+"""0 to 1 for an input of floating-point numbers, but 0 to 255 where the first step of the model scales them down; unchanged pixels (0 to 255) for
+an input of integers. Converters to TensorFlow Lite may multiply such a step into the weights of a convolution, where it is not seen."""
 IMAGENET = "imagenet"
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*\.\.\s*(-?\d+(?:\.\d+)?)\s*")
 

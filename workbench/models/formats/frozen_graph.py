@@ -6,12 +6,15 @@ node reads are the outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
 from workbench.models.formats import Runner, check_dtype, natural, quiet, tensorflow_said
+from workbench.models.pixels import with_white
+from workbench.models.pixels_tensorflow import scaled_placeholders
 from workbench.records import Model, TensorSpec
 
 PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault", "PlaceholderV2")
@@ -27,8 +30,11 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     graph_def, inputs, outputs = load(path, signature)
     parameters = weights_in(graph_def)
     graph, _ = _imported(graph_def, inputs, outputs)
+    given = {name: graph.get_tensor_by_name(tensor) for name, tensor in inputs.items()}
     return {
-        "inputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in inputs.items()}, "input"),
+        "inputs": with_pixels(
+            specs_of(given, "input"), graph_def, {name: tensor.op.name for name, tensor in given.items()}
+        ),
         "outputs": specs_of({name: graph.get_tensor_by_name(tensor) for name, tensor in outputs.items()}, "output"),
         "parameters": parameters,
         "signature": f"{', '.join(inputs.values())} -> {', '.join(outputs.values())}",
@@ -184,6 +190,14 @@ def specs_of(tensors: dict[str, Any], role: str) -> tuple[TensorSpec, ...]:
         dtype = check_dtype(name, str(tensor.dtype.name), role)
         specs.append(TensorSpec(name, dtype, tuple(tensor.shape.as_list())))
     return tuple(specs)
+
+
+def with_pixels(
+    specs: tuple[TensorSpec, ...], graph_def: Any, placeholders: Mapping[str, str]
+) -> tuple[TensorSpec, ...]:
+    """Inputs with the range of pixels, where the graph scales images down. ``placeholders`` are their nodes by name."""
+    found = scaled_placeholders(graph_def, placeholders.values())
+    return tuple(with_white(spec, found.get(placeholders.get(spec.name, ""))) for spec in specs)
 
 
 def _named(tensors: list[str]) -> dict[str, str]:

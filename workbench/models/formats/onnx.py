@@ -32,7 +32,7 @@ from workbench.models.onnx_repair import inline_functions, overridden, override_
 from workbench.models.onnx_types import untyped
 from workbench.models.onnx_upgrade import OLDEST_OPSET, opset_of, upgraded
 from workbench.models.ort_values import runner
-from workbench.models.pixels import scaled_images
+from workbench.models.pixels import scaled_images, with_white
 from workbench.records import Model, TensorSpec
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",
@@ -267,7 +267,7 @@ def _tables(graph: Any) -> dict[str, int]:
 def _with_range(spec: TensorSpec, rows: int | None, white: int | None) -> TensorSpec:
     if rows and "int" in spec.dtype:
         return replace(spec, low=0.0, high=float(rows - 1))
-    return replace(spec, low=0.0, high=float(white)) if white and "float" in spec.dtype else spec
+    return with_white(spec, white)
 
 
 def _custom_op(model: Any) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from workbench.errors import InputError, brief
 from workbench.models import safety_tensorflow as safety
 from workbench.models.formats import Runner, frozen_graph, natural, quiet, unsigned
-from workbench.models.formats.frozen_graph import runner, specs_of, weights_in
-from workbench.records import Model
+from workbench.models.formats.frozen_graph import runner, specs_of, weights_in, with_pixels
+from workbench.records import Model, TensorSpec
 
 DEFAULT = "serving_default"
 
@@ -31,12 +31,21 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     chosen = choose(path, names, signature)
     function = loaded.signatures[chosen]
     return {
-        "inputs": specs_of(function.structured_input_signature[1], "input"),
+        "inputs": _inputs(function),
         "outputs": specs_of(function.structured_outputs, "output"),
         "parameters": count_parameters(function),
         "signature": chosen,
         "signatures": names,
     }
+
+
+def _inputs(function: Any) -> tuple[TensorSpec, ...]:
+    """The inputs of a signature, whose placeholders are named as the user or the signature names them."""
+    graph_def = function.graph.as_graph_def()
+    named = {
+        node.attr["_user_specified_name"].s.decode(): node.name for node in graph_def.node if node.op == "Placeholder"
+    }
+    return with_pixels(specs_of(function.structured_input_signature[1], "input"), graph_def, named)
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has

@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.errors import InputError, brief, optional
 from workbench.models.formats import Runner, check_dtype
+from workbench.models.pixels import DIVIDE, MOVE, MULTIPLY, Step, white_of, with_white
 from workbench.records import Model, TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -28,6 +29,8 @@ FLOATS = {"FLOAT32", "FLOAT16"}  # also 16-bit weights: the kernels convert them
 BYTES = {"INT8", "UINT8"}
 INT16X8 = "int16x8"
 NO_WEIGHTS = {"INT32", "INT64", "BOOL"}  # biases of integer layers, shapes and indices
+MOVED = {"CAST", "DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"}
+"""Operators after which values are the same, elsewhere."""
 STATEFUL = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM",
             "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"}  # fmt: skip
 
@@ -47,7 +50,10 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     inputs, outputs = tensors_of(interpreter, chosen)
     quantized, how = _quantized(graph)
     return {
-        "inputs": tuple(_spec(name, tensor, "input") for name, tensor in inputs.items()),
+        "inputs": tuple(
+            with_white(_spec(name, tensor, "input"), white_of(tensor["index"], _Readers(graph, part)))
+            for name, tensor in inputs.items()
+        ),
         "outputs": tuple(_spec(name, tensor, "output") for name, tensor in outputs.items()),
         "parameters": _parameters(part),
         "signature": chosen,
@@ -217,15 +223,11 @@ def layers(graph: Any) -> Iterator[tuple[str, str, str]]:
     """For each layer with weights, also in bodies of loops: the types of its data, of its weights, and of the weights as
     they are stored; names of the schema's ``TensorType``.
     """
-    schema = _schema()
-    operators = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    types = _types()
+    names, types = _kinds(graph), _types()
     for part in _parts(graph):
         dequantized: dict[int, int] = {}
         for operator in _operators(part):
-            code = graph.OperatorCodes(operator.OpcodeIndex())
-            # numbers below 127 are in the older field, for older readers
-            name = operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
+            name = names[operator.OpcodeIndex()]
             if name == "DEQUANTIZE":
                 dequantized[int(operator.Outputs(0))] = int(operator.Inputs(0))
             # an omitted input has the number -1
@@ -238,6 +240,46 @@ def layers(graph: Any) -> Iterator[tuple[str, str, str]]:
                     types[part.Tensors(number).Type()] for number in (data, weights, stored)
                 )
                 yield data_type, weight_type, stored_type
+
+
+class _Readers:
+    """What reads a tensor of a graph, by its number."""
+
+    def __init__(self, graph: Any, part: Any) -> None:
+        self._graph, self._part, self._names = graph, part, _kinds(graph)
+
+    def __call__(self, number: int) -> list[Step]:
+        return [
+            self._step(name, operator, inputs.index(number))
+            for operator in _operators(self._part)
+            if number in (inputs := [operator.Inputs(place) for place in range(operator.InputsLength())])
+            and (name := self._names[operator.OpcodeIndex()]) != "SHAPE"
+        ]
+
+    def _step(self, name: str, operator: Any, place: int) -> Step:
+        if name in MOVED:
+            return Step(MOVE, operator.Outputs(0))
+        if name == "MUL":
+            return Step(MULTIPLY, number=self._number(operator.Inputs(1 - place)))
+        return Step(DIVIDE, number=self._number(operator.Inputs(1))) if name == "DIV" and place == 0 else Step("")
+
+    def _number(self, number: int) -> float:
+        """The value of a scalar constant of 32 bits; 0 for anything else."""
+        import numpy as np
+
+        tensor = self._part.Tensors(number)
+        held = self._graph.Buffers(tensor.Buffer())
+        if _types()[tensor.Type()] != "FLOAT32" or held is None or held.DataLength() != 4:
+            return 0.0
+        return float(held.DataAsNumpy().view(np.float32)[0])
+
+
+def _kinds(graph: Any) -> list[str]:
+    """The kinds of operators that a file lists, "" for custom ones; an operator has a number in this list."""
+    operators = {code: name for name, code in vars(_schema().BuiltinOperator).items() if isinstance(code, int)}
+    listed = [graph.OperatorCodes(number) for number in range(graph.OperatorCodesLength())]
+    # numbers below 127 are in the older field, for older readers
+    return [operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "") for code in listed]
 
 
 def _types() -> dict[int, str]:
