@@ -10,6 +10,7 @@ import distributed
 import pytest
 
 from workbench.cluster.connection import Connection
+from workbench.errors import RunError
 
 pytestmark = pytest.mark.slow
 
@@ -48,3 +49,32 @@ def test_an_answer_arrives_though_the_wait_for_it_was_cancelled() -> None:
         thread.join(timeout=20)
     assert cancelled
     assert answers == ['{"task": "a"}']
+
+
+def at_once(asked: str) -> str:
+    return asked
+
+
+def wrongly(asked: str) -> str:
+    raise UnboundLocalError(asked)
+
+
+def test_an_answer_arrives_though_fetching_it_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        (worker,) = client.scheduler_info()["workers"]
+        fetched, cancelled = client._gather, list[object]()
+
+        async def cancelled_once(futures: object) -> object:
+            if not cancelled:
+                cancelled.append(futures)
+                raise asyncio.CancelledError
+            return await fetched(futures)
+
+        monkeypatch.setattr(client, "_gather", cancelled_once)
+        assert Connection(client).submit((worker, "w"), at_once, {"task": "a"}) == '{"task": "a"}'
+        assert cancelled
+        with pytest.raises(RunError, match="The worker w could not do this"):
+            Connection(client).submit((worker, "w"), wrongly, {"task": "a"})

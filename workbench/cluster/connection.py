@@ -228,10 +228,12 @@ def _requests(stop: Stop | None) -> set[Callable[[str], str]]:
 
 
 def _wait_cancelled(cause: BaseException, future: Any) -> bool:
-    """Whether only the wait for an answer was cancelled. ``distributed.utils.sync`` then fails with UnboundLocalError: it does not expect
-    :class:`asyncio.CancelledError`, which is no :class:`Exception`.
+    """Whether only the wait for an answer was cancelled, before the task ended or while its answer was fetched.
+
+    ``distributed.utils.sync`` then fails with UnboundLocalError: it does not expect :class:`asyncio.CancelledError`, which is no
+    :class:`Exception`. A task that itself failed in that way has the status "error".
     """
-    return isinstance(cause, UnboundLocalError) and future.status == "pending"
+    return isinstance(cause, UnboundLocalError) and future.status != "error"
 
 
 def _gone() -> SchedulerLost:
