@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from workbench.errors import InputError
 from workbench.models.inspection import inspect_model
 from workbench.models.pixels import scaled_images
 
@@ -115,3 +116,42 @@ def test_tensorflow_s_formats_without_scaling_have_no_range(exports):
     for path in exports("plain", keras.layers.ReLU()):
         (spec,) = inspect_model(path).inputs
         assert (spec.low, spec.high) == (None, None), path.name
+
+
+def test_a_saved_model_without_a_signature_has_the_range(tmp_path):
+    import tensorflow as tf
+
+    class Scaled(tf.Module):
+        @tf.function
+        def __call__(self, image):
+            return tf.reduce_mean(image / 255.0 - 0.5, axis=[1, 2])
+
+    module = Scaled()
+    module(tf.zeros([1, 8, 8, 3]))
+    tf.saved_model.save(module, tmp_path / "saved")
+    model = inspect_model(tmp_path / "saved")
+    (spec,) = model.inputs
+    assert model.unsigned
+    assert (spec.low, spec.high) == (0, 255)
+
+
+@pytest.mark.parametrize("only_old", [False, True])
+def test_a_saved_model_of_tensorflow_1_has_the_range(tmp_path, monkeypatch, only_old):
+    import tensorflow as tf
+
+    from workbench.models.formats import saved_model
+
+    def fails(path):
+        raise InputError(f"TensorFlow 2 cannot restore {path}")
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        image = v1.placeholder(tf.float32, [None, 8, 8, 3], name="image")
+        answer = tf.reduce_mean(image * (1 / 255), axis=[1, 2], name="answer")
+        v1.saved_model.simple_save(session, str(tmp_path / "saved"), {"image": image}, {"answer": answer})
+    if only_old:
+        monkeypatch.setattr(saved_model, "load", fails)
+    model = inspect_model(tmp_path / "saved")
+    (spec,) = model.inputs
+    assert model.legacy == only_old
+    assert (spec.low, spec.high) == (0, 255)

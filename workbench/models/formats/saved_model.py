@@ -31,7 +31,7 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     chosen = choose(path, names, signature)
     function = loaded.signatures[chosen]
     return {
-        "inputs": _inputs(function),
+        "inputs": _inputs(function, function.structured_input_signature[1]),
         "outputs": specs_of(function.structured_outputs, "output"),
         "parameters": count_parameters(function),
         "signature": chosen,
@@ -39,13 +39,12 @@ def read(path: Path, signature: str) -> dict[str, Any]:
     }
 
 
-def _inputs(function: Any) -> tuple[TensorSpec, ...]:
-    """The inputs of a signature, whose placeholders are named as the user or the signature names them."""
-    graph_def = function.graph.as_graph_def()
-    named = {
-        node.attr["_user_specified_name"].s.decode(): node.name for node in graph_def.node if node.op == "Placeholder"
-    }
-    return with_pixels(specs_of(function.structured_input_signature[1], "input"), graph_def, named)
+def _inputs(concrete: Any, tensors: dict[str, Any]) -> tuple[TensorSpec, ...]:
+    """The inputs of a ConcreteFunction, whose placeholders keep the names of its arguments."""
+    graph_def = concrete.graph.as_graph_def()
+    placeholders = [node for node in graph_def.node if node.op == "Placeholder"]
+    named = {node.attr["_user_specified_name"].s.decode() or node.name: node.name for node in placeholders}
+    return with_pixels(specs_of(tensors, "input"), graph_def, named)
 
 
 def open(path: Path, model: Model) -> Runner:  # noqa: A001 - the name every format has
@@ -118,7 +117,7 @@ def count_parameters(function: Any) -> int:
 def _read_unsigned(loaded: Any, path: Path, signature: str) -> dict[str, Any]:
     function = unsigned.function_of(loaded, path.name, signature)
     return {
-        "inputs": specs_of(function.inputs, "input"),
+        "inputs": _inputs(function.concrete, function.inputs),
         "outputs": specs_of(function.outputs, "output"),
         "parameters": count_parameters(function.concrete),
         "signature": function.name,
@@ -146,9 +145,13 @@ def _read_legacy(path: Path, signature: str, cause: InputError) -> dict[str, Any
         raise cause from error  # neither loader can open it: the message of the newer one is more specific
     names = tuple(sorted(name for name in signatures if not name.startswith("__")))
     chosen = choose(path, names, signature)
-    graph_def, _, _ = legacy_graph(path, chosen)
+    graph_def, given, _ = legacy_graph(path, chosen)
     return {
-        "inputs": specs_of(_described(signatures[chosen].inputs), "input"),
+        "inputs": with_pixels(
+            specs_of(_described(signatures[chosen].inputs), "input"),
+            graph_def,
+            {name: tensor.rpartition(":")[0] for name, tensor in given.items()},
+        ),
         "outputs": specs_of(_described(signatures[chosen].outputs), "output"),
         "parameters": weights_in(graph_def),
         "signature": chosen,
