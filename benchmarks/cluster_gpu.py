@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,16 @@ def devices() -> list[str]:
     return named.split(",") if named else [str(number) for number in range(driver.Device.count())]
 
 
-def cluster(folder: Path, gpus: list[str], of: int) -> clusters.Cluster:
+@contextlib.contextmanager
+def cluster(folder: Path, gpus: list[str], of: int) -> Iterator[clusters.Cluster]:
     """A scheduler and a worker for each of these GPUs, with the share of the cores that a worker has where all ``of`` GPUs have one."""
-    made, cores = clusters.Cluster(folder, workers=0), sorted(os.sched_getaffinity(0))
-    made.__enter__()
+    cores = sorted(os.sched_getaffinity(0))
     share = max(1, len(cores) // of)
-    for number, gpu in enumerate(gpus):
-        made.add(f"gpu{gpu}", cores=cores[number * share :][:share], devices=gpu)
-    made.wait_for(len(gpus))
-    return made
+    with clusters.Cluster(folder, workers=0) as made:
+        for number, gpu in enumerate(gpus):
+            made.add(f"gpu{gpu}", cores=cores[number * share :][:share], devices=gpu)
+        made.wait_for(len(gpus))
+        yield made
 
 
 class Killer:
@@ -95,35 +97,27 @@ class Killer:
 
 def measured(place: Path, store: Store, asked: Experiment, gpus: list[str], of: int) -> dict[str, Any]:
     """A run on one worker for each of these GPUs."""
-    made = cluster(place, gpus, of)
-    try:
+    with cluster(place, gpus, of) as made:
         began = time.monotonic()
         found = run_on_cluster(asked, made.address, cohort=COHORT, store=store, only="time", remeasure=True)
         return {"wall_s": time.monotonic() - began, **facts(found)}
-    finally:
-        made.close()
 
 
 def death(place: Path, store: Store, asked: Experiment, gpus: list[str]) -> dict[str, Any]:
     """A run in which a worker is killed, and the failed rows again."""
-    made = cluster(place, gpus, len(gpus))
-    try:
+    with cluster(place, gpus, len(gpus)) as made:
+        whole: dict[str, Any] = {"cohort": COHORT, "store": store, "only": "time"}
         killer = Killer(made, f"gpu{gpus[0]}")
-        first = run_on_cluster(
-            asked, made.address, cohort=COHORT, store=store, only="time", remeasure=True, on_event=killer
-        )
-        last = run_on_cluster(asked, made.address, cohort=COHORT, store=store, only="time", retry_failed=True)
-        before = {row.row: row.timing for row in first.rows if row.status == Status.DONE}
-        base = {row.row for row in first.rows if row.spec.label == BASELINE}
-        return {
-            "rows": len(possible(first)),
-            "failed": sorted(row.row for row in first.rows if row.status == Status.FAILED),
-            "why": sorted({row.failure.message for row in possible(first) if row.failure}),
-            "left": sorted(row.row for row in possible(last) if row.status != Status.DONE),
-            "again": sorted(row.row for row in last.rows if row.row in before and row.timing != before[row.row] and row.row not in base),
-        }  # fmt: skip
-    finally:
-        made.close()
+        first = run_on_cluster(asked, made.address, remeasure=True, on_event=killer, **whole)
+        last = run_on_cluster(asked, made.address, retry_failed=True, **whole)
+    before = {row.row: row.timing for row in first.rows if row.status == Status.DONE and row.spec.label != BASELINE}
+    return {
+        "rows": len(possible(first)),
+        "failed": sorted(row.row for row in first.rows if row.status == Status.FAILED),
+        "why": sorted({row.failure.message for row in possible(first) if row.failure}),
+        "left": sorted(row.row for row in possible(last) if row.status != Status.DONE),
+        "again": sorted(row.row for row in last.rows if row.row in before and row.timing != before[row.row]),
+    }
 
 
 def possible(found: Results) -> list[Result]:
@@ -166,7 +160,8 @@ def section(found: dict[str, Any]) -> Section:
     one, every, dead, plain = (found.get(part) for part in PARTS[1:])
     if one:
         rows.append(["1", f"{one['wall_s']:.1f} s", "1"])
-        agree, of, change = agreement(plain, one) if plain else (0, 0, 1.0)
+    if one and plain:
+        agree, of, change = agreement(plain, one)
         notes.append(
             f"Beside the run without a cluster, in which all variants of a batch size take turns, {agree} of {of} rows of the one worker agree; "
             f"the median time of a row is {change:.3f} times that."

@@ -19,6 +19,7 @@ PROGRAM = "workbench"
 MAIN = ("model", "data", "backends", "precisions", *(name for name, setting in SETTINGS.items() if setting.basic))
 """The settings that ``--help`` describes where a command takes many; ``--help-all`` describes the others too."""
 MANY = 25
+"""Number of settings above which a command has a short help."""
 _NEGATIVE = re.compile(r"-[\d.].*")
 
 
