@@ -196,7 +196,8 @@ def test_the_scheduler_may_end_and_the_run_goes_on_later(
     assert any("The scheduler of the cluster has ended" in text for text in found.warnings)
     done = {row.row: row.timing for row in found.rows if row.timing}
     assert done
-    assert {row.status for row in found.rows if not row.timing} == {Status.CANCELLED}
+    left = {(row.status, row.failure and row.failure.message) for row in found.rows if not row.timing}
+    assert left == {(Status.CANCELLED, None)}
     cluster.start_scheduler()
     cluster.wait_for(2)
     again = run_on_cluster(asked, cluster.address, cohort=1, store=store)

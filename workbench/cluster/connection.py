@@ -26,6 +26,8 @@ GRACE_S = 60.0
 """Seconds that a worker is given to stop what was cancelled."""
 LOST = ("KilledWorker", "FutureCancelledError", "FuturesCancelledError", "CancelledError")
 """Names of Dask's exceptions for a task whose worker has ended."""
+CONNECTION_LOST = "scheduler-connection-lost"
+"""The reason that Dask's client gives for a task that it gave up because the scheduler cannot be reached."""
 INSTALL = "pip install 'inference-workbench[cluster]'"
 
 
@@ -133,22 +135,31 @@ class Connection:
             except TimeoutError:
                 self._check_present(where[0], lost)
             except (Exception, asyncio.CancelledError, CancelledError) as cause:
-                if self._client.status != "running":
-                    raise _gone() from cause
-                if type(cause).__name__ in LOST:
-                    raise WorkerLost(lost) from cause
-                if not _wait_cancelled(cause, future):
-                    raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
-                self._check_present(where[0], lost)
+                self._check_answer(cause, future, where, lost)
                 time.sleep(POLL_S)
             for request in _requests(stop) - requested:
                 requested.add(request)
                 asked = json.dumps({"task": task})
-                self._client.run(request, asked, workers=[where[0]], wait=False, on_error="ignore")
+                with contextlib.suppress(Exception):  # the next wait says what has become of the connection
+                    self._client.run(request, asked, workers=[where[0]], wait=False, on_error="ignore")
             if remote.stop in requested:
                 asked_at = asked_at or time.monotonic()
                 if time.monotonic() - asked_at > GRACE_S:
                     raise Cancelled("Stopped on request; the worker did not stop by itself.")
+
+    def _check_answer(self, cause: BaseException, future: Any, where: tuple[str, str], lost: str) -> None:
+        """Return where the answer may still come after a wait for it has failed; otherwise raise what has become of the task."""
+        if self._client.status != "running" or getattr(cause, "reason", "") == CONNECTION_LOST:
+            raise _gone() from cause
+        if future.status == "error" and type(cause).__name__ not in LOST:
+            raise RunError(f"The worker {where[1]} could not do this: {brief(cause, 200)}") from cause
+        self._check_present(
+            where[0], lost
+        )  # first the scheduler: the client may not have noticed yet that it has ended
+        if type(cause).__name__ in LOST:
+            raise WorkerLost(lost) from cause
+        if not _wait_failed(cause):
+            raise RunError(f"The answer of the worker {where[1]} cannot be read: {brief(cause, 200)}") from cause
 
     def _check_present(self, address: str, lost: str) -> None:
         """Raise WorkerLost where the scheduler no longer knows the worker."""
@@ -227,13 +238,13 @@ def _requests(stop: Stop | None) -> set[Callable[[str], str]]:
     return found
 
 
-def _wait_cancelled(cause: BaseException, future: Any) -> bool:
-    """Whether only the wait for an answer was cancelled, before the task ended or while its answer was fetched.
+def _wait_failed(cause: BaseException) -> bool:
+    """Whether only the wait for an answer failed, before the task ended or while its answer was fetched.
 
-    ``distributed.utils.sync`` then fails with UnboundLocalError: it does not expect :class:`asyncio.CancelledError`, which is no
-    :class:`Exception`. A task that itself failed in that way has the status "error".
+    The connection can break while an answer is fetched (:class:`OSError`). Where the wait is cancelled, ``distributed.utils.sync`` fails with
+    UnboundLocalError: it does not expect :class:`asyncio.CancelledError`, which is no :class:`Exception`.
     """
-    return isinstance(cause, UnboundLocalError) and future.status != "error"
+    return isinstance(cause, (OSError, UnboundLocalError))
 
 
 def _gone() -> SchedulerLost:
