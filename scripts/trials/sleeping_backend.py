@@ -56,13 +56,15 @@ class SleepingSession(BaseSession):
 BACKEND = Sleeping()
 
 
-def install(folder: Path) -> Path:
-    """Put the backend into a folder, as pip would install it; the folder."""
-    about = folder / "sleeping_backend-1.dist-info"
-    about.mkdir(parents=True, exist_ok=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sleeping-backend\nVersion: 1\n", encoding="utf-8")
-    (about / "entry_points.txt").write_text(
-        "[workbench.backends]\nsleeping = sleeping_backend:BACKEND\n", encoding="utf-8"
-    )
-    shutil.copyfile(__file__, folder / "sleeping_backend.py")
+def install(folder: Path, *more: Path) -> Path:
+    """Put this backend, and those of other modules, into a folder, as pip would install them; the folder."""
+    for module in (Path(__file__), *more):
+        name = module.stem.removesuffix("_backend")
+        about = folder / f"{module.stem}-1.dist-info"
+        about.mkdir(parents=True, exist_ok=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-backend\nVersion: 1\n", encoding="utf-8")
+        (about / "entry_points.txt").write_text(
+            f"[workbench.backends]\n{name} = {module.stem}:BACKEND\n", encoding="utf-8"
+        )
+        shutil.copyfile(module, folder / module.name)
     return folder

@@ -3,15 +3,22 @@
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import metered_backend
 import numpy as np
 import pytest
+import sleeping_backend
 from small_model import small_onnx
 
 import workbench
 from workbench.cli import main
+from workbench.cli.search import _text
 from workbench.display.searched import doubt, faster
 from workbench.errors import InputError
 from workbench.records import EngineSpec, Precision
@@ -21,6 +28,7 @@ from workbench.search.under_limits.loop import PointSearch, budget_of
 from workbench.search.under_limits.measuring import Measurer, _score, beside_others, space
 from workbench.search.under_limits.wanted import LATENCY, MeasuredPoint, Point, Wanted
 from workbench.settings.experiment import Experiment
+from workbench.system import energy
 from workbench.system.stop import Stop
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -272,7 +280,7 @@ def test_a_cancelled_search_keeps_what_it_has(tmp_path, store):
 
 @pytest.mark.parametrize(
     "given",
-    [{"objective": "beauty"}, {"objective": "energy"}, {"share": 0.0}, {"latency_limit_s": -1.0}, {"threads": (0,)}],
+    [{"objective": "beauty"}, {"share": 0.0}, {"latency_limit_s": -1.0}, {"threads": (0,)}],
 )
 def test_values_that_are_not_valid_are_refused(given, store):
     with pytest.raises(InputError):
@@ -305,3 +313,88 @@ def test_all_points_are_scored_on_the_same_samples_and_a_loss_that_is_not_exclud
 
 def _names(found):
     return [step["point"] for step in found["steps"]]
+
+
+def test_the_least_energy_is_found_within_the_latency_limit():
+    """Energies are unlike times here: a random power for each backend and precision."""
+    points, logs = grid()
+    powers = {pair: power for power, pair in enumerate(dict.fromkeys(point.pair for point in points), 5)}
+    joules = [math.exp(log) * powers[point.pair] for log, point in zip(logs, points, strict=True)]
+    wanted = Wanted("energy", latency_s=float(np.exp(np.quantile(logs, 0.6))))
+    measure = lambda place, _: MeasuredPoint(math.exp(logs[place]), joules=joules[place])  # noqa: E731
+    held = [place for place, log in enumerate(logs) if math.exp(log) <= wanted.latency_s]
+    least = min(joules[place] / points[place].batch for place in held)
+    reached = []
+    for seed in range(5):
+        search = PointSearch(points, wanted, measure, seed=seed)
+        list(search.run(29))
+        best = search.ranked()[0]
+        assert best.measured.call_s <= wanted.latency_s
+        reached.append(least / (best.measured.joules / points[best.place].batch))
+        assert 0 <= search.missed() <= 1
+    assert np.median(reached) > 0.97
+    assert " mJ a call: its expected gain" in search.steps[-1].why
+    assert PointSearch(points, wanted, lambda *_: MeasuredPoint(1e-9), seed=0).ranked() == []
+
+
+def test_energies_of_unlike_counters_are_not_compared(store):
+    measurer = Measurer(
+        Experiment(), points_of(("a", "fp32"), ("b", "fp32")), store, lambda _: None, Stop(), False, True
+    )
+    measurer._check_counters(measurer.points[0], {"RAPL package-0": 1.0}, None)
+    with pytest.raises(InputError, match="counted by NVML, the whole board, that of other points by RAPL package-0"):
+        measurer._check_counters(measurer.points[2], {"NVML, the whole board": 1.0}, None)
+
+
+def test_where_no_energy_is_counted_the_reason_is_given(tmp_path, store):
+    asked = Experiment(model=small_onnx(tmp_path / "small.onnx"), precisions="fp32", **SMALL)
+    if energy.rapl()[0]:
+        pytest.skip("this machine counts energy")
+    with pytest.raises(InputError, match="Least energy cannot be searched for here"):
+        workbench.find_best(asked, objective="energy", share=1, store=store)
+
+
+@pytest.mark.long
+def test_a_search_for_the_least_energy_answers_with_a_verdict_on_energy(tmp_path):
+    """Levels 0, 1 and 2 take the same time and draw 20, 10 and 40 W."""
+    path = sleeping_backend.install(tmp_path / "path", Path(metered_backend.__file__))
+    command = [
+        sys.executable,
+        "-m",
+        "workbench",
+        "search",
+        "--model",
+        small_onnx(tmp_path / "small.onnx"),
+        "--data",
+        "random",
+    ]
+    command += [
+        "--backends",
+        "metered",
+        "--precisions",
+        "fp32",
+        "--batches",
+        "1",
+        "--optimization-level",
+        "0,1,2",
+        "--share",
+        "1",
+    ]
+    command += ["--objective", "energy", "--store", str(tmp_path / "store")]
+    surroundings = os.environ | {"PYTHONPATH": str(path)}
+    ended = subprocess.run(
+        [*map(str, command), "--json"], env=surroundings, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["best"] == "metered fp32 level 1 @1, 1 thread"
+    energies = {step["point"]: step["joules"] for step in found["steps"]}
+    assert energies[found["best"]] == pytest.approx(10 * 0.004, rel=0.2)
+    first, *others = found["finalists"]
+    assert first["verdict"] is None
+    assert {each["verdict"] for each in others} == {"slower"}
+    assert [each["speedup"] for each in others] == [pytest.approx(1 / 2, rel=0.1), pytest.approx(1 / 4, rel=0.1)]
+    text = _text(found)
+    assert "the Pareto front of latency and energy:" in text
+    assert "more energy against the best single measurement" in text
+    assert re.search(r"level 1 @1, 1 thread: .*, 4\d\.?\d* mJ a sample", text)

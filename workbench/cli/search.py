@@ -35,7 +35,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--objective",
         choices=OBJECTIVES,
         default="throughput",
-        help="what to maximise, or the least latency (default: throughput)",
+        help="the highest throughput, the least latency, or the least energy of a sample (default: throughput)",
     )
     add(
         "--latency-limit-ms",
@@ -141,11 +141,13 @@ def _text(found: dict[str, Any]) -> str:
         why = row["Not taken"]
         text = row["Accuracy"] or f"not taken: {why}"
         lines.append(f"  {row['Backend']} {row['Precision']}: {text}")
-    lines += ["", "the Pareto front of latency and throughput:"]
-    lines += [f"  {step['point']}: {_measured(step)}" for step in searched.front(found).rows]
+    front = searched.front(found)
+    lines += ["", f"{front.title.replace('The', 'the', 1)}:"]
+    lines += [f"  {step['point']}: {_measured(step)}" for step in front.rows]
     lines += ["", "the best, in turn:"]
     for each in found["finalists"]:
-        text = searched.outcome(each) or searched.call_time(searched.step_of(found, each["point"]))
+        text = searched.outcome(each, found["objective"])
+        text = text or searched.call_cost(searched.step_of(found, each["point"]), found)
         lines.append(f"  {each['point']}: {text}")
     lines += [f"no last race: {found['note']}"] if found["note"] else []
     lines += [text for text in (searched.doubt(found), searched.faster(found), searched.chance(found)) if text]
@@ -159,4 +161,5 @@ def _measured(step: Row) -> str:
     if step["call_s"] is None:
         return f"not measured: {step['problem']}"
     kept = ", from the store" if step["reused"] else ""
-    return f"{searched.call_time(step)}, {step['samples_per_s']:,.0f} samples/s{kept}"
+    energy = f", {text}" if (text := searched.call_energy(step)) else ""
+    return f"{searched.call_time(step)}, {step['samples_per_s']:,.0f} samples/s{energy}{kept}"

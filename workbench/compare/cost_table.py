@@ -9,7 +9,7 @@ from workbench.records import CPU
 from workbench.system.energy import LEAST_PERIODS
 
 if TYPE_CHECKING:
-    from workbench.records import Result, Results, Timing
+    from workbench.records import Block, Result, Results, Timing
 
 OVER = 1.0
 WAITED = 0.8
@@ -70,25 +70,34 @@ def joules(timing: Timing) -> dict[str, float]:
     same pace: what they rose by is divided among the calls by time. On a GPU's rows the processor's counters are left out: a
     board's energy and a package's are not one number.
     """
-    runs = timing.device.runs if timing.device else 1
     per_call: dict[str, list[float]] = {}
     for block in timing.blocks:
-        for each in block.energy:
-            if each.window_s >= LEAST_PERIODS * each.period_s and block.samples_ns:
-                share = min(1.0, block.wall_s / each.window_s)
-                per_call.setdefault(each.source, []).append(each.joules * share / (len(block.samples_ns) * runs))
+        for source, spent in block_joules(block, timing).items():
+            per_call.setdefault(source, []).append(spent)
     whole = {source: values for source, values in per_call.items() if len(values) == len(timing.blocks)}
-    wanted = {source for source in whole if source.startswith("NVML") == (timing.device is not None)}
-    return {source: sum(values) / len(values) for source, values in whole.items() if source in wanted}
+    return {source: sum(values) / len(values) for source, values in whole.items()}
+
+
+def block_joules(block: Block, timing: Timing) -> dict[str, float]:
+    """Joules of one call in one block, by counter, as :func:`joules`; ``timing`` is one of the same engine."""
+    found = {}
+    for each in block.energy:
+        wanted = each.source.startswith("NVML") == (timing.device is not None)
+        if wanted and each.window_s >= LEAST_PERIODS * each.period_s and block.samples_ns:
+            share = min(1.0, block.wall_s / each.window_s)
+            runs = timing.device.runs if timing.device else 1
+            found[each.source] = each.joules * share / (len(block.samples_ns) * runs)
+    return found
 
 
 def notes(results: Results) -> list[str]:
     """What the table's numbers do not hold, and why some are missing, in sentences."""
-    notes = [*_energy_notes(results), *_roof_notes(results)]
+    notes = [*energy_notes(results), *_roof_notes(results)]
     return list(dict.fromkeys(notes))
 
 
-def _energy_notes(results: Results) -> list[str]:
+def energy_notes(results: Results) -> list[str]:
+    """What energies include, or why there are none."""
     found = []
     timings = [row.timing for row in results.measured if row.timing]
     if any(joules(timing) for timing in timings):

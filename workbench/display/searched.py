@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from workbench.compare.formats import ABSENT
@@ -11,6 +11,13 @@ from workbench.display.table import NUMBER, WHOLE, Column, Row, Table
 Document = Mapping[str, Any]
 UNSURE = "not shown to be within the budget"
 ESTIMATE = "The model of speed and the scatter of its fit give this estimate; it is not a proof."
+
+
+WANTED = {
+    "throughput": "highest throughput",
+    "latency": "least time of a call",
+    "energy": "least energy of a sample",
+}
 
 
 def call_time(step: Row) -> str:
@@ -22,14 +29,27 @@ def call_time(step: Row) -> str:
     return f"{step['call_s'] * 1e3:.3f} ms{ends}"
 
 
-def outcome(finalist: Row) -> str:
-    """The verdict of a finalist with its ratio; "" where there is none."""
+def call_energy(step: Row) -> str:
+    """The energy of a sample in millijoules; "" where it was not counted."""
+    return "" if step["joules"] is None else f"{step['joules'] / step['batch'] * 1e3:.4g} mJ a sample"
+
+
+def call_cost(step: Row, found: Document) -> str:
+    """What the objective counts of a call: its time, or the energy of a sample."""
+    return call_energy(step) if found["objective"] == "energy" else call_time(step)
+
+
+def outcome(finalist: Row, objective: str) -> str:
+    """The verdict of a finalist with its ratio, above 1 where it is better; "" where there is none."""
     if finalist["verdict"] is None:
         return ""
     if finalist["speedup"] is None:
         return f"{finalist['verdict']}: {finalist['why']}"
     ends = f"[{finalist['low']:.3f}, {finalist['high']:.3f}]"
-    return f"×{finalist['speedup']:.3f} {ends} {finalist['verdict']} against the best single measurement"
+    said = finalist["verdict"]
+    if objective == "energy":
+        said = {"faster": "less energy", "slower": "more energy"}.get(said, said)
+    return f"×{finalist['speedup']:.3f} {ends} {said} against the best single measurement"
 
 
 def chance(found: Document) -> str:
@@ -49,31 +69,31 @@ def doubt(found: Document) -> str:
     why = next((each["why"] for each in found.get("unsure", ()) if (each["backend"], each["precision"]) == pair), None)
     if why is None:
         return ""
-    other = f"The best that is: {shown}, {call_time(step_of(found, shown))}." if shown else "No measured point is."
+    other = (
+        f"The best that is: {shown}, {call_cost(step_of(found, shown), found)}." if shown else "No measured point is."
+    )
     return f"{' '.join(pair)} is not shown to be within the accuracy budget: {why}. {other}"
 
 
 def counts(found: Document) -> str:
     """How many points were measured, and for what."""
-    wanted = "highest throughput" if found["objective"] == "throughput" else "least time of a call"
+    wanted = WANTED[found["objective"]]
     return f"{len(found['steps'])} of {found['points']} points were measured to find the {wanted}"
 
 
 def faster(found: Document) -> str:
     """The points within the limits that were faster than the answer and are not shown to be within the accuracy budget, as a sentence; "" where there are none."""
     unsure = {(each["backend"], each["precision"]) for each in found.get("unsure", ())}
+    energy = found["objective"] == "energy"
     if found["best"] is None or not unsure or found.get("shown_within_budget") is None:
         return ""
-    measure = "samples_per_s" if found["objective"] == "throughput" else "call_s"
-    sign, best = (1 if found["objective"] == "throughput" else -1), step_of(found, found["best"])
+    cost, best = COSTS[found["objective"]], step_of(found, found["best"])
     steps = [step for step in found["steps"] if step["holds"] and (step["backend"], step["precision"]) in unsure]
-    ahead = sorted(
-        (step for step in steps if sign * (step[measure] - best[measure]) > 0), key=lambda step: -sign * step[measure]
-    )
+    ahead = sorted((step for step in steps if cost(step) < cost(best)), key=cost)
     if not ahead:
         return ""
-    names = "; ".join(f"{step['point']}, {call_time(step)}" for step in ahead)
-    return f"Faster in a single measurement, but not shown to be within the accuracy budget: {names}."
+    names = "; ".join(f"{step['point']}, {call_cost(step, found)}" for step in ahead)
+    return f"{'Less energy' if energy else 'Faster'} in a single measurement, but not shown to be within the accuracy budget: {names}."
 
 
 def step_of(found: Document, point: str) -> Row:
@@ -97,10 +117,10 @@ def tried(found: Document) -> Table:
 
 
 def front(found: Document) -> Table:
-    """The Pareto front of latency and throughput, with intervals."""
+    """The Pareto front of latency and throughput or energy, with intervals."""
     rows = tuple(step_of(found, point) for point in found["front"])
     about = "Of the measured points within the limits, those that no other one beats in both."
-    title = "The Pareto front of latency and throughput"
+    title = f"The Pareto front of latency and {'energy' if found['objective'] == 'energy' else 'throughput'}"
     return Table(MEASURED, rows, title=title, about=about, empty="No measured point is within the limits.")
 
 
@@ -108,8 +128,8 @@ def race(found: Document) -> Table:
     """The best points: with verdicts after the last race, or in the order of single measurements."""
     columns = (
         Column("Point", format=lambda row: row["point"]),
-        Column("Single measurement", format=lambda row: call_time(step_of(found, row["point"]))),
-        Column("Verdict in turn", format=outcome),
+        Column("Single measurement", format=lambda row: call_cost(step_of(found, row["point"]), found)),
+        Column("Verdict in turn", format=lambda row: outcome(row, found["objective"])),
     )
     notes = tuple(
         filter(None, (doubt(found), faster(found), f"No last race: {found['note']}." if found["note"] else ""))
@@ -162,6 +182,18 @@ MEASURED = (
     Column("Point", format=lambda row: row["point"]),
     Column("Time of a call", format=call_time, help="Median with its 95 % interval"),
     Column("Samples", NUMBER, "per s", format=_rate),
+    Column(
+        "Energy",
+        format=call_energy,
+        silent=("",),
+        help="By a counter of the whole processor or board, idle power included",
+    ),
     Column("Memory", WHOLE, "MiB", format=_memory, help="Highest resident memory of the engine's process"),
 )
 """Columns of a measured point."""
+COSTS: dict[str, Callable[[Row], float]] = {
+    "throughput": lambda step: -step["samples_per_s"],
+    "latency": lambda step: step["call_s"],
+    "energy": lambda step: step["joules"] / step["batch"],
+}
+"""What is least at the best point, by objective."""

@@ -24,7 +24,7 @@ from workbench.panel.outcome import why_ended
 from workbench.panel.settings import control
 from workbench.panel.work import BackgroundWork
 from workbench.records import Event, Progress
-from workbench.search.under_limits.wanted import FEWEST, LATENCY, MEASURE_S, SHARE, THROUGHPUT, searched
+from workbench.search.under_limits.wanted import FEWEST, MEASURE_S, OBJECTIVES, SHARE, THROUGHPUT, searched
 from workbench.settings.commands import placed
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import Integers, Number
@@ -36,7 +36,6 @@ ABOUT = (
     "Run measures every combination of the settings above. A search finds the best of them within limits, also over these threads and streams, "
     "and measures only some. It goes on when this page is closed."
 )
-OBJECTIVES = (("most samples per second", THROUGHPUT), ("least time of a call", LATENCY))
 SAME = ("model", "data")
 """Settings by which a new panel finds a search that still runs, where its notebook began none."""
 AGAIN = "Press Search to go on: finished points are taken from the store."
@@ -256,6 +255,7 @@ def last_search(store: Store, experiment: Experiment, owner: str) -> Job | None:
     return None
 
 
+CHOICES = [(tables.WANTED[name], name) for name in OBJECTIVES]
 NONE = "0: none"
 SHARES = Number(name="share", default=SHARE, help="", low=0.0001, high=1.0)
 SECONDS = Number(name="seconds for each point", default=MEASURE_S, help="", low=0.01, high=3600.0)
@@ -272,7 +272,7 @@ def _controls(budget: Any) -> dict[str, Any]:
     traitlets.dlink((budget, "value"), (lost, "value"))
     tip = f"Share of all combinations; at least {FEWEST} are measured"
     return {
-        "objective": field(widgets.Dropdown, "Maximise", "What is best", THROUGHPUT, options=OBJECTIVES),
+        "objective": field(widgets.Dropdown, "Look for", "What is best", THROUGHPUT, options=CHOICES),
         "latency_limit_s": field(widgets.FloatText, "Latency limit, ms", f"Largest median time of a call; {NONE}", 0.0),
         "budget": lost,
         "memory_limit_bytes": field(

@@ -56,6 +56,7 @@ def _step(step: SearchStep, result: SearchResult) -> dict[str, Any]:
         "low_s": measured.low_s,
         "high_s": measured.high_s,
         "samples_per_s": measured.samples_per_s if known else None,
+        "joules": measured.joules,
         "memory_bytes": measured.memory_bytes if known else None,
         "holds": measured.holds(result.wanted),
         "reused": measured.reused,

@@ -20,7 +20,7 @@ from workbench.runs.steps import SAMPLES, write_samples
 from workbench.search.under_limits.loop import PointSearch, SearchStep, budget_of
 from workbench.search.under_limits.measuring import Measurer, beside_others, check_threads, model_of, space
 from workbench.search.under_limits.race import race
-from workbench.search.under_limits.wanted import ENERGY, OBJECTIVES, SHARE, THROUGHPUT, Point, Wanted
+from workbench.search.under_limits.wanted import OBJECTIVES, SHARE, THROUGHPUT, Point, Wanted
 from workbench.settings.experiment import Experiment
 from workbench.store import Store, key_of
 from workbench.system.machine import this_machine
@@ -46,7 +46,8 @@ class SearchResult:
         points: the whole space.
         steps: what was measured, in order, each with the reason for its choice.
         finalists: the best points; the first is the answer unless another was faster than it in the last race.
-        front: the Pareto front of latency and throughput among the measured points that hold the limits.
+        front: the Pareto front of latency and throughput, or of latency and energy where the least of it is wanted, among the measured points
+            that hold the limits.
         refused: backends and precisions that must not be taken, with the reason.
         unsure: backends and precisions that are not shown to be within the accuracy budget, with the reason; they are taken only where no
             other one remains.
@@ -108,7 +109,8 @@ def find_best(
 
     Args:
         experiment: model, data, backends, precisions, batches, optimization levels, budget. ``measure_s`` is the time for each point.
-        objective: ``"throughput"``: samples per second, or ``"latency"``: the least time of a call.
+        objective: ``"throughput"``: samples per second, ``"latency"``: the least time of a call, or ``"energy"``: the least energy of a sample,
+            by the counters of the processor or of the GPU; other programs and idle power are included.
         latency_limit_s: largest median time of a call, in seconds.
         memory_limit_bytes: largest memory of the process that runs the engine, in bytes.
         threads: numbers of CPU threads to try.
@@ -125,7 +127,7 @@ def find_best(
         print(found.best)
 
     Raises:
-        InputError: an unknown objective, a value that is not valid, or no point that can be measured.
+        InputError: an unknown objective, a value that is not valid, no point that can be measured, or no energy that can be counted.
     """
     _check(objective, share, threads, latency_limit_s, memory_limit_bytes)
     place, stop, asked = Store.of(store).prepare(), Stop.of(cancel), experiment.resolved()
@@ -133,7 +135,7 @@ def find_best(
     with followed(on_event) as listener:
         model = model_of(asked, place, lambda text: listener(Event(text)))
         points, left_out = space(asked, model, threads, streams)
-        measurer = Measurer(asked, points, place, listener, stop, calibrates(asked, model))
+        measurer = Measurer(asked, points, place, listener, stop, calibrates(asked, model), energy=limits.energy)
         search = PointSearch(points, limits, measurer.measure, measurer.not_taken, asked.seed)
         going = _Going(search, measurer, budget_of(len(points), share), this_machine(), left_out, time.monotonic())
         return going.carried_out(on_result, samples=lambda: _samples(asked, measurer))
@@ -141,11 +143,6 @@ def find_best(
 
 def _check(objective: str, share: float, threads: tuple[int, ...], *limits: float) -> None:
     check_threads(threads)
-    if objective == ENERGY:
-        raise InputError(
-            "Least energy is not an objective of a search, because its last race judges times. Choose throughput or latency; a run "
-            "shows the energy of its rows where it was measured."
-        )
     if objective not in OBJECTIVES or not 0 < share <= 1 or min(limits) <= 0:
         raise InputError(
             f"The objective is one of {', '.join(OBJECTIVES)}, the share above 0 and at most 1, and limits are above 0; found {objective}, "
@@ -251,4 +248,5 @@ def described(step: SearchStep) -> str:
     if found.call_s is None:
         return f"not measured: {found.problem}"
     kept = ", from the store" if found.reused else ""
-    return f"{found.call_s * 1e3:.3f} ms a call, {found.samples_per_s:,.0f} samples/s{kept}"
+    energy = "" if found.joules is None else f", {found.joules * 1e3:.4g} mJ a call"
+    return f"{found.call_s * 1e3:.3f} ms a call, {found.samples_per_s:,.0f} samples/s{energy}{kept}"

@@ -98,6 +98,11 @@ class PointSearch:
     def _times(self) -> dict[int, float]:
         return {step.place: math.log(step.measured.call_s) for step in self.steps if step.measured.call_s}
 
+    def _costs(self) -> dict[int, float]:
+        """Logarithms of what the objective counts."""
+        found = {step.place: step.measured.cost(self.wanted) for step in self.steps}
+        return {place: math.log(cost) for place, cost in found.items() if cost}
+
     def _open(self) -> list[int]:
         """The points that may still be measured."""
         done, refused = {step.place for step in self.steps}, set(self.refused())
@@ -111,24 +116,33 @@ class PointSearch:
         if not places:
             return []
         mean, spread = (each[places] for each in guide.predict(times))
-        gains = self._gains(mean + QUANTILES[:, np.newaxis] * spread, places)
+        held = np.exp(mean + QUANTILES[:, np.newaxis] * spread) <= self.wanted.latency_s
+        nearest, likely = int(mean.argmin()), np.exp(mean) <= self.wanted.latency_s
+        if self.wanted.energy:  # its errors are taken as independent of those of the times
+            mean, spread = (each[places] for each in guide.predict(self._costs()))
+            held = held.mean(axis=0)
+        gains = self._gains(mean + QUANTILES[:, np.newaxis] * spread, held, places)
         best = [int(each) for each in np.argsort(-gains, kind="stable") if gains[each] > 0]
         if not best and not self.ranked():
             why = "no point is predicted to hold the latency limit; this one is nearest to it"
-            return [(places[int(mean.argmin())], why)]
+            return [(places[nearest], why)]
         if not best:
-            values = self._values(mean, places) * (np.exp(mean) <= self.wanted.latency_s)
+            values = self._values(mean, places) * likely
             return [(places[int(values.argmax())], "no point is predicted to be better; this one is the nearest")]
-        return [(places[each], _reason(mean[each], spread[each])) for each in best[: 1 + len(times) // AT_ONCE]]
+        unit = "mJ" if self.wanted.energy else "ms"
+        return [(places[each], _reason(mean[each], spread[each], unit)) for each in best[: 1 + len(times) // AT_ONCE]]
 
-    def _gains(self, logs: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    def _gains(self, logs: np.ndarray, held: np.ndarray, places: Sequence[int]) -> np.ndarray:
         """By how much each point is expected to be better than the best one that was measured; times over the limit gain nothing.
 
-        ``logs`` are equally likely logarithms of times, shape (times, points).
+        Args:
+            logs: equally likely logarithms of costs, shape (costs, points).
+            held: whether each of them holds the latency limit, or how likely it is, shape (costs, points) or (points,).
+            places: the points.
         """
         ranked = self.ranked()
         best = self._value(ranked[0]) if ranked else 0.0
-        gains = np.maximum(self._values(logs, places) - best, 0) * (np.exp(logs) <= self.wanted.latency_s)
+        gains = np.maximum(self._values(logs, places) - best, 0) * held
         found: np.ndarray = gains.mean(axis=0)
         return found
 
@@ -148,18 +162,23 @@ class PointSearch:
         return sorted(able, key=lambda step: -self._value(step))
 
     def _value(self, step: SearchStep) -> float:
-        assert step.measured.call_s is not None
-        return float(self.wanted.value(step.measured.call_s, self.points[step.place].batch))
+        cost = step.measured.cost(self.wanted)
+        assert cost is not None
+        return float(self.wanted.value(cost, self.points[step.place].batch))
 
     def front(self) -> list[SearchStep]:
-        """The Pareto front of latency and throughput: the measured points for which no other is better in both."""
+        """The Pareto front of latency and throughput, or of latency and energy where the least of it is wanted: the measured points for which
+        no other is better in both.
+        """
         found: list[SearchStep] = []
-        batch = {step.place: self.points[step.place].batch for step in self.steps}
         for step in sorted(self.ranked(), key=lambda one: one.measured.call_s or 0.0):
-            rate = batch[step.place] / (step.measured.call_s or 1.0)
-            if not found or rate > batch[found[-1].place] / (found[-1].measured.call_s or 1.0):
+            if not found or self._rate(step) > self._rate(found[-1]):
                 found.append(step)
         return found
+
+    def _rate(self, step: SearchStep) -> float:
+        """Samples per second or per joule."""
+        return self.points[step.place].batch / (step.measured.cost(self.wanted) or 1.0)
 
     def missed(self) -> float | None:
         """The estimated chance that a point that was not measured is better than the best by more than 2 %; ``None``: nothing to judge by.
@@ -173,17 +192,16 @@ class PointSearch:
             return None
         guide = self._guide()
         sampled = guide.sample(times, SAMPLES)[:, places]
-        best = self._value(ranked[0]) * BETTER
-        hits = [
-            bool(((self._values(logs, places) > best) & (np.exp(logs) <= self.wanted.latency_s)).any())
-            for logs in sampled
-        ]
-        return sum(hits) / len(hits)
+        held = np.exp(sampled) <= self.wanted.latency_s
+        if self.wanted.energy:
+            sampled = guide.sample(self._costs(), SAMPLES)[:, places]
+        better = self._values(sampled, places) > self._value(ranked[0]) * BETTER
+        return float((better & held).any(axis=1).mean())
 
 
-def _reason(mean: float, spread: float) -> str:
+def _reason(mean: float, spread: float, unit: str) -> str:
     low, high = (math.exp(mean + sign * spread) * 1e3 for sign in (-1, 1))
-    return f"predicted {low:.3g} to {high:.3g} ms a call: its expected gain is the highest"
+    return f"predicted {low:.3g} to {high:.3g} {unit} a call: its expected gain is the highest"
 
 
 def budget_of(points: int, share: float) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from workbench.accuracy.guard import Guard, barred, judgement
 from workbench.accuracy.score import doubts
+from workbench.compare.cost_table import energy_notes, joules
 from workbench.errors import Cancelled, InputError
 from workbench.plan.calibrates import calibrates
 from workbench.plan.rows import rows_of
@@ -68,6 +69,8 @@ class Measurer:
     on_event: OnEvent
     stop: threading.Event
     calibrating: bool  # whether a point of the space calibrates: all points are then tested on the samples that remain
+    energy: bool = False  # whether the energy of each point must be counted
+    counters: str = ""  # that counted it
     refused: dict[tuple[str, str], str] = field(default_factory=dict)  # pairs that must not be taken, with the reason
     # pairs that are not shown to be within the budget, with the reason
     unsure: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -84,6 +87,7 @@ class Measurer:
 
         Raises:
             Cancelled: it was cancelled.
+            InputError: its energy cannot be counted, or not by the counters of the other points.
         """
         point = self.points[place]
         asked = alone(self.experiment, point)
@@ -102,7 +106,21 @@ class Measurer:
         self.rows[place] = row
         if scored:
             self._judge(point, row, results)
-        return _measured(row)
+        found = _measured(row)
+        if self.energy and found.call_s is not None:
+            self._check_counters(point, joules(row.timing) if row.timing else {}, results)
+        return found
+
+    def _check_counters(self, point: Point, found: dict[str, float], results: Results) -> None:
+        counters = " + ".join(found)
+        if not found:
+            raise InputError(f"Least energy cannot be searched for here. {' '.join(energy_notes(results))}")
+        if self.counters and counters != self.counters:
+            raise InputError(
+                f"The energy of {point.name} was counted by {counters}, that of other points by {self.counters}. These are not one number: "
+                "search for the least energy on processors and on GPUs separately."
+            )
+        self.counters = counters
 
     def _judge(self, point: Point, row: Result, results: Results) -> None:
         why = barred(row, results.budget) or (row.failure.message if row.failure else "")
@@ -163,9 +181,14 @@ def _measured(row: Result) -> MeasuredPoint:
         return MeasuredPoint(None, problem=row.failure.message if row.failure else f"its state is '{row.status}'")
     timing = row.timing
     typical = timing.typical_median_s or (timing.median_s, None, None)
-    rate = row.batch / typical[0]  # of the same calls as the time
     return MeasuredPoint(
-        typical[0], typical[1], typical[2], timing.peak_rss_bytes, reused=row.reused, samples_per_s=rate
+        typical[0],
+        typical[1],
+        typical[2],
+        timing.peak_rss_bytes,
+        reused=row.reused,
+        samples_per_s=row.batch / typical[0],  # of the same calls as the time
+        joules=sum(joules(timing).values()) or None,
     )
 
 

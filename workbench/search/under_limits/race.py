@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from workbench.compare.cost_table import block_joules
 from workbench.errors import RunError
 from workbench.measure.interleave import Rounds, interleave
 from workbench.measure.verdict import Judged, Lap, between, judged, laps_of
@@ -14,11 +15,14 @@ from workbench.records import Block, EngineRecord, Result, Status, from_json
 from workbench.runs.open_engines import OpenEngines
 from workbench.runs.run_rows import RunRows
 from workbench.search.under_limits.measuring import Measurer
-from workbench.search.under_limits.wanted import THROUGHPUT, Wanted
+from workbench.search.under_limits.wanted import LATENCY, Wanted
 from workbench.settings.experiment import Experiment
+from workbench.system.energy import LEAST_PERIODS
 from workbench.system.stop import Stop
 
 LAUNCHES, ROUNDS, BLOCK_S = 6, 6, 0.08
+LONG = 2.0
+"""A block lasts for so many times the shortest in which its energy can be counted."""
 
 
 class Racer(NamedTuple):
@@ -32,6 +36,8 @@ class Racer(NamedTuple):
 def race(rows: Sequence[Result], measurer: Measurer, wanted: Wanted, samples: str) -> list[Judged]:
     """The verdict of every row but the first against the first, by the value that is wanted; all of them take turns.
 
+    Where the least energy is wanted, "faster" means less energy of a sample.
+
     Args:
         rows: the finalists, built.
         measurer: what measured them.
@@ -39,21 +45,23 @@ def race(rows: Sequence[Result], measurer: Measurer, wanted: Wanted, samples: st
         samples: path of the file of samples.
 
     Raises:
-        RunError, WorkerError: an engine failed.
+        RunError, WorkerError: an engine failed, or its energy was not counted.
         Cancelled: it was cancelled.
     """
     with ExitStack() as stack:
         racers = [_racer(row, measurer, samples, stack) for row in rows]
         laps: list[dict[int, Lap]] = [{} for _ in racers]
+        seconds = _block_s(rows) if wanted.energy else BLOCK_S
         for launch in range(LAUNCHES):
             if launch:
                 for racer in racers:
                     racer.opened.relaunch([racer.engine])
             with racers[0].opened.measuring("comparing the best points of a search"):
-                blocks = _launch(racers, launch, measurer.experiment, samples)
-                for place, (number, lap) in blocks:
-                    per = rows[place].batch if wanted.objective == THROUGHPUT else 1
-                    laps[place][number] = lap._replace(seconds=lap.seconds / per)
+                for place, block in _launch(racers, launch, measurer.experiment, samples, seconds):
+                    ((number, lap),) = laps_of([block]).items()
+                    cost = _joules(block, rows[place]) if wanted.energy else lap.seconds
+                    per = 1 if wanted.objective == LATENCY else rows[place].batch
+                    laps[place][number] = lap._replace(seconds=cost / per)
     return judged([between(own, laps[0]) for own in laps[1:]])
 
 
@@ -67,23 +75,40 @@ def _racer(row: Result, measurer: Measurer, samples: str, stack: ExitStack) -> R
     return Racer(built, row.engine, opened)
 
 
+def _block_s(rows: Sequence[Result]) -> float:
+    """Seconds of a block in which the counters that counted the energy of these rows can count it."""
+    periods = [each.period_s for row in rows if row.timing for block in row.timing.blocks for each in block.energy]
+    return max(BLOCK_S, LONG * LEAST_PERIODS * max(periods, default=0.0))
+
+
+def _joules(block: Block, row: Result) -> float:
+    """Joules of one call in a block.
+
+    Raises:
+        RunError: a counter could not be read.
+    """
+    assert row.timing is not None
+    if not (found := block_joules(block, row.timing)):
+        raise RunError(f"The energy of {row.row} could not be counted in the last race.")
+    return sum(found.values())
+
+
 def _launch(
-    racers: Sequence[Racer], launch: int, asked: Experiment, samples: str
-) -> Iterator[tuple[int, tuple[int, Lap]]]:
-    """The blocks of one launch: the place of the racer, and the lap with its number."""
+    racers: Sequence[Racer], launch: int, asked: Experiment, samples: str, seconds: float
+) -> Iterator[tuple[int, Block]]:
+    """The blocks of one launch with the place of the racer; each takes so many seconds."""
     plan = asked.plan
     for racer in racers:
         _call(racer, "prepare_timing", samples=samples, batch=racer.row.batch, region=plan.region, warm_up_s=plan.warm_up_s,
               wait=plan.wait, copies=plan.copies, together=True)  # fmt: skip
 
     def block(place: int) -> tuple[Any, bool]:
-        answer = racers[0].opened.undisturbed(lambda: _call(racers[place], "block", seconds=BLOCK_S, min_calls=2))
+        answer = racers[0].opened.undisturbed(lambda: _call(racers[place], "block", seconds=seconds, min_calls=2))
         return answer, bool(answer["quiet"])
 
     for taken in interleave(len(racers), Rounds(ROUNDS, asked.seed, launch, launch * ROUNDS), block):
-        made = from_json(Block, taken.value | taken.where | {"launch": launch, "began_s": 0.0, "asked_s": BLOCK_S})
-        (lap,) = laps_of([made]).items()
-        yield taken.variant, lap
+        made = from_json(Block, taken.value | taken.where | {"launch": launch, "began_s": 0.0, "asked_s": seconds})
+        yield taken.variant, made
 
 
 def _call(racer: Racer, task: str, **arguments: Any) -> Any:

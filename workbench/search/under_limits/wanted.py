@@ -10,10 +10,8 @@ from workbench.records import EngineSpec
 from workbench.settings.experiment import Experiment
 from workbench.settings.table import SETTINGS
 
-THROUGHPUT, LATENCY = "throughput", "latency"
-OBJECTIVES = (THROUGHPUT, LATENCY)
-ENERGY = "energy"
-"""What is asked for and is not an objective."""
+THROUGHPUT, LATENCY, ENERGY = "throughput", "latency", "energy"
+OBJECTIVES = (THROUGHPUT, LATENCY, ENERGY)
 SHARE, FEWEST, MEASURE_S = 0.1, 12, 0.3
 """Share of the points that is measured, the fewest points, and seconds for each point, where nothing else is given."""
 GROUPS = ("Model", "Data", "Engines", "Precision", "Measuring", "Accuracy", "Limits")
@@ -73,9 +71,19 @@ class Wanted:
     latency_s: float = math.inf  # of a call, its median
     memory_bytes: float = math.inf  # of the process that runs the engine, at most
 
-    def value(self, call_s: Any, batch: Any) -> Any:
-        """What is maximised: samples per second, or calls per second where the least latency is wanted; of arrays each."""
-        return batch / call_s if self.objective == THROUGHPUT else 1 / call_s
+    @property
+    def energy(self) -> bool:
+        """Whether the cost of a call is its energy, and not its time."""
+        return self.objective == ENERGY
+
+    def value(self, cost: Any, batch: Any) -> Any:
+        """What is maximised: samples per second or per joule, or calls per second where the least latency is wanted; of arrays each.
+
+        Args:
+            cost: of a call, in seconds, or in joules where the least energy is wanted.
+            batch: samples of a call.
+        """
+        return 1 / cost if self.objective == LATENCY else batch / cost
 
 
 class MeasuredPoint(NamedTuple):
@@ -88,7 +96,17 @@ class MeasuredPoint(NamedTuple):
     problem: str = ""
     reused: bool = False  # an earlier search had measured it
     samples_per_s: float = 0.0
+    joules: float | None = None  # of a call; None where no counter was read
+
+    def cost(self, wanted: Wanted) -> float | None:
+        """What the objective counts of a call: seconds or joules."""
+        return self.joules if wanted.energy else self.call_s
 
     def holds(self, wanted: Wanted) -> bool:
         """Whether it is within the limits."""
-        return self.call_s is not None and self.call_s <= wanted.latency_s and self.memory_bytes <= wanted.memory_bytes
+        return (
+            self.cost(wanted) is not None
+            and self.call_s is not None
+            and self.call_s <= wanted.latency_s
+            and self.memory_bytes <= wanted.memory_bytes
+        )
