@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.accuracy.class_order import order_text, other_order
+from workbench.accuracy.class_order import in_order, order_of, order_setting, order_text, other_order
+from workbench.accuracy.label_settings import Shape
+from workbench.accuracy.metrics import METRICS
+from workbench.accuracy.reading import read_truth
 from workbench.accuracy.score import doubts, score
+from workbench.errors import InputError
 
 DRAW = np.random.default_rng(0)
 ORDER = np.array([0, 3, 1, 2])  # by class of the model, the label
@@ -45,15 +49,76 @@ def test_the_doubt_about_a_score_names_the_order():
     answers = np.repeat([1, 2, 3], 40)
     labels = ORDER[answers]
     (said,) = doubts([score("k", logits(answers), logits(answers), labels)])
-    assert (
-        "100.0 % would be right if the labels numbered the classes otherwise: class 1 of the model as 3, class 2 of the model as 1, "
-        "class 3 of the model as 2. "
-        "Check the range" in said
+    assert said.endswith(
+        " 100.0 % would be right if the model numbers the classes in the order 0, 3, 1, 2. If that is so, set 'class_order' to '0,3,1,2': only "
+        "the scores are made again."
     )
     assert doubts([score("k", logits(labels), logits(labels), labels)]) == ()
 
 
 def test_a_long_order_is_shortened():
-    text = order_text(0.9, tuple(np.roll(np.arange(30), 1)))
-    assert text.count(" of the model as ") == 10
-    assert "and 20 more" in text
+    text = order_text(0.9, order_setting(tuple(np.roll(np.arange(30), 1)), {}))
+    assert (
+        text
+        == "90.0 % would be right if the model numbers the classes in the order 29, 0, 1, 2, 3, 4, 5, 6, 7, 8 and 20 more."
+    )
+
+
+def test_an_order_is_written_by_name_where_each_name_can_be():
+    assert order_setting((1, 0, 2), {0: "cat", 1: "dog"}) == "dog,cat,2"
+    assert order_setting((1, 0), {0: "cat, wild", 1: "dog"}) == "1,0"
+
+
+def read(labels, classes=4):
+    return read_truth(np.asarray(labels), [Shape("y", (classes,))])
+
+
+@pytest.mark.parametrize(
+    ("order", "names", "expected"),
+    [
+        (
+            ("circle", "square", "triangle", "cross"),
+            {0: "circle", 1: "cross", 2: "square", 3: "triangle"},
+            [0, 3, 1, 2],
+        ),
+        (("0", "2", "3", "1"), {}, [0, 3, 1, 2]),
+        (("0", "2", "3", "1"), {0: "circle", 1: "cross", 2: "square", 3: "triangle"}, [0, 3, 1, 2]),
+        (("7", "0", "2", "3", "1"), {}, [1, 4, 2, 3]),  # the model has a class of which there is no sample
+    ],
+)
+def test_labels_are_numbered_in_the_order_that_is_set(order, names, expected):
+    truth, named = in_order(read([0, 1, 2, 3, -1], 5), order, names, "'x'")
+    assert truth.values.tolist() == [*expected, -1]
+    assert named == dict(enumerate(order))
+
+
+def test_one_hot_labels_and_positions_are_ordered_as_well():
+    truth, _ = in_order(read(np.eye(3)[[0, 1, 2]], 3), ("2", "0", "1"), {}, "'x'")
+    assert truth.values.tolist() == [1, 2, 0]
+    places = read_truth(np.array([[0, 1, 2], [2, 2, -1]]), [Shape("y", (5, 3))], METRICS["iou"])
+    assert in_order(places, ("2", "0", "1"), {}, "'x'")[0].values.tolist() == [[1, 2, 0], [0, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        (("cat", "bird"), r"'class_order' is 'cat,bird', but 'x' has no class 'bird'\. The classes are: cat, dog\."),
+        (("cat",), r"but 'dog' is missing\. The classes are: cat, dog\."),
+    ],
+)
+def test_an_order_that_does_not_hold_the_classes_is_refused_with_their_names(order, says):
+    with pytest.raises(InputError, match=says):
+        in_order(read([0, 1]), order, {0: "cat", 1: "dog"}, "'x'")
+
+
+@pytest.mark.parametrize("text", ["a,,b", "a,b,a", ","])
+def test_an_order_names_each_class_once(text):
+    with pytest.raises(InputError, match="'class_order' names each class once"):
+        order_of(text)
+    assert order_of("") == ()
+
+
+def test_labels_that_are_no_class_numbers_have_no_order():
+    values = read_truth(np.zeros((4, 2)), [Shape("y", (2,))], METRICS["mae"])
+    with pytest.raises(InputError, match="'class_order' orders class numbers, and the labels of 'x' are real values"):
+        in_order(values, ("0", "1"), {}, "'x'")

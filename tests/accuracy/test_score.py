@@ -137,7 +137,7 @@ def test_scores_no_better_than_a_guess_are_doubted():
         "No variant is shown to be better than a guess: the best one is right for 25.0 % [4.6, 69.9] of the samples, the most frequent "
         "label alone would be for 50.0 %. Check the range of the values or pixels (a model that scales by 1/255 itself "
         "takes 0..255), the order of the classes (folders of pictures are "
-        "numbered by name: rename them, as 0_cat, 1_dog), and that the labels belong to the output 'output_0'."
+        "numbered by name: set 'class_order'), and that the labels belong to the output 'output_0'."
     )
     # 26 % of 400 against 25 % is no better, and 40 % is
     many = np.arange(400) % 4

@@ -119,7 +119,7 @@ def test_advice_names_those_over_and_those_that_cannot_be_decided_with_their_fig
         "not shown to be within 0.5 points: openvino int8, 8.01 times as fast as the baseline, loses 0.17 points [−0."
     )
     assert lines[2].endswith(
-        "; changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 1,500 would"
+        "; changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 2,600 most likely would"
     )
 
 
@@ -215,20 +215,21 @@ def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_
     )
     assert "Not distinguishable from it: openvino fp32." in found.text
     assert found.why[-1].startswith(
-        "onnxruntime int8 is not shown to be within 0.5 points: changed 10 of 2,000 answers"
+        "onnxruntime int8 is not shown to be within 0.5 points: it loses 0.50 points [0.20, 0.92]; changed 10 of 2,000 answers"
     )
 
 
 @pytest.mark.parametrize(
     ("aside", "says"),
     [
-        (0, "More data is needed to test on: all 600 samples are too few for that."),
-        (200, "More data is needed to test on: all 800 samples are too few for that."),
-        (2000, "More samples to test on: give more data, or set fewer aside for calibration (2,000 now, "),
+        (0, "More data is needed to test on: all 600 samples are most likely too few for that."),
+        (200, "More data is needed to test on: all 800 samples are most likely too few for that."),
+        (2000, "More data is needed to test on: all 2,600 samples are most likely too few for that."),
+        (4000, "Test on more samples: give more data, or set 'calibration_samples' lower than 4,000."),
     ],
 )
 def test_fewer_samples_for_calibration_are_advised_only_where_they_are_enough(aside, says):
-    """About 1,500 samples are needed."""
+    """About 2,600 samples are needed."""
     results = made(scored(600), scored(600, broken=1), milliseconds=(8, 2))
     rows = [replace(row, spec=replace(row.spec, calibration_samples=aside)) for row in results.rows]
     (found,) = headlines(replace(results, rows=tuple(rows)))
@@ -270,10 +271,14 @@ def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     (found,) = headlines(results)
     assert (found.row.spec.label, found.won) == ("onnxruntime fp32", False)
     assert found.text.startswith("Keep the baseline onnxruntime fp32")
+    assert found.text.endswith(
+        " Faster, but not shown to be within 0.5 points: openvino fp32 (2 times), onnxruntime int8 (3.99 times)."
+    )
     begins = ["openvino fp32", "onnxruntime int8", "More data is needed to test on: all 2"]
     assert [each.partition(",")[0] for each in found.why] == begins
     assert (
-        "changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 1,500 would." in found.why[1]
+        "changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 2,600 most likely would."
+        in found.why[1]
     )
     choice = choose_row(results, Limits())
     text, kind = said(choice, Limits(), results.baseline)
@@ -281,7 +286,7 @@ def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     assert text.endswith(f"{found.why[1]} {found.why[2]}")
     page = str(outcome(results, "now"))
     assert "wb-warn" in page
-    assert "about 1,500 would" in page
+    assert "about 2,600 most likely would" in page
     faster = made(WITHIN, WITHIN)
     assert outcome_text(faster)[2] == said(choose_row(faster, Limits()), Limits(), faster.baseline)[1] == "good"
 

@@ -186,7 +186,7 @@ def _explained(judgement: Judgement, score: Accuracy, budget: Budget) -> Judgeme
     if needed is None:
         why += f"; {NOT_BY_SAMPLES}"
     else:
-        why += f", about {rounded(needed):,} would"
+        why += f", about {rounded(needed):,} most likely would"
     return replace(judgement, why=why, needed=needed)
 
 

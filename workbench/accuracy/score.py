@@ -30,7 +30,7 @@ from workbench.accuracy.agreement import (
 )
 from workbench.accuracy.by_sample import by_call
 from workbench.accuracy.chosen import ScoredOutput, best_output
-from workbench.accuracy.class_order import order_text, other_order
+from workbench.accuracy.class_order import order_setting, order_text, other_order
 from workbench.accuracy.finite import not_finite
 from workbench.accuracy.label_settings import Reading, shapes_of
 from workbench.accuracy.metrics import DECIDED, Metric, top_k
@@ -253,17 +253,21 @@ def doubts(scores: Iterable[Accuracy]) -> tuple[str, ...]:
     ends = "" if best.low is None or best.high is None else f" [{100 * best.low:.1f}, {100 * best.high:.1f}]"
     text = (
         f"No variant is shown to be better than a guess: the best one is right for {100 * (best.value or 0):.1f} %{ends} of the samples, the "
-        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %."
-        f"{_other_order(known)} Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of "
-        "the classes (folders of pictures are numbered by name: rename them, as 0_cat, 1_dog), and that the labels belong to the output "
-        f"'{best.output}'."
+        f"most frequent label alone would be for {100 * (best.chance or 0):.1f} %. {_what_to_do(known, best.output)}"
     )
     return (text,)
 
 
-def _other_order(scores: Iterable[Accuracy]) -> str:
+def _what_to_do(scores: Iterable[Accuracy], output: str) -> str:
+    """The order of the classes where another one explains the answers; else what to check."""
     found = max(scores, key=lambda score: score.reordered or 0)
-    return "" if found.reordered is None else f" {order_text(found.reordered, found.order)}"
+    if found.reordered is None:
+        return (
+            "Check the range of the values or pixels (a model that scales by 1/255 itself takes 0..255), the order of the classes (folders of "
+            f"pictures are numbered by name: set 'class_order'), and that the labels belong to the output '{output}'."
+        )
+    order = found.class_order or order_setting(found.order, {})
+    return f"{order_text(found.reordered, order)} If that is so, set 'class_order' to '{order}': only the scores are made again."
 
 
 def _better_than_one_answer(score: Accuracy) -> bool:

@@ -32,6 +32,14 @@ def in_doubt(results: Results) -> tuple[str, ...]:
     return doubts(row.accuracy for row in results.rows if row.accuracy)
 
 
+def fitting_order(results: Results) -> str:
+    """The value of the setting ``class_order`` with which far more answers are right, where none is better than a guess without; else ""."""
+    if not in_doubt(results):
+        return ""
+    found = max((row.accuracy for row in results.rows if row.accuracy), key=lambda score: score.reordered or 0)
+    return "" if found.reordered is None else found.class_order
+
+
 def budget_held(results: Results) -> str:
     """The budget that rows are judged by; "" where no row has a score, or none is better than a guess."""
     return results.budget if any(row.accuracy for row in results.rows) and not in_doubt(results) else ""

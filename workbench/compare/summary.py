@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workbench.compare.advice import advice, in_doubt, recommended_text
-from workbench.compare.headline import Headline, headlines, passed_over
+from workbench.compare.headline import Headline, faster_in_doubt, headlines, passed_over
 from workbench.records import Results
 
 
@@ -51,15 +51,20 @@ def summary(results: Results) -> Summary:
     batches = tuple(one._replace(why=tuple(text for text in one.why if text not in said)) for one in found)
     alone = len({row.spec.label for row in results.measured}) == 1
     return Summary(
-        "" if alone or in_doubt(results) else _first(found, results.baseline),
+        "" if alone or in_doubt(results) else _first(found, results),
         batches,
         passed_over(results, [each for one in found for each in one.passed]),
         more,
     )
 
 
-def _first(found: Sequence[Headline], baseline: str) -> str:
-    """``Take openvino int8 at batch 1 and 8; onnxruntime fp32 (not shown to be faster) at batch 32.``"""
+def _first(found: Sequence[Headline], results: Results) -> str:
+    """``Take openvino int8 at batch 1 and 8; onnxruntime fp32 (not shown to be faster) at batch 32.``, and faster ones that may lose more."""
+    faster = faster_in_doubt([each for one in found for each in one.passed], results)
+    return f"{_taken(found, results.baseline)} {faster}".rstrip()
+
+
+def _taken(found: Sequence[Headline], baseline: str) -> str:
     if not any(one.won for one in found):
         kept = {one.row.spec.label if one.row else "" for one in found} == {baseline}
         return f"{f'Keep the baseline {baseline}: at' if kept else 'At'} no batch size is a variant that may be taken shown to be faster."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy.class_order import in_order
 from workbench.data.classes import class_names
 from workbench.data.files import arrays_of
 from workbench.data.inputs import converted, fed, possible_channels_twice
@@ -124,15 +125,24 @@ def dataset(
         data = "digits" if demo else "random"
     if data == "random":
         return _random(model, seed)
+    labelling = labelling or Labelling()
     if data == "digits":
-        found = _digits(model, calibration_samples, labelling or Labelling())
+        found = _digits(model, calibration_samples, labelling)
     else:
-        found = _from_file(
-            Path(data).expanduser(), model, calibration_samples, pixels, labelling or Labelling(), data_mib
-        )
+        found = _from_file(Path(data).expanduser(), model, calibration_samples, pixels, labelling, data_mib)
+    found = _ordered(found, labelling.class_order, data)
     test, left_out = without_overlap(found.calibration, found.test)
     description = found.description + left_out + (f"; {test.truth}" if test.truth is not None else "")
     return replace(found, test=test, description=description, values=observed(test, found.calibration))
+
+
+def _ordered(found: Dataset, order: tuple[str, ...], data: str) -> Dataset:
+    """The data with their labels numbered by this order of the classes. Which samples calibrate does not depend on it."""
+    if not order or found.test.truth is None:
+        return found
+    truth, names = in_order(found.test.truth, order, found.class_names, f"'{Path(data).name}'")
+    text = f"{found.description}; classes in the order {', '.join(order)}"
+    return replace(found, test=replace(found.test, truth=truth), class_names=names, description=text)
 
 
 def _random(model: Model, seed: int) -> Dataset:

@@ -33,6 +33,7 @@ class Labelling:
     metric: Metric | None = None
     how: Reading = field(default_factory=Reading)
     group_column: str = ""
+    class_order: tuple[str, ...] = ()  # by the model's number; empty: as the data number them
 
 
 def output_shapes(model: Model) -> tuple[Shape, ...]:

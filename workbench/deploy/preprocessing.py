@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.class_order import order_of
 from workbench.data.classes import classes
 from workbench.data.images import preparation
 from workbench.data.observed import observed
@@ -40,7 +41,8 @@ def preprocessing(chosen: Chosen) -> dict[str, Any]:
     if folder.is_dir():
         try:
             document["images"] = preparation(model.inputs[0], str(asked.get("pixels", AUTO)))
-            document["classes"] = classes(folder, model)
+            order = order_of(str(asked.get("class_order", "")))
+            document["classes"] = {name: place for place, name in enumerate(order)} or classes(folder, model)
         except InputError:  # what is there now is not what was read
             document |= {"images": None, "classes": None}
     return document

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from workbench.compare.advice import fitting_order
 from workbench.errors import WorkbenchError, brief
 from workbench.jobs import job as jobs
 from workbench.jobs.job import Asked, Job
 from workbench.models.live import identity
-from workbench.panel import checks, history, view
+from workbench.panel import checks, history, view, widgets
 from workbench.panel.controls import Controls
 from workbench.panel.history import HistoryPage
 from workbench.panel.layout import COMPARE, RUN, STEPS, Layout
@@ -95,6 +96,7 @@ class Panel(View):
         self._out.run.on_click(lambda _: self.benchmark())
         self._out.cancel.on_click(lambda _: self.cancel())
         self._out.finish.on_click(lambda _: self.finish())
+        self._out.order.on_click(lambda _: self.use_order())
         self._out.again.observe(lambda _: self._changed(), "value")
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -127,6 +129,14 @@ class Panel(View):
     def benchmark(self) -> None:
         """Build, measure and score."""
         self._ask("all")
+
+    def use_order(self) -> None:
+        """Number the classes in the order with which the last run's answers are right, and run again: only scores are made again."""
+        if self.results is not None and (order := fitting_order(self.results)):
+            self._controls.write(replace(self.ran, class_order=order))
+            self._out.again.value = False
+            self._changed()
+            self._ask("all")
 
     def cancel(self) -> None:
         """Ask the running work to stop; :meth:`wait` says when it has."""
@@ -229,6 +239,7 @@ class Panel(View):
         self._planner.learn(self.ran, results, self._run.scored)
         self._show_model(model_settings(self.ran), Opened(results.model, results.export, results.examination))
         self._out.message.value = outcome(results, history.local(at))
+        widgets.show(self._out.order, fitting_order(results))
         if watched:
             self._out.notify(outcome_text(results)[0])
         if results.measured and self._out.steps.index == RUN:
@@ -291,4 +302,5 @@ class Panel(View):
         self._run.draw(running=busy)
 
     def _say(self, text: str, kind: str = "bad") -> None:
+        widgets.show(self._out.order, False)
         self._out.message.value = view.message(text, kind)

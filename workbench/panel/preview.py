@@ -32,7 +32,7 @@ CLASSES = 12
 FEWER = 0.2
 """Share of the mean number of samples of a class below which a class is reported as rare."""
 NOT_YET = "Load the model to see the samples here: how they are read depends on its inputs."
-DECIDING = ("data", "pixels", "labels", "ignore_label", "class_axis", "box_outputs", "score_output", "metric",
+DECIDING = ("data", "pixels", "labels", "class_order", "ignore_label", "class_axis", "box_outputs", "score_output", "metric",
             "group_column", "calibration_samples", "precisions", "backends", "seed")  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class ShownRun:
         self.lines = Lines(on_row)
         self.compare, self.layers = ComparePage(store), LayersPage(store)
         self.export = ExportPage(store, read, self.compare)
-        self._not_possible, self._workers = widgets.HTML(), widgets.HTML()
+        self._warned, self._not_possible, self._workers = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._cluster: ClusterState | None = None  # of the run that goes on
 
     def react(
@@ -57,7 +57,7 @@ class ShownRun:
     def boxes(self) -> dict[str, list[Any]]:
         """What each page holds."""
         return {
-            "Run": [self._workers, self.lines.widget, self._not_possible],
+            "Run": [self._warned, self._workers, self.lines.widget, self._not_possible],
             "Compare": [self.compare.widget],
             "Layers": [self.layers.widget],
             "Export": [self.export.widget],
@@ -127,6 +127,7 @@ class ShownRun:
     def _begin(self, job: Job | None, asked: Asked) -> None:
         self.job, self.scored = job, asked.metric
         self.results, self.ran, self._cluster = None, asked.experiment, None
+        self._warned.value = ""
         self.lines.clear()
         self.lines.measures = asked.only != "build"
         if job is not None and self._work.cancel.is_set():  # it was asked before there was a job to tell
@@ -145,6 +146,8 @@ class ShownRun:
             self._work.phase = event.text
         self._work.progress = event.progress or self._work.progress
         self._cluster = event.cluster or self._cluster
+        if event.warning:
+            self._warned.value += view.message(event.text, "warn")
         self.lines.apply(event)
 
     def _end(self, end: End) -> None:

@@ -49,9 +49,10 @@ class Accuracy:
     # by output: largest difference / the source's largest value
     relative_diffs: dict[str, float] = field(default_factory=dict, metadata={STORED_AS: "apart"})
     chance: float | None = None  # share of the most frequent label, the accuracy of a constant answer
-    # the share that would be right if the labels numbered the classes in ``order`` (by class of the model the label); None: no better
+    # the share that would be right if the model numbers the classes in ``order`` (by its number the label); None: no better
     reordered: float | None = None
     order: tuple[int, ...] = ()
+    class_order: str = ""  # ``order`` as a value of the setting of that name
     higher_is_better: bool = True
     share: bool = True  # the metric goes from 0 to 1 and is shown in percent
     unit: str = ""  # of a metric that is not a share

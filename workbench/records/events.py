@@ -85,6 +85,7 @@ class Event:
     at: float = field(default_factory=time.time)  # seconds since 1970
     progress: Progress | None = None  # progress of the phase; None before the first phase
     cluster: ClusterState | None = None  # of a run on a cluster, where it has changed
+    warning: bool = False  # something that a user should know while the run goes on
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", one_line(self.text))  # names of files and nodes may hold anything

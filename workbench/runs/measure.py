@@ -14,7 +14,14 @@ from workbench.runs.load_rounds import measure_load
 from workbench.runs.open_engines import OpenEngines
 from workbench.runs.peaks import machine_peaks
 from workbench.runs.rounds import measure_groups
-from workbench.runs.scoring import has_outputs, runnable_engines, score_all, unscored_engines
+from workbench.runs.scoring import (
+    has_outputs,
+    look_at_source,
+    runnable_engines,
+    score_all,
+    scored_from_store,
+    unscored_engines,
+)
 from workbench.runs.time_limit import time_for
 from workbench.system.measuring_lock import hold_lock
 
@@ -38,20 +45,25 @@ def measure_and_score(context: RunContext, reference: EngineRecord | None) -> No
             checkpoints.finish(context.store, group)
             _recall(context, group, members)
     unscored = unscored_engines(context, reference)
-    waiting = _needed(context, groups, reference, unscored)
     opened = OpenEngines(run_rows, experiment, context.store, samples)
 
     def score_open(phase: str = "score") -> None:
-        here = [engine for engine in unscored if opened.get(engine.key)]
+        here = [
+            engine for engine in unscored if opened.get(engine.key) or _needs_no_process(context, engine, reference)
+        ]
         if here:
             with hold_lock("scoring engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
                 score_all(context, opened, reference, here, phase)
         unscored[:] = [engine for engine in unscored if engine not in here]
 
     try:
+        score_open()  # those whose outputs an earlier run has left, as where only the labels are read otherwise now
+        waiting = _needed(context, groups, reference, unscored)
         while waiting:
             with hold_lock("opening engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
                 waiting = opened.open_cohort(waiting, _beside(context, groups))
+                if unscored:
+                    look_at_source(context, opened, reference)
             measure_groups(
                 opened,
                 {batch: group for batch, (group, _) in sorted(groups.items())},
@@ -65,6 +77,13 @@ def measure_and_score(context: RunContext, reference: EngineRecord | None) -> No
     finally:
         opened.close()
     measure_load(context)
+
+
+def _needs_no_process(context: RunContext, engine: EngineRecord, reference: EngineRecord | None) -> bool:
+    """Whether the engine can be scored without running it: it was timed, and the store has its outputs."""
+    rows = [row for row in context.run_rows.rows if row.engine and row.engine.key == engine.key]
+    timed = all(row.status == Status.DONE for row in rows)
+    return timed and reference is not None and scored_from_store(context, engine, reference)
 
 
 def _needed(

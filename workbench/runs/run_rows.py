@@ -103,7 +103,8 @@ class RunRows:
 
     def say(self, text: str, *, detail: bool = False, wait: bool = False, level: int | None = None) -> None:
         log = self._logs.get(self._current[0], "") if self._current else ""
-        event = Event(text, detail=detail, wait=wait, rows=self._current, log=log, progress=self._progress)
+        warning = level == logging.WARNING
+        event = Event(text, None, detail, wait, self._current, log=log, progress=self._progress, warning=warning)
         self._tell(event, level)
 
     def report_medians(self, text: str, medians_s: dict[str, float]) -> None:
@@ -134,7 +135,11 @@ class RunRows:
         """Tell of something that a reader of the results must know before the numbers."""
         if text not in self.warnings:
             self.warnings.append(text)
-            self.say(text, level=logging.WARNING)
+            self.warn_now(text)
+
+    def warn_now(self, text: str) -> None:
+        """Tell of something that the results say themselves when the run has ended."""
+        self.say(text, level=logging.WARNING)
 
     def report_progress(self, text: str) -> None:
         """Tell of a step within a step."""

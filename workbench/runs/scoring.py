@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.accuracy.by_sample import load_outputs
+from workbench.accuracy.class_order import order_setting
 from workbench.accuracy.finite import not_finite, not_finite_remarks
-from workbench.accuracy.score import score, score_text, usable_labels
+from workbench.accuracy.score import doubts, score, score_text, usable_labels
 from workbench.data.dataset import Dataset
 from workbench.data.samples import Samples
 from workbench.errors import Cancelled, InputError, WorkbenchError, writing
@@ -85,6 +87,17 @@ def has_outputs(context: RunContext, engine: EngineRecord) -> bool:
     return outputs_of(context.store, engine, context.data, batch) is not None
 
 
+def scored_from_store(context: RunContext, engine: EngineRecord, reference: EngineRecord) -> bool:
+    """Whether the store has the outputs of both, from calls of the same size, so that nothing has to run to score the engine."""
+    calls = []
+    for each in (engine, reference):
+        key = outputs_key(
+            each.key, context.data.test.digest, batch_in_key(context.model, each.spec, context.experiment.batches)
+        )
+        calls.append(context.store.facts("outputs", key, lambda facts: dict(facts["calls"])))
+    return calls[0] is not None and calls[0] == calls[1]
+
+
 def _accuracy_key(context: RunContext, engine: EngineRecord, reference: EngineRecord) -> str:
     test = context.data.test
     batch = batch_in_key(context.model, engine.spec, context.experiment.batches)
@@ -133,7 +146,7 @@ def _with_names(accuracy: Accuracy, data: Dataset) -> Accuracy:
     """The score with the names of the classes; the store keeps scores with their numbers, because a folder can be renamed."""
     names = {str(number): name for number, name in data.class_names.items()}
     by = (replace(part, name=names.get(part.name, part.name)) if part.by == "class" else part for part in accuracy.by)
-    return replace(accuracy, by=tuple(by)) if names else accuracy
+    return replace(accuracy, by=tuple(by), class_order=order_setting(accuracy.order, data.class_names))
 
 
 def score_all(
@@ -155,7 +168,8 @@ def score_all(
         run_rows.advance(number)
         rows = [row for row in run_rows.rows if row.engine and row.engine.key == engine.key]
         rows = [row for row in rows if row.status != Status.CANCELLED]
-        if opened.get(engine.key) is None or not rows:
+        runs = opened.get(engine.key) is not None
+        if not rows or not (runs or scored_from_store(context, engine, reference)):
             continue
         try:
             with run_rows.working_on(tuple(rows)):
@@ -167,6 +181,18 @@ def score_all(
         except WorkbenchError as error:
             if opened.get(engine.key):  # where it could not be started again, its rows say why already
                 opened.drop(engine.key, "score", error)
+
+
+def look_at_source(context: RunContext, opened: OpenEngines, reference: EngineRecord | None) -> None:
+    """Warn before anything is timed where the source model's own answers are not better than a guess; for one class per sample."""
+    truth = context.data.test.truth
+    if reference is None or opened.get(reference.key) is None or truth is None or not truth.class_per_sample:
+        return
+    with suppress(InputError):  # what cannot be scored is reported where the engines are scored
+        if (expected := _expected(context, opened, reference)) is not None:
+            found = scored_on(context, context.data.test, reference.key, expected, expected)
+            for text in doubts([_with_names(found, context.data)]):
+                opened.run_rows.warn_now(text)
 
 
 def _expected(context: RunContext, opened: OpenEngines, reference: EngineRecord) -> Outputs | None:

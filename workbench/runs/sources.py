@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.accuracy.class_order import order_of
 from workbench.accuracy.detection import parse_roles
 from workbench.accuracy.label_settings import Reading
 from workbench.accuracy.metrics import Metric, metric_of
@@ -58,7 +59,7 @@ def data_of(
         experiment.seed,
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
-        labelling=Labelling(chosen, how, experiment.group_column),
+        labelling=Labelling(chosen, how, experiment.group_column, order_of(experiment.class_order)),
         data_mib=experiment.data_mib,
     )
 

@@ -35,7 +35,7 @@ def _without(setting: str, address: str) -> str:
     return "" if setting in backend.settings else backend.without.get(setting, "it has no such setting")
 
 
-LABEL_SETTINGS = ("labels", "ignore_label", "class_axis", "box_outputs", "group_column")
+LABEL_SETTINGS = ("labels", "class_order", "ignore_label", "class_axis", "box_outputs", "group_column")
 
 
 def unlabelled(experiment: Experiment, data: Dataset) -> list[str]:

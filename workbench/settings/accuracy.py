@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from workbench.accuracy.budget import budget_of
+from workbench.accuracy.class_order import order_of
 from workbench.accuracy.detection import parse_roles
 from workbench.accuracy.label_settings import AUTO, CHOICES, NOTHING_IGNORED
 from workbench.accuracy.metrics import METRICS, check_name
@@ -60,6 +61,13 @@ class AccuracySettings:
         default=AUTO,
         help="what the labels of the data are",
         choices=CHOICES,
+    ))  # fmt: skip
+    class_order: str = declared(Text(
+        help="classes of the data in the order in which the model numbers them: names of folders, or labels, separated by commas",
+        example="circle,square,cross",
+        empty="as the data number them",
+        check=order_of,
+        condition=False,
     ))  # fmt: skip
     ignore_label: str = declared(Text(
         label="Ignored label",
