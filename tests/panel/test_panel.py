@@ -369,4 +369,4 @@ def test_the_plan_counts_what_is_measured_under_load() -> None:
     assert "under load" not in reported()
     assert ", and 6.0 s under load" in reported(concurrency=(1, 2, 4), measure_s=1.0)
     searched = reported(concurrency=(1, 2), rate="auto", measure_s=1.0)
-    assert ", and 4.0 s under load and a search for the highest rate of each." in searched
+    assert ", and 4.0 s under load and a search for the highest rate of each;" in searched

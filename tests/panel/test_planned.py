@@ -101,4 +101,6 @@ def test_the_plan_says_how_rows_follow_from_variants() -> None:
     assert "<b>3 variants</b> to build, 4 rows to measure" in said
     assert "A row is a variant at one batch: 2 variants at batches 1, 8." in said
     assert "1 variant can be built and not measured here." in said
+    assert "come on top and often take longer" in said
+    assert ", about 28.0 s in all by earlier runs" in plan(few._replace(row_s=7.0), Experiment())
     assert "A row is" not in plan(few._replace(rows=timed[:1], timed=timed[:1]), Experiment())

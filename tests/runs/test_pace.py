@@ -87,16 +87,18 @@ def test_what_is_left_hardly_rises_where_a_launch_begins(store, run_rows, report
     now = [0.0]
     plan = replace(PLAN, max_measure_s=8.0)  # 6 rounds, then 4 in each launch
     monkeypatch.setattr("workbench.runs.pace.time.monotonic", lambda: now[0])
-    progress = MeasuringProgress(run_rows, plan, store, rows=4)
+    progress = MeasuringProgress(run_rows, plan, store, rows=4, opening_s=2.0)
     for number in range(2):
         progress.launch(number, 1)
-        now[0] += 1.0  # the engines are opened
+        now[0] += 2.0 if number else 1.0  # the engines are opened
         for done in range(1, (plan.relaunch_rounds if number else plan.rounds) + 1):
             now[0] += 1.0
             progress.rounds(done)
         progress.rounds(done, ended=True)
     left = [event.progress.remaining_s for event in reported if event.progress.remaining_s is not None]
-    assert left[0] == (1 + 1) / 1 * (plan.rounds + plan.relaunch_rounds * (plan.launches - 1) - 1)
+    assert left[0] == 2 * (plan.launches - 1) + (1 + 1) / 1 * (
+        plan.rounds + plan.relaunch_rounds * (plan.launches - 1) - 1
+    )
     assert all(later < 1.2 * earlier for earlier, later in pairwise(left))
 
 

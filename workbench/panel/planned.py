@@ -17,9 +17,10 @@ from workbench.plan.groups import groups_of
 from workbench.plan.planning import plan, subject_of
 from workbench.plan.step import Kind
 from workbench.plan.subject import Platform, SampleFacts
-from workbench.records import EngineSpec, Model, Result, Results, Status
+from workbench.records import EngineSpec, Model, Result, Results, Status, TimingPlan
 from workbench.runs.history import Estimate, History, kind_of
 from workbench.runs.outlook import built, measured_steps
+from workbench.runs.pace import seconds_per_row
 from workbench.runs.sources import DEMO
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
@@ -40,6 +41,7 @@ class Planned(NamedTuple):
     surely: bool  # ``measured`` is not only the most: the store was asked, or measuring again was asked for
     timed: tuple[Result, ...]  # rows that have a time after the run, whether measured or reused
     before: Estimate  # how long builds of what is to build took
+    row_s: float | None = None  # how long measuring a row took in earlier runs with this plan; None: there were none
 
     @property
     def to_build(self) -> tuple[EngineSpec, ...]:
@@ -55,10 +57,12 @@ class Planner:
         self._calibrated: dict[Any, tuple[str, str]] = {}
         self._tested: dict[Any, tuple[str, str]] = {}  # of the samples that are timed
         self._platform: Platform | None = None
+        self._paces: dict[TimingPlan, float | None] = {}  # seconds for a row, which a run may change
 
     def learn(self, ran: Experiment, results: Results, scored: str = "") -> None:
         """A run has reported which samples calibrated it."""
         self._platform = None  # packages may be others by now
+        self._paces.clear()
         if results.calibrated_digest:
             self._calibrated[_asked(ran, results.model, scored)] = (results.calibrated_digest, results.run)
         self._tested[_timed_on(ran, results.model, scored)] = (results.tested_digest, results.run)
@@ -92,8 +96,14 @@ class Planner:
         before = self._history.estimate([*new, *perhaps])
         measured = len(timed) - len(reused)
         return Planned(
-            rows, tuple(new), tuple(perhaps), tuple(there), measured, len(reused), surely, tuple(timed), before
-        )
+            rows, tuple(new), tuple(perhaps), tuple(there), measured, len(reused), surely, tuple(timed), before,
+            self._row_s(experiment.plan),
+        )  # fmt: skip
+
+    def _row_s(self, asked: TimingPlan) -> float | None:
+        if asked not in self._paces:
+            self._paces[asked] = seconds_per_row(self._store, asked)
+        return self._paces[asked]
 
     def _kept(self, experiment: Experiment, model: Model, scored: str) -> frozenset[str] | None:
         """The rows whose timings the store has; ``None`` where it is not known which samples are timed."""

@@ -183,13 +183,20 @@ def plan(planned: Planned, experiment: Experiment) -> Markup:
     if measured:
         most = "" if planned.surely else "up to "
         text += f", {most}{counted(measured, 'row')} to measure: {_timed(measured, experiment)} of timed calls"
-        text += _loaded(measured, experiment)
+        text += _loaded(measured, experiment) + _in_all(planned)
     if planned.reused:
         text += f", {counted(planned.reused, 'row')} {REUSED}"
     first = f"{'up to ' if planned.perhaps else ''}{variants}"
     said = f"{text}.{_counted_rows(planned)}{_expected(planned.before)}"
     line = tag("div", tag("b", first), said, class_="wb-plan-text", title=first + said)  # which a narrow page cuts
     return tag("div", line, not_possible(planned.rows), class_="wb-plan")
+
+
+def _in_all(planned: Planned) -> str:
+    """How long measuring takes with all that is not timed calls: what earlier runs took, or that it is not known."""
+    if planned.row_s is None:
+        return "; building, starting the engines and scoring come on top and often take longer"
+    return f", about {duration(planned.measured * planned.row_s)} in all by earlier runs with these settings"
 
 
 def _counted_rows(planned: Planned) -> str:

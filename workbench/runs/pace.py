@@ -50,11 +50,12 @@ def seconds_per_row(store: Store, plan: TimingPlan) -> float | None:
 class MeasuringProgress:
     """Reports how far measuring is: the rounds of this launch, and the time that is left by what earlier runs took for a row.
 
-    ``rows`` is the number of rows to measure. No time is reported where no run has one, nor after that time has passed.
+    ``rows`` is the number of rows to measure, ``opening_s`` the seconds that starting their engines takes. Where no run has a time, and
+    after that time has passed, the longest time that the plan allows is reported, by the rounds so far.
     """
 
-    def __init__(self, run_rows: RunRows, plan: TimingPlan, store: Store, rows: int) -> None:
-        self._run_rows, self._plan = run_rows, plan
+    def __init__(self, run_rows: RunRows, plan: TimingPlan, store: Store, rows: int, opening_s: float = 0.0) -> None:
+        self._run_rows, self._plan, self._opening_s = run_rows, plan, opening_s
         per_row_s = seconds_per_row(store, plan)
         self._expected_s = None if per_row_s is None else per_row_s * rows
         self._began = time.monotonic()
@@ -106,9 +107,10 @@ class MeasuringProgress:
         return not self._deadline.allows(rest_s + opening_s + max(again_s, planned_s))
 
     def _longest_s(self, done: int) -> float | None:
-        """Seconds that this launch and all that may follow take, by all rounds that have ended and the starts of their launches."""
-        ended = self._ended + done
-        return (time.monotonic() - self._began) / ended * (self._open_rounds - done) if ended else None
+        """Seconds that this launch and all that may follow take: their rounds, by those that have ended, and starting their engines."""
+        ended, later = self._ended + done, max(0, self._plan.launches - 1 - self._number)
+        rounds_s = max(0.0, time.monotonic() - self._began - self._number * self._opening_s)
+        return rounds_s / ended * (self._open_rounds - done) + later * self._opening_s if ended else None
 
     @property
     def remaining_s(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,9 @@ def measure_groups(
     run_rows, plan = opened.run_rows, opened.experiment.plan
     began, apart_s = time.monotonic(), 0.0
     with cohorts_of(opened, groups, resumable=resumable) as cohorts:
-        progress = MeasuringProgress(run_rows, plan, opened.store, sum(len(cohort.open) for cohort in cohorts))
+        members = [member for cohort in cohorts for member in cohort.open]
+        opening_s = _opening_s(opened, {member.engine.key for member in members})
+        progress = MeasuringProgress(run_rows, plan, opened.store, len(members), opening_s)
         for launch in range(plan.launches):
             if launch and _due(cohorts, launch):
                 apart = time.monotonic()
@@ -72,6 +74,13 @@ def measure_groups(
                         end_launch(opened, cohort, region, samples)
                 _end_lost(opened, [cohort])
     run_rows.count(measure_s=time.monotonic() - began - apart_s)
+
+
+def _opening_s(opened: OpenEngines, keys: Collection[str]) -> float:
+    """Seconds that starting the workers of these engines took: they import their libraries side by side, and are then opened one by one."""
+    facts = [held[1] for key in keys if (held := opened.get(key))]
+    imported: list[float] = [each["import_s"] for each in facts]
+    return max(imported, default=0.0) + sum(float(each["load_s"]) for each in facts)
 
 
 def _due(cohorts: list[Cohort], launch: int) -> list[Cohort]:
@@ -217,7 +226,11 @@ def _decide(opened: OpenEngines, cohort: Cohort, launches: int, progress: Measur
     spent, took_part = max(member.timed_s for member in cohort.open), len(cohort.open)
     full = launches == plan.launches or spent >= plan.max_measure_s
     look = full or launches == 1 or launches in plan.looks
-    late = partial(_late, cohort, took_part, progress)
+
+    def late() -> bool:  # whether another launch of those that are open by then would end after the time of the run
+        opening_s = _opening_s(opened, {member.engine.key for member in cohort.open})
+        return progress.last(len(cohort.open), took_part, opening_s)
+
     if alone or cohort.anchor is None:  # there is no ratio that could be known: its own time is measured to the budget
         _end(cohort.open if full or late() else [], Ended.BUDGET if full else Ended.TIME)
         return
@@ -244,13 +257,6 @@ def _judge(opened: OpenEngines, cohort: Cohort, others: list[Member], anchor: Me
             member.ended = Ended.KNOWN
         elif judged.half_width <= plan.within:
             member.ended = Ended.NARROW
-
-
-def _late(cohort: Cohort, took_part: int, progress: MeasuringProgress) -> bool:
-    """Whether another launch of those that are open would end after the time of the run."""
-    last = [member.launches[-1] for member in cohort.open if member.launches]
-    opening_s = max((each.import_s for each in last), default=0.0) + sum(each.load_s for each in last)
-    return progress.last(len(cohort.open), took_part, opening_s)
 
 
 def _end(members: list[Member], why: Ended) -> None:
