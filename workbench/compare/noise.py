@@ -26,19 +26,22 @@ def noise_rows(results: Results) -> list[dict[str, Any]]:
 
 MOST = 0.5
 """Share of a row's blocks beyond which it counts as disturbed."""
+NAMED = 4
+"""So many rows are named at most."""
 
 
 def in_short(results: Results) -> str:
     """One sentence about all rows, where most blocks of some were disturbed or spoiled; "" where none were."""
-    timings = [row.timing for row in results.measured if row.timing]
-    busy = sum(
-        each.noisy_blocks + sum(each.spoiled_blocks.values()) > MOST * len(each.blocks)
-        for each in timings
-        if each.blocks
-    )
+    timed = [(row.row, row.timing) for row in results.measured if row.timing]
+    busy = [
+        name
+        for name, each in timed
+        if each.blocks and each.noisy_blocks + sum(each.spoiled_blocks.values()) > MOST * len(each.blocks)
+    ]
     if not busy:
         return ""
-    which = "all rows" if busy == len(timings) else f"{busy} of {len(timings)} rows"
+    which = ", ".join(busy) if len(busy) <= NAMED else f"{len(busy)} of {len(timed)} rows"
+    which = "all rows" if len(busy) == len(timed) else which
     return (
         f"The machine was busy with other work in most rounds of {which}, so that the intervals are wide. Measure again when it is "
         "quiet, or for longer."

@@ -216,7 +216,8 @@ class ComparePage:
         self.unmeasured.value = only_built(results)
         earlier = sum(row.reused for row in results.measured)
         reused = f"{counted(earlier, 'row')} timed by an earlier run." if earlier else ""
-        busy = view.hint(" ".join(filter(None, [in_short(results), shared, reused])))
+        marked = MARKED if any(each.disturbed for each in shown) else ""
+        busy = view.hint(" ".join(filter(None, [in_short(results), shared, reused, marked])))
         self.said.value = view.warnings(results) + view.message(*said(choice, self.limits, seen.baseline)) + busy
 
     def _follow(self) -> None:
@@ -283,6 +284,9 @@ class ComparePage:
         self.gallery.value = html
 
 
+MARKED = "⚠: some rounds of the row were disturbed; point at the mark to see by what."
+
+
 def _note(result: Result, judged: Row | None, refused: str, budget: str) -> str:
     """Remarks beside a row; what an engine says of itself is the same for all its batches."""
     return "; ".join(filter(None, [essential(result, judged, refused), *score_remarks(result, budget)]))
@@ -298,7 +302,8 @@ def _said_once(shown: list[tables.Shown]) -> tuple[list[tables.Shown], str]:
 
 def _star(choice: Recommendation, row: Result) -> str:
     if choice.winner is None or row.row != choice.winner.row:
-        return ""
+        tied = choice.won and any(row.row == each.row for each in choice.ties)
+        return "tied" if tied else ""
     return "winner" if choice.won else "baseline" if choice.is_baseline else ""
 
 

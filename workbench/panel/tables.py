@@ -87,7 +87,8 @@ def _of(show: Callable[[Shown], Content]) -> Callable[[Values], Content]:
 
 
 def _variant(shown: Shown) -> Content:
-    star = (Span(f"★ {shown.star}" if shown.star == "winner" else shown.star, shown.star),) if shown.star else ()
+    text = {"winner": "★ winner", "tied": "≈ the winner"}.get(shown.star, shown.star)
+    star = (Span(text, shown.star),) if text else ()
     return (Span(shown.result.spec.label, "strong"), *star)
 
 
