@@ -41,7 +41,10 @@ def test_a_sub_folder_is_a_class_and_all_are_shuffled_once(tmp_path):
         assert round(float(image[0, 0, 0]) * 255) in reds[int(label)]
     assert labels.tolist() != sorted(labels.tolist())
     assert dataset(path, model(LAST), 0, 1, demo=False).test.digest == found.test.digest
-    assert "resized to 6 × 8, 0 to 255 as 0..1; classes by folder: ant is 0, bee is 1, cat is 2" in found.description
+    assert (
+        "images cropped to the middle and resized to 6 × 8, 0 to 255 as 0..1; classes by folder: ant is 0, bee is 1, cat is 2"
+        in found.description
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _facts(facts: GraphFacts) -> list[tuple[str, tuple[str, ...]]]:
         memory = f"activations {scaled(facts.activation_bytes)}B at most for {of} ({facts.activation_source})"
     return [
         ("Operators", (f"{facts.nodes:,} node{'s' * (facts.nodes != 1)}, opset {facts.opset}: {ops}",)),
-        ("ONNX parameters", (f"{facts.parameters:,}",)),
+        ("ONNX parameters", (f"{facts.parameters:,} (the conversion merges some and adds constants)",)),
         ("Work", work),
         ("Memory", (f"weights {scaled(facts.weight_bytes)}B as stored", memory)),
         ("Dynamic axes", facts.dynamic_axes or ("none",)),

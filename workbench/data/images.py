@@ -78,7 +78,8 @@ def read_images(folder: Path, model: Model, pixels: str, limit: int) -> tuple[di
         images[place] = pixel.transpose(2, 0, 1) if first else pixel
     names = np.array([files[number][0].relative_to(folder).as_posix() for number in order])
     arrays = {spec.name: images, FILES: names}
-    text = f"; images cropped to the middle and resized to {width} × {height}, {depths.text} {becomes.text}"
+    fitted = "of" if depths.sizes == {(width, height)} else "cropped to the middle and resized to"
+    text = f"; images {fitted} {width} × {height}, {depths.text} {becomes.text}"
     if list(numbers) != ["."]:
         arrays["y"] = np.array([files[number][1] for number in order])
         text += _classes_text(folder, numbers)
@@ -188,6 +189,7 @@ class _Depths:
     text: str  # the ranges from 0 to white, for messages
     cut: int  # number of colour images of 16 bits per channel, of which Pillow reads the upper 8
     deepest: float = 0.0  # the largest value in the images of 16 bits
+    sizes: frozenset[tuple[int, int]] = frozenset()  # width and height
 
 
 def _depths_of(files: list[Path]) -> _Depths:
@@ -197,10 +199,12 @@ def _depths_of(files: list[Path]) -> _Depths:
     whites: dict[Path, float] = {}
     highest = {FLOATS: 0.0, INTEGERS: 0.0, WORDS: 0.0}
     kinds: dict[Path, str] = {}
+    sizes: set[tuple[int, int]] = set()
     cut = 0
     for path in files:
         try:
             with Image.open(path, formats=FORMATS) as image:
+                sizes.add(image.size)
                 words = ";16" in _stored_as(image)
                 deep = _is_deep(image)
                 low, high = _ends(image) if deep else (0.0, BYTE)
@@ -220,7 +224,7 @@ def _depths_of(files: list[Path]) -> _Depths:
     for kind, most in highest.items():
         white = next(each for each in (1.0, BYTE, WORD) if most <= each and (kind == FLOATS or each > 1))
         whites |= {path: white for path, found in kinds.items() if found == kind}
-    return _Depths(whites, _depths_text(whites, kinds, cut), cut, deepest)
+    return _Depths(whites, _depths_text(whites, kinds, cut), cut, deepest, frozenset(sizes))
 
 
 def _depths_text(whites: dict[Path, float], kinds: dict[Path, str], cut: int) -> str:

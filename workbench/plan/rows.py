@@ -109,7 +109,7 @@ def _possible(spec: EngineSpec, model: Model, has_calibration: bool) -> Availabi
     if able and method_of(spec.asked).calibrated and not has_calibration:
         return unavailable(
             f"{spec.precision.upper()} needs calibration samples, and the data has none",
-            "give data as an .npz file",
+            "give real samples as data: an .npz or .csv file, or a folder of images",
         )
     return able
 
