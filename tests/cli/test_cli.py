@@ -338,7 +338,7 @@ def test_inspect_says_what_a_model_is(zoo, kept, capsys) -> None:
     assert facts["onnx runtime"] == ["supports every node"]
     if backends.get("tensorrt").status("rtx"):  # asked of the one flavour that is here
         assert facts["tensorrt"] == ["supports every node"]
-    assert facts["to onnx"][0].startswith("The ONNX file is used as it is; after named axes and repairs")
+    assert facts["to onnx"][0].startswith("The ONNX file is used as it is; with the names of axes and the repairs")
 
 
 def test_inspect_says_why_a_model_cannot_become_onnx(zoo, kept, capsys) -> None:

@@ -222,10 +222,13 @@ def test_a_baseline_that_ties_is_no_winner_and_rows_that_are_not_faster_have_no_
 @pytest.mark.parametrize(
     ("aside", "says"),
     [
-        (0, "More data is needed to test on: all 600 samples are most likely too few for that."),
-        (200, "More data is needed to test on: all 800 samples are most likely too few for that."),
-        (2000, "More data is needed to test on: all 2,600 samples are most likely too few for that."),
-        (4000, "Test on more samples: give more data, or set 'calibration_samples' lower than 4,000."),
+        (0, "For openvino fp32, more data is needed to test on: all 600 samples are most likely too few."),
+        (200, "For openvino fp32, more data is needed to test on: all 800 samples are most likely too few."),
+        (2000, "For openvino fp32, more data is needed to test on: all 2,600 samples are most likely too few."),
+        (
+            4000,
+            "For openvino fp32, test on more samples: give more data, or set 'calibration_samples' lower than 4,000.",
+        ),
     ],
 )
 def test_fewer_samples_for_calibration_are_advised_only_where_they_are_enough(aside, says):
@@ -272,9 +275,9 @@ def test_a_baseline_is_never_a_green_winner_and_the_reason_is_beside_it():
     assert (found.row.spec.label, found.won) == ("onnxruntime fp32", False)
     assert found.text.startswith("Keep the baseline onnxruntime fp32")
     assert found.text.endswith(
-        " Faster, but not shown to be within 0.5 points: openvino fp32 (2 times), onnxruntime int8 (3.99 times)."
+        " Faster, but not shown to be within 0.5 points: openvino fp32 (2 times); onnxruntime int8 (3.99 times)."
     )
-    begins = ["openvino fp32", "onnxruntime int8", "More data is needed to test on: all 2"]
+    begins = ["openvino fp32", "onnxruntime int8", "For onnxruntime int8"]
     assert [each.partition(",")[0] for each in found.why] == begins
     assert (
         "changed 1 of 600 answers; 600 samples cannot exclude a loss of 0.5 points, about 2,600 most likely would."

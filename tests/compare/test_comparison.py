@@ -354,9 +354,9 @@ def test_what_ended_the_measuring_stands_beside_the_number_of_launches():
     rows = [replace(measured(BASE), timing=steady(2.0)), replace(measured(PEER), timing=reported)]
     frame = table(results(rows))
     assert list(frame["launches"]) == [1, 4]
-    assert list(frame["ended"]) == ["fixed time", "time limit reached"]
-    assert list(seen(results(rows).table())["launches"]) == ["1, fixed time", "4, time limit reached"]
-    assert frame["note"][1].endswith("by up to 25% (time limit reached)")
+    assert list(frame["ended"]) == ["fixed time", "longest time for a row reached"]
+    assert list(seen(results(rows).table())["launches"]) == ["1, fixed time", "4, longest time for a row reached"]
+    assert frame["note"][1].endswith("by up to 25% (longest time for a row reached)")
 
 
 def test_outliers_are_counted_and_left_in():

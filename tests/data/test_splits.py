@@ -3,7 +3,7 @@ import pytest
 
 from workbench.data.dataset import dataset, digits
 from workbench.data.samples import Samples
-from workbench.data.splits import drawn, row_digests, without_overlap
+from workbench.data.splits import drawn, more_set_aside, row_digests, without_overlap
 from workbench.errors import InputError
 from workbench.records import Model, TensorSpec
 
@@ -138,3 +138,11 @@ def test_rows_without_a_label_are_not_a_class_of_their_own():
     chosen, reported = drawn(300, 50, labels)
     assert reported == "drawn at random over all 4 classes"
     assert len(set(chosen.tolist())) == 50
+
+
+def test_more_samples_for_calibration_than_to_test_on_are_said():
+    few, many = (
+        Samples(name, {"x": np.zeros((count, 1), np.float32)}, None) for name, count in (("a", 100), ("b", 200))
+    )
+    assert more_set_aside(few, many) == more_set_aside(None, few) == more_set_aside(few, few) == ""
+    assert more_set_aside(many, few).startswith("200 samples calibrate and only 100 are left to test on")

@@ -11,8 +11,10 @@ import onnx
 import pytest
 from converting import one_sentence
 
+from workbench import open_model
 from workbench.errors import InputError
 from workbench.models.inspection import digest_of, inspect_model
+from workbench.models.onnx_file import doubtful_inputs
 from workbench.records import Status
 from workbench.runs.pipeline import run
 from workbench.settings.experiment import Experiment
@@ -293,3 +295,29 @@ def test_free_sizes_of_images_fall_back_and_the_sizes_tried_are_said(tmp_path):
     assert {each.opt for each in model.inputs[0].ranges} == {128}  # 224 does not fit
     (note,) = inspect_model(saved("odd.keras", side=211)).notes
     assert "its free axes at 224, 128, 64, 32, 16, 320, 48 (input_shapes sets others)" in note
+
+
+def test_inputs_that_a_converter_may_have_made_of_constants_are_named(tmp_path):
+    """As Keras exports a Normalization layer: the mean becomes an input of a fixed shape, and another input is read by no node."""
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Sub", ["x", "mean:0"], ["y"])],
+        "lost",
+        [
+            value("x", onnx.TensorProto.FLOAT, ["n", 3]),
+            value("mean:0", onnx.TensorProto.FLOAT, [1, 3]),
+            value("sqrt:0", onnx.TensorProto.FLOAT, [1, 3]),
+        ],
+        [value("y", onnx.TensorProto.FLOAT, ["n", 3])],
+    )
+    unread, lost = doubtful_inputs(graph)
+    assert unread == "The input 'sqrt:0' is read by no node."
+    assert lost.startswith(
+        "The input 'mean:0' has the fixed shape [1 × 3], and another input takes any number of samples. If it is a constant"
+    )
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "lost.onnx",
+    )
+    notes = open_model(tmp_path / "lost.onnx", store=tmp_path / "store").notes
+    assert (unread in notes, lost in notes) == (True, True)

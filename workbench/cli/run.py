@@ -74,4 +74,13 @@ def _text(results: Results) -> str:
     warnings = [line for text in results.warnings for line in wrapped(f"Warning: {text}")]
     said = summary(results)
     found = [line for text in (*said.lines(), *said.more) for line in wrapped(text)]
-    return "\n".join([*warnings, results.table().text(), "", *found, f"this run: {results.tally}"])
+    return "\n".join(
+        [
+            *warnings,
+            results.table().text(),
+            "",
+            *found,
+            f"measured on {results.machine.label}",
+            f"this run: {results.tally}",
+        ]
+    )

@@ -22,8 +22,8 @@ from workbench.compare.pairs import comparison
 from workbench.records import Result, Results, Row, Verdict
 
 NO_ACCURACY = "No engine is shown to answer better than a guess, so accuracy is not judged."
-MORE = "Test on more samples: give more data, or set 'calibration_samples' lower than {aside:,}."
-TOO_FEW = "More data is needed to test on: all {data:,} samples are most likely too few for that."
+MORE = "For {names}, test on more samples: give more data, or set 'calibration_samples' lower than {aside:,}."
+TOO_FEW = "For {names}, more data is needed to test on: all {data:,} samples are most likely too few."
 """What to do where samples are too few to show that a loss is small: fewer for calibration help, or not."""
 CALIBRATES = 50
 """So many samples are left for calibration where fewer are advised."""
@@ -177,7 +177,7 @@ def passed(results: Results, batch: int, best: Result | None) -> tuple[Passed, .
 
 def passed_over(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
     """Rows that are not taken, a sentence for each variant and reason, and what would show more."""
-    several = len({each.batch for each in found}) > 1
+    several = len({row.batch for row in results.measured}) > 1
     reasons: dict[tuple[str, str], list[str]] = {}
     for each in found:
         times = reasons.setdefault((each.label, each.reason), [])
@@ -188,22 +188,33 @@ def passed_over(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
         f"{label}, {', '.join(times)}, {reason}." if times else f"{label} {reason}."
         for (label, reason), times in reasons.items()
     )
-    needed = [each.needed for each in found if each.needed]
-    return (*text, _more(results, min(needed))) if needed else text
+    return (*text, *_more(results, found))
 
 
-def _more(results: Results, needed: int) -> str:
-    """Where so many samples would show that a loss is small: whether fewer for calibration are enough."""
+def _more(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
+    """Of which variants more samples would show that the loss is small, and whether fewer for calibration are enough."""
+    needed: dict[str, int] = {}
+    for each in found:
+        if each.needed:
+            needed[each.label] = min(each.needed, needed.get(each.label, each.needed))
+    if not needed:
+        return ()
     aside = max(row.spec.calibration_samples for row in results.rows)
     data = aside + max(row.accuracy.samples for row in results.rows if row.accuracy)
-    return MORE.format(aside=aside) if needed + min(aside, CALIBRATES) < data else TOO_FEW.format(data=data)
+    enough = [label for label, count in needed.items() if count + min(aside, CALIBRATES) < data]
+    few = [label for label in needed if label not in enough]
+    return (
+        *([MORE.format(names=", ".join(enough), aside=aside)] if enough else []),
+        *([TOO_FEW.format(names=", ".join(few), data=data)] if few else []),
+    )
 
 
 def faster_in_doubt(found: Sequence[Passed], results: Results) -> str:
-    """``Faster, but not shown to be within 0.5 points: litert int8 (3.21 times).``; "" where there is none."""
-    times: dict[str, list[float]] = {}
+    """``Faster, but not shown to be within 0.5 points: litert int8 (3.21 times at batch 8).``; "" where there is none."""
+    several, times = len({row.batch for row in results.measured}) > 1, dict[str, list[str]]()
     for each in found:
         if each.unsure and each.times:
-            times.setdefault(each.label, []).append(float(each.times))
-    shown = ", ".join(f"{label} ({'up to ' * (len(of) > 1)}{max(of):.3g} times)" for label, of in times.items())
+            where = f" at batch {each.batch}" * several
+            times.setdefault(each.label, []).append(f"{each.times} times{where}")
+    shown = "; ".join(f"{label} ({', '.join(of)})" for label, of in times.items())
     return f"Faster, but not shown to be within {judged_by(results)}: {shown}." if shown else ""

@@ -112,3 +112,13 @@ def without_overlap(calibration: Samples | None, test: Samples) -> tuple[Samples
         return test, ""
     text = f"; {left_out:,} samples are also calibration samples and are not tested, {len(kept):,} are tested"
     return test.take(kept), text
+
+
+def more_set_aside(calibration: Samples | None, test: Samples) -> str:
+    """A sentence where more samples are set aside for calibration than are left to test on; else ""."""
+    if calibration is None or calibration.count <= test.count:
+        return ""
+    return (
+        f"{calibration.count:,} samples calibrate and only {test.count:,} are left to test on, so that losses are known less exactly than with "
+        "fewer: set 'calibration_samples' lower, or give more data."
+    )

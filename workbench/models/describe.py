@@ -57,7 +57,7 @@ def export_notes(check: ExportCheck) -> Iterator[str]:
     for hop in check.hops:
         whole = not (hop.not_finite or hop.uncompared)  # "the same numbers" only where all numbers were compared
         if hop.step == AS_IT_IS and not hop.max_rel_diff and whole:
-            yield "The ONNX file is used as it is; after named axes and repairs it gives the same numbers."
+            yield "The ONNX file is used as it is; with the names of axes and the repairs that the workbench adds it gives the same numbers."
             continue
         yield from _not_compared(hop)
         if not whole and not hop.compared:

@@ -184,6 +184,26 @@ def drop_unread(graph: Any) -> None:
         graph.initializer.remove(tensor)
 
 
+def doubtful_inputs(graph: Any) -> tuple[str, ...]:
+    """Sentences about inputs that no node reads, and about those that may be constants which a converter has lost: all sizes are fixed,
+    and another input has a free batch.
+    """
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
+    read |= {value.name for value in graph.output}
+    sizes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs_of(graph)}
+    free = any(shape and not shape[0] for shape in sizes.values())
+    lost = [name for name, shape in sizes.items() if free and name in read and shape and all(shape) and shape[0] == 1]
+    unread = [f"The input '{name}' is read by no node." for name in sizes if name not in read]
+    return (
+        *unread,
+        *(
+            f"The input '{name}' has the fixed shape [{' × '.join(map(str, sizes[name]))}], and another input takes any number of samples. If it is a "
+            "constant that the conversion to ONNX has lost, such as a mean, convert the model again; else give its values with 'input_values'."
+            for name in lost
+        ),
+    )
+
+
 def quantized_ops(graph: Any) -> Counter[str]:
     """Number of nodes of each quantized operation, also inside branches and loops; empty for a model of floats."""
     return Counter(

@@ -53,7 +53,7 @@ def picture(name: str, results: Results) -> bytes:
 def work_text(results: Results) -> str:
     """The values of the samples, the notes and the tally, a line each."""
     values = (one_line(f"values of {each}") for each in results.values)
-    return "\n".join((*values, *results.notes, f"this run: {results.tally}"))
+    return "\n".join((f"measured on {results.machine.label}", *values, *results.notes, f"this run: {results.tally}"))
 
 
 class Rendered(NamedTuple):

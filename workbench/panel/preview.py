@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from workbench.accuracy.samples_needed import rounded
 from workbench.data.observed import doubts
+from workbench.data.splits import more_set_aside
 from workbench.display.html import facts, join, tag
 from workbench.models.describe import counted
 from workbench.panel import view, widgets
@@ -114,7 +115,7 @@ def _counted(classes: dict[str, int]) -> str:
 
 
 def _warnings(data: Dataset, classes: dict[str, int]) -> list[str]:
-    found = []
+    found = list(filter(None, [more_set_aside(data.calibration, data.test)]))
     if data.real and data.test.truth is None:
         found.append("There are no labels: agreement with the source model is measured, and accuracy is not.")
     if classes:

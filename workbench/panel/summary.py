@@ -59,7 +59,9 @@ def first_screen(results: Results, contents: Iterable[tuple[str, str]]) -> Marku
         tag("ul", *map(_headline, found.batches), class_="wb-headlines")
         if found.batches
         else tag("p", "Nothing was measured."),
-        folded("Faster variants that are not taken", bullets(found.after), unfolded=True) if found.after else Markup(),
+        folded("Variants with a shorter time that are not taken", bullets(found.after), unfolded=True)
+        if found.after
+        else Markup(),
         tag("p", f"{disturbed} {about}".strip(), class_="aside"),
         *map(_figure, ["latency"] if results.measured else [], [results]),
         tag("div", narrow(results).html(), class_="wb-first-table"),

@@ -90,5 +90,5 @@ class Ended(StrEnum):
     @property
     def text(self) -> str:
         """In words for people, to whom a budget is that of the accuracy."""
-        words = {Ended.BUDGET: "time limit reached", Ended.KNOWN: "enough for its verdict"}
+        words = {Ended.BUDGET: "longest time for a row reached", Ended.KNOWN: "enough for its verdict"}
         return words.get(self, str(self))

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 from workbench import backends
 from workbench.accuracy.budget import budget_for
+from workbench.data.splits import more_set_aside
 from workbench.errors import Cancelled, InputError
 from workbench.locks.scratch import remove_left_behind
 from workbench.models.describe import counted
@@ -331,8 +332,8 @@ def _announce(context: RunContext) -> None:
     run_rows.say(f"{context.model.name}: {rows}; {data.description}")
     for each in data.values:
         run_rows.say(f"values of {each}")
-    if remark := context.store.remark:
-        run_rows.note(remark)
+    for text in filter(None, (context.store.remark, more_set_aside(data.calibration, data.test))):
+        run_rows.note(text)
     for row in run_rows.rows:
         run_rows.update(row)
 

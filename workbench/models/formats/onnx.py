@@ -18,6 +18,7 @@ from workbench.models.formats import Runner, check_dtype, running
 from workbench.models.onnx_file import (
     attribute,
     cast_weights,
+    doubtful_inputs,
     graphs,
     inputs_of,
     load_onnx,
@@ -73,7 +74,7 @@ def read(path: Path, _signature: str) -> dict[str, Any]:
         "exportable": _custom_op(model),
         "without_shape": tuple(v.name for v in model.graph.output if not v.type.tensor_type.HasField("shape")),
         "axis_names": {v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim) for v in inputs},
-        "notes": (*_age(path, opset), *_brains(path, stored), *random),
+        "notes": (*_age(path, opset), *_brains(path, stored), *random, *doubtful_inputs(model.graph)),
     }
 
 
