@@ -8,9 +8,9 @@ import peaked
 import pytest
 from recorded import measured, on_gpu, results
 
-from workbench.compare.cost_table import calls_of, cpu_s, joules
+from workbench.compare.cost_table import block_joules, cpu_s, joules
 from workbench.display.tables import COSTS
-from workbench.records import Energy
+from workbench.records import Energy, Region
 
 RAPL = "RAPL package-0"
 BOARD = "NVML, the whole board"
@@ -31,7 +31,9 @@ def test_memory_and_cpu_time_are_of_one_call():
     (line,) = results([row]).costs().frame().to_dict("records")
     assert (line["peak MiB"], line["engine MiB"]) == (310, 190)
     assert line["CPU ms"] == pytest.approx(2.0, rel=0.1)
-    assert cpu_s(row.timing) * calls_of(row.timing) == pytest.approx(sum(b.cpu_s for b in row.timing.blocks))
+    assert cpu_s(row.timing) * sum(map(row.timing.calls_in, row.timing.blocks)) == pytest.approx(
+        sum(b.cpu_s for b in row.timing.blocks)
+    )
     assert line["cores used"] == pytest.approx(1.0)
     assert tuple(line) == tuple(each.name for each in COSTS)
 
@@ -41,6 +43,22 @@ def test_energy_is_divided_among_the_calls_by_time():
     window_s = 2 * block_s(row)  # half of it went to the untimed calls
     found = joules(metered(row, Energy(RAPL, 10.0, window_s, 0.001)).timing)
     assert found == {RAPL: pytest.approx(0.05)}
+
+
+def test_runs_in_a_sample_are_those_of_the_process_that_made_the_block():
+    """Each process chooses how many short runs of a GPU make a sample; the facts of the device are those of the last process."""
+    row = on_gpu("onnxruntime:cuda fp32")
+    timing = row.timing
+    blocks = tuple(replace(block, runs=11 + place % 2) for place, block in enumerate(timing.blocks))
+    timing = replace(timing, device=replace(timing.device, runs=12), blocks=blocks, region=Region.DEVICE)
+    calls = sum(len(block.samples_ns) * block.runs for block in blocks)
+    assert sum(map(timing.calls_in, blocks)) == calls
+    assert cpu_s(timing) == pytest.approx(sum(block.cpu_s for block in blocks) / calls)
+    wall_s = sum(block.wall_s for block in timing.counted)
+    assert timing.queries_per_s == pytest.approx(sum(map(timing.calls_in, timing.counted)) / wall_s)
+    metered_once = replace(blocks[0], energy=(Energy(BOARD, 1.0, 2.0, 0.1),), wall_s=2.0)
+    assert block_joules(metered_once, timing) == {BOARD: pytest.approx(1 / (11 * len(blocks[0].samples_ns)))}
+    assert timing.not_single == "each time is the mean over 12 runs"
 
 
 def test_packages_add_up_and_say_whose_they_are():
@@ -59,7 +77,7 @@ def test_a_window_too_short_for_its_counter_gives_no_energy_and_says_how_long_it
     assert table["mJ"].isna().all()
     (note,) = [text for text in table.attrs["notes"] if "NVML" in text]
     assert note == (
-        "No energy from NVML, the whole board: a block must last 2 s for its counter, and lasts 0.08 s. Measure 24 s per row."
+        "No energy from NVML, the whole board: a block must last 2 s for its counter, and lasts 0.08 s. Measure each row for 24 s ('measure_s')."
     )
     enough = results([metered(row, Energy(BOARD, 1.0, 2.0, 0.1))]).costs().frame()
     assert enough["energy of"].tolist() == [BOARD]

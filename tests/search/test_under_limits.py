@@ -175,6 +175,8 @@ def test_the_best_is_compared_with_fp32_on_all_backends():
     assert found.backends == ("b", "a", "c")
     assert found.precisions == ("fp32", "int8", "bf16")
     assert (found.batches, found.measure_s) == ((2,), Experiment().measure_s)
+    long = beside_others(Experiment(measure_s=26.0, max_measure_s=26.0), [best, other], ["a", "b", "c"])
+    assert (long.measure_s, long.max_measure_s) == (26.0, 26.0)  # as the counter of a board's energy needs
 
 
 def test_what_was_asked_for_and_has_no_point_is_listed(tmp_path, store):
@@ -333,7 +335,7 @@ def test_the_least_energy_is_found_within_the_latency_limit():
         reached.append(least / (best.measured.joules / points[best.place].batch))
         assert 0 <= search.missed() <= 1
     assert np.median(reached) > 0.97
-    assert " mJ a call: its expected gain" in search.steps[-1].why
+    assert " mJ a sample: its expected gain" in search.steps[-1].why
     assert PointSearch(points, wanted, lambda *_: MeasuredPoint(1e-9), seed=0).ranked() == []
 
 
@@ -396,5 +398,5 @@ def test_a_search_for_the_least_energy_answers_with_a_verdict_on_energy(tmp_path
     assert [each["speedup"] for each in others] == [pytest.approx(1 / 2, rel=0.1), pytest.approx(1 / 4, rel=0.1)]
     text = _text(found)
     assert "the Pareto front of latency and energy:" in text
-    assert "more energy against the best single measurement" in text
+    assert "of the best single measurement, in turn with it: more energy" in text
     assert re.search(r"level 1 @1, 1 thread: .*, 4\d\.?\d* mJ a sample", text)

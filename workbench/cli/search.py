@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.cli.answer import Answer, Exit
 from workbench.cli.loadtest import numbers
@@ -17,10 +17,13 @@ from workbench.display import searched
 from workbench.display.table import Row
 from workbench.errors.printable import one_line
 from workbench.records import Event
-from workbench.search.under_limits.wanted import FIELDS, MEASURE_S, OBJECTIVES
+from workbench.search.under_limits.wanted import FIELDS, OBJECTIVES, RACE, point_s
 from workbench.settings.experiment import Experiment
 from workbench.settings.options import add_run_settings, add_settings, command_line, given, path
 from workbench.system.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from workbench.search.under_limits.find import SearchResult
 
 LOG = logging.getLogger(__name__)
 RUNS = "workbench.runs"
@@ -72,14 +75,15 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
     """What was tried and why, the Pareto front, and the answer, with a report where it was asked for; status 1 where no measured point
-    holds the limits. Each point is timed for 0.3 s unless ``--measure-s`` is given.
+    holds the limits. Each point is timed as :func:`workbench.search.under_limits.wanted.point_s` says unless ``--measure-s`` is given.
     """
     from workbench.report import page, written
     from workbench.search.under_limits.document import document
     from workbench.search.under_limits.find import find_best
 
-    time_s = {"measure_s": MEASURE_S, **given(options, FIELDS)}
-    experiment = Experiment(**time_s, max_measure_s=time_s["measure_s"])
+    asked = given(options, FIELDS)
+    seconds = asked.pop("measure_s", 0.0) or point_s(options.objective, Experiment(**asked).backends)
+    experiment = Experiment(**asked, measure_s=seconds, max_measure_s=seconds)
     if options.output:
         written.check_place(experiment.resolved(), options.store, options.output, writes=True)
     with _points_alone(verbose=options.verbose):
@@ -95,7 +99,7 @@ def run(options: argparse.Namespace, bar: ProgressBar) -> Answer:
             on_event=partial(_told, bar),
         )
     status = Exit.OK if found.best else Exit.FAILED
-    error = "" if found.best else "No measured point holds the limits."
+    error = "" if found.best else _nothing(found)
     if found.cancelled:
         status = Exit.INTERRUPTED if EndedBySignal.seen is None else Exit(128 + EndedBySignal.seen)
         error = "The search was ended; this is the best so far. The same command continues from there."
@@ -116,6 +120,8 @@ def _told(bar: ProgressBar, event: Event) -> None:
         LOG.info("%s", event.text)
     elif progress and progress.phase == "search" and not event.detail:
         LOG.info("%d of %d points: %s", progress.done, progress.total, event.text)
+    elif progress and progress.phase == RACE and not event.detail:
+        LOG.info("%s: %s", event.text, progress.left)
 
 
 @contextmanager
@@ -163,3 +169,11 @@ def _measured(step: Row) -> str:
     kept = ", from the store" if step["reused"] else ""
     energy = f", {text}" if (text := searched.call_energy(step)) else ""
     return f"{searched.call_time(step)}, {step['samples_per_s']:,.0f} samples/s{energy}{kept}"
+
+
+def _nothing(found: SearchResult) -> str:
+    """Why there is no answer."""
+    if any(step.measured.call_s is not None for step in found.steps):
+        return "No measured point holds the limits."
+    why = next((step.measured.problem for step in found.steps if step.measured.problem), "none was begun")
+    return f"No point could be measured; the first one: {why}"

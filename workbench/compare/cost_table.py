@@ -52,15 +52,9 @@ def _cells(row: Result, spot: Placed) -> dict[str, Any]:
     return cells
 
 
-def calls_of(timing: Timing) -> int:
-    """Calls inside the timed blocks; where a sample is the mean of several runs of a GPU, each of those."""
-    runs = timing.device.runs if timing.device else 1
-    return sum(len(block.samples_ns) for block in timing.blocks) * runs
-
-
 def cpu_s(timing: Timing) -> float:
     """CPU seconds of one call, all threads of the process together."""
-    return sum(block.cpu_s for block in timing.blocks) / calls_of(timing)
+    return sum(block.cpu_s for block in timing.blocks) / sum(map(timing.calls_in, timing.blocks))
 
 
 def joules(timing: Timing) -> dict[str, float]:
@@ -85,8 +79,7 @@ def block_joules(block: Block, timing: Timing) -> dict[str, float]:
         wanted = each.source.startswith("NVML") == (timing.device is not None)
         if wanted and each.window_s >= LEAST_PERIODS * each.period_s and block.samples_ns:
             share = min(1.0, block.wall_s / each.window_s)
-            runs = timing.device.runs if timing.device else 1
-            found[each.source] = each.joules * share / (len(block.samples_ns) * runs)
+            found[each.source] = each.joules * share / timing.calls_in(block)
     return found
 
 
@@ -112,7 +105,7 @@ def energy_notes(results: Results) -> list[str]:
     for source, least_s in short.items():
         found.append(
             f"No energy from {source}: a block must last {least_s:g} s for its counter, and lasts "
-            f"{results.plan.block_s:.2g} s. Measure {least_s * results.plan.rounds:g} s per row."
+            f"{results.plan.block_s:.2g} s. Measure each row for {least_s * results.plan.rounds:g} s ('measure_s')."
         )
     if timings and not any(block.energy for timing in timings for block in timing.blocks):
         why = next((each.value for timing in timings for each in timing.in_effect if each.name == "energy"), "")

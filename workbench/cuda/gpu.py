@@ -167,6 +167,11 @@ class CudaSession(Closing):
         for lane in self._lanes:
             lane.drain()
 
+    @property
+    def runs(self) -> int:
+        """Runs of the engine in one sample of the inputs that were staged last."""
+        return len(self._lanes) if self._crew else self._lanes[0].runs
+
     def state(self) -> GpuState | None:
         """Clocks, power and temperature now; ``None``: NVML is not available."""
         return self._gpu.state() if self._gpu else None
@@ -190,7 +195,7 @@ class CudaSession(Closing):
             memory_bytes=self._memory[0],
             memory_basis=self._memory[1],
             graph=all(each.graph for each in self._lanes),
-            runs=len(self._lanes) if self._crew else lane.runs,
+            runs=self.runs,
             graph_note=next((each.graph_note for each in self._lanes if each.graph_note), ""),
         )
 

@@ -45,17 +45,20 @@ def outcome(finalist: Row, objective: str) -> str:
         return ""
     if finalist["speedup"] is None:
         return f"{finalist['verdict']}: {finalist['why']}"
-    ends = f"[{finalist['low']:.3f}, {finalist['high']:.3f}]"
-    said = finalist["verdict"]
-    if objective == "energy":
+    value, low, high, said = (finalist[name] for name in ("speedup", "low", "high", "verdict"))
+    if objective == "energy":  # the ratio of energies, whose reciprocal the race compares
+        value, low, high = 1 / value, 1 / high, 1 / low
         said = {"faster": "less energy", "slower": "more energy"}.get(said, said)
-    return f"×{finalist['speedup']:.3f} {ends} {said} against the best single measurement"
+        return f"{value:.3f} times the energy [{low:.3f}, {high:.3f}] of the best single measurement, in turn with it: {said}"
+    return f"×{value:.3f} [{low:.3f}, {high:.3f}] {said} against the best single measurement"
 
 
 def chance(found: Document) -> str:
     """How likely it is that a better point was missed, as a sentence; "" where it is not known."""
     if found["missed"] is None:
         return ""
+    if len(found["steps"]) == found["points"]:
+        return "All points were measured"
     share = f"{found['missed']:.0%}".replace("%", " %")
     return f"The chance that a point that was not measured is better by more than 2 %: about {share}"
 

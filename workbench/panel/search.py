@@ -24,7 +24,16 @@ from workbench.panel.outcome import why_ended
 from workbench.panel.settings import control
 from workbench.panel.work import BackgroundWork
 from workbench.records import Event, Progress
-from workbench.search.under_limits.wanted import FEWEST, MEASURE_S, OBJECTIVES, SHARE, THROUGHPUT, searched
+from workbench.search.under_limits.wanted import (
+    FEWEST,
+    MEASURE_S,
+    OBJECTIVES,
+    RACE,
+    SHARE,
+    THROUGHPUT,
+    point_s,
+    searched,
+)
 from workbench.settings.commands import placed
 from workbench.settings.experiment import Experiment
 from workbench.settings.kinds import Integers, Number
@@ -98,7 +107,10 @@ class SearchSection:
                 )
             limits = self._limits()
             asked = replace(self._read(), budget=self.controls["budget"].value)
-            experiment = searched(asked, _seconds(self.controls["measure_s"].value))
+            seconds = _seconds(self.controls["measure_s"].value)
+            if seconds == MEASURE_S:  # the default
+                seconds = point_s(limits["objective"], asked.backends)
+            experiment = searched(asked, seconds)
         except WorkbenchError as error:
             self.message.value = view.message(error.message)
             return
@@ -170,7 +182,7 @@ class SearchSection:
             self._work.since_s = event.at
         if not self._work.cancel.is_set():
             self._work.phase = event.text
-        if event.progress and event.progress.phase == "search":  # others are those of single points
+        if event.progress and event.progress.phase in ("search", RACE):  # others are those of single points
             self._work.progress = event.progress
 
     def _show(self, found: dict[str, Any] | None) -> None:

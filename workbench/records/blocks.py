@@ -85,6 +85,8 @@ class Block:
     began_s: float = 0.0  # seconds since the measuring of this batch size began
     around: Surroundings | None = None
     asked_s: float = 0.0  # planned seconds, without calls that were due to be finished; 0: not known
+    # of a GPU session: runs of the engine in a sample, which each process chooses itself; 0: not known, or one
+    runs: int = 0
 
     @cached_property
     def _held_up(self) -> bool:

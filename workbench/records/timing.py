@@ -181,8 +181,9 @@ class Timing:
         """Why a sample is not the time of a single call, as a short phrase; "" where it is."""
         if self.streams > 1:
             return f"{self.streams} calls were in flight at once"
-        if self.device and self.device.runs > 1:
-            return f"each time is the mean over {self.device.runs} runs"
+        runs = max([self.device.runs if self.device else 1, *(block.runs for block in self.blocks)])
+        if runs > 1:
+            return f"each time is the mean over {runs} runs"
         return ""
 
     def no_percentile(self, percent: float) -> str:
@@ -235,6 +236,10 @@ class Timing:
 
         return float(np.median(self.samples_s if self.protocol else self._calls_s(as_they_were=False)))
 
+    def calls_in(self, block: Block) -> int:
+        """Calls inside the timed part of a block; where a sample is the mean of several runs of a GPU, each of those."""
+        return len(block.samples_ns) * (block.runs or (self.device.runs if self.device else 1))
+
     @property
     def queries_per_s(self) -> float:
         """Calls per second, one after another, at the pace of a typical call: 1 / :attr:`median_s`.
@@ -244,9 +249,7 @@ class Timing:
         counts.
         """
         if self.region == Region.DEVICE:
-            runs = self.device.runs if self.device else 1
-            calls = sum(len(block.samples_ns) for block in self.counted)
-            return float(calls * runs / sum(block.wall_s for block in self.counted))
+            return float(sum(map(self.calls_in, self.counted)) / sum(block.wall_s for block in self.counted))
         if self.streams == 1 and not self.protocol:
             return 1 / self.median_s if self.median_s else 0.0
         samples = self._calls_s(as_they_were=True)

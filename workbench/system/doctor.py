@@ -210,7 +210,8 @@ def counters(root: Path) -> Condition:
     if not zones and "sudo" in why:
         reason, _, command = why.partition(": ")
         return Condition("energy", reason, command)
-    return Condition("energy", ", ".join(zone.source for zone in zones) or why)
+    boards = [each.source for each in (state.energy() for state in nvml.all_gpus()) if each][:1]
+    return Condition("energy", ", ".join([*(zone.source for zone in zones), *boards]) or why)
 
 
 def watched(root: Path = Path("/"), seconds: float = WATCH_S) -> Loads:

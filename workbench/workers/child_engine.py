@@ -101,7 +101,8 @@ def block(progress: Progress, seconds: float, min_calls: int = 1) -> Any:  # noq
 
 def _after() -> dict[str, Any]:
     """Readings taken right after the last timed call of a block."""
-    return {"energy": to_json(OpenedEngine.meter.stop()), "gpu": _gpu_state()}
+    found = {"energy": to_json(OpenedEngine.meter.stop()), "gpu": _gpu_state()}
+    return found | {"runs": getattr(OpenedEngine.session, "runs", 0)}  # chosen when the inputs were staged
 
 
 def device(progress: Progress) -> Any:  # noqa: ARG001

@@ -165,7 +165,8 @@ class _Going:
         search, measurer, stop = self.search, self.measurer, self.measurer.stop
         try:
             for step in search.run(self.budget, stop.is_set):
-                text = f"{measurer.points[step.place].name}: {described(step)} ({step.why})"
+                point = measurer.points[step.place]
+                text = f"{point.name}: {described(step, point.batch)} ({step.why})"
                 progress = Progress("search", len(search.steps), self.budget, "points")
                 measurer.on_event(Event(text, progress=progress))
                 on_result(self.result(self.finalists()))
@@ -242,11 +243,11 @@ def _samples(asked: Experiment, measurer: Measurer) -> str:
     return str(made.folder / SAMPLES)
 
 
-def described(step: SearchStep) -> str:
-    """What was measured of a point, in words."""
+def described(step: SearchStep, batch: int) -> str:
+    """What was measured of a point with this batch, in words."""
     found = step.measured
     if found.call_s is None:
         return f"not measured: {found.problem}"
     kept = ", from the store" if found.reused else ""
-    energy = "" if found.joules is None else f", {found.joules * 1e3:.4g} mJ a call"
+    energy = "" if found.joules is None else f", {found.joules / batch * 1e3:.3g} mJ a sample"
     return f"{found.call_s * 1e3:.3f} ms a call, {found.samples_per_s:,.0f} samples/s{energy}{kept}"

@@ -129,8 +129,11 @@ class PointSearch:
         if not best:
             values = self._values(mean, places) * likely
             return [(places[int(values.argmax())], "no point is predicted to be better; this one is the nearest")]
-        unit = "mJ" if self.wanted.energy else "ms"
-        return [(places[each], _reason(mean[each], spread[each], unit)) for each in best[: 1 + len(times) // AT_ONCE]]
+        reasons = (
+            _reason(mean[each], spread[each], self.points[places[each]].batch if self.wanted.energy else 0)
+            for each in best
+        )
+        return list(zip([places[each] for each in best[: 1 + len(times) // AT_ONCE]], reasons, strict=False))
 
     def _gains(self, logs: np.ndarray, held: np.ndarray, places: Sequence[int]) -> np.ndarray:
         """By how much each point is expected to be better than the best one that was measured; times over the limit gain nothing.
@@ -199,9 +202,12 @@ class PointSearch:
         return float((better & held).any(axis=1).mean())
 
 
-def _reason(mean: float, spread: float, unit: str) -> str:
-    low, high = (math.exp(mean + sign * spread) * 1e3 for sign in (-1, 1))
-    return f"predicted {low:.3g} to {high:.3g} {unit} a call: its expected gain is the highest"
+def _reason(mean: float, spread: float, batch: int) -> str:
+    """Why a point comes next; ``batch``: where energy is wanted, whose unit is that of a sample, and 0 else."""
+    low, high = (math.exp(mean + sign * spread) * 1e3 / max(1, batch) for sign in (-1, 1))
+    return (
+        f"predicted {low:.3g} to {high:.3g} {'mJ a sample' if batch else 'ms a call'}: its expected gain is the highest"
+    )
 
 
 def budget_of(points: int, share: float) -> int:

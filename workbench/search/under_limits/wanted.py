@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from workbench.records import EngineSpec
+from workbench.records import EngineSpec, split_address
 from workbench.settings.experiment import Experiment
 from workbench.settings.table import SETTINGS
 
@@ -14,6 +15,8 @@ THROUGHPUT, LATENCY, ENERGY = "throughput", "latency", "energy"
 OBJECTIVES = (THROUGHPUT, LATENCY, ENERGY)
 SHARE, FEWEST, MEASURE_S = 0.1, 12, 0.3
 """Share of the points that is measured, the fewest points, and seconds for each point, where nothing else is given."""
+RACE = "last race"
+"""The phase in which the best points take turns."""
 GROUPS = ("Model", "Data", "Engines", "Precision", "Measuring", "Accuracy", "Limits")
 WITHOUT = (
     "threads",
@@ -30,6 +33,22 @@ WITHOUT = (
 )
 FIELDS = tuple(name for name, setting in SETTINGS.items() if setting.group in GROUPS and name not in WITHOUT)
 """Settings of an experiment that have an effect on a search."""
+
+
+def point_s(objective: str, addresses: Iterable[str]) -> float:
+    """Seconds for each point, where none are given: for energy on a GPU so many that the counter of the board can be read in each round.
+
+    >>> point_s(ENERGY, ["onnxruntime"]), round(point_s(ENERGY, ["onnxruntime:cuda"]))
+    (0.3, 26)
+    """
+    from workbench import backends
+    from workbench.system.energy import LEAST_PERIODS
+    from workbench.system.nvml import BoardEnergy
+
+    modes = [split_address(address) for address in addresses]
+    if objective != ENERGY or not any(mode in backends.get(name).devices for name, mode, _ in modes):
+        return MEASURE_S
+    return 1.1 * Experiment().plan.rounds * LEAST_PERIODS * BoardEnergy.period_s
 
 
 def searched(experiment: Experiment, measure_s: float = MEASURE_S) -> Experiment:
