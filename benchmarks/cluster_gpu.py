@@ -219,7 +219,10 @@ def main() -> None:
             }
             for part in given.parts:
                 if part == "build":
-                    workbench.run(asked, store=store, only="build")
+                    with cluster(
+                        place / part, gpus[:1], len(gpus)
+                    ) as made:  # a run on a cluster takes its workers' builds
+                        run_on_cluster(asked, made.address, cohort=COHORT, store=store, only="build")
                 elif part == "plain":
                     found[part] = facts(workbench.run(asked, store=store, remeasure=True))
                 elif part == "one":

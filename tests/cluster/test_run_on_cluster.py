@@ -13,7 +13,7 @@ import pytest
 import sleeping_backend
 from small_runs import ask, statuses, write_dense
 
-from workbench import run_on_cluster
+from workbench import run, run_on_cluster
 from workbench.errors import InputError
 from workbench.records import Event, Results, Status
 from workbench.runs.archive import history
@@ -70,6 +70,27 @@ def test_a_run_has_the_rows_of_one_here_and_is_not_repeated(
     assert (again.tally.built, again.tally.measured, again.tally.scored) == (0, 0, 0)
     assert again.tally.reused_timings == 4
     assert all(row.reused for row in again.rows)
+
+
+def test_another_build_of_an_engine_in_this_store_is_named(
+    cluster: clusters.Cluster, place: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store").prepare()
+    asked = ask(place, backends="onnxruntime", precisions="fp32", seed=11, **FEW)
+    (key,) = {row.engine.key for row in run(asked, store=store, only="build").rows if row.engine}
+    found, folder = store.entry("engine", key), store.path("engine", key)
+    assert found
+    files = {name: (folder / name).read_bytes() for name in found.files}
+    shutil.rmtree(folder)
+    with store.create("engine", key) as draft:
+        for name, content in {**files, "another build": b"x"}.items():
+            (draft.folder / name).write_bytes(content)
+        draft.facts = found.facts
+    results = run_on_cluster(asked, cluster.address, store=store)
+    assert set(statuses(results).values()) == {Status.DONE}
+    said = [text for text in results.warnings if "another one of the same settings" in text]
+    assert said
+    assert all(text.startswith("onnxruntime fp32: w") for text in said)
 
 
 def test_a_label_that_no_worker_has_is_an_error_at_once(cluster: clusters.Cluster, place: Path, tmp_path: Path) -> None:

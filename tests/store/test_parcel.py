@@ -109,5 +109,6 @@ def test_what_was_measured_replaces_and_an_engine_stays(stores: tuple[Store, Sto
         found = parcel.parcel_of(there, kind, "c" * 40)
         assert found
         assert parcel.is_there(here, found) == (kind == "engine")
+        assert not parcel.has_other_files(here, found)  # it has none at all
         parcel.publish(here, [found], here.root / "outbox" / "x")
         assert here.facts(kind, "c" * 40) == value

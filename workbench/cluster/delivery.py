@@ -15,7 +15,7 @@ from workbench.models.original import FILES, kept_original, original_key
 from workbench.models.original import KIND as ORIGINAL
 from workbench.records import from_json, to_json
 from workbench.store import Draft, Store, file_digest, key_of
-from workbench.store.parcel import Parcel, is_there, parcel_of, pieces, publish, write_pieces
+from workbench.store.parcel import Parcel, has_other_files, is_there, parcel_of, pieces, publish, write_pieces
 
 Entry = tuple[str, str]
 """Kind and key of an artefact."""
@@ -52,8 +52,11 @@ def _read(store: Store, parcel: Parcel, name: str, offset: int, count: int) -> b
         return file.read(count)
 
 
-def fetch(connection: Connection, worker: ClusterMember, store: Store, entries: Collection[Entry]) -> None:
+def fetch(connection: Connection, worker: ClusterMember, store: Store, entries: Collection[Entry]) -> set[Entry]:
     """Fetch artefacts from a worker that this store lacks; what was measured replaces what was measured before.
+
+    Returns:
+        The artefacts of which this store has other files than the worker and keeps them, such as another build of an engine.
 
     Raises:
         WorkerLost, SchedulerLost: as :meth:`Connection.call`.
@@ -63,6 +66,12 @@ def fetch(connection: Connection, worker: ClusterMember, store: Store, entries: 
     known = [from_json(Parcel, each) for each in connection.call(worker, remote.parcels, entries=asked)]
     wanted = {tuple(entry) for entry in entries}
     parcels = [parcel for parcel in known if (parcel.kind, parcel.key) in wanted and not is_there(store, parcel)]
+    taken = {(parcel.kind, parcel.key) for parcel in parcels}
+    others = {
+        (each.kind, each.key)
+        for each in known
+        if (each.kind, each.key) in wanted - taken and has_other_files(store, each)
+    }
     folder = store.root / "outbox" / f"arriving-{uuid.uuid4().hex}"
     with writing(folder):
         folder.mkdir(parents=True)
@@ -75,6 +84,7 @@ def fetch(connection: Connection, worker: ClusterMember, store: Store, entries: 
         publish(store, parcels, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return others
 
 
 def kept_file(path: Path, store: Store) -> tuple[str, str, str]:

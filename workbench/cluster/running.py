@@ -206,7 +206,7 @@ class _ClusterRun:
             model=replace(found.model, path=where),
             tally=replace(found.tally, wall_s=time.monotonic() - began),
             notes=tuple(dict.fromkeys((*found.notes, *rows.notes))),
-            warnings=tuple(dict.fromkeys((*rows.warnings, *found.warnings))),
+            warnings=tuple(dict.fromkeys((*rows.warnings, *work.warnings, *found.warnings))),
         )
         rows.say(f"done: {found.tally}")
         remember(work.store, found.run, found, asked.experiment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.cluster import remote
@@ -55,6 +55,7 @@ class Work:
     sent: SentFiles
     stop: Stop
     remeasure: bool = False
+    warnings: list[str] = field(default_factory=list)  # about what was fetched
 
     def carry_out(self, part: Part, worker: ClusterMember, more: Iterable[Entry] = ()) -> Results:
         """The results of a part, which are then in this store with all that they name; ``more`` are artefacts that it is made from.
@@ -96,8 +97,13 @@ class Work:
         facts = self.store.facts(KIND, part.key, used_by)
         if facts is None:
             raise RunError(f"The worker {worker.label} has no results of what it carried out. Run it again.")
-        fetch(self.connection, worker, self.store, [entry for entry in used_by(facts) if entry[0] not in STAYS])
+        entries = [entry for entry in used_by(facts) if entry[0] not in STAYS]
+        others = {key for kind, key in fetch(self.connection, worker, self.store, entries) if kind == "engine"}
         results = part_results(self.store, facts)
+        if rebuilt := dict.fromkeys(row.spec.label for row in results.rows if row.engine and row.engine.key in others):
+            self.warnings.append(
+                f"{', '.join(rebuilt)}: {worker.label} measured its own build, and the store has another one of the same settings and keeps it."
+            )
         if results.machine != worker.record.machine:
             raise RunError(
                 f"The worker {worker.label} measured on another machine than it said ({results.machine.label}); its results are not used."

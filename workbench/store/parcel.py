@@ -92,6 +92,12 @@ def is_there(store: Store, parcel: Parcel) -> bool:
     )
 
 
+def has_other_files(store: Store, parcel: Parcel) -> bool:
+    """Whether the store has the artefact with other files, such as another build of an engine."""
+    found = store.entry(parcel.kind, parcel.key)
+    return found is not None and dict(found.files) != dict(parcel.files)
+
+
 def pieces(parcels: Sequence[Parcel]) -> Iterator[list[Piece]]:
     """The parts of all files, in groups that travel at once."""
     group: list[Piece] = []
