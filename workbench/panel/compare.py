@@ -217,7 +217,7 @@ class ComparePage:
         earlier = sum(row.reused for row in results.measured)
         reused = f"{counted(earlier, 'row')} timed by an earlier run." if earlier else ""
         marked = MARKED if any(each.disturbed for each in shown) else ""
-        busy = view.hint(" ".join(filter(None, [in_short(results), shared, reused, marked])))
+        busy = view.hint(" ".join(filter(None, [in_short(seen), shared, reused, marked])))
         self.said.value = view.warnings(results) + view.message(*said(choice, self.limits, seen.baseline)) + busy
 
     def _follow(self) -> None:

@@ -178,5 +178,5 @@ def _reader(ax: Axes, marks: Sequence[Mark]) -> Callable[[float, float], str]:
 
 def saved(name: str, kind: str, results: Results) -> bytes:
     """A figure as a file of the kind "png", "svg" or "pdf"; empty where there is nothing to draw."""
-    figure = results.figures().get(name) if results.measured else None
+    figure = results.figures(name).get(name) if results.measured else None
     return as_bytes(figure, 200, kind) if figure else b""

@@ -46,7 +46,7 @@ class Ran(Protocol):
 
 def picture(name: str, results: Results) -> bytes:
     """A figure as PNG; empty where there is none of that name."""
-    figure = results.figures().get(name) if results.measured else None
+    figure = results.figures(name).get(name) if results.measured else None
     return as_small_png(figure, PLOT_DPI) if figure else b""
 
 
@@ -125,7 +125,7 @@ def losses_html(results: Results) -> Markup:
 
 
 def _cost_picture(name: str, results: Results) -> list[Any]:
-    if name not in results.figures():
+    if not results.figures(name):
         return [CellOutput(tag("p", COST_PLOTS[name]), COST_PLOTS[name])]
     return _picture(name, results)
 
@@ -172,9 +172,8 @@ def _load(results: Results) -> list[Any]:
 def _load_figures(results: Results) -> list[Any]:
     from IPython.display import Image
 
-    figures = results.figures() if results.under_load else {}
-    drawn = [name for name in LOAD_PLOTS if name in figures]
-    return [Image(as_small_png(figures[name], PLOT_DPI), format="png", alt=f"Plot of {name}") for name in drawn]  # type: ignore[no-untyped-call]
+    found = ((name, picture(name, results)) for name in LOAD_PLOTS) if results.under_load else ()
+    return [Image(drawn, format="png", alt=f"Plot of {name}") for name, drawn in found if drawn]  # type: ignore[no-untyped-call]
 
 
 def builds_html(results: Results) -> Markup:
@@ -184,8 +183,7 @@ def builds_html(results: Results) -> Markup:
 
 
 def _build_figures(results: Results) -> list[Any]:
-    figures = results.figures() if results.measured else {}
-    drawn = [name for name in BUILD_PLOTS if name in figures]
+    drawn = [name for name in BUILD_PLOTS if results.measured and results.figures(name)]
     return [shown for name in drawn for shown in _picture(name, results)] or [
         CellOutput(tag("p", ONE_BUILD), ONE_BUILD)
     ]

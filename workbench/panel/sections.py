@@ -36,7 +36,7 @@ _measured, _load = attrgetter("measured"), attrgetter("under_load")
 
 
 def _drawn(*names: str) -> Shows:
-    return lambda results: bool(set(names) & set(results.figures())) if results.measured else False
+    return lambda results: bool(results.measured and any(results.figures(name) for name in names))
 
 
 GROUPS: dict[str, tuple[Section, ...]] = {

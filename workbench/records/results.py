@@ -193,11 +193,11 @@ class Results:
 
         return of_results.headlines(self)
 
-    def figures(self) -> dict[str, Figure]:
-        """Matplotlib figures by name, each where there is data for it, in the order of the report."""
+    def figures(self, only: str = "") -> dict[str, Figure]:
+        """Matplotlib figures by name, each where there is data for it, in the order of the report; ``only`` the one of that name."""
         from workbench.display import of_results
 
-        return of_results.figures(self)
+        return of_results.figures(self, only=only)
 
     def builds(self) -> Table:
         """The spread between the builds of each variant (``Experiment.builds``), the fastest of them, and the verdict over builds."""

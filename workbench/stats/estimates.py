@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def trtexec_percentile(samples: np.ndarray, percent: float) -> float:
     return float(np.sort(samples)[max(len(samples) - 1 - left_out, 0)])
 
 
+@lru_cache(maxsize=4096)
 def proportion_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), from SciPy: (low, high), both from 0 to 1.
 

@@ -260,7 +260,7 @@ def figures(results: Results, order: Sequence[str] = (), only: str = "") -> dict
             found |= build_figures(results)
             found |= load_figures(results)
             found |= cost_figures(results)
-    return found
+    return {name: figure for name, figure in found.items() if only in ("", name)}
 
 
 def _single(results: Results, order: Sequence[str]) -> dict[str, Callable[[], Figure]]:
