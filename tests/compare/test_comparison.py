@@ -46,6 +46,21 @@ def test_a_drift_that_both_share_changes_nothing():
     assert (row.low, row.high) == pytest.approx((2.0, 3.125))
 
 
+def test_a_speed_up_that_is_not_the_quotient_of_the_medians_is_explained():
+    """The first half of the rounds is slow for both, and the baseline has lost its quick rounds."""
+    slow = dict.fromkeys(range(5), 3.0)
+    noisy = {number: 3.0 if number < 5 else 1.0 for number in range(8)}
+
+    def notes(ours, theirs):
+        rows = [replace(measured(BASE), timing=theirs), replace(measured(PEER), timing=ours)]
+        return results(rows).table().notes
+
+    explained = "A speed-up compares blocks that took turns"
+    assert not any(text.startswith(explained) for text in notes(steady(2.0, drift=slow), steady(5.0, drift=slow)))
+    unlike = steady(2.0, drift=noisy | {3: 1.0, 4: 1.0})
+    assert any(text.startswith(explained) for text in notes(unlike, steady(5.0, drift=noisy)))
+
+
 @pytest.mark.parametrize(("most", "one"), [(0.9, 1.1), (1.1, 0.9)])
 def test_an_interval_with_1_inside_is_not_a_verdict(most, one):
     drift = dict.fromkeys(range(7), most) | {7: one}

@@ -57,7 +57,7 @@ def test_differences_stand_beside_the_table_and_so_does_that_there_are_none():
     assert reported in repr(shown)
     assert f"<li>{reported}</li>" in shown._repr_html_()
     (alone,) = parts.PARTS["table"](results([ROW], baseline="onnxruntime fp32"), None)
-    assert "No setting that is compared differed" in repr(alone)
+    assert "All settings that are compared are the same" in repr(alone)
     assert parts.settings_html(results([measured("onnxruntime fp32")])) == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.compare.comparison import not_built, not_possible, rows
@@ -13,6 +14,10 @@ from workbench.records.methods import method_of
 
 if TYPE_CHECKING:
     from workbench.records import Results
+
+
+VISIBLE = 0.03
+NO_QUOTIENT = "A speed-up compares blocks that took turns, so it can differ from the quotient of two p50, which are over all undisturbed blocks."
 
 
 def results_table(results: Results, baseline: str = "") -> Table:
@@ -29,7 +34,19 @@ def results_table(results: Results, baseline: str = "") -> Table:
     possible = [row for result, row in pairs if result.status != Status.UNSUPPORTED and not result.left_out]
     timed = {row["variant"] for row in possible if not absent(row.get("queries/s"))}
     shown = sorted(possible, key=lambda row: row["variant"] not in timed)
+    notes += [NO_QUOTIENT] if _is_no_quotient(possible) else []
     return Table(COLUMNS, tuple(shown), notes=tuple(notes), empty="There are no results.", every=tuple(every))
+
+
+def _is_no_quotient(shown: Sequence[Row]) -> bool:
+    """Whether the speed-up of a row differs visibly from the quotient of the medians that the table shows."""
+    base = {row["batch"]: row["p50 ms"] for row in shown if row["verdict"] == Verdict.BASELINE and row.get("p50 ms")}
+    pairs = (
+        (row["speed-up"], base[row["batch"]] / row["p50 ms"])
+        for row in shown
+        if not absent(row.get("speed-up")) and not absent(row.get("p50 ms")) and row["batch"] in base
+    )
+    return any(abs(speedup / quotient - 1) > VISIBLE for speedup, quotient in pairs)
 
 
 def _speedup(row: Row) -> Content:

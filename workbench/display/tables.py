@@ -49,7 +49,7 @@ def clocks(results: Results) -> Table:
 def settings(results: Results) -> Table:
     """Every setting as it was found in the engines' processes; the notes say where two engines differ."""
     rows = tuple(fairness.setting_rows(results))
-    notes = tuple(fairness.differences(results)) or ("No setting that is compared differed between the engines.",)
+    notes = tuple(fairness.differences(results)) or ("All settings that are compared are the same for all engines.",)
     return Table(SETTINGS, rows, notes=notes if rows else (), empty="No settings were read back.")
 
 
