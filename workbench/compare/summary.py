@@ -32,6 +32,10 @@ class Summary(NamedTuple):
         each = [f"Batch {one.batch}: {text}" for one in self.batches for text in (one.text, *one.why)]
         return [*filter(None, [self.first]), *each, *self.after]
 
+    def results(self) -> list[str]:
+        """The lines without the reasons."""
+        return [*filter(None, [self.first]), *(f"Batch {one.batch}: {one.text}" for one in self.batches)]
+
 
 def summary(results: Results) -> Summary:
     """The sentences of a run.

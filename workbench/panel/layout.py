@@ -58,7 +58,7 @@ class Layout:
         self.finish = button("Finish now", "flag-checkered", tip, "wb-finish", disabled=True)
         tip = "Time again what an earlier run has timed already; engines are not built again"
         tip = "Number the classes in the order that the message names, and make the scores again; nothing else is measured again"
-        self.order = button("Use this order of the classes", "sort", tip, "wb-use-order")
+        self.order = button("Use this order of the classes", "check", tip, "wb-use-order")
         widgets.show(self.order, False)
         self.again = checkbox("Measure again", tip, remeasure)
         tip = "A notification of the browser when a run has ended; the browser asks for the permission first"

@@ -71,7 +71,7 @@ def show(
     with event_file.reporting() as reporter, logs.shown(reporter.message):
         how = {"remeasure": remeasure, "minutes": limit, "metric": metric}
         results = run_there(experiment, where, store=place, on_event=reporter.event, **how)
-        LOG.info("%s", next(iter(summary(results).lines()), "Nothing was measured."))  # now: figures take a while
+        LOG.info("%s", "\n".join(summary(results).results()) or "Nothing was measured.")  # now: figures take a while
         reporter.end(results)
     return Report(experiment, results, place.root)
 
