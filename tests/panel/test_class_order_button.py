@@ -20,7 +20,8 @@ def test_the_order_is_taken_over_and_only_the_scores_are_made_again(experiment: 
     panel.wait(60)
     assert "in the order 2, 0, 1" in panel._run._warned.value
     assert panel._out.order.layout.display != "none"
-    panel._out.order.click()
+    panel._out.again.value = True
+    panel._out.order.button.click()
     panel.wait(60)
     assert control(panel, "class_order").value == "2,0,1"
     assert {row.accuracy.value for row in panel.results.rows} == {1.0}

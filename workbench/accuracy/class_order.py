@@ -32,6 +32,7 @@ def other_order(answers: np.ndarray, labels: np.ndarray) -> tuple[float, tuple[i
         The share of right answers, and for each class of the model the label that stands for it; ``None`` where no order is better, or it
         is no better than the most frequent label for all samples.
 
+    >>> import numpy as np
     >>> other_order(np.array([0, 1, 2] * 50), np.array([0, 2, 1] * 50))
     (1.0, (0, 2, 1))
     """

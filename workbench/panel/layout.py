@@ -11,6 +11,7 @@ from workbench.display.html import tag
 from workbench.panel import view, widgets
 from workbench.panel.arrival import Arrival, Late
 from workbench.panel.fields import button, checkbox
+from workbench.panel.order_button import OrderButton
 from workbench.panel.work import BackgroundWork
 from workbench.store import Store
 from workbench.system.machine import this_machine
@@ -57,10 +58,8 @@ class Layout:
         )
         self.finish = button("Finish now", "flag-checkered", tip, "wb-finish", disabled=True)
         tip = "Time again what an earlier run has timed already; engines are not built again"
-        tip = "Number the classes in the order that the message names, and make the scores again; nothing else is measured again"
-        self.order = button("Use this order of the classes", "check", tip, "wb-use-order")
-        widgets.show(self.order, False)
         self.again = checkbox("Measure again", tip, remeasure)
+        self.order = OrderButton(self.again)
         tip = "A notification of the browser when a run has ended; the browser asks for the permission first"
         self.notice = checkbox("Notify me", tip, css="wb-notify")
         self._notices, self._notified = widgets.HTML(), 0
@@ -111,6 +110,11 @@ class Layout:
         if self.notice.value:
             self._notified += 1  # an equal text would not be drawn again
             self._notices.value = tag("style", f"/* {self._notified} */", data_text=text, onload=NOTIFY)
+
+    def say(self, text: str, kind: str) -> None:
+        """Show a message in place of what the last run has found."""
+        self.order.hide()
+        self.message.value = view.message(text, kind)
 
     def show(self, step: int) -> None:
         self.steps.index = step

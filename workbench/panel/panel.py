@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.compare.advice import fitting_order
 from workbench.errors import WorkbenchError, brief
 from workbench.jobs import job as jobs
 from workbench.jobs.job import Asked, Job
 from workbench.models.live import identity
-from workbench.panel import checks, history, view, widgets
+from workbench.panel import checks, history, view
 from workbench.panel.controls import Controls
 from workbench.panel.history import HistoryPage
 from workbench.panel.layout import COMPARE, RUN, STEPS, Layout
@@ -96,7 +95,6 @@ class Panel(View):
         self._out.run.on_click(lambda _: self.benchmark())
         self._out.cancel.on_click(lambda _: self.cancel())
         self._out.finish.on_click(lambda _: self.finish())
-        self._out.order.on_click(lambda _: self.use_order())
         self._out.again.observe(lambda _: self._changed(), "value")
 
     def _pages(self) -> dict[str, list[Any]]:
@@ -129,14 +127,6 @@ class Panel(View):
     def benchmark(self) -> None:
         """Build, measure and score."""
         self._ask("all")
-
-    def use_order(self) -> None:
-        """Number the classes in the order with which the last run's answers are right, and run again: only scores are made again."""
-        if self.results is not None and (order := fitting_order(self.results)):
-            self._controls.write(replace(self.ran, class_order=order))
-            self._out.again.value = False
-            self._changed()
-            self._ask("all")
 
     def cancel(self) -> None:
         """Ask the running work to stop; :meth:`wait` says when it has."""
@@ -191,18 +181,17 @@ class Panel(View):
         self._start("opening", lambda _: self._run.follow(job), page=RUN)
 
     def show_run(self, run: Run) -> None:
-        """Show the results of a run in the history as they are; nothing is measured."""
+        """Show the results of a run in the history as they are; nothing is measured, and its backends need not exist here."""
         asked = asked_for(facts_of(run.name, self._store))
         if self._work.busy or asked is None:
             self._say("This run cannot be opened: this version does not know its settings.", "warn")
             return
         self._controls.write(asked, opened=True)
         self._changed()
-        # its backends need not exist here
         self._start("opening", lambda _: self._run.open(run, asked), asked, page=RUN)
 
     def _run_found(self, experiment: Experiment) -> None:
-        """Show the best point of a search as a run of its own."""
+        """Carry out an experiment that was not made by hand, such as that of the best point of a search."""
         self._controls.write(experiment)
         self._changed()
         self._ask("all")
@@ -239,7 +228,7 @@ class Panel(View):
         self._planner.learn(self.ran, results, self._run.scored)
         self._show_model(model_settings(self.ran), Opened(results.model, results.export, results.examination))
         self._out.message.value = outcome(results, history.local(at))
-        widgets.show(self._out.order, fitting_order(results))
+        self._out.order.offer(results, self.ran, self._run_found)
         if watched:
             self._out.notify(outcome_text(results)[0])
         if results.measured and self._out.steps.index == RUN:
@@ -302,5 +291,4 @@ class Panel(View):
         self._run.draw(running=busy)
 
     def _say(self, text: str, kind: str = "bad") -> None:
-        widgets.show(self._out.order, False)
-        self._out.message.value = view.message(text, kind)
+        self._out.say(text, kind)

@@ -45,12 +45,10 @@ def measure_groups(
         between_launches: called before workers are started again, so that what it does to them disturbs nothing.
         resumable: store what is known after each launch, and go on where an earlier run of the same groups was ended.
     """
-    run_rows, plan = opened.run_rows, opened.experiment.plan
-    began, apart_s = time.monotonic(), 0.0
+    run_rows, plan, began, apart_s = opened.run_rows, opened.experiment.plan, time.monotonic(), 0.0
     with cohorts_of(opened, groups, resumable=resumable) as cohorts:
-        members = [member for cohort in cohorts for member in cohort.open]
-        opening_s = _opening_s(opened, {member.engine.key for member in members})
-        progress = MeasuringProgress(run_rows, plan, opened.store, len(members), opening_s)
+        keys = [member.engine.key for cohort in cohorts for member in cohort.open]
+        progress = MeasuringProgress(run_rows, plan, opened.store, len(keys), _opening_s(opened, {*keys}))
         for launch in range(plan.launches):
             if launch and _due(cohorts, launch):
                 apart = time.monotonic()

@@ -109,8 +109,7 @@ def find_best(
 
     Args:
         experiment: model, data, backends, precisions, batches, optimization levels, budget. ``measure_s`` is the time for each point.
-        objective: ``"throughput"``: samples per second, ``"latency"``: the least time of a call, or ``"energy"``: the least energy of a sample,
-            by the counters of the processor or of the GPU; other programs and idle power are included.
+        objective: ``"throughput"``: samples per second, ``"latency"``: the least time of a call, or ``"energy"``: the least of a sample.
         latency_limit_s: largest median time of a call, in seconds.
         memory_limit_bytes: largest memory of the process that runs the engine, in bytes.
         threads: numbers of CPU threads to try.
