@@ -41,8 +41,11 @@ def preprocessing(chosen: Chosen) -> dict[str, Any]:
     if folder.is_dir():
         try:
             document["images"] = preparation(model.inputs[0], str(asked.get("pixels", AUTO)))
-            order = order_of(str(asked.get("class_order", "")))
-            document["classes"] = {name: place for place, name in enumerate(order)} or classes(folder, model)
+            places = {each: place for place, each in enumerate(order_of(str(asked.get("class_order", ""))))}
+            document["classes"] = {  # by the name of the folder, as the model numbers them
+                name: places.get(name, places.get(str(number), number))
+                for name, number in classes(folder, model).items()
+            }
         except InputError:  # what is there now is not what was read
             document |= {"images": None, "classes": None}
     return document

@@ -109,7 +109,7 @@ class SearchSection:
             asked = replace(self._read(), budget=self.controls["budget"].value)
             seconds = _seconds(self.controls["measure_s"].value)
             if seconds == MEASURE_S:  # the default
-                seconds = point_s(limits["objective"], asked.backends)
+                self.controls["measure_s"].value = seconds = point_s(limits["objective"], asked.backends)
             experiment = searched(asked, seconds)
         except WorkbenchError as error:
             self.message.value = view.message(error.message)

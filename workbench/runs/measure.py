@@ -58,12 +58,11 @@ def measure_and_score(context: RunContext, reference: EngineRecord | None) -> No
 
     try:
         score_open()  # those whose outputs an earlier run has left, as where only the labels are read otherwise now
-        waiting = _needed(context, groups, reference, unscored)
+        waiting, looked = _needed(context, groups, reference, unscored), False
         while waiting:
             with hold_lock("opening engines", alone=False, cancel=context.stop, waiting=run_rows.report_wait):
                 waiting = opened.open_cohort(waiting, _beside(context, groups))
-                if unscored:
-                    look_at_source(context, opened, reference)
+                looked = looked or not unscored or look_at_source(context, opened, reference)
             measure_groups(
                 opened,
                 {batch: group for batch, (group, _) in sorted(groups.items())},

@@ -183,16 +183,22 @@ def score_all(
                 opened.drop(engine.key, "score", error)
 
 
-def look_at_source(context: RunContext, opened: OpenEngines, reference: EngineRecord | None) -> None:
-    """Warn before anything is timed where the source model's own answers are not better than a guess; for one class per sample."""
+def look_at_source(context: RunContext, opened: OpenEngines, reference: EngineRecord | None) -> bool:
+    """Warn before anything is timed where the source model's own answers are not better than a guess; for one class per sample.
+
+    False: the engine that stands for the source model is not open yet.
+    """
     truth = context.data.test.truth
-    if reference is None or opened.get(reference.key) is None or truth is None or not truth.class_per_sample:
-        return
+    if reference is None or truth is None or not truth.class_per_sample:
+        return True
+    if opened.get(reference.key) is None:
+        return False
     with suppress(InputError):  # what cannot be scored is reported where the engines are scored
         if (expected := _expected(context, opened, reference)) is not None:
             found = scored_on(context, context.data.test, reference.key, expected, expected)
             for text in doubts([_with_names(found, context.data)]):
                 opened.run_rows.warn_now(text)
+    return True
 
 
 def _expected(context: RunContext, opened: OpenEngines, reference: EngineRecord) -> Outputs | None:
