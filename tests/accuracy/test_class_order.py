@@ -56,6 +56,16 @@ def test_the_doubt_about_a_score_names_the_order():
     assert doubts([score("k", logits(labels), logits(labels), labels)]) == ()
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_the_order_of_two_classes_is_found_for_a_single_probability(shape):
+    labels = (np.arange(200) % 3 == 0).astype(int)
+    outputs = np.where(labels == 0, 0.9, 0.1).reshape(shape)
+    outputs[:5] = 1 - outputs[:5]
+    (said,) = doubts([score("k", {"p": outputs}, {"p": outputs}, labels)])
+    assert "97.5 % would be right" in said
+    assert "set 'class_order' to '1,0'" in said
+
+
 def test_a_long_order_is_shortened():
     text = order_text(0.9, order_setting(tuple(np.roll(np.arange(30), 1)), {}))
     assert (

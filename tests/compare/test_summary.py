@@ -81,3 +81,22 @@ def test_samples_that_are_too_few_are_said_once() -> None:
     assert len(after) == 2
     assert re.match(rf"{INT8}, 8.0\d times .* at batch 1, 4.0\d times at batch 8, is not shown to be within", after[0])
     assert "needed to test on" in after[1] or "More samples" in after[1]
+
+
+def test_why_accuracy_says_nothing_is_said_once() -> None:
+    results = made({1: (8, 4, 1), 8: (40, 20, 10)})
+    labels = np.arange(2000) % 2
+    source = np.eye(2)[1 - labels]
+    guess = score("k", {"y": source}, {"y": source}, labels)
+    found = summary(replace(results, rows=tuple(replace(row, accuracy=guess) for row in results.rows)))
+    assert "set 'class_order' to '1,0'" in found.first
+    assert [each.why for each in found.batches] == [(), ()]
+    assert found.batches[0].text.startswith(f"{INT8} is 8.0")
+    assert sum("better than" in line for line in found.lines()) == 1
+
+
+def test_the_result_names_the_loss() -> None:
+    found = summary(made({1: (8, 8, 4), 8: (40, 40, 20)}, broken=1))
+    assert f"{INT8} is 2.0" in found.batches[0].text
+    assert ", loses 0.05 points [" in found.batches[0].text
+    assert found.batches[0].text.endswith(", within 0.5 points.")

@@ -190,9 +190,10 @@ def bad_images(row: int) -> np.ndarray:
     ("arrays", "says"),
     [
         (
-            {"pictures": images(9)},
-            "has no array 'image'; it has: pictures. Save it with the model's input names: image (or x)",
+            {"pictures": images(9), "more": images(9), "y": np.zeros(9, int)},
+            "it has: more [9, 28, 28, 1], pictures [9, 28, 28, 1], y [9]. Several arrays fit it: more, pictures. Save the input as 'image'",
         ),
+        ({"pictures": images(9)[..., 0]}, "expects [? × 28 × 28 × 1], but the array 'pictures' of 'mine.npz' has"),
         ({"x": images(9)[..., 0]}, "expects [? × 28 × 28 × 1], but the array 'x' of 'mine.npz' has [9 × 28 × 28]"),
         (
             {"x": images(9).astype(np.float64)},

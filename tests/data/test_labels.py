@@ -9,6 +9,7 @@ from workbench.accuracy.box_labels import from_arrays
 from workbench.accuracy.label_settings import Reading
 from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.reading import read_truth
+from workbench.data.array_names import Columns
 from workbench.data.dataset import dataset
 from workbench.data.labels import Labelling, output_shapes
 from workbench.data.samples import Samples, load_samples, save_samples
@@ -27,7 +28,7 @@ CLASSES = model(TensorSpec("y", "float32", (None, 3)))
 
 def test_groups_of_a_table_are_a_column_that_is_not_an_input(tmp_path):
     (tmp_path / "t.csv").write_text("a,site,b,y\n1,north,2,0\n3,south,4,1\n5,north,6,2\n", encoding="utf-8")
-    labelling = Labelling(group_column="site")
+    labelling = Labelling(columns=Columns(group="site"))
     test = dataset(str(tmp_path / "t.csv"), CLASSES, 0, 0, demo=False, labelling=labelling).test
     assert test.inputs["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert test.groups.tolist() == ["north", "south", "north"]
@@ -41,12 +42,14 @@ def test_groups_of_a_table_are_a_column_that_is_not_an_input(tmp_path):
 def test_a_column_that_names_no_groups_is_refused(tmp_path, column, says):
     np.savez(tmp_path / "d.npz", x=X, y=np.arange(6) % 3, site=np.arange(6))
     with pytest.raises(InputError, match=says):
-        dataset(str(tmp_path / "d.npz"), CLASSES, 0, 0, demo=False, labelling=Labelling(group_column=column))
+        dataset(str(tmp_path / "d.npz"), CLASSES, 0, 0, demo=False, labelling=Labelling(columns=Columns(group=column)))
 
 
 def test_groups_and_labels_are_split_with_their_rows(tmp_path):
     np.savez(tmp_path / "d.npz", x=X, y=np.eye(3)[np.arange(6) % 3], site=np.array(list("aabbcc")))
-    found = dataset(str(tmp_path / "d.npz"), CLASSES, 2, 0, demo=False, labelling=Labelling(group_column="site"))
+    found = dataset(
+        str(tmp_path / "d.npz"), CLASSES, 2, 0, demo=False, labelling=Labelling(columns=Columns(group="site"))
+    )
     assert found.test.truth.values.tolist() == [2, 0, 1, 2]
     assert found.test.groups.tolist() == list("bbcc")
     assert "not used" not in found.description

@@ -208,8 +208,8 @@ def test_a_launch_with_too_few_rounds_does_not_count():
         (Surroundings(cores=2, others_cpu_s=0.08), "other programs"),
         (Surroundings(cores=2, others_cpu_s=0.06), ""),  # within what ticks of 10 ms can tell
         (Surroundings(cores=64, others_cpu_s=0.5), ""),  # plenty of cores are free
-        (Surroundings(cores=2, waited_s=0.006), "waiting for a core"),
-        (Surroundings(cores=2, stolen_s=0.01), "the hypervisor"),
+        (Surroundings(cores=2, waited_s=0.006), "waiting for a free CPU core"),
+        (Surroundings(cores=2, stolen_s=0.01), "the host of this virtual machine"),
         (Surroundings(cores=2, major_faults=1), "reading from a disk"),
         (Surroundings(cores=2, throttles=1), "heat"),
         (Surroundings(cores=2, slept_s=3600.0), "sleep of the machine"),

@@ -40,7 +40,7 @@ def test_settings_of_labels_that_there_are_none_of_are_named():
     assert unlabelled(Experiment(), data) == []
     (said,) = unlabelled(Experiment(metric="f1", labels="one-hot"), data)
     assert said.startswith(
-        "The data hold no labels, so that 'labels', 'metric' have no effect. Save labels as the array 'y'"
+        "The data hold no labels, so that 'labels', 'metric' have no effect. Save labels as 'y'"
     )
     (said,) = unlabelled(Experiment(metric="rmse", group_column="site"), data)
     assert said.startswith("The data hold no labels: 'rmse' is measured against the source model's own outputs")

@@ -52,11 +52,11 @@ class Judgement:
         """``within: loses 0.13 points [−0.20, 0.47]``."""
         if self.loss is None or self.low is None or self.high is None:
             return f"{self.verdict}: {self.why}" if self.why else str(self.verdict)
-        loses = _loses(self.loss, self.low, self.high, decimals=2 if self.percent else None)
+        loses = loss_text(self.loss, self.low, self.high, decimals=2 if self.percent else None)
         return f"{self.verdict}: {loses}{f'; {self.why}' if self.why else ''}"
 
 
-def _loses(loss: float, low: float, high: float, *, decimals: int | None) -> str:
+def loss_text(loss: float, low: float, high: float, *, decimals: int | None) -> str:
     """``loses 0.13 points [−0.20, 0.47]``, or ``gains 0.13 points, loss [−0.47, 0.20]``: shares as points with so many decimals, other
     figures (``None``) with three digits.
     """
@@ -275,7 +275,7 @@ def hidden_losses(result: Result, budget: str) -> list[str]:
     warnings = []
     for by in dict.fromkeys(part.by for part in over):
         worst, *others = [part for part in over if part.by == by]
-        loses = _loses(worst.loss, worst.low or 0.0, worst.high or 0.0, decimals=1 if worst.share else None)
+        loses = loss_text(worst.loss, worst.low or 0.0, worst.high or 0.0, decimals=1 if worst.share else None)
         more = f" and {len(others)} more" if others else ""
         verb = "lose" if others else "loses"
         warnings.append(

@@ -194,10 +194,12 @@ def _rated(plain: Accuracy, chosen: ScoredOutput, ours: np.ndarray) -> Accuracy:
 
 def _ordered(rated: Accuracy, chosen: ScoredOutput, outputs: Mapping[str, np.ndarray]) -> Accuracy:
     """The score with the order of the classes in which far more answers would be right, if there is one."""
-    form = chosen.form(outputs) if rated.chance is not None and chosen.truth.class_per_sample else None
-    if form is None or form.ndim != 2 or form.shape[1] < 2:
+    if rated.chance is None or not chosen.truth.class_per_sample:
         return rated
-    found = other_order(form.argmax(axis=1), chosen.truth.values)
+    answers = chosen.answers(outputs[chosen.output][chosen.rows])
+    if answers is None or answers.ndim != 1:
+        return rated
+    found = other_order(answers, chosen.truth.values)
     return replace(rated, reordered=found[0], order=found[1]) if found else rated
 
 

@@ -13,7 +13,7 @@ from workbench.compare.remarks import Remark, essential, remarks
 from workbench.records import Result, Row, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from workbench.records import Results
 
@@ -81,7 +81,23 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
 
 def not_possible(rows: Iterable[Result]) -> dict[str, list[str]]:
     """The variants that cannot be built here, by reason."""
-    return _by_reason(row for row in rows if row.status == Status.UNSUPPORTED)
+    known = list(rows)
+    found = _by_reason(row for row in known if row.status == Status.UNSUPPORTED)
+    every: dict[str, set[str]] = {}
+    for row in known:
+        every.setdefault(row.spec.address, set()).add(variant_name(row.spec))
+    return {why: _shortened(labels, every) for why, labels in found.items()}
+
+
+def _shortened(labels: Sequence[str], every: Mapping[str, Collection[str]]) -> list[str]:
+    """Variants by name; a backend of which all are named stands for them (``litert`` for ``litert fp32`` and ``litert int8``)."""
+    whole = {
+        label: address
+        for address, names in every.items()
+        if len(names) > 1 and set(names) <= set(labels)
+        for label in names
+    }
+    return list(dict.fromkeys(whole.get(label, label) for label in labels))
 
 
 def not_built(rows: Iterable[Result]) -> dict[str, list[str]]:

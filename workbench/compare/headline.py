@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, hidden_losses, judgement
+from workbench.accuracy.guard import Guard, hidden_losses, judgement, loss_text
 from workbench.compare.advice import (
     Best,
     budget_held,
@@ -19,7 +19,7 @@ from workbench.compare.advice import (
 )
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
-from workbench.records import Result, Results, Row, Verdict
+from workbench.records import Accuracy, Result, Results, Row, Verdict
 
 NO_ACCURACY = "No engine is shown to answer better than a guess, so accuracy is not judged."
 MORE = "For {names}, test on more samples: give more data, or set 'calibration_samples' lower than {aside:,}."
@@ -124,7 +124,7 @@ def _median(row: Result) -> str:
 
 
 def _score(row: Result, results: Results) -> str:
-    """Its accuracy with interval, and what the guard says of it: ``; top-1 97.6 % [96.7, 98.3], within 0.5 points``."""
+    """Its accuracy and loss with intervals, and what the guard says: ``; top-1 97.6 %, loses 0.13 points [−0.20, 0.47], within 0.5 points``."""
     score = row.accuracy
     if score is None:
         return "; its accuracy is not known"
@@ -138,7 +138,15 @@ def _score(row: Result, results: Results) -> str:
         said = f"{score.metric} {interval(100 * score.value, 100 * score.low, 100 * score.high, ' %')}"
     else:
         said = score_text(score.metric, score.value, score.low, score.high)
-    return f"; {said}" + (f", within {judged_by(results)}" if within(row, results) else "")
+    inside = f", within {judged_by(results)}" if within(row, results) else ""
+    return f"; {said}{_lost(score)}{inside}"
+
+
+def _lost(score: Accuracy) -> str:
+    """``, loses 0.13 points [−0.20, 0.47]``; "" where there is no loss with an interval, or the metric is not a share."""
+    if not score.share or score.loss is None or score.loss_low is None or score.loss_high is None:
+        return ""
+    return f", {loss_text(score.loss, score.loss_low, score.loss_high, decimals=2)}"
 
 
 def _others(best: Best) -> str:

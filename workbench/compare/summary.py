@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workbench.compare.advice import advice, in_doubt, recommended_text
-from workbench.compare.headline import Headline, faster_in_doubt, headlines, passed_over
+from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, passed_over
 from workbench.records import Results
 
 
@@ -14,7 +14,8 @@ class Summary(NamedTuple):
     """What a run has found.
 
     Attributes:
-        first: the variant to take at each batch size; "" where there is only one batch size or variant, or where accuracy says nothing.
+        first: the variant to take at each batch size, or why accuracy says nothing; "" where there is only one batch size, or one variant to
+            take.
         batches: the result of each batch size. Reasons that are said in ``after`` are left out.
         after: the variants that are faster than what is taken, and why they are not taken; empty where there is only one batch size,
             whose reasons stand with it.
@@ -51,11 +52,18 @@ def summary(results: Results) -> Summary:
     more = tuple(text for text in advice(results, without=named) if text not in known)
     if len(found) < 2:
         return Summary("", found, (), more)
-    said = {text for one in found for text in passed_over(results, one.passed)}
-    batches = tuple(one._replace(why=tuple(text for text in one.why if text not in said)) for one in found)
+    doubt = in_doubt(results)
+    said = {*doubt, *(text for one in found for text in passed_over(results, one.passed))}
+    batches = tuple(
+        one._replace(
+            text=one.text.removeprefix(f"{NO_ACCURACY} " if doubt else ""),
+            why=tuple(text for text in one.why if text not in said),
+        )
+        for one in found
+    )
     alone = len({row.spec.label for row in results.measured}) == 1
     return Summary(
-        "" if alone or in_doubt(results) else _first(found, results),
+        " ".join(doubt) or ("" if alone else _first(found, results)),
         batches,
         passed_over(results, [each for one in found for each in one.passed]),
         more,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.errors import InputError
@@ -54,21 +55,42 @@ def classes(folder: Path, model: Model) -> dict[str, int]:
         return {".": 0}
     _refuse_parts(folder, names)
     _refuse_deeper(folder, names)
+    numbers = class_numbers(
+        names, model, f"'{folder.name}' has {len(names)} sub-folders", "Name the sub-folders by class number, from 0."
+    )
+    if len(set(numbers.values())) < len(numbers):
+        raise InputError(
+            f"Two sub-folders of '{folder.name}' stand for the same class number ({', '.join(names[:5])}). Keep one of them."
+        )
+    return numbers
+
+
+def class_numbers(names: Sequence[str], model: Model, found: str, remedy: str) -> dict[str, int]:
+    """Class numbers by name: the name itself where all names are numbers, else its index.
+
+    Args:
+        names: of all classes, sorted.
+        model: whose outputs give the number of classes.
+        found: a phrase that says how many names there are, for messages.
+        remedy: a sentence that says what to do where the model has another number of classes.
+
+    Raises:
+        InputError: the number of names differs from the model's number of classes.
+    """
     if all(name.isdecimal() for name in names):
-        numbers = {name: int(name) for name in names}
-        if len(set(numbers.values())) < len(numbers):
-            raise InputError(
-                f"Two sub-folders of '{folder.name}' stand for the same class number ({', '.join(names[:5])}). Keep one of them."
-            )
-        return numbers
+        return {name: int(name) for name in names}
     counts = {spec.shape[-1] for spec in model.outputs if len(spec.shape) == 2 and spec.shape[-1]}
     counts |= {2} if 1 in counts else set()
     if counts and len(names) not in counts:
         raise InputError(
-            f"'{folder.name}' has {len(names)} sub-folders, and the model has {max(counts)} classes, so that the names do not "
-            "determine the class numbers. Name the sub-folders by class number, from 0."
+            f"{found}, and the model has {max(counts)} classes, so that the names do not determine the class numbers. {remedy}"
         )
     return {name: number for number, name in enumerate(names)}
+
+
+def named_classes(numbers: Mapping[str, int]) -> dict[int, str]:
+    """The names of the classes by number; empty where they are numbers."""
+    return {number: name for name, number in numbers.items() if not name.isdecimal()}
 
 
 def class_names(folder: Path, model: Model) -> dict[int, str]:
@@ -79,7 +101,8 @@ def class_names(folder: Path, model: Model) -> dict[int, str]:
     """
     if not folder.is_dir():
         return {}
-    return {number: name for name, number in classes(folder, model).items() if name != "." and not name.isdecimal()}
+    numbers = classes(folder, model)
+    return {} if "." in numbers else named_classes(numbers)
 
 
 def _folders(folder: Path) -> list[str]:

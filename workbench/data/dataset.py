@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.accuracy.class_order import in_order
+from workbench.data.array_names import CALIBRATION, input_name
 from workbench.data.classes import class_names
 from workbench.data.files import arrays_of
 from workbench.data.inputs import converted, fed, possible_channels_twice
-from workbench.data.labels import Labelling, classes_of, labelled, truth_of
+from workbench.data.labels import Labelling, classes_of, labelled, no_inputs, truth_of
 from workbench.data.observed import observed
 from workbench.data.samples import WHOLE, Samples
 from workbench.data.splits import drawn, without_overlap
@@ -29,6 +30,8 @@ RANDOM_SAMPLES, FEWEST_RANDOM = 256, 16
 RANDOM_BYTES = 2**27
 """Largest size of all random samples together; large inputs get fewer samples."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
+MOST_NAMED = 5
+"""Largest number of arrays that are named because they could hold the labels."""
 NAMES = ("auto", "digits", "random")
 """Samples that need no file."""
 
@@ -45,6 +48,18 @@ class Dataset:
     class_names: Mapping[int, str] = field(
         default_factory=dict
     )  # by class number; empty where classes have numbers only
+    perhaps_labels: tuple[
+        str, ...
+    ] = ()  # of data without labels: arrays or columns that are not used and could hold them
+
+    @property
+    def without_labels(self) -> str:
+        """What is measured where real samples have no labels, and the array that may hold them; "" where they have labels."""
+        if not self.real or self.test.truth is not None:
+            return ""
+        text = "There are no labels: agreement with the source model is measured, and accuracy is not."
+        named = " or ".join(f"'{name}'" for name in self.perhaps_labels)
+        return text + (f" If {named} holds the labels, set 'label_column' to that name." if named else "")
 
     def class_name(self, number: int) -> str:
         """The name of a class; its number where it has none."""
@@ -112,7 +127,7 @@ def dataset(
     No test sample is a calibration sample: such samples are left out, and the description gives their number.
 
     ``auto`` is the digits for the demo model and random inputs for any other. The arrays of an ``.npz`` file have the names
-    of the inputs (or ``x`` where there is one input); ``y`` or ``labels`` holds labels, whose meaning is determined by
+    of the inputs (where there is one input, also ``x`` or any name if no other array fits it); ``y``, ``label``, ``labels`` or the array that ``label_column`` names holds labels, whose meaning is determined by
     :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
     samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one input). Without them they are
     ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are not test
@@ -192,18 +207,14 @@ def _first(calibration: Samples, wanted: int, where: str) -> tuple[Samples | Non
 def _from_file(
     path: Path, model: Model, calibration_samples: int, pixels: str, labelling: Labelling, data_mib: int
 ) -> Dataset:
-    arrays, notes = arrays_of(path, model, pixels, labelling.group_column, data_mib=data_mib)
+    arrays, notes = arrays_of(path, model, pixels, labelling.columns, data_mib=data_mib)
     single = len(model.inputs) == 1
     rows, constants, axes, calibration = {}, {}, {}, {}
     used: set[str | None] = set()
+    aside = no_inputs(arrays, model, labelling, path)
     for spec in model.inputs:
-        key = _key(arrays, [spec.name, *(["x"] if single else [])])
-        if key is None:
-            wanted = ", ".join(s.name for s in model.inputs) + (" (or x)" if single else "")
-            raise InputError(
-                f"'{path.name}' has no array '{spec.name}'; it has: {', '.join(sorted(arrays)) or 'none'}. Save it with "
-                f"the model's input names: {wanted}."
-            )
+        key, note = input_name(spec, arrays, aside, path, single=single)
+        notes += note
         used.add(key)
         if spec.batch_axis is None and arrays[key].ndim == len(spec.shape):
             constants[spec.name] = _constant(spec, arrays[key], f"the array '{key}' of '{path.name}'")
@@ -211,20 +222,22 @@ def _from_file(
         rows[spec.name] = fed(spec, arrays[key], f"the array '{key}' of '{path.name}'")
         if spec.batch_axis != 0:
             axes[spec.name] = WHOLE if spec.batch_axis is None else spec.batch_axis
-        extra = _key(arrays, [f"calibration_{spec.name}", *(["x_calibration", "calibration_x"] if single else [])])
+        extra = _key(arrays, [f"calibration_{spec.name}", *(CALIBRATION if single else [])])
         if extra is not None:
             calibration[spec.name] = fed(spec, arrays[extra], f"the array '{extra}' of '{path.name}'")
         used.add(extra)
     _same_length(rows, path)
     samples = Samples(path.stem, rows, None, constants, axes)
-    samples, read = labelled(samples, arrays, model, labelling, path)
+    samples, read, names = labelled(samples, arrays, model, labelling, path)
     chosen, test, text = _split(samples, calibration, model, calibration_samples, path)
     ignored = sorted(set(arrays) - used - read)
     if ignored:
         text += f"; not used: {', '.join(ignored)}"
     for name in (spec.name for spec in model.inputs if spec.name in rows and possible_channels_twice(spec)):
         notes += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
-    return Dataset(chosen, test, text + notes, real=True, class_names=class_names(path, model))
+    unknown = [name for name in ignored if test.truth is None and arrays[name].shape[:1] == (samples.count,)]
+    named = class_names(path, model) or names
+    return Dataset(chosen, test, text + notes, real=True, class_names=named, perhaps_labels=tuple(unknown[:MOST_NAMED]))
 
 
 def _constant(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.data.array_names import AS_USUAL, Columns
 from workbench.data.images import read_images
 from workbench.data.limits import limit_bytes
 from workbench.data.npz import read_npz
@@ -22,15 +23,15 @@ ATTEMPTS = 3
 
 
 def arrays_of(
-    path: Path, model: Model, pixels: str = AUTO, group_column: str = "", *, data_mib: int = 0
+    path: Path, model: Model, pixels: str = AUTO, columns: Columns = AS_USUAL, *, data_mib: int = 0
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays in a data file by name (labels as ``y``), and a phrase that describes their preparation.
+    """The arrays in a data file by name (labels of a folder as ``y``), and a phrase that describes their preparation.
 
     Args:
         path: a folder of images, a table, or an ``.npz`` file.
         model: the model that takes them.
         pixels: of images, see :mod:`workbench.settings.pixels`.
-        group_column: of a table, the column that names groups.
+        columns: of a table, those that hold labels and groups.
         data_mib: limit of their memory, in MiB (2**20 bytes); 0: a share of the free memory.
 
     Raises:
@@ -39,7 +40,7 @@ def arrays_of(
     for _ in range(ATTEMPTS):
         before = _states(path)
         try:
-            found = _read(path, model, pixels, group_column, data_mib)
+            found = _read(path, model, pixels, columns, data_mib)
         except InputError:
             if _states(path) == before:
                 raise
@@ -52,12 +53,12 @@ def arrays_of(
     )
 
 
-def _read(path: Path, model: Model, pixels: str, group_column: str, data_mib: int) -> tuple[dict[str, np.ndarray], str]:
+def _read(path: Path, model: Model, pixels: str, columns: Columns, data_mib: int) -> tuple[dict[str, np.ndarray], str]:
     limit = limit_bytes(data_mib)
     if path.is_dir():
         return read_images(path, model, pixels, limit)
     if path.suffix.lower() in TABLES:
-        return read_table(path, model, limit, group_column)
+        return read_table(path, model, limit, columns)
     return read_npz(path, data_mib), ""
 
 

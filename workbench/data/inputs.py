@@ -40,8 +40,8 @@ def fed(spec: TensorSpec, array: np.ndarray, where: str) -> np.ndarray:
     Raises:
         InputError: the shape does not fit, there are no rows, a value is not finite, or the type does not hold the values.
     """
-    inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
-    if not _fits(array.shape, inner):
+    inner = spec.inner
+    if not fits(spec, array.shape):
         raise InputError(
             f"The input '{spec.name}' expects {_text((None, *inner))}, but {where} has {_text(array.shape)}. "
             f"{_advice(array.shape, inner, spec.name)}"
@@ -103,11 +103,16 @@ def bounds(dtype: str) -> tuple[int, int]:
 
 def possible_channels_twice(spec: TensorSpec) -> bool:
     """Whether an image input has the same shape with its channels first and last, so that a wrong order is not detected."""
-    sizes = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
+    sizes = spec.inner
     if len(sizes) != 3:
         return False
     first, last = sizes[0], sizes[-1]
     return first == last and (first is None or first in (1, 3, 4))
+
+
+def fits(spec: TensorSpec, shape: Sequence[int]) -> bool:
+    """Whether an array of this shape, first axis = sample, has the sizes of the input."""
+    return _fits(shape, spec.inner)
 
 
 def _fits(shape: Sequence[int], inner: Sequence[int | None]) -> bool:

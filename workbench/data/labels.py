@@ -12,27 +12,28 @@ from workbench.accuracy import box_labels
 from workbench.accuracy.label_settings import AUTO, Reading, Shape
 from workbench.accuracy.metrics import Metric, accepted_text, top_k
 from workbench.accuracy.reading import read_truth
-from workbench.accuracy.truth import LabelKind, Truth
+from workbench.accuracy.truth import NO_LABEL, LabelKind, Truth
+from workbench.data.array_names import AS_USUAL, Columns, label_name, named
+from workbench.data.classes import class_numbers, named_classes
 from workbench.data.images import FILES
 from workbench.data.samples import Samples
 from workbench.errors import InputError, brief
-from workbench.records import Model
+from workbench.records import TEXT, Model
 
 if TYPE_CHECKING:
     import numpy as np
 
-KEYS = ("y", "labels")
 COCO_FILE = "truth.json"
 """COCO's JSON in a folder of images; for an .npz file it is a file of the same name with the ending .json in the same folder."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How labels are read: the metric (``None``: top-1), the settings, and the array that names groups."""
+    """How labels are read: the metric (``None``: top-1), the settings, the arrays that hold labels and groups, and the order of the classes."""
 
     metric: Metric | None = None
     how: Reading = field(default_factory=Reading)
-    group_column: str = ""
+    columns: Columns = AS_USUAL
     class_order: tuple[str, ...] = ()  # by the model's number; empty: as the data number them
 
 
@@ -40,35 +41,70 @@ def output_shapes(model: Model) -> tuple[Shape, ...]:
     """Shapes of the model's outputs for scoring: the sample on the first axis, the rows of one sample together."""
     shapes = []
     for spec in model.outputs:
-        inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
-        sizes = (spec.rows, *inner) if spec.rows > 1 else tuple(inner)
+        sizes = (spec.rows, *spec.inner) if spec.rows > 1 else spec.inner
         shapes.append(Shape(spec.name, sizes, spec.dtype[0] in "iub" and not spec.scale))
     return tuple(shapes)
 
 
 def labelled(
     samples: Samples, arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path
-) -> tuple[Samples, set[str]]:
-    """The samples with their labels and groups, and the names of the arrays that hold these.
+) -> tuple[Samples, set[str], dict[int, str]]:
+    """The samples with their labels and groups, the names of the arrays that hold these, and the names of classes that the labels give.
 
     Raises:
         InputError: the labels or groups do not fit the samples, the model or the metric.
     """
     taken = {*samples.inputs, *samples.constants}
     used: set[str] = set()
-    groups = _groups(samples, arrays, labelling.group_column, path)
-    used |= {labelling.group_column} if groups is not None else set()
+    groups = _groups(samples, arrays, labelling.columns.group, path)
+    used |= {labelling.columns.group} if groups is not None else set()
     boxes = _boxes(
         samples, {name: array for name, array in arrays.items() if name not in taken}, model, labelling, path
     )
     if boxes is not None:
-        return replace(samples, truth=boxes, groups=groups), used | {*box_labels.ARRAYS, FILES}
-    key = next((name for name in KEYS if name in arrays and name not in taken), None)
+        return replace(samples, truth=boxes, groups=groups), used | {*box_labels.ARRAYS, FILES}, {}
+    key = label_name(arrays, labelling.columns.label, taken, path)
     used.add(FILES)
     if key is None:
-        return replace(samples, groups=groups), used
-    truth = truth_of(arrays[key], samples.count, model, labelling, f"the labels '{key}' of '{path.name}'")
-    return replace(samples, labels=arrays[key], truth=truth, groups=groups), used | {key}
+        return replace(samples, groups=groups), used, {}
+    where = f"the labels '{key}' of '{path.name}'"
+    given, names = numbered(arrays[key], model, labelling, where)
+    truth = truth_of(given, samples.count, model, labelling, where)
+    return replace(samples, labels=given, truth=truth, groups=groups), used | {key}, names
+
+
+def numbered(given: np.ndarray, model: Model, labelling: Labelling, where: str) -> tuple[np.ndarray, dict[int, str]]:
+    """Labels that name classes as numbers in alphabetical order, with the names; other labels as they are.
+
+    An empty text is no label (-1).
+
+    Raises:
+        InputError: the number of names differs from the model's number of classes.
+    """
+    import numpy as np
+
+    metric = labelling.metric or top_k(1)
+    names_classes = metric.accepts is not None and LabelKind.CLASSES in metric.accepts
+    text = given.dtype.kind in "USO" and given.size == len(given) and labelling.how.labels in (AUTO, LabelKind.CLASSES)
+    if not (names_classes and text) or any(spec.dtype == TEXT for spec in model.outputs):
+        return given, {}
+    words = [word.decode() if isinstance(word, bytes) else str(word) for word in given.ravel()]
+    found = sorted({*words, *(name for name in labelling.class_order if not name.isdecimal())} - {""})
+    numbers = class_numbers(
+        found,
+        model,
+        f"{where[0].upper()}{where[1:]} hold {len(found)} names",
+        "Set 'class_order' to the names of all classes, in the order in which the model numbers them.",
+    )
+    values = np.array([numbers.get(word, NO_LABEL) for word in words], np.int64)
+    return values, named_classes(numbers)
+
+
+def no_inputs(arrays: Mapping[str, np.ndarray], model: Model, labelling: Labelling, path: Path) -> set[str | None]:
+    """The names of arrays that hold labels or groups, or list files."""
+    inputs = [spec.name for spec in model.inputs]
+    label = label_name(arrays, labelling.columns.label, inputs, path)
+    return {label, labelling.columns.group, FILES, *box_labels.ARRAYS}
 
 
 def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, where: str) -> Truth:
@@ -104,11 +140,7 @@ def classes_of(samples: Samples) -> np.ndarray | None:
 def _groups(samples: Samples, arrays: Mapping[str, np.ndarray], column: str, path: Path) -> np.ndarray | None:
     if not column:
         return None
-    if column not in arrays:
-        raise InputError(
-            f"'group_column' names '{column}', and '{path.name}' has: {', '.join(sorted(arrays))}. Name one of these."
-        )
-    found = arrays[column]
+    found = arrays[named("group_column", column, arrays, path)]
     if found.shape not in ((samples.count,), (samples.count, 1)) or found.dtype.kind not in "iubUSO":
         raise InputError(
             f"'group_column' names '{column}' of '{path.name}', which is {found.dtype} {list(found.shape)} for {samples.count} samples. "
@@ -125,7 +157,7 @@ def _boxes(
     coco = path / COCO_FILE if path.is_dir() else path.with_suffix(".json")
     wanted = labelling.how.labels == LabelKind.BOXES or LabelKind.BOXES in (metric.accepts or ())
     given = any(name in arrays for name in box_labels.ARRAYS[:1])
-    others = any(name in arrays for name in KEYS)
+    others = label_name(arrays, labelling.columns.label, (), path) is not None
     if metric.accepts is None or not (wanted or (given and not others and labelling.how.labels == AUTO)):
         return None
     if wanted and labelling.how.labels not in (AUTO, LabelKind.BOXES):

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.array_names import AS_USUAL, LABELS, Columns, label_name
 from workbench.data.csv_form import CsvForm, form_of
 from workbench.data.inputs import bounds
 from workbench.data.limits import check_size
@@ -15,17 +16,16 @@ from workbench.records import TEXT, Model, TensorSpec
 if TYPE_CHECKING:
     import numpy as np
 
-LABEL_COLUMNS = ("y", "label", "labels")
 MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "#N/A")
 """Cells that count as a missing number. In a column of text only empty cells are missing values."""
 
 
-def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> tuple[dict[str, np.ndarray], str]:
-    """The columns of a table as inputs by name, labels as ``y``; and a phrase that describes the table.
+def read_table(path: Path, model: Model, limit: int, chosen: Columns = AS_USUAL) -> tuple[dict[str, np.ndarray], str]:
+    """The columns of a table as inputs by name, the others by their own names; and a phrase that describes the table.
 
     An input of one value per sample is the column of its name; an input of k values is the columns ``name_0`` to
-    ``name_<k-1>``, or all columns except the labels, in their order, where it is the only input. Labels are in ``y``, ``label``
-    or ``labels``. Separators are commas, semicolons, tabs or bars.
+    ``name_<k-1>``, or all columns except the labels, in their order, where it is the only input. Labels are in the column
+    that is chosen, or in ``y``, ``label`` or ``labels``. Separators are commas, semicolons, tabs or bars.
 
     Text stays text ("01234"); ``True`` and ``False`` become 1 and 0.
 
@@ -33,7 +33,7 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
         path: the file: UTF-8, or UTF-16 with a byte order mark.
         model: the model whose inputs the columns are.
         limit: largest size of the file, in bytes.
-        group_column: a column that names groups; it is returned under its name, and is not an input unless an input has that name.
+        chosen: the columns that hold labels and groups; they are not inputs, unless an input has the name of the groups.
 
     Raises:
         InputError: the table cannot be read, lacks a column, has an empty cell, or holds values outside the input's type.
@@ -44,12 +44,11 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
     columns = {spec.name: _names(spec) for spec in model.inputs}
     only_text = all(spec.dtype == TEXT for spec in model.inputs)
     text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
-    known = {*LABEL_COLUMNS, *(name for names in columns.values() for name in names), group_column} - {""}
+    known = {*LABELS, *(name for names in columns.values() for name in names), *chosen} - {""}
     form = form_of(path, known, {*text, *("*" if only_text else ())})
-    labels = [name for name in LABEL_COLUMNS if form.header and name in form.names and name not in columns]
-    label = labels[0] if labels else None
+    label = label_name(form.names, chosen.label, columns, path) if form.header or chosen.label else None
     # a column without a name is not an input
-    aside = {label, group_column if group_column not in columns else None, ""}
+    aside = {label, chosen.group if chosen.group not in columns else None, ""}
     rest = [name for name in form.names[form.row_numbers :] if name not in aside]
     for spec in model.inputs:
         columns[spec.name] = _chosen(spec, form, rest, path, single=len(model.inputs) == 1)
@@ -57,19 +56,19 @@ def read_table(path: Path, model: Model, limit: int, group_column: str = "") -> 
     table = _read(path, form, text)
     arrays = {spec.name: _array(table, spec, columns[spec.name], path, form) for spec in model.inputs}
     if label is not None:
-        arrays["y"] = _label(table, label, path, form)
-    if group_column and group_column in form.names:
-        arrays.setdefault(group_column, table[group_column].astype(str).to_numpy().astype(str))
+        arrays[label] = _label(table, label, path, form)
+    if chosen.group and chosen.group in form.names:
+        arrays.setdefault(chosen.group, table[chosen.group].astype(str).to_numpy().astype(str))
     used = {name for names in columns.values() for name in names}
-    unused = [name for name in rest if name not in used]
+    arrays.update({name: table[name].to_numpy() for name in rest if name not in {*used, *arrays}})
     rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
-    return arrays, _description(form, unused, rounded)
+    return arrays, _description(form, rounded)
 
 
-def _description(form: CsvForm, unused: list[str], rounded: list[str]) -> str:
-    """The table as a phrase, with the columns that are not used and those whose numbers were rounded."""
-    unused = unused + ["one without a name"] * ("" in form.names[form.row_numbers :])
-    notes = form.description + (f"; columns not used: {', '.join(unused)}" if unused else "")
+def _description(form: CsvForm, rounded: list[str]) -> str:
+    """The table as a phrase, with the columns whose numbers were rounded."""
+    nameless = "; a column without a name is not used" if "" in form.names[form.row_numbers :] else ""
+    notes = form.description + nameless
     return notes + (f"; whole numbers rounded to the input's type: {', '.join(rounded)}" if rounded else "")
 
 
@@ -81,7 +80,7 @@ def _names(spec: TensorSpec) -> list[str]:
 
 def _values(spec: TensorSpec) -> int:
     """Number of values of this input in one row; 0 where an axis is free."""
-    return math.prod(size or 0 for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
+    return math.prod(size or 0 for size in spec.inner)
 
 
 def _chosen(spec: TensorSpec, form: CsvForm, rest: list[str], path: Path, *, single: bool) -> list[str]:
@@ -101,10 +100,15 @@ def _chosen(spec: TensorSpec, form: CsvForm, rest: list[str], path: Path, *, sin
             f"The first line of '{path.name}' holds values, not names, and the input {spec} takes {count} of the {len(form.names)} "
             f"columns. Add a first line of names: {spec.name}_0, {spec.name}_1 and so on, and y for the labels."
         )
-    if single and len(rest) == count + 1 and not set(LABEL_COLUMNS) & set(form.names):
+    if single and len(rest) == count + 1 == len(form.names) - form.row_numbers:
         raise InputError(
             f"The input {spec} takes {count} values per line of '{path.name}', which has {count + 1} columns. If one of them holds the "
-            f"labels, rename it to y; the last one is '{rest[-1]}'."
+            f"labels, set 'label_column' to its name; the last one is '{rest[-1]}'."
+        )
+    if spec.batch_axis is None:
+        raise InputError(
+            f"The input {spec} has no batch axis: it takes one array for all samples, which '{path.name}' does not hold. Save the data as "
+            f"an .npz file with an array '{spec.name}'."
         )
     raise InputError(
         f"The input {spec} takes {count} values per line of '{path.name}', and {found}. Name the columns {spec.name}_0, "
@@ -159,7 +163,7 @@ def _array(table: Any, spec: TensorSpec, names: list[str], path: Path, form: Csv
     import numpy as np
 
     _check_filled(table, names, path, form)
-    inner = [size for axis, size in enumerate(spec.shape) if axis != spec.batch_axis]
+    inner = spec.inner
     if spec.dtype == TEXT:
         return np.stack([table[name].to_numpy(object) for name in names], axis=1).reshape(-1, *inner)
     stored = spec.dtype if not spec.scale else "float32"  # real numbers, quantized when they are checked

@@ -144,7 +144,7 @@ def _asked(experiment: Experiment, model: Model, scored: str) -> Any:
     reading: tuple[str, ...] = ()
     if experiment.data not in ("auto", "digits"):
         labels = experiment.labels, experiment.ignore_label, experiment.class_axis, experiment.box_outputs
-        score = experiment.metric, scored, experiment.score_output, experiment.group_column
+        score = experiment.metric, scored, experiment.score_output, experiment.label_column, experiment.group_column
         reading = experiment.pixels, *score, *labels
     return model.digest, model.inputs, experiment.data, experiment.calibration_samples, *reading
 

@@ -34,7 +34,7 @@ FEWER = 0.2
 """Share of the mean number of samples of a class below which a class is reported as rare."""
 NOT_YET = "Load the model to see the samples here: how they are read depends on its inputs."
 DECIDING = ("data", "pixels", "labels", "class_order", "ignore_label", "class_axis", "box_outputs", "score_output", "metric",
-            "group_column", "calibration_samples", "precisions", "backends", "seed")  # fmt: skip
+            "label_column", "group_column", "calibration_samples", "precisions", "backends", "seed")  # fmt: skip
 
 
 class Preview(widgets.VBox):  # type: ignore[misc]
@@ -116,8 +116,7 @@ def _counted(classes: dict[str, int]) -> str:
 
 def _warnings(data: Dataset, classes: dict[str, int]) -> list[str]:
     found = list(filter(None, [more_set_aside(data.calibration, data.test)]))
-    if data.real and data.test.truth is None:
-        found.append("There are no labels: agreement with the source model is measured, and accuracy is not.")
+    found += filter(None, [data.without_labels])
     if classes:
         mean = sum(classes.values()) / len(classes)
         rare = [name for name, count in classes.items() if count < FEWER * mean]

@@ -122,9 +122,9 @@ class Block:
         if around.major_faults:
             return "reading from a disk"
         if (around.stolen_s or 0) > LOST_SHARE * self.wall_s:
-            return "the hypervisor"
+            return "the host of this virtual machine"
         if (around.waited_s or 0) > LOST_SHARE * self.wall_s:
-            return "waiting for a core"
+            return "waiting for a free CPU core"
         usual_s = self.wall_s * max(BUSY_CORES, BUSY_SHARE * around.cores) + TICK_S * around.cores
         if (around.others_cpu_s or 0) > usual_s:
             return "other programs"

@@ -52,6 +52,11 @@ class TensorSpec:
         """The dynamic axes other than the batch."""
         return tuple(axis for axis in self.dynamic_axes if axis != self.batch_axis)
 
+    @property
+    def inner(self) -> tuple[int | None, ...]:
+        """The sizes of one sample: the shape without the batch axis."""
+        return tuple(size for axis, size in enumerate(self.shape) if axis != self.batch_axis)
+
     def sized(self, batch: int, which: str = "opt") -> tuple[int, ...]:
         """The shape with all sizes: the batch as given, free axes at their ``min``, ``opt`` or ``max``."""
         known = {each.axis: int(getattr(each, which)) for each in self.ranges}

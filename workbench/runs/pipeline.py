@@ -334,6 +334,8 @@ def _announce(context: RunContext) -> None:
         run_rows.say(f"values of {each}")
     for text in filter(None, (context.store.remark, more_set_aside(data.calibration, data.test))):
         run_rows.note(text)
+    if data.perhaps_labels:
+        run_rows.warn(data.without_labels)
     for row in run_rows.rows:
         run_rows.update(row)
 

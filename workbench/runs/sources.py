@@ -11,6 +11,7 @@ from workbench.accuracy.class_order import order_of
 from workbench.accuracy.detection import parse_roles
 from workbench.accuracy.label_settings import Reading
 from workbench.accuracy.metrics import Metric, metric_of
+from workbench.data.array_names import Columns
 from workbench.data.dataset import Dataset, dataset
 from workbench.data.labels import Labelling
 from workbench.errors import Cancelled, WorkbenchError
@@ -59,7 +60,9 @@ def data_of(
         experiment.seed,
         demo=experiment.model == DEMO,
         pixels=experiment.pixels,
-        labelling=Labelling(chosen, how, experiment.group_column, order_of(experiment.class_order)),
+        labelling=Labelling(
+            chosen, how, Columns(experiment.label_column, experiment.group_column), order_of(experiment.class_order)
+        ),
         data_mib=experiment.data_mib,
     )
 

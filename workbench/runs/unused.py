@@ -35,7 +35,7 @@ def _without(setting: str, address: str) -> str:
     return "" if setting in backend.settings else backend.without.get(setting, "it has no such setting")
 
 
-LABEL_SETTINGS = ("labels", "class_order", "ignore_label", "class_axis", "box_outputs", "group_column")
+LABEL_SETTINGS = ("label_column", "labels", "class_order", "ignore_label", "class_axis", "box_outputs", "group_column")
 
 
 def unlabelled(experiment: Experiment, data: Dataset) -> list[str]:
@@ -55,7 +55,7 @@ def unlabelled(experiment: Experiment, data: Dataset) -> list[str]:
     if names:
         named = ", ".join(f"'{name}'" for name in names)
         found.append(
-            f"The data hold no labels, so that {named} {'has' if len(names) == 1 else 'have'} no effect. Save labels as the array 'y' or 'labels', "
-            "one per sample."
+            f"The data hold no labels, so that {named} {'has' if len(names) == 1 else 'have'} no effect. Save labels as 'y', one per "
+            "sample, or set 'label_column' to their name."
         )
     return found

@@ -58,6 +58,11 @@ class DataSettings:
         example="-1..1",
         check=scaling,
     ))  # fmt: skip
+    label_column: str = declared(Text(
+        help="array or column of the data that holds the labels",
+        example="species",
+        empty="y, label or labels",
+    ))  # fmt: skip
     group_column: str = declared(Text(
         help="array or column of the data that names the group of each sample, such as the patient or the recording",
         empty="no loss by group",
