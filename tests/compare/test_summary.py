@@ -10,9 +10,10 @@ import pytest
 import recorded
 
 from workbench.accuracy.score import score
+from workbench.compare import advice
 from workbench.compare.headline import headlines
 from workbench.compare.summary import summary
-from workbench.records import Accuracy, Results
+from workbench.records import Accuracy, Results, Verdict
 
 BASE, FP32, INT8 = "onnxruntime fp32", "openvino fp32", "openvino int8"
 
@@ -41,20 +42,20 @@ def test_one_variant_for_all_batch_sizes_and_each_reason_once() -> None:
     found = summary(made({1: (8, 4, 1), 8: (40, 20, 10)}))
     assert found.first == f"Take {FP32} at every batch size."
     assert [each.why for each in found.batches] == [(), ()]
-    (reason,) = found.after
+    reason, remedy = found.after
     assert re.match(
         rf"{INT8}, 8.0\d times as fast as the baseline at batch 1, 4.0\d times at batch 8, is not recommended: it loses 10.0",
         reason,
     )
     assert not any(INT8 in text for text in found.more)
     assert found.lines()[0] == found.first
-    assert found.lines()[-1] == reason
+    assert found.lines()[-2:] == [reason, remedy]
 
 
 @pytest.mark.parametrize(
     ("milliseconds", "said"),
     [
-        ({1: (8, 4, 8), 8: (20, 30, 20), 16: (80, 40, 80)}, f"Take {FP32} at batch 1 and 16; {BASE} (not shown to be faster) at batch 8."),
+        ({1: (8, 4, 8), 8: (20, 30, 20), 16: (80, 40, 80)}, f"Take {FP32} at batch 1 and 16; the baseline {BASE} (no other is shown to be faster) at batch 8."),
         ({1: (4, 8, 8), 8: (20, 40, 40)}, "Keep the baseline onnxruntime fp32: at no batch size is a variant that may be taken shown to be faster."),
     ],
 )  # fmt: skip
@@ -100,3 +101,52 @@ def test_the_result_names_the_loss() -> None:
     assert f"{INT8} is 2.0" in found.batches[0].text
     assert ", loses 0.05 points [" in found.batches[0].text
     assert found.batches[0].text.endswith(", within 0.5 points.")
+
+
+def test_int8_that_is_over_the_budget_has_a_remedy() -> None:
+    found = summary(made({1: (8, 4, 1), 8: (40, 20, 10)}))
+    assert [text for text in found.lines() if "'repair'" in text] == [
+        f"For {INT8}, the command 'repair' finds the layers that lose most in INT8, and which of them to keep in FP32."
+    ]
+
+
+def test_what_is_kept_in_fp32_stands_with_the_variant() -> None:
+    results = made({1: (8, 8, 4), 8: (40, 40, 20)}, broken=1)
+    rows = [
+        replace(row, spec=replace(row.spec, keep=("first", "last"))) if row.spec.label == INT8 else row
+        for row in results.rows
+    ]
+    found = summary(replace(results, rows=tuple(rows)))
+    assert found.first == f"Take {INT8} (first, last in FP32) at every batch size."
+    assert found.batches[0].text.startswith(f"{INT8} (first, last in FP32) is ")
+
+
+def test_one_answer_for_all_samples_is_named() -> None:
+    labels, source = np.arange(2000) % 2, np.eye(2)[np.arange(2000) % 2]
+    same = score("k", {"y": np.eye(2)[np.zeros(2000, np.int64)]}, {"y": source}, labels)
+    results = made({1: (8, 4, 1)})
+    rows = [
+        replace(row, accuracy=same if row.spec.label == INT8 else score("k", {"y": source}, {"y": source}, labels))
+        for row in results.rows
+    ]
+    (text,) = [text for text in summary(replace(results, rows=tuple(rows))).lines() if "not recommended" in text]
+    assert "; it answers 0 for every sample of both classes" in text
+
+
+def test_what_is_slower_than_the_baseline_is_no_tie_of_what_is_faster(monkeypatch) -> None:
+    """Two variants whose own comparison says nothing, because it has fewer or noisier rounds."""
+
+    def noisy(results, baseline=""):
+        found = advice.comparison_of(results, baseline)
+        rows = [
+            replace(row, verdict=Verdict.CANNOT_TELL, low=0.5, high=1.5) if baseline not in ("", BASE) else row
+            for row in found.rows
+        ]
+        return replace(found, rows=tuple(rows))
+
+    monkeypatch.setattr(advice, "comparison_of", advice.comparison, raising=False)
+    monkeypatch.setattr(advice, "comparison", noisy)
+    slower = advice.recommended(made({1: (8, 12, 4)}, broken=0))[1]
+    assert (slower.row.spec.label, [row.spec.label for row in slower.ties]) == (INT8, [BASE])
+    faster = advice.recommended(made({1: (8, 6, 4)}, broken=0))[1]
+    assert FP32 in [row.spec.label for row in faster.ties]

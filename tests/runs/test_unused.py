@@ -39,9 +39,7 @@ def test_settings_of_labels_that_there_are_none_of_are_named():
     data = Dataset(None, Samples("d", {"x": np.zeros((5, 2), np.float32)}), "5 samples of d.npz", real=True)
     assert unlabelled(Experiment(), data) == []
     (said,) = unlabelled(Experiment(metric="f1", labels="one-hot"), data)
-    assert said.startswith(
-        "The data hold no labels, so that 'labels', 'metric' have no effect. Save labels as 'y'"
-    )
+    assert said.startswith("The data hold no labels, so that 'labels', 'metric' have no effect. Save labels as 'y'")
     (said,) = unlabelled(Experiment(metric="rmse", group_column="site"), data)
     assert said.startswith("The data hold no labels: 'rmse' is measured against the source model's own outputs")
     truth = Truth(LabelKind.CLASSES, np.zeros(5, np.int64))

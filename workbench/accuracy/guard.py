@@ -258,12 +258,27 @@ def score_remarks(result: Result, budget: str) -> list[str]:
         return []
     parts = [f"scored by {score.basis}"] if score.basis else []
     if score.threshold is not None:
-        parts.append(f"a value above {score.threshold:g} counts as yes")
+        parts.append(f"a value above {score.threshold:g} counts as yes (class 1)")
     if score.not_finite:
         parts.append(
             f"no accuracy is claimed for {score.not_finite:,} of {score.samples:,} samples, where the source model gives NaN or infinity"
         )
     return parts + hidden_losses(result, budget)
+
+
+def one_answer(result: Result) -> str:
+    """``it answers malignant for every sample``, where the source model tells classes apart; else ""."""
+    parts = [part for part in result.accuracy.by if part.by == "class"] if result.accuracy else []
+    given = [part for part in parts if part.value == 1]
+    none = [part for part in parts if part.value == 0]
+    if (
+        len(given) != 1
+        or len(none) < 1
+        or len(parts) != 1 + len(none)
+        or sum(part.source_value > 0 for part in parts) < 2
+    ):
+        return ""
+    return f"it answers {given[0].name} for every sample of {'both' if len(parts) == 2 else 'all'} classes"
 
 
 def hidden_losses(result: Result, budget: str) -> list[str]:

@@ -15,7 +15,7 @@ from workbench.cli.surroundings import EndedBySignal, ends_by_signal, open_strea
 from workbench.errors import Cancelled, InputError, StoreError, WorkbenchError
 from workbench.errors.printable import Lost, tell, unless_lost
 from workbench.records import Progress
-from workbench.settings.options import PROGRAM, Parser, UsageExit
+from workbench.settings.options import PROGRAM, Parser, UsageExit, as_options
 from workbench.store import Store
 from workbench.store.sharing import SHARED, TRUST
 from workbench.system import logs
@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     answer = _answer(options)
     if answer.error:
-        tell(f"{PROGRAM}: {answer.error}", file=sys.stderr)
+        tell(f"{PROGRAM}: {as_options(answer.error)}", file=sys.stderr)
     schema = "error" if answer.error and not answer.text else answer.schema or options.name
-    if text := as_json(schema, answer.document) if options.json else answer.text:
+    if text := as_json(schema, answer.document) if options.json else as_options(answer.text):
         tell(text)
     with unless_lost(sys.stdout):
         sys.stdout.flush()
@@ -86,7 +86,12 @@ def _answer(options: argparse.Namespace) -> Answer:
         level = logs.level(verbose=options.verbose, quiet=options.quiet)
         bar = ProgressBar(sys.stderr, show=not options.quiet)
         # whatever a library prints goes to standard error: standard output is for the answer alone
-        with ends_by_signal(), bar, logs.shown(bar.write, level), redirect_stdout(sys.stderr):
+        with (
+            ends_by_signal(),
+            bar,
+            logs.shown(lambda text: bar.write(as_options(text)), level),
+            redirect_stdout(sys.stderr),
+        ):
             if options.shared_store:
                 Store(getattr(options, "store", None) or None).prepare()
             if options.name in WORKING:

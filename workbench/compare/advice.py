@@ -90,7 +90,19 @@ def _best(results: Results, candidates: Sequence[Result]) -> Best:
     else:  # each is slower than another: noise, and the smallest median stands
         row, found = ordered[0], found[:1]
     others = [other for other in ordered if other is not row]
-    ties = tuple(other for other in others if other.row in found[-1] and may_tie(found[-1][other.row]))
+    there = bool(results.baseline) and any(is_baseline(each, results) for each in results.measured)
+    base = {each.result.row: each.verdict for each in comparison(results).rows} if there else {}
+    sure = base.get(row.row) in (
+        Verdict.FASTER,
+        Verdict.BASELINE,
+    )  # then what is slower than the baseline is slower than it
+    ties = tuple(
+        other
+        for other in others
+        if other.row in found[-1]
+        and may_tie(found[-1][other.row])
+        and not (sure and base.get(other.row) == Verdict.SLOWER)
+    )
     return Best(row, ties, tuple(other for other in others if other.row not in found[-1]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, hidden_losses, judgement, loss_text
+from workbench.accuracy.guard import Guard, hidden_losses, judgement, loss_text, one_answer
 from workbench.compare.advice import (
     Best,
     budget_held,
@@ -19,12 +19,16 @@ from workbench.compare.advice import (
 )
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
-from workbench.records import Accuracy, Result, Results, Row, Verdict
+from workbench.records import Accuracy, Precision, Result, Results, Row, Verdict
+from workbench.records.methods import method_of
 
 NO_ACCURACY = "No engine is shown to answer better than a guess, so accuracy is not judged."
+REPAIR = "For {names}, the command 'repair' finds the layers that lose most in INT8, and which of them to keep in FP32."
 MORE = "For {names}, test on more samples: give more data, or set 'calibration_samples' lower than {aside:,}."
 TOO_FEW = "For {names}, more data is needed to test on: all {data:,} samples are most likely too few."
 """What to do where samples are too few to show that a loss is small: fewer for calibration help, or not."""
+MOST_KEPT = 3
+"""Largest number of nodes kept in FP32 that are named with a variant."""
 CALIBRATES = 50
 """So many samples are left for calibration where fewer are advised."""
 
@@ -54,7 +58,8 @@ class Headline(NamedTuple):
 class Passed(NamedTuple):
     """A row that is faster than the one that is taken, and why it is not taken. ``times``: its speed-up, "" where it is not shown to be faster
     than the baseline. ``unsure``: it is not shown to be within the budget, and not shown to be over it. ``needed``: samples that would most
-    likely show that its loss is small; 0: they would not, or it is not small.
+    likely show that its loss is small; 0: they would not, or it is not small. ``repairable``: INT8 with calibrated ranges that is over the budget,
+    of which layers may be kept in FP32.
     """
 
     label: str
@@ -63,6 +68,7 @@ class Passed(NamedTuple):
     reason: str
     unsure: bool = False
     needed: int = 0
+    repairable: bool = False
 
 
 def headlines(results: Results) -> tuple[Headline, ...]:
@@ -90,7 +96,7 @@ def _headline(batch: int, best: Best | None, results: Results, judged: dict[str,
     if is_baseline(best.row, results):
         text = f"{_kept(best, results)} {faster_ones}".rstrip()
         return Headline(batch, best.row, won=False, text=text, why=why, passed=found)
-    text = f"{best.row.spec.label} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
+    text = f"{named(best.row)} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
     faster = row is not None and row.verdict == Verdict.FASTER
     if row and row.verdict == Verdict.CANNOT_TELL and row.why:
         why = (f"Not shown to be faster: {row.why}.", *why)
@@ -119,6 +125,14 @@ def _times(row: Row | None, results: Results) -> str:
     return f"is {value} times as fast as {base} {ends}"
 
 
+def named(row: Result) -> str:
+    """The variant, and what is kept in FP32 where its precision is lowered: ``openvino int8 (dense_1 in FP32)``."""
+    keep = row.spec.keep if row.spec.precision != Precision.FP32 else ()
+    if not keep:
+        return row.spec.label
+    return f"{row.spec.label} ({', '.join(keep) if len(keep) <= MOST_KEPT else f'{len(keep)} nodes or types of nodes'} in FP32)"
+
+
 def _median(row: Result) -> str:
     return f"{seconds(row.timing.median_s)} per call" if row.timing else ""
 
@@ -139,12 +153,18 @@ def _score(row: Result, results: Results) -> str:
     else:
         said = score_text(score.metric, score.value, score.low, score.high)
     inside = f", within {judged_by(results)}" if within(row, results) else ""
-    return f"; {said}{_lost(score)}{inside}"
+    return f"; {said}{_lost(score, results)}{inside}"
 
 
-def _lost(score: Accuracy) -> str:
-    """``, loses 0.13 points [−0.20, 0.47]``; "" where there is no loss with an interval, or the metric is not a share."""
-    if not score.share or score.loss is None or score.loss_low is None or score.loss_high is None:
+def _lost(score: Accuracy, results: Results) -> str:
+    """``, loses 0.13 points [−0.20, 0.47]``; "" where no accuracy is judged, there is no interval, or the metric is not a share."""
+    if (
+        judged_by(results) is None
+        or not score.share
+        or score.loss is None
+        or score.loss_low is None
+        or score.loss_high is None
+    ):
         return ""
     return f", {loss_text(score.loss, score.loss_low, score.loss_high, decimals=2)}"
 
@@ -178,8 +198,18 @@ def passed(results: Results, batch: int, best: Result | None) -> tuple[Passed, .
         unsure = said.verdict == Guard.UNSURE
         if unsure:
             reason = f"is not shown to be within {judged_by(results)}: {figures}"
+        elif same := one_answer(row):
+            reason = f"{reason}; {same}"
         times = times_faster(judged.get(row.row))
-        found.append(Passed(row.spec.label, batch, times, reason, unsure, said.needed or 0 if unsure else 0))
+        repairable = (
+            not unsure
+            and row.spec.precision == Precision.INT8
+            and method_of(row.spec.asked).calibrated
+            and not row.spec.keep
+        )
+        found.append(
+            Passed(row.spec.label, batch, times, reason, unsure, said.needed or 0 if unsure else 0, repairable)
+        )
     return tuple(found)
 
 
@@ -196,7 +226,8 @@ def passed_over(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
         f"{label}, {', '.join(times)}, {reason}." if times else f"{label} {reason}."
         for (label, reason), times in reasons.items()
     )
-    return (*text, *_more(results, found))
+    over = dict.fromkeys(each.label for each in found if each.repairable)
+    return (*text, *_more(results, found), *([REPAIR.format(names=", ".join(over))] if over else []))
 
 
 def _more(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workbench.compare.advice import advice, in_doubt, recommended_text
-from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, passed_over
+from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, named, passed_over
 from workbench.records import Results
 
 
@@ -82,8 +82,13 @@ def _taken(found: Sequence[Headline], baseline: str) -> str:
         return f"{f'Keep the baseline {baseline}: at' if kept else 'At'} no batch size is a variant that may be taken shown to be faster."
     where: dict[str, list[int]] = {}
     for one in found:
-        name = "no variant" if one.row is None else one.row.spec.label
-        where.setdefault(name if one.won else f"{name} (not shown to be faster)", []).append(one.batch)
+        name = "no variant" if one.row is None else named(one.row)
+        if one.row is not None and not one.won:
+            kept = one.row.spec.label == baseline
+            name = (
+                f"the baseline {name} (no other is shown to be faster)" if kept else f"{name} (not shown to be faster)"
+            )
+        where.setdefault(name, []).append(one.batch)
     if len(where) == 1:
         return f"Take {next(iter(where))} at every batch size."
     return f"Take {'; '.join(f'{name} at batch {_listed(batches)}' for name, batches in where.items())}."

@@ -31,7 +31,7 @@ RANDOM_BYTES = 2**27
 """Largest size of all random samples together; large inputs get fewer samples."""
 DIGITS_TRAIN, DIGITS_CALIBRATION, DIGITS_TEST = 3200, 300, 1500
 MOST_NAMED = 5
-"""Largest number of arrays that are named because they could hold the labels."""
+"""Largest number of arrays that could hold the labels, or of classes, that are named."""
 NAMES = ("auto", "digits", "random")
 """Samples that need no file."""
 
@@ -237,6 +237,8 @@ def _from_file(
         notes += f"; channels of '{name}' first or last look the same ({list(rows[name].shape[1:])}): taken in the model's order"
     unknown = [name for name in ignored if test.truth is None and arrays[name].shape[:1] == (samples.count,)]
     named = class_names(path, model) or names
+    if names and len(names) <= MOST_NAMED:
+        text += f"; labels are names: {', '.join(f'{name} = {number}' for number, name in names.items())}"
     return Dataset(chosen, test, text + notes, real=True, class_names=named, perhaps_labels=tuple(unknown[:MOST_NAMED]))
 
 

@@ -16,11 +16,28 @@ from workbench.settings.kinds import Place, Setting, home
 from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
 PROGRAM = "workbench"
-MAIN = ("model", "data", "backends", "precisions", *(name for name, setting in SETTINGS.items() if setting.basic))
+MAIN = (
+    "model",
+    "data",
+    "label_column",
+    "backends",
+    "precisions",
+    *(name for name, setting in SETTINGS.items() if setting.basic),
+)
 """The settings that ``--help`` describes where a command takes many; ``--help-all`` describes the others too."""
 MANY = 25
 """Number of settings above which a command has a short help."""
+_ADVICE = re.compile(rf"\b([Ss]et) '({'|'.join(SETTINGS)})'(?=\s+(?:to|lower|below)\b)")
 _NEGATIVE = re.compile(r"-[\d.].*")
+
+
+def as_options(text: str) -> str:
+    """A text for a terminal: the settings that it advises to set, as options of the command line.
+
+    >>> as_options("Set 'class_order' to '1,0'.")
+    "Set --class-order to '1,0'."
+    """
+    return _ADVICE.sub(lambda match: f"{match[1]} {SETTINGS[match[2]].option}", text)
 
 
 class UsageExit(SystemExit):
