@@ -36,7 +36,7 @@ def table_of(executed: Path) -> str:
 
 
 @pytest.mark.long
-def test_both_run_in_other_folders_and_give_the_panels_table(
+def test_all_run_in_other_folders_and_give_the_panels_table(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_onnx(tmp_path / "small.onnx")
@@ -45,10 +45,14 @@ def test_both_run_in_other_folders_and_give_the_panels_table(
     panel = Panel(Experiment(model="small.onnx", max_measure_s=0.06, rounds=6, **asked), store=store)
     panel.benchmark()
     panel.wait(120)
-    command, call = map(unescape, re.findall(r"<code>(.*?)</code>", panel._run.export.commands.value, re.DOTALL))
-    shell(command, tmp_path / "one")
-    printed = shell([sys.executable, "-c", f"{call}\nprint(results.table())"], tmp_path / "other")
+    report, command, call = map(
+        unescape, re.findall(r"<code>(.*?)</code>", panel._run.export.commands.value, re.DOTALL)
+    )
     table = str(panel.results.table())
+    shell(command, tmp_path / "one")
+    assert table.strip() in shell(report, tmp_path / "third")
+    assert (tmp_path / "third" / "reports" / "workbench.html").exists()
+    printed = shell([sys.executable, "-c", f"{call}\nprint(results.table())"], tmp_path / "other")
     assert table.strip() in table_of(tmp_path / "one" / "out.ipynb")
     assert printed.strip() == table.strip()
     assert not list((tmp_path / "one").glob(".workbench"))

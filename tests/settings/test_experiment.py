@@ -5,18 +5,20 @@ from pathlib import Path
 import pytest
 
 import workbench
+from workbench.cli import report
 from workbench.errors import InputError
 from workbench.records import Calibration, Region, Wait
 from workbench.records.methods import METHODS
-from workbench.settings.commands import papermill_command, python_call
+from workbench.settings.commands import papermill_command, python_call, report_command
 from workbench.settings.experiment import PARAMETERS, Experiment
 from workbench.settings.measuring import PROTOCOLS
+from workbench.settings.options import Parser, given
 
 
 def test_lists_come_as_text_numbers_or_sequences():
     wanted = (1, 8)
-    for given in ("1,8", "[8, 1]", [8, 1], (1, 8, 8), "8,1,"):
-        assert Experiment(batches=given).batches == wanted
+    for text in ("1,8", "[8, 1]", [8, 1], (1, 8, 8), "8,1,"):
+        assert Experiment(batches=text).batches == wanted
     assert Experiment(batches=8).batches == (8,)
     assert Experiment(precisions="int8").precisions == ("int8",)
 
@@ -162,6 +164,18 @@ def test_papermill_command_names_only_what_differs_and_quotes_it():
         "-r", "model", str(Path("my model.keras").absolute()), "-r", "batches", "8", "-p", "threads", "2",
         "-r", "store", str(Path("st").absolute()),
     ]  # fmt: skip
+
+
+def test_report_command_makes_the_same_experiment():
+    experiment = Experiment(
+        model="my model.keras", batches="8", threads=2, tf32=False, pixels="-1..1", precisions="int8", keep="a b,c"
+    )
+    words = shlex.split(report_command(experiment, "st", minutes="5"))[1:]
+    assert words[-4:] == ["--store", str(Path("st").absolute()), "--minutes", "5"]
+    parser = Parser(prog="workbench report")
+    report.add_to(parser)
+    asked = Experiment(**given(parser.read(words[1:])))
+    assert asked == replace(experiment, model=str(Path("my model.keras").absolute()))
 
 
 def test_python_call_makes_the_same_experiment(monkeypatch):

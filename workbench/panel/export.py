@@ -16,7 +16,7 @@ from workbench.panel.saved_notebook import save_notebook
 from workbench.panel.saved_report import SavedReport
 from workbench.panel.summary import title
 from workbench.records import Results
-from workbench.settings.commands import papermill_command, python_call
+from workbench.settings.commands import papermill_command, python_call, report_command
 from workbench.settings.experiment import Experiment
 from workbench.store import Store
 
@@ -75,7 +75,8 @@ class ExportPage:
         self._minutes = minutes
         text = f"The command and the notebook leave out '{metric}', because a function cannot be a parameter."
         self.commands.value = (
-            view.copyable("In a terminal", papermill_command(experiment, self._store.root, minutes=minutes))
+            view.copyable("In a terminal", report_command(experiment, self._store.root, minutes=minutes))
+            + view.copyable("With papermill", papermill_command(experiment, self._store.root, minutes=minutes))
             + view.copyable("In Python", python_call(experiment, self._store.root, metric, minutes))
             + view.hint(text if metric else "")
         )

@@ -72,7 +72,7 @@ GROUPS: dict[str, tuple[Section, ...]] = {
         Section("What was not possible here", ("not possible",), there=lambda results: any(row.status == Status.UNSUPPORTED for row in results.rows)),
         Section("What failed", ("failures",), "The step, the reason, the end of the log, and the command that tries it again.", lambda results: any(row.failure and not row.left_out and row.status in (Status.FAILED, Status.CANCELLED) for row in results.rows)),
         Section("Machine, samples and work done", ("work",), "Compare numbers only with numbers from the same machine and the same timed region. Reused counts what came from the store."),
-        Section("Repeat this run", ("repeat",), "The command that repeats this run, and the call in Python that does the same."),
+        Section("Repeat this run", ("repeat",), "Commands that repeat this run and make a report or the executed notebook, and the call in Python that does the same. Paths are those of the machine that it ran on."),
     ),
 }  # fmt: skip
 """By the name that :meth:`show_group` takes."""

@@ -22,7 +22,7 @@ from workbench.panel.planned import Planned
 from workbench.plan.variants import variants_of
 from workbench.records import ExportCheck, Machine, Model, Progress, Result, Results, Status, TimingPlan, Until
 from workbench.runs.history import Estimate
-from workbench.settings.commands import papermill_command, python_call
+from workbench.settings.commands import papermill_command, python_call, report_command
 from workbench.settings.experiment import Experiment
 from workbench.settings.table import RUN_SETTINGS, SETTINGS
 
@@ -322,8 +322,9 @@ def _until(plan: TimingPlan) -> str:
 
 
 def commands(experiment: Experiment, store: str | Path = "") -> Markup:
-    """The shell line and the Python call that do the same as the panel's buttons."""
-    return tag("pre", papermill_command(experiment, store)) + tag("pre", python_call(experiment, store))
+    """The shell lines and the Python call that do the same as the panel's buttons."""
+    report = tag("pre", report_command(experiment, store))
+    return report + tag("pre", papermill_command(experiment, store)) + tag("pre", python_call(experiment, store))
 
 
 def top(machine: Machine, store: object) -> Markup:

@@ -45,6 +45,17 @@ def papermill_command(
     return shlex.join(words)
 
 
+def report_command(experiment: Experiment, store: str | Path = "", *, minutes: str = "") -> str:
+    """The shell command that runs the experiment with this store and time limit, prints the table and writes the report."""
+    from workbench.settings.table import SETTINGS
+
+    words = [_program("workbench"), "report"]
+    for name, value in placed(experiment.changes()).items():
+        words += [SETTINGS[name].option, str(value)]
+    words += ["--store", str(Path(store).absolute())] if store else []
+    return shlex.join([*words, "--minutes", minutes] if minutes else words)
+
+
 def python_call(experiment: Experiment, store: str | Path = "", metric: str = "", minutes: str = "") -> str:
     """The Python lines that run the experiment with this store and time limit; ``metric`` is the name of a function that scores."""
     changed = placed({name: getattr(experiment, name) for name in experiment.changes()})
