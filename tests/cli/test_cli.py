@@ -231,7 +231,7 @@ def test_a_model_that_cannot_be_read_is_explained(zoo, kept, capsys, model, says
 def test_an_unknown_signature_lists_those_there_are(demo_folder, kept, capsys) -> None:
     command = ["inspect", str(demo_folder / "saved_model"), "--signature", "nosuch", "--store", str(kept.root)]
     said = one_sentence(main(command), capsys)
-    assert re.search(r"has no signature 'nosuch'; it has: .*serving_default.* Set 'signature' to one of those", said)
+    assert re.search(r"has no signature 'nosuch'; it has: .*serving_default.* Set --signature to one of those", said)
 
 
 @pytest.mark.parametrize(
