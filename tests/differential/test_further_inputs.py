@@ -145,7 +145,7 @@ def test_background_may_be_left_out_of_masks(tmp_path):
     [
         ((300, 5), (np.eye(5)[CLASSES] * 255).astype(np.uint8), "top-1", "from 0 to 255, are real values"),
         ((300, 5), np.eye(5)[CLASSES].T, "top-1", "There are 300 samples but 5 labels"),
-        ((300, 5), np.array(["ant", "bee"])[CLASSES % 2], "top-1", "Save the names of classes as class numbers"),
+        ((300, 5), np.array(["ant", "bee"])[CLASSES % 2], "top-1", "hold 2 names, and the model has 5 classes"),
         ((300, 5), np.eye(5)[CLASSES] * 0.9 + 0.02, "top-1", r"soft labels .* Set 'metric' to one of: rmse"),
         ((300, 1), X[:, :3], "rmse", r"the output 'out', \[300 × 1\], with labels \[300 × 3\]"),
         ((300, 1), X[:, 0], "top-1", r"are real values\. Set 'metric' to one of: rmse"),

@@ -281,7 +281,7 @@ def test_several_labels_fit_an_output_with_an_axis_of_size_one(tmp_path, metric)
         ),
         (np.where(CLASSES == 0, -1, CLASSES), {"ignore": "none"}, "'ignore_label' set to 'none' does not leave out"),
         (np.where(CLASSES == 0, 255, CLASSES), {}, "set 'ignore_label' to 255"),
-        (np.array(list("abcd"))[CLASSES], {}, "Save the names of classes as class numbers"),
+        (np.array(list("abca"))[CLASSES], {}, "hold 3 names, and the model has 4 classes"),
     ],
 )
 def test_a_refusal_says_what_to_do(tmp_path, labels, how, says):
