@@ -11,7 +11,7 @@ import recorded
 
 import workbench
 from workbench.accuracy.budget import budget_for, budget_of
-from workbench.accuracy.guard import Guard, Judgement, judge, judgement, same_files
+from workbench.accuracy.guard import Guard, Judgement, judge, judgement, one_class_right, same_files
 from workbench.accuracy.metrics import METRICS
 from workbench.accuracy.score import score
 from workbench.errors import InputError
@@ -347,3 +347,20 @@ def test_few_samples_without_a_change_exclude_no_loss_by_any_metric(name):
 )
 def test_a_negative_loss_is_a_gain(loss, says):
     assert str(Judgement(Guard.WITHIN, loss, -0.003, 0.001, 0.005, percent=True)) == says
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([0, 0, 0], "it is right for every sample of class 0 and for no other"),
+        ([0, 2, 1], "it is right for every sample of class 0 and for no other"),
+        ([0, 1, 1], ""),
+        ([1, 2, 0], ""),
+    ],
+)
+def test_an_engine_that_is_right_for_one_class_only_is_named(answers, said):
+    labels = np.arange(300) % 3
+    made = score("k", {"y": np.eye(3)[np.array(answers)[labels]]}, {"y": np.eye(3)[labels]}, labels)
+    assert one_class_right(made) == said
+    source = score("k", {"y": np.eye(3)[np.zeros(300, int)]}, {"y": np.eye(3)[np.zeros(300, int)]}, labels)
+    assert one_class_right(source) == ""

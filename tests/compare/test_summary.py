@@ -106,7 +106,7 @@ def test_the_result_names_the_loss() -> None:
 def test_int8_that_is_over_the_budget_has_a_remedy() -> None:
     found = summary(made({1: (8, 4, 1), 8: (40, 20, 10)}))
     assert [text for text in found.lines() if "'repair'" in text] == [
-        f"For {INT8}, the command 'repair' finds the layers that lose most in INT8, and which of them to keep in FP32."
+        f"For {INT8}, the command 'repair' (in Python workbench.mixed_precision) finds the layers to keep in FP32."
     ]
 
 
@@ -121,7 +121,7 @@ def test_what_is_kept_in_fp32_stands_with_the_variant() -> None:
     assert found.batches[0].text.startswith(f"{INT8} (first, last in FP32) is ")
 
 
-def test_one_answer_for_all_samples_is_named() -> None:
+def test_an_engine_that_is_right_for_one_class_only_is_named() -> None:
     labels, source = np.arange(2000) % 2, np.eye(2)[np.arange(2000) % 2]
     same = score("k", {"y": np.eye(2)[np.zeros(2000, np.int64)]}, {"y": source}, labels)
     results = made({1: (8, 4, 1)})
@@ -130,7 +130,20 @@ def test_one_answer_for_all_samples_is_named() -> None:
         for row in results.rows
     ]
     (text,) = [text for text in summary(replace(results, rows=tuple(rows))).lines() if "not recommended" in text]
-    assert "; it answers 0 for every sample of both classes" in text
+    assert "; it is right for every sample of class 0 and for no other" in text
+
+
+def test_only_backends_with_a_search_have_the_remedy() -> None:
+    results = made({1: (8, 4, 1), 8: (40, 20, 10)})
+    rows = [
+        recorded.measured("litert int8", batch=row.batch, median_ms=1, accuracy=row.accuracy)
+        if row.spec.label == INT8
+        else row
+        for row in results.rows
+    ]
+    said = summary(replace(results, rows=tuple(rows))).lines()
+    assert any("litert int8" in text and "not recommended" in text for text in said)
+    assert not any("'repair'" in text for text in said)
 
 
 def test_what_is_slower_than_the_baseline_is_no_tie_of_what_is_faster(monkeypatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,31 @@ def test_an_empty_name_is_no_label_and_numbers_as_text_are_numbers(saved):
 def test_text_that_a_metric_compares_stays_text(saved):
     found = read(saved(x=X, y=KINDS), metric=METRICS["cer"], classes=1, dtype=TEXT)
     assert found.test.truth.values.tolist() == KINDS.tolist()
+
+
+def test_a_table_without_names_has_no_column_to_name(tmp_path):
+    (tmp_path / "d.csv").write_text("1,2,0\n3,4,2\n5,2,1\n", encoding="utf-8")
+    for name in ("kind", "2"):
+        with pytest.raises(
+            InputError, match=f"'label_column' names '{name}', and the first line of 'd.csv' holds values"
+        ):
+            read(tmp_path / "d.csv", name)
+
+
+def test_one_text_for_all_samples_is_refused(saved):
+    with pytest.raises(InputError, match="There are 6 samples but a single label: "):
+        read(saved(x=X, y=np.array("oak")))
+
+
+def test_the_array_of_the_labels_is_not_the_input_as_well(saved):
+    found = read(saved(x=np.arange(6) % 3, pictures=X), "x")
+    assert found.test.inputs["input_1"].tolist() == X.tolist()
+    assert found.test.truth.values.tolist() == [0, 1, 2] * 2
+
+
+def test_a_table_has_no_array_for_all_samples(tmp_path):
+    whole = TensorSpec("table", "float32", (4, 2), batch_axis=None)
+    asked = replace(model(), inputs=(whole,))
+    (tmp_path / "d.csv").write_text("a,b,y\n1,2,0\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has no batch axis: it takes one array for all samples"):
+        dataset(str(tmp_path / "d.csv"), asked, 0, 0, demo=False)

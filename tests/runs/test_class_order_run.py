@@ -48,3 +48,17 @@ def test_nothing_is_warned_of_where_the_answers_are_right(asked, store) -> None:
     events = []
     run(replace(asked, class_order="2,0,1"), store=store, on_event=events.append)
     assert not any(event.warning for event in events)
+
+
+def test_labels_of_another_name_are_said_before_the_timing_and_are_found_by_it(asked, store, tmp_path) -> None:
+    with np.load(asked.data) as arrays:
+        np.savez(tmp_path / "named.npz", pictures=arrays["x"], kind=np.array(["c", "a", "b"])[arrays["y"]])
+    events, named = [], replace(asked, data=str(tmp_path / "named.npz"))
+    first = run(named, store=store, on_event=events.append)
+    (warned,) = first.warnings
+    assert warned.endswith("If 'kind' holds the labels, set 'label_column' to that name.")
+    at = next(number for number, event in enumerate(events) if event.text == warned)
+    assert not any(event.medians_s or (event.result and event.result.timing) for event in events[:at])
+    second = run(replace(named, label_column="kind", class_order="b,c,a"), store=store)
+    assert [row.accuracy.value for row in second.rows] == [1.0, 1.0]
+    assert second.warnings == ()

@@ -266,19 +266,14 @@ def score_remarks(result: Result, budget: str) -> list[str]:
     return parts + hidden_losses(result, budget)
 
 
-def one_answer(result: Result) -> str:
-    """``it answers malignant for every sample``, where the source model tells classes apart; else ""."""
-    parts = [part for part in result.accuracy.by if part.by == "class"] if result.accuracy else []
-    given = [part for part in parts if part.value == 1]
-    none = [part for part in parts if part.value == 0]
-    if (
-        len(given) != 1
-        or len(none) < 1
-        or len(parts) != 1 + len(none)
-        or sum(part.source_value > 0 for part in parts) < 2
-    ):
+def one_class_right(score: Accuracy | None) -> str:
+    """``it is right for every sample of class malignant and for no other``, where the source model is right in several classes; else ""."""
+    parts = [part for part in score.by if part.by == "class"] if score and score.metric == "top-1" else []
+    right = [part for part in parts if part.value > 0]
+    several = sum(part.source_value > 0 for part in parts) > 1
+    if not several or len(parts) < parts[0].of or len(right) != 1 or right[0].value < 1:
         return ""
-    return f"it answers {given[0].name} for every sample of {'both' if len(parts) == 2 else 'all'} classes"
+    return f"it is right for every sample of class {right[0].name} and for no other"
 
 
 def hidden_losses(result: Result, budget: str) -> list[str]:

@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from workbench import backends
 from workbench.accuracy.budget import Budget, budget_of
 from workbench.accuracy.guard import Guard, disagreement, hidden_losses, judgement
 from workbench.accuracy.score import doubts
 from workbench.compare.pairs import comparison, variant_name, variant_of
-from workbench.records import Precision, Result, Results, Row, Verdict
+from workbench.records import EngineSpec, Precision, Result, Results, Row, Verdict
+from workbench.records.methods import method_of
 
 
 class Best(NamedTuple):
@@ -90,20 +92,29 @@ def _best(results: Results, candidates: Sequence[Result]) -> Best:
     else:  # each is slower than another: noise, and the smallest median stands
         row, found = ordered[0], found[:1]
     others = [other for other in ordered if other is not row]
-    there = bool(results.baseline) and any(is_baseline(each, results) for each in results.measured)
-    base = {each.result.row: each.verdict for each in comparison(results).rows} if there else {}
-    sure = base.get(row.row) in (
-        Verdict.FASTER,
-        Verdict.BASELINE,
-    )  # then what is slower than the baseline is slower than it
+    slower = _slower_than_baseline(row, results)
     ties = tuple(
         other
         for other in others
-        if other.row in found[-1]
-        and may_tie(found[-1][other.row])
-        and not (sure and base.get(other.row) == Verdict.SLOWER)
+        if other.row in found[-1] and may_tie(found[-1][other.row]) and other.row not in slower
     )
     return Best(row, ties, tuple(other for other in others if other.row not in found[-1]))
+
+
+def _slower_than_baseline(row: Result, results: Results) -> set[str]:
+    """Rows that are slower than the baseline where ``row`` is not: they are slower than it, whatever their own comparison shows."""
+    if not results.baseline or not any(is_baseline(each, results) for each in results.measured):
+        return set()
+    verdicts = {each.result.row: each.verdict for each in comparison(results).rows}
+    if verdicts.get(row.row) not in (Verdict.FASTER, Verdict.BASELINE):
+        return set()
+    return {name for name, verdict in verdicts.items() if verdict == Verdict.SLOWER}
+
+
+def can_keep_layers(spec: EngineSpec) -> bool:
+    """Whether a search finds the layers of this variant to keep in FP32: INT8 with calibrated ranges, of a backend with such a search."""
+    static = method_of(spec.asked).calibrated and spec.precision == Precision.INT8
+    return static and spec.backend in backends.searching() and not spec.mode
 
 
 def may_tie(row: Row) -> bool:

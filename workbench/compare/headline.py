@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from workbench.accuracy.guard import Guard, hidden_losses, judgement, loss_text, one_answer
+from workbench.accuracy.guard import Guard, hidden_losses, judgement, loss_text, one_class_right
 from workbench.compare.advice import (
     Best,
     budget_held,
+    can_keep_layers,
     fastest,
     in_doubt,
     is_baseline,
@@ -20,10 +21,9 @@ from workbench.compare.advice import (
 from workbench.compare.formats import interval, score_text, seconds, speedup_parts
 from workbench.compare.pairs import comparison
 from workbench.records import Accuracy, Precision, Result, Results, Row, Verdict
-from workbench.records.methods import method_of
 
 NO_ACCURACY = "No engine is shown to answer better than a guess, so accuracy is not judged."
-REPAIR = "For {names}, the command 'repair' finds the layers that lose most in INT8, and which of them to keep in FP32."
+KEEP = "For {names}, the command 'repair' (in Python workbench.mixed_precision) finds the layers to keep in FP32."
 MORE = "For {names}, test on more samples: give more data, or set 'calibration_samples' lower than {aside:,}."
 TOO_FEW = "For {names}, more data is needed to test on: all {data:,} samples are most likely too few."
 """What to do where samples are too few to show that a loss is small: fewer for calibration help, or not."""
@@ -58,8 +58,8 @@ class Headline(NamedTuple):
 class Passed(NamedTuple):
     """A row that is faster than the one that is taken, and why it is not taken. ``times``: its speed-up, "" where it is not shown to be faster
     than the baseline. ``unsure``: it is not shown to be within the budget, and not shown to be over it. ``needed``: samples that would most
-    likely show that its loss is small; 0: they would not, or it is not small. ``repairable``: INT8 with calibrated ranges that is over the budget,
-    of which layers may be kept in FP32.
+    likely show that its loss is small; 0: they would not, or it is not small. ``keepable``: it is over the budget,
+    and some of its layers may be kept in FP32.
     """
 
     label: str
@@ -68,7 +68,7 @@ class Passed(NamedTuple):
     reason: str
     unsure: bool = False
     needed: int = 0
-    repairable: bool = False
+    keepable: bool = False
 
 
 def headlines(results: Results) -> tuple[Headline, ...]:
@@ -96,7 +96,7 @@ def _headline(batch: int, best: Best | None, results: Results, judged: dict[str,
     if is_baseline(best.row, results):
         text = f"{_kept(best, results)} {faster_ones}".rstrip()
         return Headline(batch, best.row, won=False, text=text, why=why, passed=found)
-    text = f"{named(best.row)} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
+    text = f"{with_kept(best.row)} {_times(row, results)}, {_median(best.row)}{_score(best.row, results)}."
     faster = row is not None and row.verdict == Verdict.FASTER
     if row and row.verdict == Verdict.CANNOT_TELL and row.why:
         why = (f"Not shown to be faster: {row.why}.", *why)
@@ -125,7 +125,7 @@ def _times(row: Row | None, results: Results) -> str:
     return f"is {value} times as fast as {base} {ends}"
 
 
-def named(row: Result) -> str:
+def with_kept(row: Result) -> str:
     """The variant, and what is kept in FP32 where its precision is lowered: ``openvino int8 (dense_1 in FP32)``."""
     keep = row.spec.keep if row.spec.precision != Precision.FP32 else ()
     if not keep:
@@ -198,18 +198,12 @@ def passed(results: Results, batch: int, best: Result | None) -> tuple[Passed, .
         unsure = said.verdict == Guard.UNSURE
         if unsure:
             reason = f"is not shown to be within {judged_by(results)}: {figures}"
-        elif same := one_answer(row):
+        elif same := one_class_right(row.accuracy):
             reason = f"{reason}; {same}"
         times = times_faster(judged.get(row.row))
-        repairable = (
-            not unsure
-            and row.spec.precision == Precision.INT8
-            and method_of(row.spec.asked).calibrated
-            and not row.spec.keep
-        )
-        found.append(
-            Passed(row.spec.label, batch, times, reason, unsure, said.needed or 0 if unsure else 0, repairable)
-        )
+        needed = said.needed or 0 if unsure else 0
+        keepable = not unsure and not row.spec.keep and can_keep_layers(row.spec)
+        found.append(Passed(row.spec.label, batch, times, reason, unsure, needed, keepable))
     return tuple(found)
 
 
@@ -226,8 +220,8 @@ def passed_over(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:
         f"{label}, {', '.join(times)}, {reason}." if times else f"{label} {reason}."
         for (label, reason), times in reasons.items()
     )
-    over = dict.fromkeys(each.label for each in found if each.repairable)
-    return (*text, *_more(results, found), *([REPAIR.format(names=", ".join(over))] if over else []))
+    over = dict.fromkeys(each.label for each in found if each.keepable)
+    return (*text, *_more(results, found), *([KEEP.format(names=", ".join(over))] if over else []))
 
 
 def _more(results: Results, found: Sequence[Passed]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workbench.compare.advice import advice, in_doubt, recommended_text
-from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, named, passed_over
+from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, passed_over, with_kept
 from workbench.records import Results
 
 
@@ -82,7 +82,7 @@ def _taken(found: Sequence[Headline], baseline: str) -> str:
         return f"{f'Keep the baseline {baseline}: at' if kept else 'At'} no batch size is a variant that may be taken shown to be faster."
     where: dict[str, list[int]] = {}
     for one in found:
-        name = "no variant" if one.row is None else named(one.row)
+        name = "no variant" if one.row is None else with_kept(one.row)
         if one.row is not None and not one.won:
             kept = one.row.spec.label == baseline
             name = (

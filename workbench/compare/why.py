@@ -13,13 +13,13 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from workbench import backends
+from workbench.compare.advice import can_keep_layers
 from workbench.compare.layer_view import aligned, transitions
 from workbench.compare.pairs import comparison, variant_name
 from workbench.compare.why_gpu import RANK, WORTH_TELLING, GpuEvidence, names_of, on_gpu, share_of
 from workbench.errors import InputError
 from workbench.records import CPU, Precision, Result, Results, Row, Verdict, methods
 from workbench.records.layers import CONVERT, LAYOUT, OTHER, WEIGHTS, LayerProfile, LayerTime
-from workbench.records.methods import method_of
 from workbench.runs.layer_pass import can_profile
 from workbench.system.machine import MULTIPLY
 
@@ -135,8 +135,7 @@ def _leaving(result: Result, results: Results) -> str:
             "or another method."
         )
     again = "Name {which} in 'keep', which leaves them in FP32, and measure again"
-    static = method_of(spec.asked).calibrated and spec.precision == Precision.INT8
-    if static and spec.backend in backends.searching() and not spec.mode:
+    if can_keep_layers(spec):
         return f"{again}; workbench.mixed_precision(backend='{spec.backend}') searches for the best such list and times it."
     return f"{again}."
 

@@ -21,7 +21,8 @@ class Columns(NamedTuple):
     group: str = ""
 
 
-AS_USUAL = Columns()
+NO_COLUMNS = Columns()
+"""Names neither."""
 LABELS = ("y", "label", "labels")
 """Names of the labels where the setting ``label_column`` is empty."""
 CALIBRATION = ("x_calibration", "calibration_x")
@@ -45,10 +46,10 @@ def label_name(names: Collection[str], column: str, inputs: Collection[str], pat
         raise InputError(
             f"'label_column' names '{column}', which is an input of the model. Name another array or column."
         )
-    return named("label_column", column, names, path)
+    return existing("label_column", column, names, path)
 
 
-def named(setting: str, column: str, names: Collection[str], path: Path) -> str:
+def existing(setting: str, column: str, names: Collection[str], path: Path) -> str:
     """``column``, which a setting names and the data have.
 
     Raises:
@@ -79,7 +80,7 @@ def input_name(
         InputError: no array, or more than one, can be the input.
     """
     for name in (spec.name, *(("x",) if single else ())):
-        if name in arrays:
+        if name in arrays and (name == spec.name or name not in aside):
             return name, ""
     rest = sorted(set(arrays) - {*aside, *CALIBRATION, f"calibration_{spec.name}"}) if single else []
     fitting = [name for name in rest if _fits(spec, arrays[name])]

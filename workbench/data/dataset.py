@@ -48,9 +48,8 @@ class Dataset:
     class_names: Mapping[int, str] = field(
         default_factory=dict
     )  # by class number; empty where classes have numbers only
-    perhaps_labels: tuple[
-        str, ...
-    ] = ()  # of data without labels: arrays or columns that are not used and could hold them
+    # of data without labels: arrays or columns that are not used and could hold them
+    perhaps_labels: tuple[str, ...] = ()
 
     @property
     def without_labels(self) -> str:
@@ -127,8 +126,8 @@ def dataset(
     No test sample is a calibration sample: such samples are left out, and the description gives their number.
 
     ``auto`` is the digits for the demo model and random inputs for any other. The arrays of an ``.npz`` file have the names
-    of the inputs (where there is one input, also ``x`` or any name if no other array fits it); ``y``, ``label``, ``labels`` or the array that ``label_column`` names holds labels, whose meaning is determined by
-    :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
+    of the inputs (where there is one input, also ``x``, or any name if no other array fits it). ``y``, ``label``, ``labels`` or the
+    array that ``label_column`` names holds labels, whose meaning is determined by :func:`workbench.accuracy.reading.read_truth`; boxes are in ``y_boxes``, ``y_class`` and ``y_image``. Calibration
     samples are the arrays ``calibration_<input>`` (``x_calibration`` where there is one input). Without them they are
     ``calibration_samples`` rows drawn over all classes (see :func:`workbench.data.splits.drawn`), which are not test
     samples then. With ``calibration_samples`` 0 there are no calibration samples.
@@ -238,7 +237,7 @@ def _from_file(
     unknown = [name for name in ignored if test.truth is None and arrays[name].shape[:1] == (samples.count,)]
     named = class_names(path, model) or names
     if names and len(names) <= MOST_NAMED:
-        text += f"; labels are names: {', '.join(f'{name} = {number}' for number, name in names.items())}"
+        text += f"; classes by name: {', '.join(f'{name} = {number}' for number, name in names.items())}"
     return Dataset(chosen, test, text + notes, real=True, class_names=named, perhaps_labels=tuple(unknown[:MOST_NAMED]))
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.data.array_names import AS_USUAL, Columns
+from workbench.data.array_names import NO_COLUMNS, Columns
 from workbench.data.images import read_images
 from workbench.data.limits import limit_bytes
 from workbench.data.npz import read_npz
@@ -23,7 +23,7 @@ ATTEMPTS = 3
 
 
 def arrays_of(
-    path: Path, model: Model, pixels: str = AUTO, columns: Columns = AS_USUAL, *, data_mib: int = 0
+    path: Path, model: Model, pixels: str = AUTO, columns: Columns = NO_COLUMNS, *, data_mib: int = 0
 ) -> tuple[dict[str, np.ndarray], str]:
     """The arrays in a data file by name (labels of a folder as ``y``), and a phrase that describes their preparation.
 

@@ -13,7 +13,7 @@ from workbench.accuracy.label_settings import AUTO, Reading, Shape
 from workbench.accuracy.metrics import Metric, accepted_text, top_k
 from workbench.accuracy.reading import read_truth
 from workbench.accuracy.truth import NO_LABEL, LabelKind, Truth
-from workbench.data.array_names import AS_USUAL, Columns, label_name, named
+from workbench.data.array_names import NO_COLUMNS, Columns, existing, label_name
 from workbench.data.classes import class_numbers, named_classes
 from workbench.data.images import FILES
 from workbench.data.samples import Samples
@@ -33,7 +33,7 @@ class Labelling:
 
     metric: Metric | None = None
     how: Reading = field(default_factory=Reading)
-    columns: Columns = AS_USUAL
+    columns: Columns = NO_COLUMNS
     class_order: tuple[str, ...] = ()  # by the model's number; empty: as the data number them
 
 
@@ -85,7 +85,8 @@ def numbered(given: np.ndarray, model: Model, labelling: Labelling, where: str) 
 
     metric = labelling.metric or top_k(1)
     names_classes = metric.accepts is not None and LabelKind.CLASSES in metric.accepts
-    text = given.dtype.kind in "USO" and given.size == len(given) and labelling.how.labels in (AUTO, LabelKind.CLASSES)
+    single = given.ndim > 0 and given.size == len(given)
+    text = given.dtype.kind in "USO" and single and labelling.how.labels in (AUTO, LabelKind.CLASSES)
     if not (names_classes and text) or any(spec.dtype == TEXT for spec in model.outputs):
         return given, {}
     words = [word.decode() if isinstance(word, bytes) else str(word) for word in given.ravel()]
@@ -114,8 +115,8 @@ def truth_of(given: np.ndarray, count: int, model: Model, labelling: Labelling, 
         InputError: their number differs, or they fit neither the model nor the metric.
     """
     if given.ndim == 0 or len(given) != count:
-        found = len(given) if given.ndim else "a single number"
-        raise InputError(f"There are {count} samples but {found} labels: {where}. Save one label per sample.")
+        found = f"{len(given)} labels" if given.ndim else "a single label"
+        raise InputError(f"There are {count} samples but {found}: {where}. Save one label per sample.")
     shapes = output_shapes(model)
     meaningless = {spec.name for spec in model.outputs if spec.unreached or spec.name in model.varying}
     known = (
@@ -140,7 +141,7 @@ def classes_of(samples: Samples) -> np.ndarray | None:
 def _groups(samples: Samples, arrays: Mapping[str, np.ndarray], column: str, path: Path) -> np.ndarray | None:
     if not column:
         return None
-    found = arrays[named("group_column", column, arrays, path)]
+    found = arrays[existing("group_column", column, arrays, path)]
     if found.shape not in ((samples.count,), (samples.count, 1)) or found.dtype.kind not in "iubUSO":
         raise InputError(
             f"'group_column' names '{column}' of '{path.name}', which is {found.dtype} {list(found.shape)} for {samples.count} samples. "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.data.array_names import AS_USUAL, LABELS, Columns, label_name
+from workbench.data.array_names import LABELS, NO_COLUMNS, Columns, label_name
 from workbench.data.csv_form import CsvForm, form_of
 from workbench.data.inputs import bounds
 from workbench.data.limits import check_size
@@ -20,7 +21,7 @@ MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "None", 
 """Cells that count as a missing number. In a column of text only empty cells are missing values."""
 
 
-def read_table(path: Path, model: Model, limit: int, chosen: Columns = AS_USUAL) -> tuple[dict[str, np.ndarray], str]:
+def read_table(path: Path, model: Model, limit: int, chosen: Columns = NO_COLUMNS) -> tuple[dict[str, np.ndarray], str]:
     """The columns of a table as inputs by name, the others by their own names; and a phrase that describes the table.
 
     An input of one value per sample is the column of its name; an input of k values is the columns ``name_0`` to
@@ -44,9 +45,13 @@ def read_table(path: Path, model: Model, limit: int, chosen: Columns = AS_USUAL)
     columns = {spec.name: _names(spec) for spec in model.inputs}
     only_text = all(spec.dtype == TEXT for spec in model.inputs)
     text = {name for spec in model.inputs if spec.dtype == TEXT for name in columns[spec.name]}
-    known = {*LABELS, *(name for names in columns.values() for name in names), *chosen} - {""}
+    known = {
+        *LABELS,
+        *(name for names in columns.values() for name in names),
+        *(name for name in chosen if not name.isdecimal()),
+    } - {""}
     form = form_of(path, known, {*text, *("*" if only_text else ())})
-    label = label_name(form.names, chosen.label, columns, path) if form.header or chosen.label else None
+    label = _label_column(form, chosen.label, columns, path)
     # a column without a name is not an input
     aside = {label, chosen.group if chosen.group not in columns else None, ""}
     rest = [name for name in form.names[form.row_numbers :] if name not in aside]
@@ -63,6 +68,15 @@ def read_table(path: Path, model: Model, limit: int, chosen: Columns = AS_USUAL)
     arrays.update({name: table[name].to_numpy() for name in rest if name not in {*used, *arrays}})
     rounded = [name for spec in model.inputs for name in columns[spec.name] if _is_rounded(table[name], spec)]
     return arrays, _description(form, rounded)
+
+
+def _label_column(form: CsvForm, asked: str, inputs: Collection[str], path: Path) -> str | None:
+    """The column that holds the labels; ``None`` where there is none, as where the first line holds values."""
+    if asked and not form.header:
+        raise InputError(
+            f"'label_column' names '{asked}', and the first line of '{path.name}' holds values, not names. Add a first line of names."
+        )
+    return label_name(form.names, asked, inputs, path) if form.header else None
 
 
 def _description(form: CsvForm, rounded: list[str]) -> str:

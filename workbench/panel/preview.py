@@ -15,6 +15,7 @@ from workbench.data.splits import more_set_aside
 from workbench.display.html import facts, join, tag
 from workbench.models.describe import counted
 from workbench.panel import view, widgets
+from workbench.panel.checks import labelled
 from workbench.panel.fields import button
 from workbench.panel.tables import sample_shown
 from workbench.panel.work import BackgroundWork
@@ -96,7 +97,7 @@ def samples_page(data: Dataset) -> Markup:
         *([("Classes", [_counted(classes)])] if classes else []),
     ]
     warnings = [*doubts(data.values), *_warnings(data, classes)]
-    return join([*(view.message(text, "warn") for text in warnings), facts(known), _first(data.test, names)])
+    return join([*(view.message(labelled(text), "warn") for text in warnings), facts(known), _first(data.test, names)])
 
 
 def _classes(samples: Samples, named: Mapping[int, str]) -> dict[str, int]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.settings.table import SETTINGS
 from workbench.system.resources import notebook
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def papermill_command(
 
 def report_command(experiment: Experiment, store: str | Path = "", *, minutes: str = "") -> str:
     """The shell command that runs the experiment with this store and time limit, prints the table and writes the report."""
-    from workbench.settings.table import SETTINGS
-
     words = [_program("workbench"), "report"]
     for name, value in placed(experiment.changes()).items():
         words += [SETTINGS[name].option, str(value)]
