@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -83,17 +84,23 @@ def test_a_request_that_does_not_fit_is_an_error_and_the_server_goes_on(server) 
         client.close()
 
 
-def test_a_port_that_is_taken_is_one_sentence(wide, capsys) -> None:
+@pytest.fixture
+def taken_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(
-            InputError, match=rf"The port {port} for grpc cannot be used .*Set --grpc-port to another one, or to 0"
-        ):
-            free_ports({"grpc": port})
-        assert cli.main(["serve", str(wide), "--http-port", str(port)]) == 2
-    assert f"The port {port} for http" in capsys.readouterr().err
+        yield taken.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_one_sentence(taken_port) -> None:
+    says = rf"The port {taken_port} for grpc cannot be used .*Set --grpc-port to another one, or to 0"
+    with pytest.raises(InputError, match=says):
+        free_ports({"grpc": taken_port})
+
+
+def test_serving_on_a_port_that_is_taken_is_one_sentence(triton, wide, taken_port, capsys) -> None:
+    assert cli.main(["serve", str(wide), "--http-port", str(taken_port)]) == 2
+    assert f"The port {taken_port} for http" in capsys.readouterr().err
 
 
 @pytest.mark.long
