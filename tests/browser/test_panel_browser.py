@@ -142,6 +142,8 @@ def taken_away(panel: Locator, page: Page) -> None:
     go(panel, "Export")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel.get_by_role("button", name="Copy").first.click()
+    assert "workbench report --backends onnxruntime" in page.evaluate("navigator.clipboard.readText()")
+    panel.locator(".wb-copyable").filter(has_text="With papermill").get_by_role("button", name="Copy").click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert "notebooks/workbench.ipynb out.ipynb -r backends onnxruntime" in copied
     assert "-r budget '1 %' -r metric f1" in copied
@@ -229,7 +231,7 @@ def test_every_control_says_what_it_is_and_bad_values_are_sentences(panel: Locat
     expect(workspace.locator(".wb-chip.mod-active")).to_have_text(["default", "256"])
     panel.get_by_label("TensorRT · rtx").uncheck()
     go(panel, "Export")
-    expect(panel.locator("pre:visible").first).to_contain_text(
+    expect(panel.locator(".wb-copyable").filter(has_text="With papermill")).to_contain_text(
         re.compile(r"-r batches 1,24 -r workspace_mib 0,256 -r calibration entropy")
     )
     panel.locator(".wb-build").click()
