@@ -136,6 +136,17 @@ def small_cnn(path: Path) -> Path:
     return net.saved(path, (1, 28, 28), x, 10)
 
 
+def deep_cnn(path: Path) -> Path:
+    """Sixteen convolutions of 64 channels on 28 × 28 images: milliseconds of work for a sample of three kilobytes."""
+    net = _Net()
+    x, wide = "image", 1
+    for _ in range(16):
+        x, wide = net.add("Relu", net.conv(x, (wide, 64), 3)), 64
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    x = net.add("Gemm", x, net.weight(10, wide, gain=1.0), net.weight(10), transB=1)
+    return net.saved(path, (1, 28, 28), x, 10)
+
+
 def store_with_demo(folder: Path) -> Store:
     """A store in ``folder`` with a copy of the demo from the repository's own store, where it is trained if need be."""
     own = Store(ROOT / ".workbench")

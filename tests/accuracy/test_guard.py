@@ -341,7 +341,7 @@ def test_few_samples_without_a_change_exclude_no_loss_by_any_metric(name):
     ("loss", "says"),
     [
         (0.0013, "within: loses 0.13 points [−0.30, 0.10]"),
-        (-0.0013, "within: gains 0.13 points, loss [−0.30, 0.10]"),
+        (-0.0013, "within: gains 0.13 points [−0.10, 0.30]"),
         (-0.00001, "within: loses 0.00 points [−0.30, 0.10]"),
     ],
 )

@@ -13,7 +13,8 @@ from workbench.accuracy.score import score
 from workbench.compare import advice
 from workbench.compare.headline import headlines
 from workbench.compare.summary import summary
-from workbench.records import Accuracy, Results, Verdict
+from workbench.records import Accuracy, Ended, Result, Results, Verdict
+from workbench.settings.options import as_options
 
 BASE, FP32, INT8 = "onnxruntime fp32", "openvino fp32", "openvino int8"
 
@@ -163,3 +164,31 @@ def test_what_is_slower_than_the_baseline_is_no_tie_of_what_is_faster(monkeypatc
     assert (slower.row.spec.label, [row.spec.label for row in slower.ties]) == (INT8, [BASE])
     faster = advice.recommended(made({1: (8, 6, 4)}, broken=0))[1]
     assert FP32 in [row.spec.label for row in faster.ties]
+
+
+def uneven(row: Result, ended: Ended) -> Result:
+    """The row with blocks of very different durations, measured until ``ended``."""
+    assert row.timing
+    blocks = tuple(
+        replace(block, samples_ns=tuple(int(value * factor) for value in block.samples_ns))
+        for block, factor in zip(row.timing.blocks, (0.6, 1.0, 1.4) * 4, strict=True)
+    )
+    return replace(row, timing=replace(row.timing, blocks=blocks, ended=ended))
+
+
+@pytest.mark.parametrize(
+    ("batches", "ended", "said"),
+    [
+        ((1, 8), Ended.KNOWN, f"The interval of {FP32} @8 is wide"),
+        ((8,), Ended.KNOWN, f"The interval of {FP32} is wide"),
+        ((1, 8), Ended.BUDGET, ""),
+    ],
+)
+def test_a_wide_interval_says_how_it_is_narrowed(batches, ended, said) -> None:
+    results = made({batch: (8 * batch, 4 * batch, 9 * batch) for batch in batches})
+    assert summary(results).wide == ""
+    rows = tuple(uneven(row, ended) if (row.spec.label, row.batch) == (FP32, 8) else row for row in results.rows)
+    wide = summary(replace(results, rows=rows)).wide
+    assert wide.startswith(said)
+    assert wide.endswith("set 'until' to 'narrow'.") == bool(said)
+    assert ("set --until to 'narrow'" in as_options(wide)) == bool(said)

@@ -57,13 +57,14 @@ class Judgement:
 
 
 def loss_text(loss: float, low: float, high: float, *, decimals: int | None) -> str:
-    """``loses 0.13 points [−0.20, 0.47]``, or ``gains 0.13 points, loss [−0.47, 0.20]``: shares as points with so many decimals, other
-    figures (``None``) with three digits.
+    """``loses 0.13 points [−0.20, 0.47]``, or ``gains 0.13 points [−0.20, 0.47]`` with the interval of the gain: shares as points with so
+    many decimals, other figures (``None``) with three digits.
     """
     scale, unit, digits = (1, "", "{:.3g}") if decimals is None else (100, " points", f"{{:.{decimals}f}}")
-    middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in (abs(loss), low, high))
     gained = float(digits.format(scale * loss)) < 0  # as it is shown
-    return f"gains {middle}{unit}, loss [{', '.join(ends)}]" if gained else f"loses {middle}{unit} [{', '.join(ends)}]"
+    figures = (-loss, -high, -low) if gained else (loss, low, high)
+    middle, *ends = (digits.format(scale * each + 0.0).replace("-", "−") for each in figures)
+    return f"{'gains' if gained else 'loses'} {middle.lstrip('−')}{unit} [{', '.join(ends)}]"
 
 
 def same_outputs(score: Accuracy) -> bool:

@@ -7,7 +7,12 @@ from typing import NamedTuple
 
 from workbench.compare.advice import advice, in_doubt, recommended_text
 from workbench.compare.headline import NO_ACCURACY, Headline, faster_in_doubt, headlines, passed_over, with_kept
-from workbench.records import Results
+from workbench.compare.pairs import comparison
+from workbench.records import Ended, Results
+
+WIDE = 1.25
+"""Ratio of the ends of an interval from which it is called wide."""
+MEASURE_ON = "The interval of {names} is wide, because measuring ends as soon as the faster one is known: for a narrower one, set 'until' to 'narrow'."
 
 
 class Summary(NamedTuple):
@@ -20,6 +25,7 @@ class Summary(NamedTuple):
         after: the variants that are faster than what is taken, and why they are not taken; empty where there is only one batch size,
             whose reasons stand with it.
         more: what is known of the accuracy of variants that the other sentences do not name.
+        wide: which of the variants to take has a wide interval that more measuring would narrow; "" where none has.
 
     """
 
@@ -27,6 +33,7 @@ class Summary(NamedTuple):
     batches: tuple[Headline, ...]
     after: tuple[str, ...]
     more: tuple[str, ...]
+    wide: str
 
     def lines(self) -> list[str]:
         """For a terminal, a line for each sentence: ``Batch 8: litert int8 is 3.09 times as fast as ...``."""
@@ -51,7 +58,7 @@ def summary(results: Results) -> Summary:
     known, named = recommended_text(results), {each.label for one in found for each in one.passed}
     more = tuple(text for text in advice(results, without=named) if text not in known)
     if len(found) < 2:
-        return Summary("", found, (), more)
+        return Summary("", found, (), more, _wide(found, results))
     doubt = in_doubt(results)
     said = {*doubt, *(text for one in found for text in passed_over(results, one.passed))}
     batches = tuple(
@@ -67,7 +74,20 @@ def summary(results: Results) -> Summary:
         batches,
         passed_over(results, [each for one in found for each in one.passed]),
         more,
+        _wide(found, results),
     )
+
+
+def _wide(found: Sequence[Headline], results: Results) -> str:
+    judged = {row.result.row: row for row in comparison(results).rows}
+    names = []
+    for one in found:
+        row = judged.get(one.row.row) if one.row and one.won else None
+        if row is None or row.low is None or row.high is None or row.result.timing is None:
+            continue
+        if row.high > WIDE * row.low and row.result.timing.ended == Ended.KNOWN:
+            names.append(row.result.row if len(found) > 1 else row.result.spec.label)
+    return MEASURE_ON.format(names=", ".join(names)) if names else ""
 
 
 def _first(found: Sequence[Headline], results: Results) -> str:

@@ -84,7 +84,7 @@ class ComparePage:
             "Grays out the rows whose calls take longer",
         )
         self.loss = Limit(
-            "Measured loss at most (% of samples)",
+            "Measured loss at most (points)",
             widgets.FloatSlider(value=1.0, min=0, max=10, step=0.1, readout_format=".1f", continuous_update=False),
             "Grays out the rows that are right on fewer samples than the source model, by the number alone, without its interval",
         )

@@ -23,7 +23,7 @@ STEPS = {
     "Run": "One row per variant and batch. A run continues when this page is closed; engines are built once and kept.",
     "Compare": "The results against a baseline of your choice, filtered by your limits.",
     "Layers": "What an engine is made of.",
-    "Export": "The report, the command that does the same without this panel, the results as files, and the deployment of a variant.",
+    "Export": "The report, how to repeat the run without this panel, the results as files, and the deployment of a variant.",
     "History": "Earlier runs in this store, and those that are running now.",
 }
 RUN, COMPARE = list(STEPS).index("Run"), list(STEPS).index("Compare")

@@ -62,7 +62,7 @@ def first_screen(results: Results, contents: Iterable[tuple[str, str]]) -> Marku
         folded("Variants with a shorter time that are not taken", bullets(found.after), unfolded=True)
         if found.after
         else Markup(),
-        tag("p", f"{disturbed} {about}".strip(), class_="aside"),
+        tag("p", " ".join(filter(None, [disturbed, found.wide, about])), class_="aside"),
         *map(_figure, ["latency"] if results.measured else [], [results]),
         tag("div", narrow(results).html(), class_="wb-first-table"),
         only_built(results),
@@ -104,7 +104,7 @@ def only_built(results: Results) -> Markup:
 def summary_text(results: Results) -> str:
     """The same for a terminal: warnings, the sentences, the table with all its notes, load, and the work that was done."""
     said = summary(results)
-    said_first = [*(f"Warning: {text}" for text in results.warnings), *said.lines(), in_short(results)]
+    said_first = [*(f"Warning: {text}" for text in results.warnings), *said.lines(), in_short(results), said.wide]
     above = [line for each in filter(None, said_first) for line in wrapped(each)]
     below = [line for each in (*said.more, *results.settings().notes) for line in wrapped(each)]
     load = [table.text() for table in results.load()] if results.under_load else []

@@ -80,6 +80,6 @@ def selectable(asked: EngineSpec, spec: EngineSpec) -> Availability:
     if (asked.quantize or asked.keep) and not (spec.quantize or spec.keep):
         return unavailable(
             f"'quantize' and 'keep' choose nodes of a rewritten ONNX file, and {spec.backend} makes {spec.asked} by itself",
-            "leave the lists empty for it",
+            "measure it in another run, without them",
         )
     return AVAILABLE
