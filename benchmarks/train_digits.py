@@ -1,10 +1,11 @@
-"""A residual network on the demo's digits that keeps a GPU busy: trained with PyTorch on a GPU in a minute, and written as ONNX.
+r"""A residual network on the demo's digits that keeps a GPU busy: trained with PyTorch on a GPU in a minute, and written as ONNX.
 
 The data are written by the Python of the workbench, the network is trained by one that has PyTorch, and the run is an ordinary one::
 
     python benchmarks/train_digits.py --data digits.npz
     python benchmarks/train_digits.py --train digits.npz --model digits_resnet.onnx
-    workbench benchmark --model digits_resnet.onnx --data digits.npz --backends tensorrt,onnxruntime:cuda --precisions fp32,fp16,int8
+    workbench report --model digits_resnet.onnx --data digits.npz --backends tensorrt,onnxruntime:cuda \
+        --precisions fp32,fp16,int8 --batches 1,8,64 --max-measure-s 8
 
 ``notebooks/lessons/data/digits_h200.wbrun`` is such a run.
 """

@@ -23,14 +23,14 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REPORT = ROOT / "reports" / "workbench.ipynb"
-RECORDED = ROOT / "notebooks" / "lessons" / "data" / "lite0_h200.wbrun"
+RECORDED = ROOT / "notebooks" / "lessons" / "data" / "digits_h200.wbrun"
 LIMIT_MS = 600_000
 
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 
 def panel(target: Path) -> None:
-    """Open a run of the history by clicks; the picture is of the page Compare down to its first figure."""
+    """Open a run of the history by clicks; the picture is of the page Compare down to the table's rows of TensorRT."""
     from lab import BROWSER_FLAGS, chromium, jupyter_lab, open_panel, put_notebook
     from playwright.sync_api import sync_playwright
 
@@ -51,10 +51,11 @@ def panel(target: Path) -> None:
         shown.locator(".wb-plots .wb-canvas").first.wait_for(timeout=LIMIT_MS)
         page.wait_for_timeout(3000)
         shown.locator(".wb-top").scroll_into_view_if_needed()
-        whole, plots = shown.bounding_box(), shown.locator(".wb-plots").bounding_box()
+        rows = shown.locator(".wb-table:visible").first.locator("tr")
+        whole, after = shown.bounding_box(), rows.filter(has_text="onnxruntime").first.bounding_box()
         assert whole
-        assert plots
-        clip = {**whole, "height": plots["y"] + plots["height"] - whole["y"]}
+        assert after
+        clip = {**whole, "height": after["y"] - whole["y"]}
         page.screenshot(path=target, clip=clip)
         browser.close()
 

@@ -82,7 +82,7 @@ TABLES = {
     "two engines": Table.of(aligned(PROFILE, replace(PROFILE, label=WIDE))),
     "cold": cold_starts(MADE),
     "noise": disturbances(MADE),
-    "panel": panel_tables.table([panel_tables.Shown(row, remark=HOSTILE, out=HOSTILE) for row in MADE.rows], MADE),
+    "panel": panel_tables.table([panel_tables.Shown(row, remarks=(HOSTILE,), out=HOSTILE) for row in MADE.rows], MADE),
     **{f"load {table.title}": table for table in MADE.load()},
 }
 NARROW = [name for name in TABLES if name != "panel"]

@@ -93,7 +93,13 @@ def test_the_run_that_comes_with_the_lesson_answers_what_it_holds(tmp_path, monk
 
 @pytest.mark.parametrize(
     ("name", "rows"),
-    [("lite0_h200", 12), ("resnet50_h200", 6), ("mobilenetv2_h200", 12), ("mobilenetv2_energy_h200", 6)],
+    [
+        ("digits_h200", 18),
+        ("lite0_h200", 12),
+        ("resnet50_h200", 6),
+        ("mobilenetv2_h200", 12),
+        ("mobilenetv2_energy_h200", 6),
+    ],
 )
 def test_runs_of_a_gpu_become_a_report_on_any_machine(name, rows, tmp_path):
     here = Store(tmp_path / "here").prepare()

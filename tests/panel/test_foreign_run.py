@@ -40,6 +40,7 @@ def test_it_is_shown_although_none_of_its_backends_is_here(file: Path, store: St
     assert panel._run.compare.table.value.count('data-status="done"') == 3
     assert "tftrt@tf214 fp16" in panel._run.compare.table.value
     assert "tensorrt fp16 is 3.0" in panel._out.message.value
+    assert '<div class="wb-message wb-warn" role="status">This run was imported' in panel._run.compare.said.value
     said = "None of the requested backends is available here (tftrt@tf214, tensorrt). Choose others"
     assert said in panel._controls._wrong["backends"].value
     assert "To run it here, first change: Model, Backends." in panel._out.problem.value

@@ -158,7 +158,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
     rows = [Result(spec, 1, status, failure=failure) for status in Status]
     shown = [
         panel_view.model_facts(model),
-        *(tables.table([tables.Shown(row, remark=HOSTILE, out=HOSTILE)]).grid(lines=True) for row in rows),
+        *(tables.table([tables.Shown(row, remarks=(HOSTILE,), out=HOSTILE)]).grid(lines=True) for row in rows),
         *(tables.run_row(row, HOSTILE, HOSTILE) for row in rows),
         tables.log_text(HOSTILE),
         panel_view.not_possible(rows),

@@ -29,6 +29,18 @@ def test_a_note_of_all_rows_is_said_once(store: Store) -> None:
     assert page.table.value.count(NOTE) == 1
 
 
+def test_a_remark_of_all_rows_is_taken_from_the_others_of_a_row(store: Store) -> None:
+    rows = [
+        recorded.on_gpu(name, median_ms=ms)
+        for name, ms in (("tensorrt fp32", 2.0), ("tensorrt fp16", 1.0), ("tensorrt int8", 0.5))
+    ]
+    page = ComparePage(store)
+    page.show(recorded.results(rows, baseline="tensorrt fp32"), Experiment(), {})
+    assert page.said.value.count("clock 1,980 MHz") == 1
+    assert "MHz" not in page.table.value
+    assert page.table.value.count("TF32 allowed") == 1
+
+
 def test_a_terminal_reads_the_result_of_a_batch_once() -> None:
     same = recorded.accuracy(960, agree=1000, fixed=0)
     times = {"onnxruntime fp32": 1.0, "openvino fp32": 2.0}

@@ -54,7 +54,7 @@ def _cells(result: Result, row: Row | None, refused: str, budget: str, twins: di
         "built": "",
         "note": "; ".join(each.text for each in notes),
         "notes": notes,
-        "essential": "; ".join(filter(None, [essential(result, row, refused, counters=False), *guards])),
+        "essential": "; ".join([*essential(result, row, refused, counters=False), *guards]),
         **guarded(result, budget),
         "ended": "",
     }

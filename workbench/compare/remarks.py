@@ -32,7 +32,7 @@ def remark(result: Result, row: Row | None, refused: str) -> str:
 
 def remarks(result: Result, row: Row | None, refused: str) -> list[Remark]:
     """:func:`remark` as a list."""
-    found = [Remark(text, text.startswith(CANNOT_TELL)) for text in _essential(result, row, refused)]
+    found = [Remark(text, text.startswith(CANNOT_TELL)) for text in essential(result, row, refused)]
     return found + [Remark(text, ranges=True) for text in _disturbances(result, row)]
 
 
@@ -47,12 +47,8 @@ def _disturbances(result: Result, row: Row | None) -> list[str]:
     return [part.rstrip(". ") for part in parts if part]
 
 
-def essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> str:
+def essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> list[str]:
     """:func:`remark` without what disturbed its rounds, and without what was only counted beside them unless ``counters``."""
-    return "; ".join(_essential(result, row, refused, counters=counters))
-
-
-def _essential(result: Result, row: Row | None, refused: str, *, counters: bool = True) -> list[str]:
     parts = [
         disagreement(result),
         result.failure.message if result.failure else "",

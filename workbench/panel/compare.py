@@ -26,7 +26,7 @@ from workbench.panel.plots import Plots
 from workbench.panel.sorting import SortedTable
 from workbench.panel.summary import ESSENTIAL, only_built
 from workbench.panel.work import BackgroundWork
-from workbench.records import Result, Results, Row, Status, Verdict
+from workbench.records import Result, Results, Status, Verdict
 from workbench.settings.experiment import Experiment
 from workbench.settings.table import SETTINGS
 from workbench.store import Store
@@ -199,7 +199,7 @@ class ComparePage:
             tables.Shown(
                 row,
                 judged.get(row.row),
-                _note(row, judged.get(row.row), refused.get(row.row, ""), budget),
+                (*essential(row, judged.get(row.row), refused.get(row.row, "")), *score_remarks(row, budget)),
                 out=choice.out.get(row.row, ""),
                 star=_star(choice, row),
                 disturbed=disturbances(row, judged.get(row.row)),
@@ -287,17 +287,12 @@ class ComparePage:
 MARKED = "⚠: some rounds of the row were disturbed; point at the mark to see by what."
 
 
-def _note(result: Result, judged: Row | None, refused: str, budget: str) -> str:
-    """Remarks beside a row; what an engine says of itself is the same for all its batches."""
-    return "; ".join(filter(None, [essential(result, judged, refused), *score_remarks(result, budget)]))
-
-
 def _said_once(shown: list[tables.Shown]) -> tuple[list[tables.Shown], str]:
-    """A note that all rows but the baseline have is taken from them and said of all, in a sentence."""
-    notes = [each.remark for each in shown if each.judged and each.judged.verdict != Verdict.BASELINE]
-    if len(notes) < 2 or not notes[0] or set(notes) != {notes[0]}:
-        return shown, ""
-    return [each._replace(remark="") if each.remark == notes[0] else each for each in shown], f"All rows: {notes[0]}."
+    """The remarks that all rows but the baseline have are taken from all rows, and made a sentence."""
+    each_has = [each.remarks for each in shown if each.judged and each.judged.verdict != Verdict.BASELINE]
+    of_all = [text for text in each_has[0] if all(text in others for others in each_has)] if len(each_has) > 1 else []
+    left = [each._replace(remarks=tuple(text for text in each.remarks if text not in of_all)) for each in shown]
+    return left, f"All rows: {'; '.join(of_all)}." if of_all else ""
 
 
 def _star(choice: Recommendation, row: Result) -> str:

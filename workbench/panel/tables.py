@@ -35,7 +35,7 @@ class Shown(NamedTuple):
 
     result: Result
     judged: Judged | None = None
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
     out: str = ""  # the limit that it does not keep
     star: str = ""  # what it is starred as
     budget: str = ""  # that of the results
@@ -167,7 +167,8 @@ def guarded(result: Result, budget: str) -> tuple[Span, ...]:
 
 def _note(shown: Shown) -> Content:
     out = (Span(f"✕ out: {shown.out}", "why-out"),) if shown.out else ()
-    return (*out, *([Span("·")] if out and shown.remark else []), *([Span(shown.remark)] if shown.remark else []))
+    said = (Span("; ".join(shown.remarks)),) if shown.remarks else ()
+    return (*out, *((Span("·"),) if out and said else ()), *said)
 
 
 _column = partial(Column, always=True)

@@ -72,7 +72,8 @@ def failed(what: str, error: Exception, kind: str = "bad") -> Markup:
 
 def warnings(results: Results) -> Markup:
     """What a reader must know before the numbers; "" where there is nothing."""
-    return join(message(text, "bad") for text in results.warnings)
+    elsewhere = results.imported
+    return join(message(text, "warn" if elsewhere and elsewhere in text else "bad") for text in results.warnings)
 
 
 def hint(text: str) -> Markup:
